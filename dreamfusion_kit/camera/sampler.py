@@ -1,0 +1,98 @@
+"""Random training cameras (DreamFusion, s. 3.2 and A.2) and fixed orbits."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion_kit.camera.pose import fov_y_from_focal, look_at, orbit_position
+from dreamfusion_kit.recipe.schema import Camera
+from dreamfusion_kit.records import Cameras
+
+
+def uniform(
+    shape: tuple[int, ...], lower: float, upper: float, generator: torch.Generator
+) -> Tensor:
+    """Return uniform numbers in [lower, upper) on the generator's device."""
+    unit = torch.rand(shape, generator=generator, device=generator.device)
+    return lower + (upper - lower) * unit
+
+
+def sample_elevation_deg(
+    section: Camera, batch: int, *, generator: torch.Generator
+) -> Float[Tensor, " batch"]:
+    """Draw elevations from DreamFusion's mixture: uniform in angle, or uniform in area.
+
+    The area branch covers the upper half of the sphere only, as the paper says, cut to
+    the recipe's elevation range.
+    """
+    lower, upper = section.elevation_range_deg
+    in_angle = uniform((batch,), lower, upper, generator)
+    sin_lower = math.sin(math.radians(max(lower, 0.0)))
+    sin_upper = math.sin(math.radians(max(upper, 0.0)))
+    in_area = torch.rad2deg(torch.asin(uniform((batch,), sin_lower, sin_upper, generator)))
+    choose_area = uniform((batch,), 0, 1, generator) < section.uniform_sphere_probability
+    return torch.where(choose_area, in_area, in_angle)
+
+
+def sample_azimuth_deg(
+    section: Camera, batch: int, *, generator: torch.Generator
+) -> Float[Tensor, " batch"]:
+    """Draw azimuths; stratified, each image of the batch gets its own share of the range."""
+    lower, upper = section.azimuth_range_deg
+    unit = uniform((batch,), 0, 1, generator)
+    if section.stratified_azimuth:
+        unit = (unit + torch.arange(batch, device=unit.device)) / batch
+    return lower + (upper - lower) * unit
+
+
+def sample_cameras(section: Camera, batch: int, *, generator: torch.Generator) -> Cameras:
+    """Draw training cameras. Jitters follow DreamFusion A.2, read as standard deviations."""
+    elevation_deg = sample_elevation_deg(section, batch, generator=generator)
+    azimuth_deg = sample_azimuth_deg(section, batch, generator=generator)
+    radius = uniform((batch,), *section.radius_range, generator)
+    focal = uniform((batch,), *section.focal_range, generator)
+    jitter = section.position_jitter
+    positions = orbit_position(azimuth_deg, elevation_deg, radius)
+    positions = positions + uniform((batch, 3), -jitter, jitter, generator)
+    targets = section.look_at_jitter_std * _normal((batch, 3), generator)
+    ups = section.up_jitter_std * _normal((batch, 3), generator)
+    ups[:, 2] += 1.0
+    return Cameras(
+        camera_to_world=look_at(positions, targets, ups),
+        fov_y_deg=fov_y_from_focal(focal),
+        azimuth_deg=azimuth_deg,
+        elevation_deg=elevation_deg,
+        radius=radius,
+        height_px=section.image_size_px,
+        width_px=section.image_size_px,
+    )
+
+
+def orbit_cameras(
+    azimuth_deg: Float[Tensor, " batch"],
+    *,
+    elevation_deg: float,
+    radius: float,
+    fov_y_deg: float,
+    image_size_px: int,
+) -> Cameras:
+    """Return cameras without jitter that look at the origin from the given azimuths."""
+    elevations = torch.full_like(azimuth_deg, elevation_deg)
+    radii = torch.full_like(azimuth_deg, radius)
+    positions = orbit_position(azimuth_deg, elevations, radii)
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=positions.dtype, device=positions.device)
+    return Cameras(
+        camera_to_world=look_at(positions, torch.zeros_like(positions), up.expand_as(positions)),
+        fov_y_deg=torch.full_like(azimuth_deg, fov_y_deg),
+        azimuth_deg=azimuth_deg,
+        elevation_deg=elevations,
+        radius=radii,
+        height_px=image_size_px,
+        width_px=image_size_px,
+    )
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)

@@ -1,0 +1,46 @@
+"""Every failure the kit expects, as one tree.
+
+    DreamFusionKitError
+    ├── RecipeError          a recipe, suite or override is not what the schema says
+    ├── WeightsError         a pretrained model is missing, damaged or not the pinned one
+    ├── CheckpointError      a checkpoint cannot be read, or another run holds the scratch
+    ├── NumericsError        an optimisation died: nothing visible, all opaque, or not finite
+    ├── MeshError            a field has no surface, or a surface cannot be processed
+    ├── EvaluationError      views, captions or metrics do not fit together
+    └── MissingExtraError    an optional package or system library is not installed
+
+A message says where, what was found, what was expected and what to do next. The
+command line prints it on one line and exits with status 2.
+"""
+
+
+class DreamFusionKitError(Exception):
+    """Base of every expected failure."""
+
+
+class RecipeError(DreamFusionKitError):
+    """A recipe, suite or override is not what the schema says."""
+
+
+class WeightsError(DreamFusionKitError):
+    """A pretrained model is missing, damaged or not the pinned one."""
+
+
+class CheckpointError(DreamFusionKitError):
+    """A checkpoint cannot be read, or another run holds the scratch."""
+
+
+class NumericsError(DreamFusionKitError):
+    """An optimisation died: nothing visible, all opaque, or not finite."""
+
+
+class MeshError(DreamFusionKitError):
+    """A field has no surface, or a surface cannot be processed."""
+
+
+class EvaluationError(DreamFusionKitError):
+    """Views, captions or metrics do not fit together."""
+
+
+class MissingExtraError(DreamFusionKitError):
+    """An optional package or system library is not installed."""

@@ -1,0 +1,97 @@
+"""What crosses package borders: cameras, lights, rays, render output, guidance output.
+
+Axes: `batch` images, `h w` pixels, `*rays` any leading axes. Images are in [0, 1] with
+channels last; directions have unit length; lengths are in scene units; the world is
+z-up and azimuth 0 looks at the object's front from +x.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """A batch of pinhole cameras with square pixels.
+
+    The pose uses OpenGL camera axes (+x right, +y up, -z forward). `azimuth_deg`,
+    `elevation_deg` and `radius` are the nominal orbit before any jitter: view prompts
+    and reports use them, rays use `camera_to_world` alone.
+    """
+
+    camera_to_world: Float[Tensor, "batch 4 4"]
+    fov_y_deg: Float[Tensor, " batch"]
+    azimuth_deg: Float[Tensor, " batch"]
+    elevation_deg: Float[Tensor, " batch"]
+    radius: Float[Tensor, " batch"]
+    height_px: int
+    width_px: int
+
+    @property
+    def positions(self) -> Float[Tensor, "batch 3"]:
+        """Return the camera centres in world coordinates."""
+        return self.camera_to_world[:, :3, 3]
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Origins and unit directions in world coordinates."""
+
+    origins: Float[Tensor, "*rays 3"]
+    directions: Float[Tensor, "*rays 3"]
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """One point light per image, and how the surface answers it (DreamFusion, s. 3.1).
+
+    Colour is `albedo * (diffuse * max(0, n.l) + ambient)`; where `textureless` holds the
+    albedo is replaced by white. `ambient = 1, diffuse = 0` shows the albedo itself.
+    """
+
+    positions: Float[Tensor, "batch 3"]
+    ambient: Float[Tensor, " batch"]
+    diffuse: Float[Tensor, " batch"]
+    textureless: Bool[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class FieldSample:
+    """What a field says at positions: density (>= 0, per scene unit), albedo in [0, 1].
+
+    `normals` (unit, outward: along the falling density) are there only when asked for.
+    """
+
+    densities: Float[Tensor, " samples"]
+    albedo: Float[Tensor, "samples 3"]
+    normals: Float[Tensor, "samples 3"] | None
+
+
+@dataclass(frozen=True)
+class RenderOutput:
+    """A rendered batch. Everything is differentiable with respect to the field.
+
+    `image` is composited over the background; `opacity` is the accumulated alpha;
+    `depth` the weighted mean distance along the ray (0 where nothing was met);
+    `normals` the weighted, unnormalised mean normal (zeros when none were computed);
+    `orientation` the per-ray penalty of normals that face away (DreamFusion, A.2).
+    """
+
+    image: Float[Tensor, "batch h w 3"]
+    opacity: Float[Tensor, "batch h w"]
+    depth: Float[Tensor, "batch h w"]
+    normals: Float[Tensor, "batch h w 3"]
+    orientation: Float[Tensor, "batch h w"]
+
+
+@dataclass(frozen=True)
+class GuidanceOutput:
+    """The gradient that a guidance puts on rendered images, and what to log of it.
+
+    `gradient` has the shape of the images in model layout (channels first). Its scale is
+    the mean over the batch of the per-image gradient. `timesteps` are in [0, 1].
+    """
+
+    gradient: Float[Tensor, "batch 3 h w"]
+    timesteps: Float[Tensor, " batch"]
