@@ -1,0 +1,107 @@
+"""The schema of the evaluation protocol, which all assets of all suites share.
+
+It stands in the root params.yaml, outside every recipe, so that no method can choose an
+easier exam. Every key is required: what does not stand in a file is not tracked. "DF"
+cites DreamFusion (arXiv 2209.14988).
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dreamfusion_kit.recipe.schema import Color, Count, Fraction, Positive, Section, Source, Steps
+
+
+class Views(Section):
+    """Fixed views that are scored. DF averages over azimuths at 30 degrees and says no more."""
+
+    num_azimuths: Annotated[
+        Count, Field(description="Views per asset, evenly spaced; the first faces +x, the front.")
+    ]
+    elevation_deg: Annotated[
+        float, Field(ge=-89, le=89, description="Degrees above the ground plane (DF A.3: 30).")
+    ]
+    radius: Annotated[
+        Positive, Field(description="Distance of the camera from the origin, scene units.")
+    ]
+    fov_y_deg: Annotated[float, Field(gt=0, lt=180, description="Field of view in degrees.")]
+    image_size_px: Annotated[Count, Field(description="Side of the square images in pixels.")]
+    supersampling: Annotated[
+        Count, Field(description="Rays per pixel and axis, averaged; 2 means four rays per pixel.")
+    ]
+    background: Annotated[
+        Color, Field(description="Plain colour behind the object, RGB in [0, 1].")
+    ]
+    ambient: Annotated[
+        Fraction, Field(description="Light from everywhere, a factor on the albedo (DF s. 3.1).")
+    ]
+    diffuse: Annotated[
+        Fraction, Field(description="Light from the camera, a factor on max(0, n.l) (DF s. 3.1).")
+    ]
+    normals: Annotated[
+        Literal["smooth", "face"],
+        Field(description="Shade a mesh with interpolated vertex normals or with face normals."),
+    ]
+
+
+class Turntable(Section):
+    """The animation of one full turn: looked at, never scored."""
+
+    num_frames: Annotated[Count, Field(description="Frames of the full turn.")]
+    image_size_px: Annotated[Count, Field(description="Side of the square frames in pixels.")]
+    frame_duration_ms: Annotated[Count, Field(description="Time each frame is shown.")]
+
+
+class GeometryProtocol(Section):
+    """How a mesh is compared with the true shape of a toybox object."""
+
+    num_points: Annotated[
+        Count, Field(description="Points drawn on each surface for Chamfer distance and F-score.")
+    ]
+    f_score_distance: Annotated[
+        Positive, Field(description="A point closer than this (scene units) counts as met.")
+    ]
+    surface_resolution: Annotated[
+        int, Field(ge=8, description="Cells per axis when the true surface is extracted.")
+    ]
+    iou_resolution: Annotated[
+        int, Field(ge=2, description="Cells along the longest side of the occupancy grid.")
+    ]
+    num_azimuths: Annotated[
+        Count, Field(description="Rotations about the up axis tried before the best is refined.")
+    ]
+    scale_range: Annotated[
+        tuple[Positive, Positive],
+        Field(description="Smallest and largest scale tried, 1 = equal bounding box diagonals."),
+    ]
+    num_scales: Annotated[Count, Field(description="Scales tried before the best is refined.")]
+    num_search_points: Annotated[
+        Count, Field(description="Points per surface in the search for rotation and scale.")
+    ]
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Self:
+        lower, upper = self.scale_range
+        if lower > upper:
+            raise ValueError(f"scale_range: found {lower} above {upper}, expected lower, upper")
+        return self
+
+
+class Evaluation(Section):
+    """The exam: the judge, the captions it chooses from, the views and the geometry measures."""
+
+    seed: Annotated[Steps, Field(description="Seed of the points drawn on surfaces.")]
+    clip: Annotated[
+        Source, Field(description="The judge, any CLIP in transformers format; never optimised.")
+    ]
+    caption_pool: Annotated[
+        Literal["toybox"],
+        Field(description="Captions that retrieval chooses from: every toybox colour and object."),
+    ]
+    views: Views
+    turntable: Turntable
+    geometry: GeometryProtocol
+    confidence_level: Annotated[
+        float,
+        Field(gt=0, lt=1, description="Coverage of R-Precision's interval (Wilson, over assets)."),
+    ]
