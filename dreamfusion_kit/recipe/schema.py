@@ -231,6 +231,7 @@ class Adam(Section):
 
 class LearningRateDecay(Section):
     warmup_steps: Steps
+    initial_fraction: Fraction  # of the learning rate at step 0, rising linearly; DF: 1e-5
     kind: Literal["none", "cosine"]
     final_fraction: Fraction
 
@@ -254,6 +255,7 @@ class Optimize(Section):
     batch_size: Count
     optimizer: Adam
     learning_rate_decay: LearningRateDecay
+    max_gradient_norm: Positive | None  # of all parameters together; null clips nothing
     regularizers: Regularizers
     checkpoint_every_steps: Count
     preview_every_steps: Count
