@@ -1,0 +1,1 @@
+"""Recipes and suites: schema, strict loading, canonical form. Never imports torch."""

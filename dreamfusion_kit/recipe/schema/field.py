@@ -1,0 +1,105 @@
+"""Fields: what maps positions to density and albedo."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dreamfusion_kit.recipe.schema.base import Count, Positive, Section, Steps
+
+BiasStage = Literal["pre", "post"]
+BIAS_STAGE = "Whether it is added before (pre) or after (post) the density activation."
+
+
+class GaussianBias(Section):
+    """DreamFusion's initial blob: scale * exp(-|x|^2 / (2 std^2)) (DF A.2)."""
+
+    kind: Literal["gaussian"] = Field(description="A Gaussian blob at the origin.")
+    stage: BiasStage = Field(description=f"{BIAS_STAGE} DF leaves it open.")
+    scale: float = Field(description="Height at the origin (DF: 5).")
+    std: Positive = Field(description="Width of the blob, scene units (DF: 0.2).")
+
+
+class ConeBias(Section):
+    """Magic3D's initial blob: scale * (1 - |x| / radius), negative outside (2211.10440)."""
+
+    kind: Literal["cone"] = Field(description="A cone over the distance from the origin.")
+    stage: BiasStage = Field(description=f"{BIAS_STAGE} Magic3D: pre.")
+    scale: float = Field(description="Height at the origin (Magic3D: 10).")
+    radius: Positive = Field(description="Where the cone crosses 0, scene units (Magic3D: 0.5).")
+
+
+DensityBias = Annotated[GaussianBias | ConeBias, Field(discriminator="kind")]
+
+# The keys that every field shares are written out in both: a section reads on its own.
+BOUNDING_RADIUS = "Radius of the sphere outside of which space is empty, scene units (DF A.2: 1.4)."
+DENSITY_ACTIVATION = "What makes the raw density non-negative (DF A.2: exp)."
+DENSITY_OFFSET = "Added to the raw density before the activation; negative makes space empty."
+
+
+class VoxelGridField(Section):
+    """Dense grids of density and albedo with trilinear interpolation."""
+
+    kind: Literal["voxel_grid"] = Field(description="Dense grids, interpolated trilinearly.")
+    resolution: int = Field(
+        ge=2, le=512, description="Vertices per axis; memory grows with the third power."
+    )
+    bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
+    density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
+    density_bias: DensityBias = Field(description="The blob that an optimisation starts from.")
+    density_offset: float = Field(description=DENSITY_OFFSET)
+    density_learning_rate: Positive = Field(description="Adam's step size for raw densities.")
+    albedo_learning_rate: Positive = Field(description="Adam's step size for raw albedo.")
+
+
+class HashGridField(Section):
+    """Instant-NGP's multiresolution hash grid with a small MLP (arXiv 2201.05989)."""
+
+    kind: Literal["hash_grid"] = Field(description="Multiresolution hash grid and a small MLP.")
+    num_levels: Count = Field(description="Resolution levels L (Instant-NGP: 16).")
+    features_per_level: Count = Field(description="Features F per level (Instant-NGP: 2).")
+    log2_table_size: int = Field(
+        ge=4, le=24, description="log2 of the entries T of a level's table (Instant-NGP: 14 to 24)."
+    )
+    min_resolution: int = Field(
+        ge=2, description="Cells per axis of the coarsest level (Instant-NGP: 16)."
+    )
+    max_resolution: int = Field(
+        ge=2, description="Cells per axis of the finest level (Instant-NGP: 512 to 524288)."
+    )
+    initial_levels: Count = Field(description="Levels, coarsest first, in use at step 0.")
+    level_every_steps: Count = Field(
+        description="Coarse to fine: one more level comes into use each so many steps."
+    )
+    hidden_width: Count = Field(description="Units of each hidden layer (Instant-NGP: 64).")
+    num_hidden_layers: Steps = Field(
+        description="Hidden layers of the MLP; 0 is one linear layer (Magic3D: 1)."
+    )
+    backend: Literal["torch", "tinycudann"] = Field(
+        description="Who computes the encoding; tinycudann needs CUDA and the package."
+    )
+    bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
+    density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
+    density_bias: DensityBias = Field(description="The blob that an optimisation starts from.")
+    density_offset: float = Field(description=DENSITY_OFFSET)
+    normal_epsilon: Positive = Field(
+        description="Step of the finite differences that give normals, scene units."
+    )
+    encoding_learning_rate: Positive = Field(description="Adam's step size for the hash tables.")
+    network_learning_rate: Positive = Field(description="Adam's step size for the MLP.")
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> Self:
+        if self.max_resolution < self.min_resolution:
+            raise ValueError(
+                f"found max_resolution {self.max_resolution} below min_resolution "
+                f"{self.min_resolution}, expected it at or above"
+            )
+        if self.initial_levels > self.num_levels:
+            raise ValueError(
+                f"found initial_levels {self.initial_levels} above num_levels "
+                f"{self.num_levels}, expected it at or below"
+            )
+        return self
+
+
+FieldSection = Annotated[VoxelGridField | HashGridField, Field(discriminator="kind")]

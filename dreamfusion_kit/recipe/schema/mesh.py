@@ -1,0 +1,45 @@
+"""From a field to a textured mesh."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dreamfusion_kit.recipe.schema.base import Fraction, Positive, Section, Steps
+
+
+class AdaptiveThreshold(Section):
+    """A density threshold found from the field's own densities."""
+
+    kind: Literal["adaptive"] = Field(description="Between the empty and the solid level.")
+    fraction: float = Field(
+        gt=0, lt=1, description="Way from the empty to the solid density level, in (0, 1)."
+    )
+
+
+class FixedThreshold(Section):
+    """A density threshold set by hand."""
+
+    kind: Literal["fixed"] = Field(description="The same density for every asset.")
+    density: Positive = Field(description="Density of the surface, per scene unit.")
+
+
+Threshold = Annotated[AdaptiveThreshold | FixedThreshold, Field(discriminator="kind")]
+
+
+class Mesh(Section):
+    """Surface extraction, cleaning and texture."""
+
+    grid_resolution: int = Field(
+        ge=8, le=1024, description="Density samples per axis for marching cubes."
+    )
+    threshold: Threshold = Field(description="Which density is the surface.")
+    min_component_fraction: Fraction = Field(
+        description="Components below this share of the largest one's area are dropped."
+    )
+    max_faces: int = Field(ge=4, description="Triangles left after decimation, at most.")
+    smoothing_iterations: Steps = Field(
+        description="Rounds of smoothing before decimation; 0 leaves the surface as found."
+    )
+    texture_size_px: int = Field(
+        ge=16, le=8192, description="Side of the square albedo texture in pixels."
+    )

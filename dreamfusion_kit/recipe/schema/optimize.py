@@ -1,0 +1,93 @@
+"""The optimisation loop: steps, optimiser, regularisers, watchdog."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dreamfusion_kit.recipe.schema.base import Count, Fraction, Positive, Schedule, Section, Steps
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Adam(Section):
+    """Adam (arXiv 1412.6980). DreamFusion used Distributed Shampoo."""
+
+    kind: Literal["adam"] = Field(description="Adam with bias correction, no weight decay.")
+    betas: tuple[Beta, Beta] = Field(
+        description="Decay of the first and the second moment, in [0, 1)."
+    )
+    epsilon: Positive = Field(description="Added to the root of the second moment.")
+
+
+class LearningRateDecay(Section):
+    """One factor on every learning rate: a linear warm-up, then a decay (DF A.2)."""
+
+    warmup_steps: Steps = Field(description="Steps of linear rise from 0 (DF: 3000 of 15000).")
+    kind: Literal["none", "cosine"] = Field(description="Course after the warm-up (DF: cosine).")
+    final_fraction: Fraction = Field(
+        description="Factor reached at the last step; unused by none (DF: 0.01)."
+    )
+
+
+class Regularizers(Section):
+    """Multipliers of the losses beside the guidance; each may be a linear schedule."""
+
+    opacity_lambda: Schedule = Field(
+        description="Of sqrt(opacity^2 + 0.01), mean over rays (DF A.2: 1e-3 to 5e-3)."
+    )
+    orientation_lambda: Schedule = Field(
+        description="Of the penalty on normals that face away (DF A.2: 1e-4 to 1e-2 in 5000 steps)."
+    )
+    entropy_lambda: Schedule = Field(
+        description="Of the binary entropy of each ray's opacity; not in DF."
+    )
+    smoothness_lambda: Schedule = Field(
+        description="Of the field's own total variation; not in DF."
+    )
+
+
+class Watchdog(Section):
+    """When to stop a run that is dead."""
+
+    check_every_steps: Count = Field(description="Steps between two checks.")
+    after_step: Steps = Field(description="Step before which nothing is checked.")
+    min_opacity: Fraction = Field(
+        description="Mean opacity over the image below which nothing is visible."
+    )
+    max_opacity: Fraction = Field(
+        description="Mean opacity over the image above which fog fills everything."
+    )
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        if self.min_opacity >= self.max_opacity:
+            raise ValueError(
+                f"found min_opacity {self.min_opacity:g} and max_opacity {self.max_opacity:g}, "
+                "expected min_opacity below max_opacity"
+            )
+        return self
+
+
+class Optimize(Section):
+    """The optimisation of one asset."""
+
+    num_steps: Count = Field(description="Optimiser steps (DF: 15000).")
+    batch_size: Count = Field(description="Views per step (DF: 4, one per TPU chip).")
+    optimizer: Adam = Field(description="Who turns gradients into steps.")
+    learning_rate_decay: LearningRateDecay = Field(
+        description="Course of all learning rates over the run."
+    )
+    regularizers: Regularizers = Field(description="Losses beside the guidance.")
+    checkpoint_every_steps: Count = Field(description="Steps between two checkpoints.")
+    preview_every_steps: Count = Field(description="Steps between two preview images.")
+    watchdog: Watchdog = Field(description="When to stop a run that is dead.")
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        warmup = self.learning_rate_decay.warmup_steps
+        if warmup >= self.num_steps:
+            raise ValueError(
+                f"found learning_rate_decay.warmup_steps {warmup} and num_steps "
+                f"{self.num_steps}, expected the warm-up to be shorter"
+            )
+        return self

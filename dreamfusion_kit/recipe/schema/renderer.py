@@ -1,0 +1,34 @@
+"""The volume renderer and its occupancy grid."""
+
+from pydantic import Field
+
+from dreamfusion_kit.recipe.schema.base import Count, Fraction, NonNegative, Section, Steps
+
+
+class Occupancy(Section):
+    """The grid that lets the renderer skip empty space (Instant-NGP, appendix C)."""
+
+    resolution: Count = Field(description="Cells per axis over the bounding cube.")
+    update_every_steps: Count = Field(
+        description="Steps between two updates of the grid (Magic3D: 10)."
+    )
+    warmup_steps: Steps = Field(description="Steps during which everything counts as occupied.")
+    decay: Fraction = Field(
+        description="Factor on a cell's remembered density at each update (Magic3D: 0.6)."
+    )
+    density_threshold: NonNegative = Field(
+        description="Density, per scene unit, above which a cell is occupied."
+    )
+
+
+class Renderer(Section):
+    """Emission-absorption volume rendering (NeRF eq. 3)."""
+
+    num_samples: Count = Field(
+        description="Samples per ray over the longest way through the bounding sphere."
+    )
+    jitter: bool = Field(description="Whether training samples move at random in their interval.")
+    near: NonNegative = Field(
+        description="Distance from the camera, scene units, before which nothing is sampled."
+    )
+    occupancy: Occupancy = Field(description="How empty space is found and skipped.")

@@ -1,0 +1,114 @@
+"""What a training view is: camera, light, shading and background."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dreamfusion_kit.recipe.schema.base import (
+    Color,
+    Count,
+    ElevationRange,
+    Fraction,
+    FractionRange,
+    NonNegative,
+    PositiveRange,
+    Range,
+    Section,
+    Steps,
+)
+
+
+class Camera(Section):
+    """Random training cameras on an orbit around the origin (DF s. 3.2 and A.2)."""
+
+    image_size_px: Count = Field(
+        description="Side of the square training renders in pixels (DF: 64)."
+    )
+    elevation_range_deg: ElevationRange = Field(
+        description="Lowest and highest elevation in degrees; 0 is level (DF: [-10, 90])."
+    )
+    azimuth_range_deg: Range = Field(
+        description="Azimuths in degrees; 0 faces the object's front, +x (DF: [0, 360])."
+    )
+    radius_range: PositiveRange = Field(
+        description="Distance of the camera from the origin, scene units (DF: [1, 1.5])."
+    )
+    focal_range: PositiveRange = Field(
+        description="Focal length in image widths (DF: [0.7, 1.35], 71 to 41 degrees)."
+    )
+    uniform_sphere_probability: Fraction = Field(
+        description="Share of elevations drawn uniform in area rather than in angle (DF A.2: 0.5)."
+    )
+    position_jitter: NonNegative = Field(
+        description="Camera offset ~ U(-j, j) per axis, scene units (DF A.2: 0.1)."
+    )
+    look_at_jitter_std: NonNegative = Field(
+        description="Standard deviation of the point looked at, scene units (DF A.2: 0.2)."
+    )
+    up_jitter_std: NonNegative = Field(
+        description="Standard deviation added to the up vector (DF A.2: 0.02)."
+    )
+    stratified_azimuth: bool = Field(
+        description="Whether each image of a batch draws from its own share of the azimuths."
+    )
+
+    @model_validator(mode="after")
+    def _azimuths_are_at_most_one_turn(self) -> Self:
+        lower, upper = self.azimuth_range_deg
+        if upper - lower > 360:
+            raise ValueError(
+                f"azimuth_range_deg: found a width of {upper - lower:g}, expected at most 360"
+            )
+        return self
+
+
+class Light(Section):
+    """One random point light per view (DF A.2)."""
+
+    direction_std: NonNegative = Field(
+        description="Direction ~ N(camera position, std^2 I), normalised (DF A.2: 1)."
+    )
+    distance_range: PositiveRange = Field(
+        description="Distance of the light from the origin, scene units (DF A.2: [0.8, 1.5])."
+    )
+
+
+class Shading(Section):
+    """How often a view is shaded, and how strongly (DF s. 3.1 and A.2)."""
+
+    albedo_only_steps: Steps = Field(
+        description="Steps that show the albedo alone, before any shading (DF A.2: 1000)."
+    )
+    shaded_probability: Fraction = Field(
+        description="Share of views with diffuse shading, afterwards (DF A.2: 0.75)."
+    )
+    textureless_probability: Fraction = Field(
+        description="Share of shaded views whose albedo is replaced by white (DF A.2: 0.5)."
+    )
+    ambient: Fraction = Field(
+        description="Light from everywhere in shaded views, a factor on the albedo (DF A.2: 0.1)."
+    )
+    diffuse: Fraction = Field(
+        description="Light of the point light, a factor on max(0, n.l) (DF A.2: 0.9)."
+    )
+
+
+class ConstantBackground(Section):
+    """One plain colour behind every view."""
+
+    kind: Literal["constant"] = Field(description="The same colour in every view.")
+    color: Color = Field(description="RGB in [0, 1].")
+
+
+class RandomBackground(Section):
+    """Plain random backgrounds: a solid colour or a soft linear gradient of two."""
+
+    kind: Literal["random"] = Field(description="A new plain background for each view.")
+    value_range: FractionRange = Field(description="Darkest and brightest HSV value, in [0, 1].")
+    saturation_max: Fraction = Field(description="HSV saturation ~ U(0, saturation_max).")
+    gradient_probability: Fraction = Field(
+        description="Share of backgrounds that blend two colours instead of showing one."
+    )
+
+
+Background = Annotated[ConstantBackground | RandomBackground, Field(discriminator="kind")]
