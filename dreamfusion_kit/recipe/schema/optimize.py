@@ -22,7 +22,10 @@ class Adam(Section):
 class LearningRateDecay(Section):
     """One factor on every learning rate: a linear warm-up, then a decay (DF A.2)."""
 
-    warmup_steps: Steps = Field(description="Steps of linear rise from 0 (DF: 3000 of 15000).")
+    warmup_steps: Steps = Field(description="Steps of linear rise to 1 (DF: 3000 of 15000).")
+    initial_fraction: Fraction = Field(
+        description="Factor at step 0 of the warm-up; unused without one (DF: 1e-5)."
+    )
     kind: Literal["none", "cosine"] = Field(description="Course after the warm-up (DF: cosine).")
     final_fraction: Fraction = Field(
         description="Factor reached at the last step; unused by none (DF: 0.01)."
@@ -76,6 +79,10 @@ class Optimize(Section):
     optimizer: Adam = Field(description="Who turns gradients into steps.")
     learning_rate_decay: LearningRateDecay = Field(
         description="Course of all learning rates over the run."
+    )
+    max_gradient_norm: Positive | None = Field(
+        description="Norm of the gradient of all parameters above which it is scaled down to it; "
+        "null clips nothing (DF does not say)."
     )
     regularizers: Regularizers = Field(description="Losses beside the guidance.")
     checkpoint_every_steps: Count = Field(description="Steps between two checkpoints.")
