@@ -1,0 +1,88 @@
+"""From a field to a textured mesh: every step of this package, in order."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from dreamfusion_kit.mesh.clean import SurfaceFacts, clean_surface, vertex_normals
+from dreamfusion_kit.mesh.density_grid import DensityGrid, fill_cavities, sample_density_grid
+from dreamfusion_kit.mesh.isosurface import Surface, extract_isosurface
+from dreamfusion_kit.mesh.query import AlbedoFunction, DensityFunction
+from dreamfusion_kit.mesh.texture import UvAtlas, bake_texture, query_colors, unwrap
+from dreamfusion_kit.mesh.threshold import surface_threshold
+from dreamfusion_kit.recipe.schema import Mesh
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """A closed surface with its colours, in world coordinates, and what was measured.
+
+    `normals` and `vertex_colors` belong to the surface's vertices; `texture` to the atlas,
+    row 0 on top; `facts` is ready for JSON.
+    """
+
+    surface: Surface
+    normals: Float[np.ndarray, "vertices 3"]
+    vertex_colors: UInt8[np.ndarray, "vertices 3"]
+    atlas: UvAtlas
+    texture: UInt8[np.ndarray, "h w 3"]
+    facts: dict[str, float | int | bool]
+
+
+def extract_mesh(
+    densities: DensityFunction,
+    albedo: AlbedoFunction,
+    section: Mesh,
+    *,
+    bounding_radius: float,
+    device: torch.device,
+) -> TexturedMesh:
+    """Return the textured surface of a field that lives in a ball of `bounding_radius`.
+
+    `densities` (>= 0, per scene unit) and `albedo` (in [0, 1]) are asked about float32
+    positions on `device`, without gradients. Raises `MeshError` where no surface exists.
+    """
+    sampled = sample_density_grid(
+        densities,
+        bounding_radius=bounding_radius,
+        resolution=section.grid_resolution,
+        device=device,
+    )
+    threshold = surface_threshold(section.threshold, sampled)
+    grid, cavity_points = fill_cavities(sampled, threshold)
+    surface, surface_facts = clean_surface(extract_isosurface(grid, threshold), section)
+    size = section.texture_size_px
+    atlas = unwrap(surface, texture_size_px=size)
+    return TexturedMesh(
+        surface=surface,
+        normals=vertex_normals(surface),
+        vertex_colors=query_colors(albedo, surface.vertices, device=device),
+        atlas=atlas,
+        texture=bake_texture(surface, atlas, albedo, texture_size_px=size, device=device),
+        facts={
+            **_density_facts(sampled, threshold, cavity_points),
+            **_surface_facts(surface_facts, atlas, size),
+        },
+    )
+
+
+def _density_facts(grid: DensityGrid, threshold: float, cavity_points: int) -> dict[str, float]:
+    """Return what was seen in the lattice; fractions are of the points inside the ball."""
+    num_sampled = int(grid.sampled.sum())
+    return {
+        "grid_resolution": len(grid.values),
+        "density_threshold": threshold,
+        "density_max": float(grid.values.max()),
+        "occupied_fraction": float((grid.values > threshold).sum()) / num_sampled,
+        "filled_cavity_fraction": cavity_points / num_sampled,
+    }
+
+
+def _surface_facts(
+    facts: SurfaceFacts, atlas: UvAtlas, texture_size_px: int
+) -> dict[str, float | int | bool]:
+    texture = {"texture_size_px": texture_size_px, "texture_charts": atlas.num_charts}
+    return {**dataclasses.asdict(facts), **texture}
