@@ -1,6 +1,6 @@
 """The shared pieces of the schema: sections, bounded numbers, ranges and schedules."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -54,7 +54,7 @@ class LinearSchedule(Section):
     to_step: Steps = Field(description="Optimiser step at which the value arrives.")
 
     @model_validator(mode="after")
-    def _steps_are_ordered(self) -> Self:
+    def _steps_are_ordered(self) -> "LinearSchedule":
         if self.from_step >= self.to_step:
             raise ValueError(
                 f"found from_step {self.from_step} and to_step {self.to_step}, "

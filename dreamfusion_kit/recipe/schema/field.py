@@ -1,6 +1,6 @@
 """Fields: what maps positions to density and albedo."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -88,7 +88,7 @@ class HashGridField(Section):
     network_learning_rate: Positive = Field(description="Adam's step size for the MLP.")
 
     @model_validator(mode="after")
-    def _levels_fit(self) -> Self:
+    def _levels_fit(self) -> "HashGridField":
         if self.max_resolution < self.min_resolution:
             raise ValueError(
                 f"found max_resolution {self.max_resolution} below min_resolution "

@@ -1,6 +1,6 @@
 """Guidance: how a prior and a rendered view become a gradient on that view."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,7 +30,7 @@ class ViewPrompts(Section):
     )
 
     @model_validator(mode="after")
-    def _front_and_back_do_not_overlap(self) -> Self:
+    def _front_and_back_do_not_overlap(self) -> "ViewPrompts":
         total = self.front_half_width_deg + self.back_half_width_deg
         if total > 180:
             raise ValueError(
@@ -63,7 +63,7 @@ class SdsGuidance(Section):
     view_prompts: ViewPrompts = Field(description="Text that follows the camera (DF s. 3.2).")
 
     @model_validator(mode="after")
-    def _timesteps_are_ordered_fractions(self) -> Self:
+    def _timesteps_are_ordered_fractions(self) -> "SdsGuidance":
         # Both bounds are piecewise linear, so the ends of their pieces decide.
         steps = {0, *_bends(self.timestep_min), *_bends(self.timestep_max)}
         for step in sorted(steps):

@@ -1,6 +1,6 @@
 """The optimisation loop: steps, optimiser, regularisers, watchdog."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -62,7 +62,7 @@ class Watchdog(Section):
     )
 
     @model_validator(mode="after")
-    def _bounds_are_ordered(self) -> Self:
+    def _bounds_are_ordered(self) -> "Watchdog":
         if self.min_opacity >= self.max_opacity:
             raise ValueError(
                 f"found min_opacity {self.min_opacity:g} and max_opacity {self.max_opacity:g}, "
@@ -90,7 +90,7 @@ class Optimize(Section):
     watchdog: Watchdog = Field(description="When to stop a run that is dead.")
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> Self:
+    def _warmup_ends(self) -> "Optimize":
         warmup = self.learning_rate_decay.warmup_steps
         if warmup >= self.num_steps:
             raise ValueError(

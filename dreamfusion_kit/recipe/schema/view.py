@@ -1,6 +1,6 @@
 """What a training view is: camera, light, shading and background."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -53,7 +53,7 @@ class Camera(Section):
     )
 
     @model_validator(mode="after")
-    def _azimuths_are_at_most_one_turn(self) -> Self:
+    def _azimuths_are_at_most_one_turn(self) -> "Camera":
         lower, upper = self.azimuth_range_deg
         if upper - lower > 360:
             raise ValueError(

@@ -1,0 +1,167 @@
+"""Adds and removes assets in a suite's params.yaml.
+
+The file is edited as text, at the places that the YAML reader names, so that comments,
+order and spacing of everything else stay as they are, byte for byte. (ruamel.yaml's
+round trip binds a comment to the entry *before* it: removing an asset would take the
+next one's comment along.) Nothing is written unless the edited suite is valid.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import yaml
+from pydantic import JsonValue
+
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe import yaml_text
+from dreamfusion_kit.recipe.load import read_text
+from dreamfusion_kit.recipe.suite import ASSET_ID, check_suite, params_path, unknown_asset
+from dreamfusion_kit.recipe.yaml_text import scalar
+
+
+def add_asset(
+    workspace: Path, suite_name: str, asset_id: str, *, prompt: str, recipe: str, seed: int
+) -> Path:
+    """Add an asset at the end of a suite, and its recipe to the suite's recipes.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        RecipeError: where the id is taken, or the suite would not be valid; the file is
+            then as it was.
+    """
+    path = params_path(workspace, suite_name)
+    if not re.fullmatch(ASSET_ID, asset_id):
+        raise RecipeError(f"asset {asset_id!r}: expected an id of 1 to 64 of a-z, 0-9 and _")
+    text = read_text(path)
+    assets = _block_assets(text, path)
+    if asset_id in _keys(assets):
+        raise RecipeError(f"{path}: asset {asset_id!r} is there already, remove it first")
+    last_key, last_value = assets.value[-1]
+    end = _end_of_line(text, last_value)
+    indent = " " * last_key.start_mark.column
+    lines = [
+        f"{indent}{scalar(asset_id)}:",
+        f"{indent}  prompt: {scalar(prompt)}",
+        f"{indent}  recipe: {scalar(recipe)}",
+        f"{indent}  seed: {seed}",
+        f"{indent}  overrides: {{}}",
+    ]
+    before = text[:end] if text[:end].endswith("\n") else text[:end] + "\n"
+    edited = before + "".join(f"{line}\n" for line in lines) + text[end:]
+    _check_and_write(workspace, suite_name, edited)
+    return path
+
+
+def remove_asset(workspace: Path, suite_name: str, asset_id: str) -> Path:
+    """Remove an asset from a suite, and its recipe where no other asset uses it.
+
+    Comments inside the asset's lines go with it; those above it stay.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        RecipeError: where there is no such asset, or the suite would not be valid; the
+            file is then as it was.
+    """
+    path = params_path(workspace, suite_name)
+    text = read_text(path)
+    assets = _block_assets(text, path)
+    keys = _keys(assets)
+    if asset_id not in keys:
+        raise unknown_asset(path, asset_id, keys)
+    if len(keys) == 1:
+        raise RecipeError(f"{path}: {asset_id!r} is the only asset; a suite needs at least one")
+    key, value = assets.value[keys.index(asset_id)]
+    start = key.start_mark.index - key.start_mark.column
+    _check_and_write(workspace, suite_name, text[:start] + text[_end_of_line(text, value) :])
+    return path
+
+
+def _block_assets(text: str, path: Path) -> yaml.MappingNode:
+    """Return the node of the assets, which has one asset or more on lines of its own."""
+    yaml_text.parse(text, str(path))  # reports duplicate keys and the like
+    assets = _value(text, path, "assets")
+    if not isinstance(assets, yaml.MappingNode) or assets.flow_style or not assets.value:
+        raise RecipeError(f"{path}: expected assets as indented lines, `id:` and its keys below")
+    return assets
+
+
+def _value(text: str, path: Path, key: str) -> yaml.Node | None:
+    root = yaml_text.compose(text, str(path))
+    assert isinstance(root, yaml.MappingNode)
+    return next((value for name, value in root.value if name.value == key), None)
+
+
+def _keys(node: yaml.MappingNode) -> list[str]:
+    return [key.value for key, _ in node.value]
+
+
+def _end(node: yaml.Node) -> int:
+    """Return where the node's last character stands; block collections claim more."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(node, yaml.MappingNode) else last)
+    return node.end_mark.index
+
+
+def _end_of_line(text: str, node: yaml.Node) -> int:
+    """Return the index just after the line on which `node` ends."""
+    end = len(text[: _end(node)].rstrip())  # a block scalar's mark stands after its line break
+    line_break = text.find("\n", end)
+    return len(text) if line_break < 0 else line_break + 1
+
+
+def _check_and_write(workspace: Path, suite_name: str, text: str) -> None:
+    """Bring the list of recipes in line with the assets, check the suite and write it."""
+    path = params_path(workspace, suite_name)
+    text = _with_used_recipes(text, path)
+    check_suite(workspace, suite_name, yaml_text.parse(text, _not_written(path)))
+    _write_atomically(path.resolve(), text)
+
+
+def _with_used_recipes(text: str, path: Path) -> str:
+    """Return `text` with `recipes:` naming what the assets use; the order of the old stays."""
+    data = yaml_text.parse(text, _not_written(path)).data
+    used = _used_recipes(data["assets"])
+    listed = data.get("recipes")
+    kept = [name for name in listed if name in used] if isinstance(listed, list) else []
+    names = list(dict.fromkeys(str(name) for name in [*kept, *used]))
+    if listed == names:
+        return text
+    node = _value(text, path, "recipes")
+    if not isinstance(node, yaml.SequenceNode) or not node.flow_style:
+        raise RecipeError(f"{path}: expected recipes on one line, such as `recipes: [toybox]`")
+    written = ", ".join(scalar(name) for name in names)
+    return text[: node.start_mark.index] + f"[{written}]" + text[node.end_mark.index :]
+
+
+def _used_recipes(assets: JsonValue) -> list[str]:
+    entries = assets.values() if isinstance(assets, dict) else ()
+    names = [entry.get("recipe") for entry in entries if isinstance(entry, dict)]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _not_written(path: Path) -> str:
+    return f"{path} (not written)"
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """Replace the file at `path` in one step, so that a reader sees the old or the new."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.copymode(path, temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,86 @@
+"""Overrides: single keys of a recipe that one asset sets differently."""
+
+import copy
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from dreamfusion_kit.recipe.document import (
+    Document,
+    KeyPath,
+    Place,
+    Problem,
+    did_you_mean,
+    dotted,
+    recipe_error,
+)
+
+
+def with_overrides(recipe: Document, suite: Document, at: KeyPath) -> Document:
+    """Return `recipe` with the mapping of dotted keys that `suite` has at path `at` applied.
+
+    The result is not validated yet; its places point at the suite wherever the suite
+    decided the value, so that later problems name the line that caused them.
+
+    Raises:
+        RecipeError: for keys that the recipe does not have, or that contain each other.
+    """
+    overrides = _mapping_at(suite.data, at)
+    problems = [
+        Problem(suite.place((*at, key)), (*at, key), text)
+        for key in overrides
+        if (text := _refusal(key, recipe.data, overrides)) is not None
+    ]
+    if problems:
+        raise recipe_error(problems)
+    data = copy.deepcopy(recipe.data)
+    places = dict(recipe.places)
+    for key, value in overrides.items():
+        path = tuple(key.split("."))
+        _mapping_at(data, path[:-1])[path[-1]] = value
+        _move_places(places, path, suite, (*at, key))
+    return Document(data, places)
+
+
+def _refusal(key: str, data: dict[str, JsonValue], all_keys: Mapping[str, JsonValue]) -> str | None:
+    """Return what is wrong with the override `key`, if anything."""
+    inside = next((other for other in all_keys if key.startswith(f"{other}.")), None)
+    if inside is not None:
+        return f"found beside {inside}, which contains it; expected one of the two"
+    node: JsonValue = data
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, dict):
+            return f"unknown key: {dotted(tuple(parts[:depth]))} is a value without keys"
+        if part not in node:
+            meant = did_you_mean(part, node)
+            hint = f" (did you mean {dotted((*parts[:depth], meant))}?)" if meant else ""
+            return f"unknown key of the recipe{hint}"
+        node = node[part]
+    return None
+
+
+def _mapping_at(data: dict[str, JsonValue], path: KeyPath) -> dict[str, JsonValue]:
+    node: JsonValue = data
+    for part in path:
+        assert isinstance(node, dict)
+        node = node[str(part)]
+    assert isinstance(node, dict)
+    return node
+
+
+def _move_places(
+    places: dict[KeyPath, Place], path: KeyPath, suite: Document, source: KeyPath
+) -> None:
+    """Point `path`, all inside it and all around it, at the suite's lines."""
+    for old in [old for old in places if old[: len(path)] == path]:
+        del places[old]
+    prefix = dotted(source[:-1]) + "."
+    for inner, place in suite.places.items():
+        if inner[: len(source)] == source:
+            places[path + inner[len(source) :]] = Place(place.file, place.line, prefix)
+    # A check between several keys is reported at the section around them. The recipe
+    # alone has passed it, so the override is the cause.
+    line = suite.place(source)
+    for depth in range(1, len(path)):
+        places[path[:depth]] = Place(line.file, line.line, prefix)

@@ -1,0 +1,122 @@
+"""Turns pydantic's errors into problems that name the user's own key and line."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+from pydantic_core import ErrorDetails
+
+from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, did_you_mean, quoted
+from dreamfusion_kit.recipe.schema.base import NUMBER_TAG, SCHEDULE_TAG
+
+Context = Mapping[str, Any]  # what pydantic knows beside an error, a different set for each type
+
+_EXPECTED: dict[str, Callable[[Context], str]] = {
+    "greater_than": lambda context: f"a number above {context['gt']:g}",
+    "greater_than_equal": lambda context: f"a number of at least {context['ge']:g}",
+    "less_than": lambda context: f"a number below {context['lt']:g}",
+    "less_than_equal": lambda context: f"a number of at most {context['le']:g}",
+    "finite_number": lambda _: "a finite number",
+    "float_type": lambda _: "a number",
+    "int_type": lambda _: "a whole number",
+    "int_from_float": lambda _: "a whole number",
+    "bool_type": lambda _: "true or false",
+    "string_type": lambda _: "text",
+    "string_too_short": lambda context: f"at least {context['min_length']} character(s)",
+    "string_too_long": lambda context: f"at most {context['max_length']} characters",
+    "string_pattern_mismatch": lambda context: f"text like {context['pattern']}",
+    "literal_error": lambda context: context["expected"],
+    "tuple_type": lambda _: "a list",
+    "too_short": lambda context: f"at least {context['min_length']} item(s)",
+    "too_long": lambda context: f"at most {context['max_length']} item(s)",
+    "dict_type": lambda _: "a mapping",
+    "model_type": lambda _: "a mapping of keys",
+    "model_attributes_type": lambda _: "a mapping of keys",
+    "union_tag_invalid": lambda context: context["expected_tags"],
+}
+
+
+def problems_of(error: ValidationError, document: Document) -> list[Problem]:
+    """Return the problems of `document` that `error` reports.
+
+    A misspelt key is one problem, not two: every key is required, so the key that was
+    meant is among the missing ones, and is then not reported a second time.
+    """
+    details = error.errors(include_url=False)
+    paths = [_key_path(detail, document.data) for detail in details]
+    missing = {
+        path for path, detail in zip(paths, details, strict=True) if detail["type"] == "missing"
+    }
+    problems: list[Problem] = []
+    for path, detail in zip(paths, details, strict=True):
+        text = _text(detail)
+        if detail["type"] == "extra_forbidden":
+            meant = _take_meant(path, missing)
+            text = f"unknown key (did you mean {meant}?)" if meant else "unknown key"
+        problems.append(Problem(document.place(path), path, text))
+    return [p for p in problems if p.path in missing or p.text != _MISSING]
+
+
+_MISSING = "missing key"
+
+
+def _take_meant(path: KeyPath, missing: set[KeyPath]) -> str | None:
+    """Return the missing sibling that `path` misspells, and take it out of `missing`."""
+    siblings = [str(other[-1]) for other in missing if other[:-1] == path[:-1]]
+    meant = did_you_mean(str(path[-1]), siblings)
+    if meant is not None:
+        missing.discard((*path[:-1], meant))
+    return meant
+
+
+def _key_path(detail: ErrorDetails, data: JsonValue) -> KeyPath:
+    """Return the error's path without pydantic's additions: union tags and "[key]"."""
+    path: KeyPath = ()
+    node = data
+    for part in detail["loc"]:
+        if part in (NUMBER_TAG, SCHEDULE_TAG, "[key]"):
+            continue
+        if isinstance(node, dict) and part not in node and part == node.get("kind"):
+            continue
+        path = (*path, part)
+        node = _child(node, part)
+    return (*path, "kind") if detail["type"].startswith("union_tag_") else path
+
+
+def _child(node: JsonValue, part: str | int) -> JsonValue:
+    match node, part:
+        case dict(), str():
+            return node.get(part)
+        case list(), int() if part < len(node):
+            return node[part]
+        case _:
+            return None
+
+
+def _text(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "missing" | "union_tag_not_found":
+            return _MISSING if not isinstance(detail["loc"][-1], int) else "missing list item"
+        case "value_error":
+            return str(context["error"])
+        case "union_tag_invalid":
+            found: JsonValue = context["tag"]
+        case _:
+            found = detail["input"]
+    expected = _EXPECTED.get(detail["type"])
+    if expected is None:
+        return f"found {_found(found)}: {detail['msg']}"
+    return f"found {_found(found)}, expected {expected(context)}"
+
+
+def _found(value: JsonValue) -> str:
+    match value:
+        case None:
+            return "nothing (null)"
+        case dict():
+            return "a mapping"
+        case list() if len(value) > 6:
+            return f"a list of {len(value)} items"
+        case _:
+            return quoted(value)

@@ -1,0 +1,184 @@
+"""Suites: which assets to make, by which recipes, and the exam that all of them share.
+
+The default suite is ./params.yaml; any other suite NAME is suites/NAME/params.yaml. The
+evaluation protocol stands in the root params.yaml alone.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, JsonValue, model_validator
+
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe import canonical
+from dreamfusion_kit.recipe.document import Document, Problem, did_you_mean, recipe_error
+from dreamfusion_kit.recipe.evaluation import Evaluation
+from dreamfusion_kit.recipe.load import load_yaml, validate
+from dreamfusion_kit.recipe.overrides import with_overrides
+from dreamfusion_kit.recipe.schema import Recipe, Section
+
+__all__ = ["DEFAULT", "Asset", "Evaluation", "ResolvedAsset", "Suite", "load_suite", "resolve"]
+
+DEFAULT = "default"
+ASSET_ID = r"^[a-z0-9_]{1,64}$"
+NAME = r"^[a-z0-9_-]{1,64}$"
+
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line separators
+
+
+def _is_one_clean_line(prompt: str) -> str:
+    bad = next((char for char in prompt if unicodedata.category(char) in _UNPRINTABLE), None)
+    if bad is not None:
+        raise ValueError(f"found the character U+{ord(bad):04X}, expected one line of plain text")
+    if prompt != prompt.strip():
+        raise ValueError("found white space at an end, expected a prompt without it")
+    return prompt
+
+
+AssetId = Annotated[str, Field(pattern=ASSET_ID)]
+Name = Annotated[str, Field(pattern=NAME)]
+Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_is_one_clean_line)]
+
+
+class Asset(Section):
+    """One thing to make. Its id, the key above it, names its files."""
+
+    prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
+    recipe: Name = Field(description="File name in recipes/, without .yaml.")
+    seed: int = Field(ge=0, lt=2**63, description="Seed of every random stream of this asset.")
+    overrides: dict[str, JsonValue] = Field(
+        description="Dotted recipe keys that this asset sets differently, such as "
+        "optimize.num_steps; {} for none."
+    )
+
+
+class SuiteFile(Section):
+    """What a params.yaml says of its suite."""
+
+    suite: Name = Field(description="Name of the suite: its folder's, or default at the root.")
+    recipes: tuple[Name, ...] = Field(
+        description="The recipes that the assets use, each once: DVC fetches per recipe."
+    )
+    assets: dict[AssetId, Asset] = Field(min_length=1, description="The assets by their id.")
+
+    @model_validator(mode="after")
+    def _recipes_are_those_used(self) -> "SuiteFile":
+        used = list(dict.fromkeys(asset.recipe for asset in self.assets.values()))
+        if sorted(self.recipes) != sorted(used):
+            raise ValueError(
+                f"recipes: found [{', '.join(self.recipes)}], expected exactly what the "
+                f"assets use: [{', '.join(used)}]"
+            )
+        return self
+
+
+class Suite(SuiteFile):
+    """A suite with the exam of its workspace; the root params.yaml is one as it stands."""
+
+    evaluation: Evaluation = Field(description="The exam that all assets of all suites share.")
+
+
+@dataclass(frozen=True)
+class ResolvedAsset:
+    """All that one asset is made from. `recipe` has the overrides applied."""
+
+    id: str
+    suite: str
+    prompt: str
+    seed: int
+    recipe_name: str
+    recipe: Recipe
+
+    @property
+    def identity(self) -> str:
+        """Return the hash of what decides the result: prompt, seed and recipe."""
+        return canonical.identity({"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe})
+
+
+def params_path(workspace: Path, name: str) -> Path:
+    """Return the file of the suite `name`."""
+    if not re.fullmatch(NAME, name):
+        raise RecipeError(f"suite {name!r}: expected a name of a-z, 0-9, _ and -")
+    return workspace / ("params.yaml" if name == DEFAULT else f"suites/{name}/params.yaml")
+
+
+def load_suite(workspace: Path, name: str) -> Suite:
+    """Return the suite `name`, with the evaluation protocol of the workspace."""
+    return _parse_suite(workspace, name, load_yaml(params_path(workspace, name)))
+
+
+def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
+    """Return the asset with its recipe loaded, overrides applied, everything validated."""
+    document = load_yaml(params_path(workspace, suite_name))
+    suite = _parse_suite(workspace, suite_name, document)
+    if asset_id not in suite.assets:
+        raise unknown_asset(params_path(workspace, suite_name), asset_id, suite.assets)
+    return _resolve(workspace, suite, document, asset_id)
+
+
+def check_suite(workspace: Path, name: str, document: Document | None = None) -> Suite:
+    """Return the suite `name` once each of its assets has been resolved without a problem.
+
+    `document` stands for the suite's file where that is not, or not yet, what is on disk.
+    """
+    document = document or load_yaml(params_path(workspace, name))
+    suite = _parse_suite(workspace, name, document)
+    messages: dict[str, None] = {}  # an ordered set: assets share recipes and their problems
+    for asset_id in suite.assets:
+        try:
+            _resolve(workspace, suite, document, asset_id)
+        except RecipeError as error:
+            messages |= dict.fromkeys(str(error).splitlines())
+    if messages:
+        raise RecipeError("\n".join(messages))
+    return suite
+
+
+def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeError:
+    """Return the error for an asset that the suite at `path` does not have."""
+    meant = did_you_mean(asset_id, known)
+    hint = f" (did you mean {meant}?)" if meant else ""
+    return RecipeError(f"{path}: no asset {asset_id!r}{hint}; it has {', '.join(known)}")
+
+
+def _parse_suite(workspace: Path, name: str, document: Document) -> Suite:
+    if name == DEFAULT:
+        suite = validate(document, Suite)
+    else:
+        file = validate(document, SuiteFile)
+        root = load_suite(workspace, DEFAULT)
+        suite = Suite(**dict(file), evaluation=root.evaluation)
+    if suite.suite != name:
+        text = f"found {suite.suite}, expected {name}, as the file's place says"
+        raise recipe_error([Problem(document.place(("suite",)), ("suite",), text)])
+    return suite
+
+
+def _resolve(workspace: Path, suite: Suite, document: Document, asset_id: str) -> ResolvedAsset:
+    asset = suite.assets[asset_id]
+    recipe = _load_named_recipe(workspace, asset.recipe, document, asset_id)
+    validate(recipe, Recipe)  # first alone, so that problems after this are the overrides'
+    overridden = with_overrides(recipe, document, ("assets", asset_id, "overrides"))
+    return ResolvedAsset(
+        id=asset_id,
+        suite=suite.suite,
+        prompt=asset.prompt,
+        seed=asset.seed,
+        recipe_name=asset.recipe,
+        recipe=validate(overridden, Recipe),
+    )
+
+
+def _load_named_recipe(workspace: Path, name: str, document: Document, asset_id: str) -> Document:
+    path = workspace / "recipes" / f"{name}.yaml"
+    if not path.is_file():
+        known = [file.stem for file in sorted(path.parent.glob("*.yaml"))]
+        meant = did_you_mean(name, known)
+        hint = f" (did you mean {meant}?)" if meant else f"; there are {', '.join(known)}"
+        key = ("assets", asset_id, "recipe")
+        raise recipe_error([Problem(document.place(key), key, f"found no {path}{hint}")])
+    return load_yaml(path)

@@ -1,0 +1,211 @@
+"""Strict YAML: safe, no anchors or tags, no duplicate keys, every key's line kept.
+
+Plain scalars are read as DVC's reader (ruamel.yaml, YAML 1.2) reads them, because DVC
+compares parameters by its own reading of the same file: 1e-3 is a number, `on` is text,
+010 is ten. Dates are the one exception: they stay text.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+
+import yaml
+from pydantic import JsonValue
+
+from dreamfusion_kit.recipe.document import Document, KeyPath, Place, Problem, recipe_error
+
+MAX_DEPTH = 32
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    (
+        "float",
+        r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
+        r"|[-+]?\.[0-9_]+(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    ("int", r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9_]+)", "-+0123456789"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+)
+_BARE = re.compile(r"\w(?:[\w' -]*\w)?", re.ASCII)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2 scalars; composes nodes, never constructs objects."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own class attribute, made empty here
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if event.anchor is not None:
+            raise _refusal("an anchor or alias (& or *)", "values written out", event)
+        if getattr(event, "tag", None) is not None:
+            raise _refusal(f"the tag {event.tag}", "plain YAML without tags", event)
+        if self._depth >= MAX_DEPTH:
+            raise _refusal(f"more than {MAX_DEPTH} levels", "flatter data", event)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+for _name, _pattern, _first in _SCALARS:
+    _StrictLoader.add_implicit_resolver(
+        _TAG + _name, re.compile(rf"^(?:{_pattern})$"), list(_first)
+    )
+
+
+def _refusal(found: str, expected: str, event: yaml.Event) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(
+        problem=f"found {found}, expected {expected}", problem_mark=event.start_mark
+    )
+
+
+def parse(text: str, file: str) -> Document:
+    """Read `text`, named `file` in messages, as one mapping.
+
+    Raises:
+        RecipeError: with all duplicate keys, odd keys and unusable scalars at once, or
+            with the first place where the text is not YAML at all.
+    """
+    node = compose(text, file)
+    reader = _NodeReader(file)
+    data = reader.read(node, ())
+    if not isinstance(data, dict):
+        found = "an empty file" if data is None else f"a {_kind(node)}"
+        reader.report((), node, f"found {found}, expected a mapping of keys")
+    if reader.problems or not isinstance(data, dict):
+        raise recipe_error(reader.problems)
+    return Document(data, {(): Place(file, 1), **reader.places})
+
+
+def scalar(text: str) -> str:
+    """Return `text` as YAML reads it back: bare where that is safe, else in quotes."""
+    bare = _BARE.fullmatch(text) and not any(
+        re.fullmatch(pattern, text) for _, pattern, _ in _SCALARS
+    )
+    return text if bare else json.dumps(text, ensure_ascii=False)
+
+
+def compose(text: str, file: str) -> yaml.Node | None:
+    """Return the node tree of `text`, whose marks say where everything stands."""
+    loader = None
+    try:
+        loader = _StrictLoader(text)
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = Problem(Place(file, line), (), error.problem or "not YAML")
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        found = f"found the character U+{error.character:04X}"
+        problem = Problem(Place(file, line), (), f"{found}, expected printable text")
+    finally:
+        if loader is not None:
+            loader.dispose()
+    raise recipe_error([problem])
+
+
+class _NodeReader:
+    """Turns nodes into data, and collects places and problems on the way."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.places: dict[KeyPath, Place] = {}
+        self.problems: list[Problem] = []
+
+    def report(self, path: KeyPath, node: yaml.Node | None, text: str) -> None:
+        line = node.start_mark.line + 1 if node else 1
+        self.problems.append(Problem(Place(self.file, line), path, text))
+
+    def read(self, node: yaml.Node | None, path: KeyPath) -> JsonValue:
+        match node:
+            case yaml.MappingNode():
+                return self._mapping(node, path)
+            case yaml.SequenceNode():
+                return [self._item(item, (*path, i)) for i, item in enumerate(node.value)]
+            case yaml.ScalarNode():
+                return self._scalar(node, path)
+            case _:
+                return None
+
+    def _item(self, node: yaml.Node, path: KeyPath) -> JsonValue:
+        self.places[path] = Place(self.file, node.start_mark.line + 1)
+        return self.read(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> JsonValue:
+        data: dict[str, JsonValue] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node, path)
+            if key is None:
+                continue
+            if key in data:
+                first = self.places[*path, key].line
+                self.report((*path, key), key_node, f"duplicate key, first on line {first}")
+                continue
+            self.places[*path, key] = Place(self.file, key_node.start_mark.line + 1)
+            data[key] = self.read(value_node, (*path, key))
+        return data
+
+    def _key(self, node: yaml.Node, path: KeyPath) -> str | None:
+        if not isinstance(node, yaml.ScalarNode):
+            self.report(path, node, f"found a {_kind(node)} as a key, expected text")
+            return None
+        key = self._scalar(node, path)
+        if not isinstance(key, str):
+            self.report(path, node, f"found the key {node.value}, expected text: put it in quotes")
+            return None
+        return key
+
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> JsonValue:
+        text = node.value
+        try:
+            value = _CONVERT[node.tag.removeprefix(_TAG)](text)
+        except ValueError:
+            self.report(path, node, f"found {text[:40]}, expected a number that can be read")
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            self.report(path, node, f"found {text}, expected a finite number")
+            return None
+        if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+            self.report(path, node, "found half of a surrogate pair, expected Unicode text")
+            return None
+        return value
+
+
+def _int(text: str) -> int:
+    digits = text.replace("_", "").lstrip("+-")
+    base = {"0b": 2, "0o": 8, "0x": 16}.get(digits[:2], 10)
+    magnitude = int(digits if base == 10 else digits[2:], base)
+    return -magnitude if text.startswith("-") else magnitude
+
+
+def _float(text: str) -> float:
+    # Python spells infinity and not-a-number without YAML's dot.
+    bare = text.replace("_", "").lower()
+    return float(bare.replace(".", "", 1) if bare.endswith(("inf", "nan")) else bare)
+
+
+_CONVERT: dict[str, Callable[[str], JsonValue]] = {
+    "bool": lambda text: text.lower() == "true",
+    "int": _int,
+    "float": _float,
+    "null": lambda _: None,
+    "str": str,
+}
+
+
+def _kind(node: yaml.Node | None) -> str:
+    match node:
+        case yaml.MappingNode():
+            return "mapping"
+        case yaml.SequenceNode():
+            return "list"
+        case _:
+            return "single value"
