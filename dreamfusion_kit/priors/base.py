@@ -1,0 +1,83 @@
+"""The one interface behind which every frozen text-to-image diffusion model stands.
+
+Notation (DreamFusion, s. 2; variance preserving):
+    noisy = alpha_t * clean + sigma_t * epsilon,   alpha_t^2 + sigma_t^2 = 1
+    timestep    integer in [0, num_train_timesteps); noise grows with it
+    epsilon     the noise that the model sees in `noisy`
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dreamfusion_kit.priors.text import TextFeatures
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """The cumulative products `alpha_bar` of a variance-preserving schedule, falling."""
+
+    alpha_bar: Float[Tensor, " timesteps"]
+
+    def alpha_t(self, timestep: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Return the signal level at each timestep."""
+        return self.alpha_bar[timestep].sqrt()
+
+    def sigma_t(self, timestep: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Return the noise level at each timestep."""
+        return (1 - self.alpha_bar[timestep]).sqrt()
+
+
+class Prior(ABC):
+    """A frozen diffusion model: text to features, images to its space, noise from noisy.
+
+    `schedule` lies on the device on which the prior computes.
+    """
+
+    schedule: NoiseSchedule
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """Return how many timesteps the schedule has."""
+        return len(self.schedule.alpha_bar)
+
+    def alpha_t(self, timestep: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Return the signal level at each timestep."""
+        return self.schedule.alpha_t(timestep)
+
+    def sigma_t(self, timestep: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Return the noise level at each timestep."""
+        return self.schedule.sigma_t(timestep)
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        """Return one row of features per prompt, on the prior's device."""
+
+    @abstractmethod
+    def to_model_space(
+        self, images: Float[Tensor, "batch 3 h w"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Map images in [0, 1] to what the model denoises; differentiable in `images`."""
+
+    @abstractmethod
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Return the predicted epsilon. Never carries a gradient."""
+
+
+def to_pixel_space(
+    images: Float[Tensor, "batch 3 h w"], image_size_px: int
+) -> Float[Tensor, "batch 3 size size"]:
+    """Map images in [0, 1] to [-1, 1] at the size of a pixel-space model."""
+    size = (image_size_px, image_size_px)
+    if images.shape[-2:] != size:
+        images = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
+    return images * 2 - 1

@@ -1,0 +1,65 @@
+"""Text features: what a prior's text encoder makes of prompts, and their file.
+
+The file holds tensors and one metadata entry. safetensors writes several entries in an
+arbitrary order, which would change the file's bytes from run to run.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dreamfusion_kit.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Named tensors, one row per prompt. Only the prior that made them reads the names."""
+
+    tensors: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        """Return the number of prompts."""
+        return len(next(iter(self.tensors.values())))
+
+    def select(self, indices: Sequence[int]) -> "TextFeatures":
+        """Return the rows at `indices`, which may repeat."""
+        return TextFeatures({name: rows[list(indices)] for name, rows in self.tensors.items()})
+
+    def cat(self, other: "TextFeatures") -> "TextFeatures":
+        """Return this one's rows, then `other`'s."""
+        return TextFeatures(
+            {name: torch.cat([rows, other.tensors[name]]) for name, rows in self.tensors.items()}
+        )
+
+    def to(self, device: torch.device | str) -> "TextFeatures":
+        """Return the same features on `device`."""
+        return TextFeatures({name: rows.to(device) for name, rows in self.tensors.items()})
+
+
+def save_text(path: Path, features: TextFeatures, prompts: Mapping[str, str]) -> None:
+    """Write features with the prompts they were made from, keyed by what each is for.
+
+    Row i belongs to the i-th key. Equal inputs give equal bytes.
+    """
+    tensors = {name: rows.detach().cpu().contiguous() for name, rows in features.tensors.items()}
+    save_file(tensors, path, metadata={"prompts": json.dumps(dict(prompts))})
+
+
+def load_text(path: Path) -> tuple[TextFeatures, dict[str, str]]:
+    """Read what `save_text` wrote: features on the CPU, and the prompts in row order."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            prompts = json.loads((file.metadata() or {})["prompts"])
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{path.name}: not a file of text features ({error}); expected the embed stage's "
+            "text.safetensors; run that stage again"
+        ) from error
+    return TextFeatures(tensors), prompts
