@@ -1,0 +1,99 @@
+"""The toybox's little English: colours, objects, views and plaster.
+
+The canonical caption is "a red mug"; with a view, "a red mug, front view", the form that
+view-dependent prompting makes (DreamFusion, s. 3.2). Training mixes in other phrasings,
+so that the words rather than one template carry the meaning.
+"""
+
+import re
+
+import torch
+
+from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
+
+VIEWS = ("front", "side", "back", "overhead")
+
+_PHRASINGS = (
+    "{subject}",
+    "a photo of {subject}",
+    "a picture of {subject}",
+    "a 3d model of {subject}",
+    "the {color} {object}",
+    "a toy {object} in {color}",
+    "{view} view of {subject}",
+)
+_CANONICAL_PROBABILITY = 0.6
+_VIEW_PROBABILITY = 0.7
+
+HELD_OUT: frozenset[tuple[str, str]] = frozenset(
+    (tuple(COLORS)[(4 * index + 2) % len(COLORS)], name) for index, name in enumerate(OBJECTS)
+)
+"""(colour, object) pairs never rendered for training: one colour of each object."""
+
+
+def article(word: str) -> str:
+    """Return "an" before a vowel, else "a"."""
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def caption(color: str, object_name: str) -> str:
+    """Return the canonical caption of a pair, for example "a red mug"."""
+    return f"{article(color)} {color} {object_name}"
+
+
+def plaster_caption(object_name: str) -> str:
+    """Return the caption of a textureless render."""
+    return f"a white plaster {object_name}"
+
+
+def caption_pool() -> tuple[str, ...]:
+    """Return the canonical captions of every pair, objects first: the retrieval pool."""
+    return tuple(caption(color, name) for name in OBJECTS for color in COLORS)
+
+
+def corpus() -> tuple[str, ...]:
+    """Return every training caption of every pair, for the tokenizer."""
+    lines: list[str] = []
+    for name in OBJECTS:
+        for view in VIEWS:
+            lines.append(f"{plaster_caption(name)}, {view} view")
+            for color in COLORS:
+                subject = caption(color, name)
+                for phrasing in _PHRASINGS:
+                    text = phrasing.format(subject=subject, color=color, object=name, view=view)
+                    lines.append(f"{text}, {view} view")
+    return tuple(lines)
+
+
+def parse(prompt: str) -> tuple[str, str] | None:
+    """Return (colour, object) of a canonical caption, or None for any other prompt."""
+    match = re.fullmatch(r"an? (\w+) (\w+)", prompt.strip().lower())
+    if match is None or match[1] not in COLORS or match[2] not in OBJECTS:
+        return None
+    return match[1], match[2]
+
+
+def view_of(azimuth_deg: float, elevation_deg: float) -> str:
+    """Return the view word of a camera: overhead above 60 degrees, else the azimuth's quadrant."""
+    if elevation_deg > 60:
+        return "overhead"
+    from_front = abs((azimuth_deg + 180) % 360 - 180)
+    return "front" if from_front <= 45 else "back" if from_front >= 135 else "side"
+
+
+def training_caption(
+    color: str | None, object_name: str, view: str, *, generator: torch.Generator
+) -> str:
+    """Draw a phrasing for a render; `color` None is a textureless one.
+
+    Most captions are canonical, most name the view; view words appear only where they
+    are true.
+    """
+    subject = plaster_caption(object_name) if color is None else caption(color, object_name)
+    draw = torch.rand(3, generator=generator).tolist()
+    named_view = f", {view} view" if draw[1] < _VIEW_PROBABILITY else ""
+    if color is None or draw[0] < _CANONICAL_PROBABILITY:
+        return subject + named_view
+    phrasing = _PHRASINGS[int(draw[2] * len(_PHRASINGS))]
+    text = phrasing.format(subject=subject, color=color, object=object_name, view=view)
+    return text if "{view}" in phrasing else text + named_view

@@ -1,0 +1,149 @@
+"""The toybox's text-to-image diffusion model, its sampler and its diffusers directory.
+
+The U-Net reads `patch_size^2` pixels as one position with `3 * patch_size^2` channels.
+Space-to-depth permutes pixels, so independent noise stays independent noise and the model
+is a diffusion over 64x64 images; only the U-Net's costly full-resolution level is saved
+(Hoogeboom et al. 2023, "Simple diffusion", s. 3.2).
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from dreamfusion_kit.seeding import generator as make_generator
+from dreamfusion_kit.toybox.settings import PriorSettings
+from dreamfusion_kit.toybox.tokenizer import MAX_TOKENS, train_tokenizer
+
+_NUM_TRAIN_TIMESTEPS = 1000
+
+
+class ToyboxPrior(nn.Module):
+    """Tokenizer, text encoder and U-Net, trained together."""
+
+    def __init__(self, settings: PriorSettings, image_size_px: int) -> None:
+        super().__init__()
+        self.tokenizer: CLIPTokenizer = train_tokenizer()
+        with torch.random.fork_rng(devices=[]):
+            # The libraries initialise from the global generator only.
+            torch.manual_seed(settings.seed)
+            self.text_encoder = _text_encoder(settings, len(self.tokenizer))
+            self.unet = _unet(settings, image_size_px)
+        self.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.patch_size = settings.patch_size
+        self.scheduler = DDPMScheduler(
+            num_train_timesteps=_NUM_TRAIN_TIMESTEPS,
+            beta_schedule="squaredcos_cap_v2",
+            prediction_type="v_prediction",
+        )
+
+    def encode(self, captions: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
+        """Return the text encoder's last hidden states; captions are cut at the token limit."""
+        tokens = self.tokenizer(
+            list(captions),
+            padding="max_length",
+            truncation=True,
+            max_length=MAX_TOKENS,
+            return_tensors="pt",
+        )
+        device = self.text_encoder.device
+        return self.text_encoder(tokens.input_ids.to(device)).last_hidden_state
+
+    def to_model_space(
+        self, images: Float[Tensor, "batch h w 3"]
+    ) -> Float[Tensor, "batch channels rows columns"]:
+        """Map images in [0, 1] to [-1, 1] and fold each patch into channels."""
+        signed = images.permute(0, 3, 1, 2) * 2 - 1
+        return torch.nn.functional.pixel_unshuffle(signed, self.patch_size)
+
+    def to_images(
+        self, samples: Float[Tensor, "batch channels rows columns"]
+    ) -> Float[Tensor, "batch h w 3"]:
+        """Undo `to_model_space`, clipped to [0, 1]."""
+        signed = torch.nn.functional.pixel_shuffle(samples, self.patch_size)
+        return ((signed + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
+
+    @torch.no_grad()
+    def sample(
+        self, captions: Sequence[str], *, guidance_scale: float, num_steps: int, seed: int
+    ) -> Float[Tensor, "batch h w 3"]:
+        """Draw one image per caption with DDIM and classifier-free guidance."""
+        scheduler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=True)
+        scheduler.set_timesteps(num_steps)
+        text = self.encode([*captions, *([""] * len(captions))])
+        size = self.unet.config.sample_size
+        channels = self.unet.config.in_channels
+        draw = make_generator(seed, "prior-sample")
+        noisy = torch.randn(len(captions), channels, size, size, generator=draw).to(text.device)
+        for timestep in scheduler.timesteps:
+            conditional, unconditional = self.unet(
+                noisy.repeat(2, 1, 1, 1), timestep, text
+            ).sample.chunk(2)
+            guided = unconditional + guidance_scale * (conditional - unconditional)
+            noisy = scheduler.step(guided, timestep, noisy).prev_sample
+        return self.to_images(noisy)
+
+    def save_pretrained(self, directory: Path) -> None:
+        """Write a diffusers directory in half precision."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save_pretrained(directory / "tokenizer")
+        self.scheduler.save_pretrained(directory / "scheduler")
+        for name, module in (("text_encoder", self.text_encoder), ("unet", self.unet)):
+            half = (
+                type(module).from_config(module.config)
+                if name == "unet"
+                else type(module)(module.config)
+            )
+            half.load_state_dict(module.state_dict())
+            half.half().save_pretrained(directory / name, safe_serialization=True)
+        index = {
+            "_class_name": "DiffusionPipeline",
+            "scheduler": ["diffusers", "DDPMScheduler"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+        }
+        (directory / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _text_encoder(settings: PriorSettings, vocabulary: int) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=settings.text_width,
+            intermediate_size=4 * settings.text_width,
+            num_hidden_layers=settings.text_layers,
+            num_attention_heads=4,
+            max_position_embeddings=MAX_TOKENS,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
+        )
+    )
+
+
+def _unet(settings: PriorSettings, image_size_px: int) -> UNet2DConditionModel:
+    """Build the U-Net; the pooled text also enters with the time (as in DeepFloyd IF)."""
+    levels = range(len(settings.block_out_channels))
+    attends = [level in settings.attention_levels for level in levels]
+    channels = 3 * settings.patch_size**2
+    return UNet2DConditionModel(
+        sample_size=image_size_px // settings.patch_size,
+        in_channels=channels,
+        out_channels=channels,
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
+        block_out_channels=settings.block_out_channels,
+        layers_per_block=settings.layers_per_block,
+        norm_num_groups=16,
+        attention_head_dim=4,  # the number of heads, in this class
+        cross_attention_dim=settings.text_width,
+        encoder_hid_dim=None,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+    )

@@ -1,0 +1,74 @@
+"""The schema of `toybox/params.yaml`: how the embedded world, prior and CLIP are made."""
+
+from pydantic import Field
+
+from dreamfusion_kit.recipe.schema import (
+    Background,
+    Camera,
+    Count,
+    Fraction,
+    Light,
+    Positive,
+    Section,
+    Shading,
+    Steps,
+)
+
+
+class DatasetSettings(Section):
+    """What is rendered: every pair that is not held out, from random cameras."""
+
+    seed: int = Field(description="Seed of cameras, lights and shading modes.")
+    images_per_pair: Count = Field(description="Renders of each (colour, object) pair.")
+    camera: Camera
+    light: Light
+    shading: Shading
+
+
+class TrainingSettings(Section):
+    """What both trainings share."""
+
+    seed: int = Field(description="Seed of initial values, batches, captions and noise.")
+    num_steps: Count = Field(description="Optimiser steps.")
+    batch_size: Count = Field(description="Images per step.")
+    learning_rate: Positive = Field(description="AdamW's rate on the plateau.")
+    warmup_steps: Count = Field(description="Steps of linear warm-up.")
+    decay_steps: Count = Field(description="Last steps, over which the rate falls to zero.")
+    weight_decay: Fraction = Field(description="AdamW's decoupled weight decay.")
+    checkpoint_every_steps: Count = Field(description="Steps between resumable checkpoints.")
+    background: Background = Field(description="Drawn anew for each image of each batch.")
+
+
+class PriorSettings(TrainingSettings):
+    """The text-to-image diffusion model."""
+
+    patch_size: Count = Field(
+        description="Pixels per side of the square that the U-Net reads as one position "
+        "(space-to-depth, a permutation of pixels: the diffusion itself is unchanged)."
+    )
+    block_out_channels: tuple[Count, ...] = Field(description="U-Net channels per level.")
+    layers_per_block: Count = Field(description="Residual blocks per level.")
+    attention_levels: tuple[Steps, ...] = Field(description="Levels with cross-attention.")
+    text_width: Count = Field(description="Width of the text encoder.")
+    text_layers: Count = Field(description="Layers of the text encoder.")
+    caption_dropout: Fraction = Field(description="Share of empty captions (Ho & Salimans 2022).")
+    ema_decay: Fraction = Field(description="Decay of the averaged weights that are shipped.")
+    sample_every_steps: Count = Field(description="Steps between sample sheets.")
+
+
+class ClipSettings(TrainingSettings):
+    """The contrastive image-text model that evaluates."""
+
+    width: Count = Field(description="Width of both towers.")
+    layers: Count = Field(description="Layers of both towers.")
+    image_patch_px: Count = Field(description="Patch of the vision transformer.")
+    embedding_size: Count = Field(description="Width of the joint space.")
+
+
+class ToyboxSettings(Section):
+    """The whole of `toybox/params.yaml`."""
+
+    dataset: DatasetSettings
+    clip_dataset: DatasetSettings
+    prior: PriorSettings
+    clip: ClipSettings

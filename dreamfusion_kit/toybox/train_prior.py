@@ -1,0 +1,113 @@
+"""Train the toybox's diffusion prior: v-prediction on renders with captions."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from dreamfusion_kit.seeding import generator as make_generator
+from dreamfusion_kit.toybox.captions import caption
+from dreamfusion_kit.toybox.dataset import Dataset
+from dreamfusion_kit.toybox.prior_model import ToyboxPrior
+from dreamfusion_kit.toybox.settings import PriorSettings
+from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
+from dreamfusion_kit.toybox.training import (
+    AveragedWeights,
+    learning_rate,
+    make_optimizer,
+    resume_training,
+    save_training,
+)
+
+_SHEET_VIEWS = ("front", "side")
+_SHEET_STEPS = 25
+
+
+def train_prior(
+    settings: PriorSettings,
+    dataset: Dataset,
+    scratch: Path,
+    *,
+    device: torch.device,
+    report: Callable[[int, float], None],
+) -> ToyboxPrior:
+    """Train, or go on where `scratch` was left; return the model with averaged weights.
+
+    `report` is called with each step and its loss. Every draw is addressed by its step, so
+    a killed run that resumes sees the batches it would have seen.
+    """
+    model = ToyboxPrior(settings, dataset.rgba.shape[1]).to(device)
+    optimizer = make_optimizer(model, settings)
+    averages = AveragedWeights(model, settings.ema_decay)
+    checkpoint = scratch / "prior.safetensors"
+    start = resume_training(checkpoint, model, optimizer, averages)
+    for step in range(start, settings.num_steps):
+        # Set the rate.
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step)
+
+        # Descend on one batch.
+        loss = _loss(model, settings, dataset, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        averages.update(model, step)
+        report(step, float(loss))
+
+        # Keep what was reached.
+        if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
+            save_training(checkpoint, step + 1, model, optimizer, averages)
+        if (step + 1) % settings.sample_every_steps == 0:
+            _write_sheet(model, averages, scratch / f"samples-{step + 1:06d}.png")
+    averages.copy_to(model)
+    return model
+
+
+def _loss(
+    model: ToyboxPrior, settings: PriorSettings, dataset: Dataset, step: int
+) -> Float[Tensor, ""]:
+    """Mean squared error of v = alpha_t eps - sigma_t x (Salimans & Ho 2022, app. D)."""
+    draw = make_generator(settings.seed, "prior-batch", step)
+    device = next(model.parameters()).device
+    indices = torch.randint(len(dataset), (settings.batch_size,), generator=draw)
+    images = dataset.images(indices, settings.background, generator=draw)
+    captions = dataset.captions(indices, generator=draw)
+    dropped = torch.rand(settings.batch_size, generator=draw) < settings.caption_dropout
+    captions = ["" if drop else text for drop, text in zip(dropped, captions, strict=True)]
+    clean = model.to_model_space(images)
+    noise = torch.randn(clean.shape, generator=draw)
+    timesteps = _stratified_timesteps(model, settings.batch_size, draw)
+    noisy = model.scheduler.add_noise(clean, noise, timesteps)
+    velocity = model.scheduler.get_velocity(clean, noise, timesteps)
+    noisy = noisy.to(device, memory_format=torch.channels_last)
+    predicted = model.unet(noisy, timesteps.to(device), model.encode(captions)).sample
+    return torch.nn.functional.mse_loss(predicted, velocity.to(device))
+
+
+def _stratified_timesteps(model: ToyboxPrior, batch: int, draw: torch.Generator) -> Tensor:
+    """Draw one timestep from each of `batch` equal parts of the range: less noise in the loss."""
+    unit = (torch.arange(batch) + torch.rand(batch, generator=draw)) / batch
+    return (unit * model.scheduler.config.num_train_timesteps).long()
+
+
+def _write_sheet(model: ToyboxPrior, averages: AveragedWeights, path: Path) -> None:
+    """Draw every object in one colour from two sides with the averaged weights."""
+    current = {name: p.detach().clone() for name, p in model.named_parameters()}
+    averages.copy_to(model)
+    model.eval()
+    colors = tuple(COLORS)
+    subjects = [caption(colors[i % len(colors)], name) for i, name in enumerate(OBJECTS)]
+    rows: list[Tensor] = []
+    for view in _SHEET_VIEWS:
+        prompts = [f"{subject}, {view} view" for subject in subjects]
+        images = model.sample(prompts, guidance_scale=3.0, num_steps=_SHEET_STEPS, seed=0)
+        rows.append(torch.cat(list(images.cpu()), dim=1))
+    Image.fromarray((torch.cat(rows) * 255).round().byte().numpy()).save(path)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(current[name])
+    model.train()

@@ -1,0 +1,104 @@
+"""What the toybox's trainings share: the rate schedule, averaged weights, exact resume."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dreamfusion_kit.toybox.settings import TrainingSettings
+
+
+def learning_rate(settings: TrainingSettings, step: int) -> float:
+    """Return the trapezoid: linear warm-up, plateau, linear fall to zero at the end.
+
+    The plateau can be prolonged after the fact, since nothing before the fall depends on
+    the number of steps.
+    """
+    rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    fall = min(1.0, (settings.num_steps - step) / max(1, settings.decay_steps))
+    return settings.learning_rate * rise * fall
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices and kernels only."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), foreach=True)
+
+
+class AveragedWeights:
+    """An exponential moving average of a model's parameters, warmed up from the first step."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards the model; early steps count more (1 / step)."""
+        keep = min(self.decay, (1 + step) / (10 + step))
+        current = [p.detach() for _, p in model.named_parameters()]
+        torch._foreach_lerp_(list(self.values.values()), current, 1 - keep)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        """Overwrite the model's parameters with the averages."""
+        for name, parameter in model.named_parameters():
+            parameter.copy_(self.values[name])
+
+
+def save_training(
+    path: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averages: AveragedWeights | None,
+) -> None:
+    """Write everything that the next step needs, atomically; the last checkpoint is replaced."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    if averages is not None:
+        tensors |= {f"average.{name}": value for name, value in averages.values.items()}
+    temporary = path.with_suffix(".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    save_file(contiguous, temporary, metadata={"step": str(step)})
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.replace(path)
+
+
+def resume_training(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averages: AveragedWeights | None,
+) -> int:
+    """Load the checkpoint if there is one; return the next step, 0 where nothing was saved."""
+    if not path.exists():
+        return 0
+    with safe_open(path, framework="pt") as archive:
+        step = int(archive.metadata()["step"])
+    tensors = load_file(path)
+    model.load_state_dict(_under(tensors, "model."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in _under(tensors, "optimizer.").items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    if averages is not None:
+        averages.values = _under(tensors, "average.")
+    return step
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,76 @@
+"""Captions: pool, parsing, view words and held-out pairs."""
+
+import pytest
+import torch
+
+from dreamfusion_kit.toybox.captions import (
+    HELD_OUT,
+    caption,
+    caption_pool,
+    parse,
+    training_caption,
+    view_of,
+)
+from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
+
+
+def test_pool_names_every_pair_once() -> None:
+    pool = caption_pool()
+    assert len(set(pool)) == len(pool) == len(OBJECTS) * len(COLORS)
+
+
+def test_article_follows_the_vowel() -> None:
+    assert caption("red", "mug") == "a red mug"
+    assert caption("orange", "car") == "an orange car"
+
+
+@pytest.mark.parametrize("text", ["a red mug", "A Red Mug ", "an orange duck"])
+def test_canonical_captions_are_parsed(text: str) -> None:
+    pair = parse(text)
+    assert pair is not None
+    assert caption(*pair) == text.strip().lower()
+
+
+@pytest.mark.parametrize("text", ["a red mug on a table", "a mauve mug", "mug", "", "a red zebra"])
+def test_other_prompts_have_no_ground_truth(text: str) -> None:
+    assert parse(text) is None
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "view"),
+    [
+        (0, 0, "front"),
+        (45, 0, "front"),
+        (46, 0, "side"),
+        (-44, 0, "front"),
+        (316, 0, "front"),
+        (134, 10, "side"),
+        (135, 10, "back"),
+        (225, 10, "back"),
+        (270, 60, "side"),
+        (0, 60.1, "overhead"),
+    ],
+)
+def test_view_words_follow_the_camera(azimuth: float, elevation: float, view: str) -> None:
+    assert view_of(azimuth, elevation) == view
+
+
+def test_about_a_tenth_of_the_pairs_is_held_out() -> None:
+    assert {name for _, name in HELD_OUT} == set(OBJECTS)
+    assert 0.08 < len(HELD_OUT) / len(caption_pool()) < 0.13
+    assert len({color for color, _ in HELD_OUT}) == len(COLORS)
+
+
+def test_training_captions_never_name_a_false_view() -> None:
+    texts = {
+        training_caption("red", "mug", "side", generator=torch.Generator().manual_seed(seed))
+        for seed in range(200)
+    }
+    assert len(texts) > 5
+    assert all("red" in text and "mug" in text for text in texts)
+    assert not any(word in text for text in texts for word in ("front", "back", "overhead"))
+
+
+def test_plaster_captions_name_no_color() -> None:
+    text = training_caption(None, "mug", "front", generator=torch.Generator().manual_seed(0))
+    assert text.startswith("a white plaster mug")
