@@ -1,0 +1,1 @@
+"""The exam: fixed views, CLIP R-Precision, and geometry against known shapes."""

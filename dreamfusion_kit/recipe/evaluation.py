@@ -5,7 +5,7 @@ easier exam. Every key is required: what does not stand in a file is not tracked
 cites DreamFusion (arXiv 2209.14988).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -80,7 +80,7 @@ class GeometryProtocol(Section):
     ]
 
     @model_validator(mode="after")
-    def _range_is_ordered(self) -> Self:
+    def _range_is_ordered(self) -> "GeometryProtocol":
         lower, upper = self.scale_range
         if lower > upper:
             raise ValueError(f"scale_range: found {lower} above {upper}, expected lower, upper")

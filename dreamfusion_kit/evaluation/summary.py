@@ -1,0 +1,220 @@
+"""What is written down of an asset and of a suite: plain dictionaries, ready for JSON.
+
+`None` stands where a number has no meaning: the ceiling and the geometry of a prompt that
+names no toybox object, or a mean over no assets.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypedDict
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.evaluation.geometry import GeometryMetrics
+from dreamfusion_kit.evaluation.r_precision import (
+    CaptionPool,
+    clip_score,
+    cosine_similarity,
+    r_precision,
+    wilson_interval,
+)
+
+_DECIMALS = 4
+
+Json = dict[str, Any]  # the values are what `json` writes; their keys are listed below
+
+
+@dataclass(frozen=True)
+class ViewFeatures:
+    """CLIP features of one asset's views; the ceilings are true renders of its own object."""
+
+    color: Float[Tensor, "views features"]
+    geometry: Float[Tensor, "views features"]
+    ceiling: Float[Tensor, "views features"] | None
+    ceiling_geometry: Float[Tensor, "views features"] | None
+
+
+class PerKind(TypedDict):
+    """One number for each kind of view."""
+
+    color: float
+    geometry: float
+    ceiling: float | None
+    ceiling_geometry: float | None
+
+
+class AssetMetrics(TypedDict):
+    """The metrics.json of one asset.
+
+    `held_out` says whether the prompt's pair was kept from the toybox's training, None
+    for other prompts. `retrieved` holds the caption that each colour view is nearest to.
+    """
+
+    asset: str
+    prompt: str
+    held_out: bool | None
+    num_views: int
+    num_captions: int
+    r_precision: PerKind
+    clip_score: PerKind
+    retrieved: list[str]
+    geometry: dict[str, float | bool] | None
+
+
+def asset_metrics(
+    *,
+    asset: str,
+    prompt: str,
+    held_out: bool | None,
+    own_caption: str,
+    pool: CaptionPool,
+    caption_features: Float[Tensor, "captions features"],
+    features: ViewFeatures,
+    geometry: GeometryMetrics | None,
+) -> AssetMetrics:
+    """Gather all measures of one asset.
+
+    Args:
+        asset: The asset's id.
+        prompt: The prompt it was made from.
+        held_out: Whether the toybox's training never saw the prompt's pair.
+        own_caption: The caption in `pool` that is the right answer.
+        pool: The captions retrieval chooses from.
+        caption_features: Features of the pool's captions, in its order.
+        features: Features of the views.
+        geometry: Distances to the true shape, where there is one.
+    """
+    own = pool.index(own_caption)
+
+    def precision(views: Tensor) -> float:
+        return r_precision(cosine_similarity(views, caption_features), own)
+
+    def score(views: Tensor) -> float:
+        return clip_score(cosine_similarity(views, caption_features), own)
+
+    nearest = cosine_similarity(features.color, caption_features).argmax(dim=1)
+    return AssetMetrics(
+        asset=asset,
+        prompt=prompt,
+        held_out=held_out,
+        num_views=len(features.color),
+        num_captions=len(pool.captions),
+        r_precision=_per_kind(features, precision),
+        clip_score=_per_kind(features, score),
+        retrieved=[pool.captions[index] for index in nearest.tolist()],
+        geometry=None if geometry is None else asdict(geometry),
+    )
+
+
+def summarize(
+    per_asset: Sequence[AssetMetrics],
+    *,
+    seconds: Mapping[str, float],
+    clip: str,
+    pool: CaptionPool,
+    confidence_level: float,
+) -> Json:
+    """Return a suite's metrics: means over its assets, rounded for stable diffs.
+
+    All assets stand at the top level; `trained` and `held_out` repeat the table for the
+    toybox pairs that training saw and never saw, each where the suite has any.
+
+    Args:
+        per_asset: The metrics of every asset.
+        seconds: Time from prompt to mesh by asset id, for every asset.
+        clip: The judge's name, written beside its verdict.
+        pool: The declared captions, without any asset's own addition.
+        confidence_level: Coverage of R-Precision's intervals.
+    """
+    if not per_asset:
+        raise EvaluationError(
+            "suite: found no assets, expected one or more; add one to params.yaml"
+        )
+    summary = _table(per_asset, seconds, confidence_level)
+    groups = {
+        "trained": [entry for entry in per_asset if entry["held_out"] is False],
+        "held_out": [entry for entry in per_asset if entry["held_out"] is True],
+    }
+    tables = {
+        name: _table(group, seconds, confidence_level) for name, group in groups.items() if group
+    }
+    judge = {"clip": clip, "caption_pool": {"size": len(pool.captions), "sha256": pool.sha256}}
+    return _rounded(summary | tables | judge)
+
+
+def asset_row(entry: AssetMetrics, seconds: float) -> Json:
+    """Return one asset as a flat row of the suite's CSV; the keys are the same for all."""
+    geometry = entry["geometry"] or {}
+    measures = {name: geometry.get(name) for name in _GEOMETRY_MEANS}
+    return _rounded(
+        {
+            "asset": entry["asset"],
+            "prompt": entry["prompt"],
+            "held_out": entry["held_out"],
+            "r_precision_color": entry["r_precision"]["color"],
+            "r_precision_geometry": entry["r_precision"]["geometry"],
+            "r_precision_ceiling": entry["r_precision"]["ceiling"],
+            "r_precision_ceiling_geometry": entry["r_precision"]["ceiling_geometry"],
+            "clip_score": entry["clip_score"]["color"],
+            **measures,
+            "watertight": geometry.get("watertight"),
+            "seconds": seconds,
+        }
+    )
+
+
+_GEOMETRY_MEANS = ("iou", "iou_raw", "chamfer", "chamfer_raw", "f_score", "f_score_raw")
+
+
+def _per_kind(features: ViewFeatures, measure: Callable[[Tensor], float]) -> PerKind:
+    ceiling, ceiling_geometry = features.ceiling, features.ceiling_geometry
+    return PerKind(
+        color=measure(features.color),
+        geometry=measure(features.geometry),
+        ceiling=None if ceiling is None else measure(ceiling),
+        ceiling_geometry=None if ceiling_geometry is None else measure(ceiling_geometry),
+    )
+
+
+def _table(
+    entries: Sequence[AssetMetrics], seconds: Mapping[str, float], confidence_level: float
+) -> Json:
+    precision = [entry["r_precision"] for entry in entries]
+    color = statistics.fmean(kinds["color"] for kinds in precision)
+    geometry = statistics.fmean(kinds["geometry"] for kinds in precision)
+    color_low, color_high = wilson_interval(color, len(entries), confidence_level)
+    geometry_low, geometry_high = wilson_interval(geometry, len(entries), confidence_level)
+    shapes = [entry["geometry"] for entry in entries if entry["geometry"] is not None]
+    return {
+        "num_assets": len(entries),
+        "r_precision": {
+            "color": color,
+            "color_low": color_low,
+            "color_high": color_high,
+            "geometry": geometry,
+            "geometry_low": geometry_low,
+            "geometry_high": geometry_high,
+            "ceiling": _mean_of_known(kinds["ceiling"] for kinds in precision),
+            "ceiling_geometry": _mean_of_known(kinds["ceiling_geometry"] for kinds in precision),
+            "chance": statistics.fmean(1 / entry["num_captions"] for entry in entries),
+        },
+        "clip_score": statistics.fmean(entry["clip_score"]["color"] for entry in entries),
+        **{name: _mean_of_known(shape[name] for shape in shapes) for name in _GEOMETRY_MEANS},
+        "seconds_per_asset": statistics.fmean(seconds[entry["asset"]] for entry in entries),
+    }
+
+
+def _mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is there, None where nothing is."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def _rounded(value: Any) -> Any:
+    """Return nested dictionaries with every float rounded."""
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    return round(value, _DECIMALS) if isinstance(value, float) else value

@@ -1,0 +1,131 @@
+"""Triangle surfaces as the evaluation reads them: loading, casting rays, drawing points.
+
+World coordinates are z-up, lengths in scene units. Open3D casts the rays on the CPU, so
+no OpenGL context is needed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import open3d as o3d
+import torch
+import trimesh
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+from trimesh.visual import TextureVisuals
+
+from dreamfusion_kit.errors import EvaluationError
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Triangles, counter-clockwise seen from outside."""
+
+    vertices: Float[Tensor, "vertices 3"]
+    faces: Int[Tensor, "faces 3"]
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """A surface with an albedo image; `uvs` are in [0, 1] with v = 0 at the image's last row."""
+
+    surface: Surface
+    uvs: Float[Tensor, "vertices 2"]
+    texture: Float[Tensor, "h w 3"]
+
+
+def load_mesh(path: Path) -> TexturedMesh:
+    """Return the mesh of a z-up OBJ file whose MTL names an albedo image.
+
+    Vertices are repeated along texture seams, as the file's uv indices ask for. Raises
+    `EvaluationError` where the file is missing or damaged, or has no faces or no texture.
+    """
+    try:
+        mesh = trimesh.load_mesh(path, process=False)
+        uvs, image = _appearance(mesh)
+    except Exception as error:  # A damaged file can raise anything from inside the parser.
+        raise EvaluationError(
+            f"{path}: found no textured triangle mesh ({type(error).__name__}: {error}), expected "
+            "an OBJ with uvs and an MTL that names an image; run the mesh stage again"
+        ) from error
+    if len(mesh.faces) == 0:
+        raise EvaluationError(f"{path}: found no faces, expected a surface; run the mesh stage")
+    vertices = torch.from_numpy(np.array(mesh.vertices, dtype=np.float32))
+    faces = torch.from_numpy(np.array(mesh.faces, dtype=np.int64))
+    texture = torch.from_numpy(np.array(image, dtype=np.float32) / 255)
+    return TexturedMesh(Surface(vertices, faces), torch.from_numpy(uvs), texture)
+
+
+def _appearance(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "vertices 2"], Image.Image]:
+    """Return uvs and albedo; raise `ValueError` where there are none."""
+    visual = mesh.visual
+    if not isinstance(visual, TextureVisuals) or visual.uv is None:
+        raise ValueError("no uvs")
+    image = getattr(visual.material, "image", None)
+    if not isinstance(image, Image.Image):
+        raise ValueError("no image")
+    return np.array(visual.uv, dtype=np.float32), image.convert("RGB")
+
+
+def raycasting_scene(surface: Surface) -> o3d.t.geometry.RaycastingScene:
+    """Return Open3D's acceleration structure over the surface's triangles."""
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(
+        o3d.core.Tensor.from_numpy(surface.vertices.numpy().astype(np.float32)),
+        o3d.core.Tensor.from_numpy(surface.faces.numpy().astype(np.uint32)),
+    )
+    return scene
+
+
+def face_normals(surface: Surface) -> Float[Tensor, "faces 3"]:
+    """Return each triangle's normal, as long as twice its area."""
+    a, b, c = surface.vertices[surface.faces].unbind(dim=1)
+    return torch.linalg.cross(b - a, c - a)
+
+
+def smooth_normals(surface: Surface) -> Float[Tensor, "vertices 3"]:
+    """Return unit normals at vertices: the area-weighted mean of the triangles around.
+
+    Vertices at one position share a normal, so that texture seams do not show. Zero at a
+    vertex without triangles.
+    """
+    _, merged = torch.unique(surface.vertices, dim=0, return_inverse=True)
+    sums = torch.zeros_like(surface.vertices)
+    corners = face_normals(surface)[:, None, :].expand(-1, 3, -1).reshape(-1, 3)
+    sums.index_add_(0, merged[surface.faces].reshape(-1), corners)
+    return torch.nn.functional.normalize(sums, dim=-1)[merged]
+
+
+def is_watertight(surface: Surface) -> bool:
+    """Return whether the surface bounds a volume: each edge borders an even number of triangles.
+
+    Vertices at one position count as one; triangles that this reduces to a line, as
+    marching cubes makes them where the surface meets a grid point, do not count.
+    """
+    _, merged = torch.unique(surface.vertices, dim=0, return_inverse=True)
+    faces = merged[surface.faces]
+    edges = torch.stack([faces, faces.roll(-1, dims=1)], dim=-1)
+    proper = (edges[..., 0] != edges[..., 1]).all(dim=1)
+    ordered = edges[proper].reshape(-1, 2).sort(dim=1).values
+    _, counts = torch.unique(ordered, dim=0, return_counts=True)
+    return bool((counts % 2 == 0).all())
+
+
+def sample_surface(
+    surface: Surface, num_points: int, *, generator: torch.Generator
+) -> Float[Tensor, "points 3"]:
+    """Draw points uniformly by area. Raises `EvaluationError` where the area is zero."""
+    areas = face_normals(surface).norm(dim=-1)
+    if not areas.sum() > 0:
+        raise EvaluationError(
+            f"surface of {len(surface.faces)} faces: found zero area, expected more; "
+            "look at the mesh and run the mesh stage again"
+        )
+    chosen = torch.multinomial(areas, num_points, replacement=True, generator=generator)
+    u, v = torch.rand(2, num_points, 1, generator=generator)
+    # The square root makes the barycentric coordinates uniform in area.
+    a, b, c = surface.vertices[surface.faces[chosen]].unbind(dim=1)
+    root = u.sqrt()
+    return (1 - root) * a + root * (1 - v) * b + root * v * c

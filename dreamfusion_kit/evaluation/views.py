@@ -1,0 +1,260 @@
+"""Fixed views that are scored: colour, textureless and normal images on one orbit.
+
+Mesh, field and the toybox's true objects go through the same cameras, head-light and
+background; only the render callable differs. Nothing here has a gradient.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import open3d as o3d
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from dreamfusion_kit.camera.light import headlight
+from dreamfusion_kit.camera.rays import pixel_rays
+from dreamfusion_kit.camera.sampler import orbit_cameras
+from dreamfusion_kit.evaluation.surface import (
+    TexturedMesh,
+    face_normals,
+    raycasting_scene,
+    smooth_normals,
+)
+from dreamfusion_kit.recipe.evaluation import Turntable, Views
+from dreamfusion_kit.records import Cameras, Lighting, Rays, RenderOutput
+from dreamfusion_kit.renderer.shading import shade
+
+Render = Callable[[Cameras, Lighting, Tensor], RenderOutput]
+"""Renders cameras under a light over a background `batch h w 3`."""
+
+RenderImage = Callable[[Cameras, Lighting, Tensor], Tensor]
+"""The same, for renderers that make nothing but the image `batch h w 3`."""
+
+
+@dataclass(frozen=True)
+class ViewImages:
+    """The views of one object, front first, then by growing azimuth.
+
+    `normals` shows world-space normals as (n + 1) / 2 over the protocol's background.
+    """
+
+    color: Float[Tensor, "views h w 3"]
+    textureless: Float[Tensor, "views h w 3"]
+    normals: Float[Tensor, "views h w 3"]
+
+
+# ---- the protocol's views of anything
+
+
+@torch.no_grad()
+def render_views(render: Render, section: Views, *, supersampling: int) -> ViewImages:
+    """Return the protocol's views.
+
+    Args:
+        render: A mesh from `mesh_renderer`, or a field as the stage wires it.
+        section: The protocol: orbit, light, background.
+        supersampling: Rays per pixel and axis: the protocol's for meshes, 1 for renderers
+            that smooth edges themselves.
+    """
+    views: list[tuple[Tensor, ...]] = []
+    for cameras, background in _orbit(section, section.num_azimuths, supersampling):
+        color = render(cameras, _light(section, cameras, textureless=False), background)
+        textureless = render(cameras, _light(section, cameras, textureless=True), background)
+        images = (color.image, textureless.image, _normal_image(color, background))
+        views.append(tuple(_downsample(image, supersampling) for image in images))
+    return ViewImages(*(torch.cat(images) for images in zip(*views, strict=True)))
+
+
+@torch.no_grad()
+def render_images(
+    render: RenderImage, section: Views, *, textureless: bool, supersampling: int
+) -> Float[Tensor, "views h w 3"]:
+    """Return the protocol's colour or textureless images alone (the ceiling's true renders)."""
+    images = [
+        render(cameras, _light(section, cameras, textureless=textureless), background)
+        for cameras, background in _orbit(section, section.num_azimuths, supersampling)
+    ]
+    return torch.cat([_downsample(image, supersampling) for image in images])
+
+
+@torch.no_grad()
+def render_turntable(
+    render: Render, section: Views, turntable: Turntable, *, supersampling: int
+) -> Float[Tensor, "frames h w 3"]:
+    """Return colour frames of a full turn under the protocol's light."""
+    view = section.model_copy(update={"image_size_px": turntable.image_size_px})
+    frames = [
+        render(cameras, _light(view, cameras, textureless=False), background).image
+        for cameras, background in _orbit(view, turntable.num_frames, supersampling)
+    ]
+    return torch.cat([_downsample(frame, supersampling) for frame in frames])
+
+
+def _orbit(section: Views, num_views: int, supersampling: int) -> list[tuple[Cameras, Tensor]]:
+    """Return one camera and background per view: a view at a time bounds the memory."""
+    size = section.image_size_px * supersampling
+    background = torch.tensor(section.background).expand(1, size, size, 3)
+    cameras = [
+        orbit_cameras(
+            torch.tensor([360 * index / num_views]),
+            elevation_deg=section.elevation_deg,
+            radius=section.radius,
+            fov_y_deg=section.fov_y_deg,
+            image_size_px=size,
+        )
+        for index in range(num_views)
+    ]
+    return [(camera, background) for camera in cameras]
+
+
+def _light(section: Views, cameras: Cameras, *, textureless: bool) -> Lighting:
+    return headlight(
+        cameras, ambient=section.ambient, diffuse=section.diffuse, textureless=textureless
+    )
+
+
+def _normal_image(output: RenderOutput, background: Tensor) -> Float[Tensor, "batch h w 3"]:
+    opacity = output.opacity[..., None]
+    return 0.5 * (output.normals + opacity) + (1 - opacity) * background
+
+
+def _downsample(image: Float[Tensor, "batch h w 3"], factor: int) -> Tensor:
+    channels_first = image.permute(0, 3, 1, 2)
+    return torch.nn.functional.avg_pool2d(channels_first, factor).permute(0, 2, 3, 1)
+
+
+# ---- rendering a mesh
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """Where rays meet triangles: `mask` over all rays, the other fields over those that hit."""
+
+    mask: Bool[Tensor, "batch h w"]
+    distance: Float[Tensor, " hits"]
+    face: Int[Tensor, " hits"]
+    barycentric: Float[Tensor, "hits 3"]
+
+
+def mesh_renderer(mesh: TexturedMesh, *, normals: Literal["smooth", "face"]) -> Render:
+    """Return a callable that ray-casts the mesh, one ray per pixel, first hit only.
+
+    Back faces answer the ambient light alone, so that holes and inside-out meshes show.
+    """
+    scene = raycasting_scene(mesh.surface)
+    corner_normals = _corner_normals(mesh, normals)
+
+    def render(cameras: Cameras, lighting: Lighting, background: Tensor) -> RenderOutput:
+        rays = pixel_rays(cameras)
+        hits = _cast(scene, rays)
+        points = rays.origins[hits.mask] + hits.distance[:, None] * rays.directions[hits.mask]
+        normal = _interpolated(corner_normals, hits)
+        normal = torch.nn.functional.normalize(normal, dim=-1)
+        albedo = _texture_lookup(mesh.texture, _interpolated(mesh.uvs[mesh.surface.faces], hits))
+        color = _shaded(albedo, normal, points, lighting, hits)
+        opacity = hits.mask.to(background.dtype)
+        return RenderOutput(
+            image=_scattered(color, hits, background),
+            opacity=opacity,
+            depth=_scattered(hits.distance, hits, torch.zeros_like(opacity)),
+            normals=_scattered(normal, hits, torch.zeros_like(background)),
+            orientation=torch.zeros_like(opacity),  # a penalty of fog, which a mesh has none of
+        )
+
+    return render
+
+
+def _corner_normals(
+    mesh: TexturedMesh, normals: Literal["smooth", "face"]
+) -> Float[Tensor, "faces 3 3"]:
+    """Return one normal per corner of each triangle."""
+    if normals == "smooth":
+        return smooth_normals(mesh.surface)[mesh.surface.faces]
+    return face_normals(mesh.surface)[:, None, :].expand(-1, 3, -1)
+
+
+def _cast(scene: o3d.t.geometry.RaycastingScene, rays: Rays) -> _Hits:
+    bundle = torch.cat([rays.origins, rays.directions], dim=-1).float().contiguous()
+    answer = scene.cast_rays(o3d.core.Tensor.from_numpy(bundle.numpy()))
+    distance = torch.from_numpy(answer["t_hit"].numpy())
+    mask = torch.isfinite(distance)
+    face = torch.from_numpy(answer["primitive_ids"].numpy().astype(np.int64))
+    u, v = torch.from_numpy(answer["primitive_uvs"].numpy())[mask].unbind(dim=-1)
+    return _Hits(mask, distance[mask], face[mask], torch.stack([1 - u - v, u, v], dim=-1))
+
+
+def _interpolated(
+    corners: Float[Tensor, "faces 3 channels"], hits: _Hits
+) -> Float[Tensor, "hits channels"]:
+    return (hits.barycentric[..., None] * corners[hits.face]).sum(dim=1)
+
+
+def _texture_lookup(
+    texture: Float[Tensor, "h w 3"], uvs: Float[Tensor, "hits 2"]
+) -> Float[Tensor, "hits 3"]:
+    """Return bilinear samples; v = 0 is the image's last row, and edges are repeated."""
+    grid = torch.stack([2 * uvs[:, 0] - 1, 1 - 2 * uvs[:, 1]], dim=-1)
+    image = texture.permute(2, 0, 1)[None]
+    samples = torch.nn.functional.grid_sample(
+        image, grid[None, None], mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return samples[0, :, 0].T
+
+
+def _shaded(
+    albedo: Tensor, normal: Tensor, points: Tensor, lighting: Lighting, hits: _Hits
+) -> Float[Tensor, "hits 3"]:
+    view = torch.nonzero(hits.mask)[:, 0]
+    return shade(
+        albedo,
+        normal,
+        points,
+        lighting.positions[view],
+        lighting.ambient[view],
+        lighting.diffuse[view],
+        lighting.textureless[view],
+    )
+
+
+def _scattered(values: Tensor, hits: _Hits, background: Tensor) -> Tensor:
+    """Return `background` with `values` in the pixels that were hit."""
+    image = background.clone()
+    image[hits.mask] = values
+    return image
+
+
+# ---- pixels and files
+
+
+def quantized(images: Float[Tensor, "*views h w 3"]) -> UInt8[np.ndarray, "*views h w 3"]:
+    """Return images in [0, 1] as bytes, rounded: what is saved is what is scored."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def png_bytes(image: Float[Tensor, "h w 3"]) -> bytes:
+    """Return one view as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(quantized(image)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def webp_bytes(frames: Float[Tensor, "frames h w 3"], *, frame_duration_ms: int) -> bytes:
+    """Return frames as an endless animated WebP; equal frames give equal bytes."""
+    first, *others = (Image.fromarray(frame) for frame in quantized(frames))
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        format="WEBP",
+        save_all=True,
+        append_images=others,
+        duration=frame_duration_ms,
+        loop=0,
+        quality=85,
+        method=4,
+    )
+    return buffer.getvalue()

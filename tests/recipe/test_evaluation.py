@@ -1,0 +1,61 @@
+"""The evaluation protocol's schema."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from dreamfusion_kit.recipe.evaluation import Evaluation, GeometryProtocol, Turntable, Views
+
+_PROTOCOL: dict[str, Any] = {
+    "seed": 0,
+    "clip": {"kind": "local", "path": "dreamfusion_kit/toybox/weights/clip"},
+    "caption_pool": "toybox",
+    "views": {
+        "num_azimuths": 8,
+        "elevation_deg": 30,
+        "radius": 2.4,
+        "fov_y_deg": 45,
+        "image_size_px": 128,
+        "supersampling": 2,
+        "background": [0.5, 0.5, 0.5],
+        "ambient": 0.4,
+        "diffuse": 0.6,
+        "normals": "smooth",
+    },
+    "turntable": {"num_frames": 36, "image_size_px": 192, "frame_duration_ms": 80},
+    "geometry": {
+        "num_points": 20000,
+        "f_score_distance": 0.05,
+        "surface_resolution": 128,
+        "iou_resolution": 64,
+        "num_azimuths": 36,
+        "scale_range": [0.8, 1.25],
+        "num_scales": 5,
+        "num_search_points": 1000,
+    },
+    "confidence_level": 0.95,
+}
+
+
+def _validated(changes: dict[str, Any]) -> Evaluation:
+    return Evaluation.model_validate_json(json.dumps(_PROTOCOL | changes))
+
+
+def test_a_complete_protocol_is_read_and_written_alike() -> None:
+    assert json.loads(_validated({}).model_dump_json()) == _PROTOCOL
+
+
+@pytest.mark.parametrize("model", [Evaluation, Views, Turntable, GeometryProtocol])
+def test_every_number_of_the_protocol_is_described_and_required(model: type[BaseModel]) -> None:
+    for name, field in model.model_fields.items():
+        assert field.is_required(), name
+        is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        assert is_section or field.description, name
+
+
+def test_a_reversed_scale_range_is_refused() -> None:
+    geometry = _PROTOCOL["geometry"] | {"scale_range": [1.25, 0.8]}
+    with pytest.raises(ValidationError, match="scale_range"):
+        _validated({"geometry": geometry})
