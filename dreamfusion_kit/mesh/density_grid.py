@@ -41,11 +41,14 @@ def sample_density_grid(
             "expected at least 3 (32 or more for a recognisable shape)"
         )
     axis = np.linspace(-bounding_radius, bounding_radius, resolution)
-    lattice = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
-    sampled = np.linalg.norm(lattice, axis=-1) < bounding_radius
+    squares = axis**2
+    sampled = squares[:, None, None] + squares[:, None] + squares < bounding_radius**2
     sampled &= np.pad(np.ones((resolution - 2,) * 3, dtype=bool), 1)
     values = np.zeros(sampled.shape)
-    values[sampled] = query_field(densities, lattice[sampled], device=device)
+    for slab in np.flatnonzero(sampled.any(axis=(1, 2))):  # all positions at once are 3 n^3 numbers
+        y, z = np.nonzero(sampled[slab])
+        positions = np.stack([np.full(len(y), axis[slab]), axis[y], axis[z]], axis=-1)
+        values[slab, y, z] = query_field(densities, positions, device=device)
     _require_densities(values)
     return DensityGrid(values, sampled, bounding_radius)
 

@@ -15,6 +15,8 @@ from dreamfusion_kit.mesh.texture import UvAtlas, bake_texture, query_colors, un
 from dreamfusion_kit.mesh.threshold import surface_threshold
 from dreamfusion_kit.recipe.schema import Mesh
 
+Facts = dict[str, float | int | bool]
+
 
 @dataclass(frozen=True)
 class TexturedMesh:
@@ -29,7 +31,7 @@ class TexturedMesh:
     vertex_colors: UInt8[np.ndarray, "vertices 3"]
     atlas: UvAtlas
     texture: UInt8[np.ndarray, "h w 3"]
-    facts: dict[str, float | int | bool]
+    facts: Facts
 
 
 def extract_mesh(
@@ -69,7 +71,7 @@ def extract_mesh(
     )
 
 
-def _density_facts(grid: DensityGrid, threshold: float, cavity_points: int) -> dict[str, float]:
+def _density_facts(grid: DensityGrid, threshold: float, cavity_points: int) -> Facts:
     """Return what was seen in the lattice; fractions are of the points inside the ball."""
     num_sampled = int(grid.sampled.sum())
     return {
@@ -81,8 +83,6 @@ def _density_facts(grid: DensityGrid, threshold: float, cavity_points: int) -> d
     }
 
 
-def _surface_facts(
-    facts: SurfaceFacts, atlas: UvAtlas, texture_size_px: int
-) -> dict[str, float | int | bool]:
+def _surface_facts(facts: SurfaceFacts, atlas: UvAtlas, texture_size_px: int) -> Facts:
     texture = {"texture_size_px": texture_size_px, "texture_charts": atlas.num_charts}
     return {**dataclasses.asdict(facts), **texture}

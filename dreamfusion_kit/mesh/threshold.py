@@ -8,11 +8,21 @@ where `solid(t)` and `empty(t)` are the median densities of the lattice points a
 not above t. Both grow with t, so that the iteration moves one way and stops after finitely
 many steps; scaling the density scales t.
 
-Measured on spheres of radius 0.35 to 0.8, edges 0.003 to 0.04 wide, at 64^3 points, clean,
-with log-normal noise, with fog around, and as hollow shells (volumetric IoU, worst case of
-the four kinds): f = 0.5 0.67, f = 0.4 0.56, Otsu's threshold on the density 0.36, Otsu on
-its square root 0.56, half of the 99 % quantile 0.10. On clean spheres f = 0.5 has 0.99 on
-average. Otsu on the log density follows the tail of the edge and inflates soft objects.
+Several thresholds can solve it, one of them inside a dense core. The iteration starts from
+Otsu's threshold on the cube root of the densities, cut at their 99 % quantile, so that a
+core of less than a hundredth of the ball cannot pull it in.
+
+Measured on spheres of radius 0.3 to 0.8 with edges 0.003 to 0.04 wide, at 64^3 points:
+volumetric IoU, mean over clean spheres / log-normal noise / fog around / hollow shells /
+dense cores of up to 1000 times the density.
+
+    this rule, f = 0.5          0.98  0.72  0.81  0.88  1.00
+    this rule, f = 0.4          0.93  0.83  0.63  0.85  0.95
+    half of the 99 % quantile   1.00  0.11  0.28  0.94   -
+    Otsu on the density         0.97  0.47  0.69  0.91   -
+    Otsu on its square root     0.87  0.85  0.85  0.82   -
+
+Otsu on the log density follows the tail of the edge and inflates soft objects.
 """
 
 from typing import assert_never
@@ -67,24 +77,21 @@ def _adaptive_threshold(section: AdaptiveThreshold, grid: DensityGrid) -> float:
             "the field is uniform fog; raise optimize.regularizers.opacity_lambda or "
             "optimise for longer"
         )
-    threshold = _fixed_point(densities, section.fraction)
-    if not 0 < threshold < highest:
-        raise MeshError(
-            f"mesh: no surface at density {threshold:.4g}: the highest density found is "
-            f"{highest:.4g}; move mesh.threshold.fraction (now {section.fraction:.4g}) towards 0.5"
-        )
-    return threshold
+    return _fixed_point(densities, section.fraction)
 
 
 def _fixed_point(densities: Float[np.ndarray, " samples"], fraction: float) -> float:
-    """Iterate the rule from Otsu's threshold on the square root, robust to a heavy tail."""
-    threshold = float(threshold_otsu(np.sqrt(densities))) ** 2
-    while True:
-        solid, empty = densities[densities > threshold], densities[densities <= threshold]
-        if not len(solid) or not len(empty):
-            return threshold
-        low, high = float(np.median(empty)), float(np.median(solid))
-        following = low + fraction * (high - low)
-        if abs(following - threshold) <= 1e-6 * threshold:
-            return following
+    """Iterate the rule of the module's head; the densities must not all be equal."""
+    threshold, following = -np.inf, _starting_point(densities)
+    while abs(following - threshold) > 1e-6 * following:
         threshold = following
+        empty = float(np.median(densities[densities <= threshold]))
+        solid = float(np.median(densities[densities > threshold]))
+        following = empty + fraction * (solid - empty)
+    return following
+
+
+def _starting_point(densities: Float[np.ndarray, " samples"]) -> float:
+    usual = np.minimum(densities, np.quantile(densities, 0.99))
+    threshold = float(threshold_otsu(np.cbrt(usual))) ** 3
+    return max(threshold, float(densities.min()))  # rounding must not leave the empty side bare
