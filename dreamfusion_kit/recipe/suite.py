@@ -98,6 +98,18 @@ class ResolvedAsset:
         """Return the hash of what decides the result: prompt, seed and recipe."""
         return canonical.identity({"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe})
 
+    def summary(self) -> dict[str, JsonValue]:
+        """Return everything as JSON data, for people and for provenance."""
+        return {
+            "asset": self.id,
+            "suite": self.suite,
+            "identity": self.identity,
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "recipe_name": self.recipe_name,
+            "recipe": self.recipe.model_dump(mode="json"),
+        }
+
 
 def params_path(workspace: Path, name: str) -> Path:
     """Return the file of the suite `name`."""

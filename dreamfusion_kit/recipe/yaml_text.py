@@ -8,7 +8,7 @@ compares parameters by its own reading of the same file: 1e-3 is a number, `on` 
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import yaml
 from pydantic import JsonValue
@@ -57,6 +57,25 @@ class _StrictLoader(yaml.SafeLoader):
 for _name, _pattern, _first in _SCALARS:
     _StrictLoader.add_implicit_resolver(
         _TAG + _name, re.compile(rf"^(?:{_pattern})$"), list(_first)
+    )
+
+
+class _StrictDumper(yaml.SafeDumper):
+    """Writes what `_StrictLoader` reads back: lists on one line, ambiguous text in quotes."""
+
+    yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
+
+
+_StrictDumper.add_representer(
+    list,
+    lambda dumper, value: dumper.represent_sequence(_TAG + "seq", value, flow_style=True),
+)
+
+
+def dump(data: Mapping[str, JsonValue]) -> str:
+    """Return `data` as YAML, in its own order, that reads back as the same data."""
+    return yaml.dump(
+        dict(data), Dumper=_StrictDumper, sort_keys=False, allow_unicode=True, width=100
     )
 
 
