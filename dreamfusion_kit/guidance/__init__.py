@@ -1,0 +1,1 @@
+"""From a prior and a rendered view to a gradient on that view."""

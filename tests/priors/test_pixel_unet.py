@@ -101,7 +101,9 @@ def test_images_are_mapped_and_resized(pipeline: Path) -> None:
     prior = build_prior(section(), pipeline, "cpu")
     checks = torch.tensor([0.25, 0.75]).repeat(8)  # 16 columns
     images = checks.expand(1, 3, 16, 16)
-    torch.testing.assert_close(prior.to_model_space(images[..., :8, :8]), 2 * images[..., :8, :8] - 1)
+    torch.testing.assert_close(
+        prior.to_model_space(images[..., :8, :8]), 2 * images[..., :8, :8] - 1
+    )
     smaller = prior.to_model_space(images)
     assert smaller.shape == (1, 3, 8, 8)
     # Antialiased halving averages the stripes; only the border sees an uneven number of them.
@@ -159,7 +161,7 @@ def test_an_index_of_another_kind_of_model_is_refused(copy: Path) -> None:
     index = json.loads((copy / "model_index.json").read_text())
     index["text_encoder"] = ["transformers", "T5EncoderModel"]
     (copy / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(WeightsError, match="text_encoder is a T5EncoderModel.*needs a CLIPText"):
+    with pytest.raises(WeightsError, match=r"text_encoder is a T5EncoderModel.*needs a CLIPText"):
         use(copy)
 
 
@@ -202,5 +204,5 @@ def test_an_unknown_prediction_type_is_refused(copy: Path) -> None:
     config = json.loads((copy / "scheduler/scheduler_config.json").read_text())
     config["prediction_type"] = "flow"
     (copy / "scheduler/scheduler_config.json").write_text(json.dumps(config))
-    with pytest.raises(WeightsError, match="prior/scheduler: prediction_type is 'flow'"):
+    with pytest.raises(WeightsError, match=r"prior/scheduler: prediction_type is 'flow'"):
         PixelUnetPrior(section(), copy, "cpu")

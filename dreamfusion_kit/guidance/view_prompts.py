@@ -1,0 +1,78 @@
+"""View-dependent text: the prompt says from which side the camera looks (DreamFusion, s. 3.2).
+
+Of the paper's two ways this takes the closest view's text (A.2), not a weighted
+combination of embeddings (s. 3.2).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.recipe.schema import SdsGuidance, ViewPrompts
+
+View = Literal["front", "side", "back", "overhead"]
+VIEWS: tuple[View, ...] = get_args(View)
+NEGATIVE = "negative"
+
+
+def view_name(azimuth_deg: float, elevation_deg: float, section: ViewPrompts) -> View:
+    """Return the view of a camera; azimuth 0 faces the front and any turn may be added.
+
+    Overhead begins strictly above its elevation. The front and back sectors include
+    their edges.
+    """
+    if elevation_deg > section.overhead_above_deg:
+        return "overhead"
+    from_front = abs((azimuth_deg + 180) % 360 - 180)
+    if from_front <= section.front_half_width_deg:
+        return "front"
+    return "back" if 180 - from_front <= section.back_half_width_deg else "side"
+
+
+def prompts_for(prompt: str, section: ViewPrompts) -> dict[View, str]:
+    """Return each view's text, such as "a red mug, front view"; the bare prompt if disabled."""
+    words: dict[View, str] = {
+        "front": section.front,
+        "side": section.side,
+        "back": section.back,
+        "overhead": section.overhead,
+    }
+    if not section.enabled:
+        return dict.fromkeys(VIEWS, prompt)
+    return {view: f"{prompt}, {words[view]}" for view in VIEWS}
+
+
+def guidance_prompts(prompt: str, section: SdsGuidance) -> dict[str, str]:
+    """Return every text that the guidance needs, keyed by what it is for.
+
+    The order is that of the rows which the embed stage saves: the views, then the
+    negative prompt, whose prediction stands for the unconditional one.
+    """
+    return {**prompts_for(prompt, section.view_prompts), NEGATIVE: section.negative_prompt}
+
+
+def rows_for_views(
+    azimuth_deg: Float[Tensor, " batch"],
+    elevation_deg: Float[Tensor, " batch"],
+    section: ViewPrompts,
+    prompts: Mapping[str, str],
+) -> list[int]:
+    """Return each image's row among the features of `prompts` (see `guidance_prompts`)."""
+    orbit = zip(azimuth_deg.tolist(), elevation_deg.tolist(), strict=True)
+    return [
+        row_of(view_name(azimuth, elevation, section), list(prompts))
+        for azimuth, elevation in orbit
+    ]
+
+
+def row_of(key: str, keys: Sequence[str]) -> int:
+    """Return where `key` stands among the saved texts."""
+    if key not in keys:
+        raise WeightsError(
+            f"text features: no row for {key!r} among {', '.join(keys)}; expected the views and "
+            "the negative prompt; run the embed stage again"
+        )
+    return keys.index(key)
