@@ -50,12 +50,7 @@ def clean_surface(surface: Surface, section: Mesh) -> tuple[Surface, SurfaceFact
         mesh = _welded(mesh.simplify_quadric_decimation(section.max_faces))
     cleaned = _from_open3d(mesh)
     facts = measure(cleaned, dropped_components=dropped)
-    if facts.volume <= 0:
-        raise MeshError(
-            f"mesh: the cleaned surface of {facts.faces} faces has a signed volume of "
-            f"{facts.volume:.4g}, expected more than 0; raise mesh.max_faces "
-            f"(now {section.max_faces})"
-        )
+    _require_sound(facts, section)
     return cleaned, facts
 
 
@@ -80,6 +75,22 @@ def vertex_normals(surface: Surface) -> Float[np.ndarray, "vertices 3"]:
     mesh = _to_open3d(surface)
     mesh.compute_vertex_normals()
     return np.asarray(mesh.vertex_normals).copy()
+
+
+def _require_sound(facts: SurfaceFacts, section: Mesh) -> None:
+    """Refuse what decimation cannot reach: handles and components bound it from below."""
+    if facts.faces > section.max_faces:
+        raise MeshError(
+            f"mesh: {facts.faces} faces is the fewest for {facts.components} components and an "
+            f"Euler number of {facts.euler_number}, mesh.max_faces allows {section.max_faces}; "
+            "raise it, or raise mesh.min_component_fraction"
+        )
+    if facts.volume <= 0:
+        raise MeshError(
+            f"mesh: the cleaned surface of {facts.faces} faces has a signed volume of "
+            f"{facts.volume:.4g}, expected more than 0; raise mesh.max_faces "
+            f"(now {section.max_faces})"
+        )
 
 
 def _drop_small_components(mesh: TriangleMesh, min_fraction: float) -> int:

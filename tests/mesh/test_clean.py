@@ -51,6 +51,13 @@ def test_the_face_budget_holds_and_the_surface_stays_closed(section, max_faces):
     assert np.unique(cleaned.faces).size == facts.vertices
 
 
+def test_a_budget_out_of_reach_is_refused(section):
+    torus = trimesh.creation.torus(1.0, 0.3)
+    surface = Surface(torus.vertices, torus.faces.astype(np.int64))
+    with pytest.raises(MeshError, match="fewest for 1 components and an Euler number of 0"):
+        clean_surface(surface, with_keys(section, max_faces=8))
+
+
 def test_a_surface_within_the_budget_is_not_decimated(section):
     surface = icosphere(subdivisions=2)
     _, facts = clean_surface(surface, section)
