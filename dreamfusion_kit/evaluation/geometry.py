@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import open3d as o3d
 import torch
 from jaxtyping import Float
 from scipy.spatial import KDTree
@@ -23,9 +22,9 @@ from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.evaluation.surface import (
+    SpatialIndex,
     Surface,
     is_watertight,
-    raycasting_scene,
     sample_surface,
 )
 from dreamfusion_kit.recipe.evaluation import GeometryProtocol
@@ -38,7 +37,6 @@ _Points = Float[np.ndarray, "points 3"]
 _Distances = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]
 
 _CHUNK = 1 << 18  # positions per call of a signed distance: bounds the memory
-_OCCUPANCY_VOTES = 3  # rays per point: an odd number, so that one grazing ray is outvoted
 _NUM_REFINED = 3  # coarse candidates that are refined
 _REFINEMENT_HALVINGS = 6
 
@@ -70,7 +68,8 @@ class GeometryMetrics:
     `chamfer` is the mean of both directions' mean distance (not squared) from points of
     one surface to the other surface, scene units. `f_score` is the harmonic mean of the
     shares of points nearer than the protocol's distance. `iou` compares volumes. One
-    alignment, the one of least Chamfer distance, serves all three. `watertight` False
+    alignment, the one of least Chamfer distance, serves all three, so that the other two
+    may be a hair better as the mesh stands. `watertight` False
     means that the mesh bounds no volume: `iou` is then a majority vote of three rays'
     crossing parities per point and should be read with care. An aligned Chamfer distance
     never exceeds the raw one: where the search finds no better pose, the mesh stays.
@@ -106,7 +105,7 @@ def measure_geometry(
     """
     truth = true_surface(signed_distance, bounding_radius, section.surface_resolution)
     pair = _Pair(mesh, truth, section.num_points, generator=generator)
-    best = align(pair, section)
+    best = _align(pair, section)
     distance, resolution = section.f_score_distance, section.iou_resolution
     aligned, raw = pair.distances(best), pair.distances(IDENTITY)
     if _chamfer(*raw) < _chamfer(*aligned):  # boxes say nothing where a spike stands out
@@ -114,10 +113,10 @@ def measure_geometry(
     return GeometryMetrics(
         chamfer=_chamfer(*aligned),
         f_score=_f_score(*aligned, distance),
-        iou=volumetric_iou(mesh, truth, signed_distance, best, resolution),
+        iou=_volumetric_iou(pair, signed_distance, best, resolution),
         chamfer_raw=_chamfer(*raw),
         f_score_raw=_f_score(*raw, distance),
-        iou_raw=volumetric_iou(mesh, truth, signed_distance, IDENTITY, resolution),
+        iou_raw=_volumetric_iou(pair, signed_distance, IDENTITY, resolution),
         yaw_deg=best.yaw_deg,
         scale=best.scale,
         watertight=is_watertight(mesh),
@@ -172,7 +171,7 @@ class _Pair:
         self.true_bounds = _bounds(truth.vertices.numpy())
         self.mesh_points = _drawn(mesh, num_points, generator)
         self.true_points = _drawn(truth, num_points, generator)
-        self._mesh_scene, self._true_scene = raycasting_scene(mesh), raycasting_scene(truth)
+        self.mesh_index, self._true_index = SpatialIndex(mesh), SpatialIndex(truth)
 
     def distances(self, alignment: Alignment, first: int | None = None) -> _Distances:
         """Return exact distances from mesh points to the truth, and from true points to the mesh.
@@ -180,20 +179,13 @@ class _Pair:
         Distances to triangles rather than to drawn points: equal shapes measure 0, not the
         spacing of the draw. `first` limits them to so many points of each surface.
         """
-        to_truth = _distance_to(self._true_scene, alignment.apply(self.mesh_points[:first]))
-        to_mesh = _distance_to(self._mesh_scene, alignment.undo(self.true_points[:first]))
+        to_truth = self._true_index.distances(alignment.apply(self.mesh_points[:first]))
+        to_mesh = self.mesh_index.distances(alignment.undo(self.true_points[:first]))
         return to_truth, alignment.scale * to_mesh
 
 
 def _drawn(surface: Surface, num_points: int, generator: torch.Generator) -> _Points:
     return sample_surface(surface, num_points, generator=generator).numpy().astype(np.float64)
-
-
-def _distance_to(
-    scene: o3d.t.geometry.RaycastingScene, points: _Points
-) -> Float[np.ndarray, " points"]:
-    query = o3d.core.Tensor.from_numpy(points.astype(np.float32))
-    return scene.compute_distance(query).numpy().astype(np.float64)
 
 
 def _chamfer(
@@ -212,25 +204,19 @@ def _f_score(
 # ---- volumes
 
 
-def volumetric_iou(
-    mesh: Surface,
-    truth: Surface,
-    signed_distance: SignedDistance,
-    alignment: Alignment,
-    resolution: int,
+def _volumetric_iou(
+    pair: _Pair, signed_distance: SignedDistance, alignment: Alignment, resolution: int
 ) -> float:
     """Return the volume inside both over the volume inside either.
 
     Counted at the centres of cubic cells over the two bounding boxes, with `resolution`
     cells along their longest side.
     """
-    moved = alignment.apply(mesh.vertices.numpy().astype(np.float64))
-    corners = np.concatenate([_bounds(moved), _bounds(truth.vertices.numpy())])
+    mesh_bounds = _bounds(alignment.apply(pair.mesh_vertices))
+    corners = np.concatenate([mesh_bounds, pair.true_bounds])
     centers = _cell_centers(corners.min(axis=0), corners.max(axis=0), resolution)
     in_truth = _evaluated(signed_distance, centers) < 0
-    query = o3d.core.Tensor.from_numpy(alignment.undo(centers).astype(np.float32))
-    votes = raycasting_scene(mesh).compute_occupancy(query, nsamples=_OCCUPANCY_VOTES)
-    in_mesh = votes.numpy() > 0.5
+    in_mesh = pair.mesh_index.contains(alignment.undo(centers))
     return float((in_mesh & in_truth).sum() / (in_mesh | in_truth).sum())
 
 
@@ -250,7 +236,7 @@ def _cell_centers(
 # ---- alignment
 
 
-def align(pair: _Pair, section: GeometryProtocol) -> Alignment:
+def _align(pair: _Pair, section: GeometryProtocol) -> Alignment:
     """Return the yaw and scale of least Chamfer distance.
 
     For each yaw the turned mesh is centred on the truth, bounding box on bounding box, in

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import open3d as o3d
+import open3d
 import torch
 import trimesh
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 from trimesh.visual import TextureVisuals
 
 from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.records import Rays
+
+_OCCUPANCY_VOTES = 3  # an odd number, so that one grazing ray is outvoted
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,49 @@ def _appearance(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "vertices 2"],
     return np.array(visual.uv, dtype=np.float32), image.convert("RGB")
 
 
-def raycasting_scene(surface: Surface) -> o3d.t.geometry.RaycastingScene:
-    """Return Open3D's acceleration structure over the surface's triangles."""
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(
-        o3d.core.Tensor.from_numpy(surface.vertices.numpy().astype(np.float32)),
-        o3d.core.Tensor.from_numpy(surface.faces.numpy().astype(np.uint32)),
-    )
-    return scene
+@dataclass(frozen=True)
+class RayHits:
+    """First triangles that rays meet: `mask` over all rays, the rest over those that hit.
+
+    `distance` is in lengths of the direction; `barycentric` weighs the triangle's corners.
+    """
+
+    mask: Bool[Tensor, "*rays"]
+    distance: Float[Tensor, " hits"]
+    face: Int[Tensor, " hits"]
+    barycentric: Float[Tensor, "hits 3"]
+
+
+class SpatialIndex:
+    """A surface prepared for rays, distances and containment (Open3D's, on the CPU)."""
+
+    def __init__(self, surface: Surface) -> None:
+        """Build the acceleration structure over the surface's triangles."""
+        self._scene = open3d.t.geometry.RaycastingScene()
+        self._scene.add_triangles(
+            open3d.core.Tensor.from_numpy(surface.vertices.numpy().astype(np.float32)),
+            open3d.core.Tensor.from_numpy(surface.faces.numpy().astype(np.uint32)),
+        )
+
+    def cast(self, rays: Rays) -> RayHits:
+        """Return the first hit of each ray, front or back face."""
+        bundle = torch.cat([rays.origins, rays.directions], dim=-1).float().contiguous()
+        answer = self._scene.cast_rays(open3d.core.Tensor.from_numpy(bundle.numpy()))
+        distance = torch.from_numpy(answer["t_hit"].numpy())
+        mask = torch.isfinite(distance)
+        face = torch.from_numpy(answer["primitive_ids"].numpy().astype(np.int64))
+        u, v = torch.from_numpy(answer["primitive_uvs"].numpy())[mask].unbind(dim=-1)
+        return RayHits(mask, distance[mask], face[mask], torch.stack([1 - u - v, u, v], dim=-1))
+
+    def distances(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
+        """Return the distance to the nearest point of any triangle."""
+        query = open3d.core.Tensor.from_numpy(points.astype(np.float32))
+        return self._scene.compute_distance(query).numpy().astype(np.float64)
+
+    def contains(self, points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, " points"]:
+        """Return which points are inside, by a majority of three rays' crossing parities."""
+        query = open3d.core.Tensor.from_numpy(points.astype(np.float32))
+        return self._scene.compute_occupancy(query, nsamples=_OCCUPANCY_VOTES).numpy() > 0.5
 
 
 def face_normals(surface: Surface) -> Float[Tensor, "faces 3"]:

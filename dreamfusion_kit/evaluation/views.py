@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import open3d as o3d
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -20,13 +19,14 @@ from dreamfusion_kit.camera.light import headlight
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
 from dreamfusion_kit.evaluation.surface import (
+    RayHits,
+    SpatialIndex,
     TexturedMesh,
     face_normals,
-    raycasting_scene,
     smooth_normals,
 )
 from dreamfusion_kit.recipe.evaluation import Turntable, Views
-from dreamfusion_kit.records import Cameras, Lighting, Rays, RenderOutput
+from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.renderer.shading import shade
 
 Render = Callable[[Cameras, Lighting, Tensor], RenderOutput]
@@ -131,27 +131,17 @@ def _downsample(image: Float[Tensor, "batch h w 3"], factor: int) -> Tensor:
 # ---- rendering a mesh
 
 
-@dataclass(frozen=True)
-class _Hits:
-    """Where rays meet triangles: `mask` over all rays, the other fields over those that hit."""
-
-    mask: Bool[Tensor, "batch h w"]
-    distance: Float[Tensor, " hits"]
-    face: Int[Tensor, " hits"]
-    barycentric: Float[Tensor, "hits 3"]
-
-
 def mesh_renderer(mesh: TexturedMesh, *, normals: Literal["smooth", "face"]) -> Render:
     """Return a callable that ray-casts the mesh, one ray per pixel, first hit only.
 
     Back faces answer the ambient light alone, so that holes and inside-out meshes show.
     """
-    scene = raycasting_scene(mesh.surface)
+    index = SpatialIndex(mesh.surface)
     corner_normals = _corner_normals(mesh, normals)
 
     def render(cameras: Cameras, lighting: Lighting, background: Tensor) -> RenderOutput:
         rays = pixel_rays(cameras)
-        hits = _cast(scene, rays)
+        hits = index.cast(rays)
         points = rays.origins[hits.mask] + hits.distance[:, None] * rays.directions[hits.mask]
         normal = _interpolated(corner_normals, hits)
         normal = torch.nn.functional.normalize(normal, dim=-1)
@@ -178,18 +168,8 @@ def _corner_normals(
     return face_normals(mesh.surface)[:, None, :].expand(-1, 3, -1)
 
 
-def _cast(scene: o3d.t.geometry.RaycastingScene, rays: Rays) -> _Hits:
-    bundle = torch.cat([rays.origins, rays.directions], dim=-1).float().contiguous()
-    answer = scene.cast_rays(o3d.core.Tensor.from_numpy(bundle.numpy()))
-    distance = torch.from_numpy(answer["t_hit"].numpy())
-    mask = torch.isfinite(distance)
-    face = torch.from_numpy(answer["primitive_ids"].numpy().astype(np.int64))
-    u, v = torch.from_numpy(answer["primitive_uvs"].numpy())[mask].unbind(dim=-1)
-    return _Hits(mask, distance[mask], face[mask], torch.stack([1 - u - v, u, v], dim=-1))
-
-
 def _interpolated(
-    corners: Float[Tensor, "faces 3 channels"], hits: _Hits
+    corners: Float[Tensor, "faces 3 channels"], hits: RayHits
 ) -> Float[Tensor, "hits channels"]:
     return (hits.barycentric[..., None] * corners[hits.face]).sum(dim=1)
 
@@ -207,7 +187,7 @@ def _texture_lookup(
 
 
 def _shaded(
-    albedo: Tensor, normal: Tensor, points: Tensor, lighting: Lighting, hits: _Hits
+    albedo: Tensor, normal: Tensor, points: Tensor, lighting: Lighting, hits: RayHits
 ) -> Float[Tensor, "hits 3"]:
     view = torch.nonzero(hits.mask)[:, 0]
     return shade(
@@ -221,7 +201,7 @@ def _shaded(
     )
 
 
-def _scattered(values: Tensor, hits: _Hits, background: Tensor) -> Tensor:
+def _scattered(values: Tensor, hits: RayHits, background: Tensor) -> Tensor:
     """Return `background` with `values` in the pixels that were hit."""
     image = background.clone()
     image[hits.mask] = values

@@ -61,12 +61,12 @@ def test_load_mesh_reads_positions_seams_and_texture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("obj", ["", "v 0 0 0\n", "f 1/1 2/2 3/3\n", "\x00\xff damaged"])
 def test_load_mesh_refuses_what_is_no_mesh(tmp_path: Path, obj: str) -> None:
-    with pytest.raises(EvaluationError, match="mesh.obj"):
+    with pytest.raises(EvaluationError, match=r"mesh\.obj"):
         load_mesh(_write(tmp_path, obj))
 
 
 def test_load_mesh_names_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="absent.obj"):
+    with pytest.raises(EvaluationError, match=r"absent\.obj"):
         load_mesh(tmp_path / "absent.obj")
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dreamfusion_kit.camera.light import headlight
 from dreamfusion_kit.camera.sampler import orbit_cameras
+from dreamfusion_kit.evaluation.geometry import true_surface
 from dreamfusion_kit.evaluation.surface import Surface, TexturedMesh
 from dreamfusion_kit.evaluation.views import (
     mesh_renderer,
@@ -23,6 +24,8 @@ from dreamfusion_kit.evaluation.views import (
 )
 from dreamfusion_kit.recipe.evaluation import Turntable, Views
 from dreamfusion_kit.records import Cameras, RenderOutput
+from dreamfusion_kit.toybox.render import render_scene
+from dreamfusion_kit.toybox.shapes import BOUNDING_RADIUS, scene
 
 _RADIUS, _DISTANCE, _FOV_Y_DEG = 0.6, 2.4, 45.0
 _ALBEDO = torch.tensor([0.8, 0.4, 0.2])
@@ -178,6 +181,21 @@ def test_render_images_equals_the_views_of_a_full_renderer() -> None:
         lambda *inputs: renderer(*inputs).image, protocol, textureless=True, supersampling=2
     )
     assert torch.equal(images, views.textureless)
+
+
+def test_a_meshed_solid_looks_like_its_sphere_traced_self() -> None:
+    solid = scene("rocket", "red")
+    surface = true_surface(solid.distances, BOUNDING_RADIUS, resolution=96)
+    uvs = torch.zeros(len(surface.vertices), 2)
+    renderer = mesh_renderer(TexturedMesh(surface, uvs, torch.ones(2, 2, 3)), normals="smooth")
+    protocol = _protocol(num_azimuths=2)
+    expected = render_images(
+        lambda *inputs: render_scene(solid, *inputs)[0], protocol, textureless=True, supersampling=1
+    )
+    views = render_views(renderer, protocol, supersampling=2)
+    difference = (views.textureless - expected).abs()
+    assert difference.mean() < 5e-3
+    assert (difference > 0.15).float().mean() < 5e-3
 
 
 def test_turntable_is_an_animation_with_equal_bytes() -> None:
