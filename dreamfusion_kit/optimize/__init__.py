@@ -1,0 +1,1 @@
+"""The optimisation loop: penalties, optimiser, checkpoints, watchdog, monitors."""

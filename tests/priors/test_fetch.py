@@ -50,7 +50,7 @@ def test_a_linked_directory_that_leads_out_is_refused(workspace: Path) -> None:
 
 def test_a_linked_file_that_leads_out_is_named(workspace: Path) -> None:
     (workspace / "weights" / "unet" / "extra.json").symlink_to(workspace.parent / "secret.json")
-    with pytest.raises(WeightsError, match="unet/extra.json is a link that leads out"):
+    with pytest.raises(WeightsError, match=r"unet/extra.json is a link that leads out"):
         fetch.locate(local("weights"), workspace)
 
 

@@ -1,0 +1,211 @@
+"""Optimise a field until its renders look like the prompt to the prior (DreamFusion, s. 3)."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion_kit import seeding
+from dreamfusion_kit.camera.light import sample_lighting
+from dreamfusion_kit.camera.rays import pixel_rays
+from dreamfusion_kit.camera.sampler import sample_cameras
+from dreamfusion_kit.field.base import Field
+from dreamfusion_kit.field.build import build_field
+from dreamfusion_kit.guidance.sds import sds_guidance
+from dreamfusion_kit.guidance.view_prompts import NEGATIVE, row_of, rows_for_views
+from dreamfusion_kit.optimize import watchdog
+from dreamfusion_kit.optimize.checkpoint import (
+    Checkpoint,
+    Scratch,
+    load_checkpoint,
+    save_checkpoint,
+    write_atomically,
+)
+from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimize.monitor import Monitor
+from dreamfusion_kit.optimize.optimizers import (
+    build_optimizer,
+    clip_gradients,
+    set_learning_rates,
+)
+from dreamfusion_kit.optimize.preview import preview_png
+from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
+from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.records import Cameras, Lighting
+from dreamfusion_kit.renderer.background import sample_background
+from dreamfusion_kit.renderer.occupancy import OccupancyGrid
+from dreamfusion_kit.renderer.volume import render
+
+
+@dataclass(frozen=True)
+class OptimizedField:
+    """The result of a run; `seconds` counts every process that worked on it."""
+
+    field: Field
+    history: list[StepMetrics]
+    seconds: float
+
+
+def optimize(
+    recipe: Recipe,
+    *,
+    seed: int,
+    prior: Prior,
+    text: TextFeatures,
+    prompts: Mapping[str, str],
+    scratch: Scratch,
+    device: torch.device,
+    monitor: Monitor,
+) -> OptimizedField:
+    """Run the recipe from its first step, or from the scratch's newest checkpoint, to its last.
+
+    Every random number is addressed by (seed, stream, step), so that a resumed run ends
+    in the same bytes as one that was never stopped.
+
+    Args:
+        recipe: The complete method.
+        seed: The asset's seed.
+        prior: The frozen diffusion model.
+        text: Its features of `prompts`, one row each.
+        prompts: What each row is for (see `guidance.view_prompts.guidance_prompts`).
+        scratch: The held working directory; checkpoints and previews go there.
+        device: Where the field lies and everything is computed.
+        monitor: Who watches.
+    """
+    section, size_px = recipe.optimize, recipe.camera.image_size_px
+    state = _initial_state(recipe, seed, device)
+    seconds_before = _resume(state, scratch, monitor)
+    started = time.monotonic()
+    unconditional = text.select([row_of(NEGATIVE, list(prompts))] * section.batch_size)
+    monitor.start(state.history, section.num_steps)
+
+    for step in range(len(state.history), section.num_steps):
+        draw = partial(seeding.generator, seed, step=step, device=device)
+        set_learning_rates(state.optimizer, section, step)
+        state.field.set_step(step)
+
+        # Look from random cameras, under random lights, at the field before random backgrounds.
+        cameras = sample_cameras(recipe.camera, section.batch_size, generator=draw("camera"))
+        lighting = sample_lighting(
+            recipe.light, recipe.shading, cameras, step, generator=draw("light")
+        )
+        background = sample_background(
+            recipe.background, section.batch_size, size_px, size_px, generator=draw("background")
+        )
+        output = render(
+            state.field,
+            pixel_rays(cameras),
+            lighting,
+            background,
+            section=recipe.renderer,
+            bounding_radius=state.field.bounding_radius,
+            occupancy=state.occupancy,
+            with_normals=needs_normals(section.regularizers, step),
+            generator=draw("render"),
+        )
+
+        # Ask the prior how each image should change, given the words of its view.
+        images = output.image.movedim(-1, 1)
+        rows = rows_for_views(
+            cameras.azimuth_deg, cameras.elevation_deg, recipe.guidance.view_prompts, prompts
+        )
+        guidance = sds_guidance(
+            recipe.guidance,
+            prior,
+            images,
+            text.select(rows),
+            unconditional,
+            step,
+            generator=draw("guidance"),
+        )
+
+        # Send that gradient, and the penalties', back into the field (DreamFusion, Fig. 8).
+        penalty = regularization(section.regularizers, output, state.field.smoothness, step)
+        loss = (guidance.gradient * images).sum() + penalty
+        state.optimizer.zero_grad()
+        loss.backward()
+        gradient_norm = clip_gradients(state.field.parameters(), section.max_gradient_norm)
+        metrics = _metrics(
+            output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps
+        )
+        watchdog.check_gradient(step, metrics)
+
+        # Update the field, and what is known of where it is empty.
+        state.optimizer.step()
+        state.occupancy.update(state.field.densities, step, generator=draw("occupancy"))
+        state.history.append(metrics)
+        monitor.step(step, metrics)
+        watchdog.check_opacity(section.watchdog, state.history)
+
+        # Keep a picture and the state.
+        done = step + 1
+        last = done == section.num_steps
+        if last or done % section.preview_every_steps == 0:
+            _save_preview(recipe, state, scratch, device)
+        if last or done % section.checkpoint_every_steps == 0:
+            seconds = seconds_before + time.monotonic() - started
+            save_checkpoint(scratch, Checkpoint(done, seconds, to_tensors(state)))
+
+    monitor.finish()
+    state.field.set_step(section.num_steps)
+    return OptimizedField(state.field, state.history, seconds_before + time.monotonic() - started)
+
+
+def _initial_state(recipe: Recipe, seed: int, device: torch.device) -> RunState:
+    """Return the state before the first step; the field's numbers are drawn on the CPU."""
+    field = build_field(recipe.field, generator=seeding.generator(seed, "field")).to(device)
+    occupancy = OccupancyGrid(recipe.renderer.occupancy, field.bounding_radius).to(device)
+    optimizer = build_optimizer(recipe.optimize, field.parameter_groups())
+    return RunState(field, occupancy, optimizer, history=[])
+
+
+def _resume(state: RunState, scratch: Scratch, monitor: Monitor) -> float:
+    """Restore the newest readable checkpoint, if any; return the seconds it took."""
+    checkpoint, complaints = load_checkpoint(scratch)
+    for complaint in complaints:
+        monitor.note(f"{complaint}; taking the checkpoint before it")
+    if checkpoint is None:
+        return 0.0
+    restore(state, checkpoint.tensors)
+    return checkpoint.seconds
+
+
+def _metrics(
+    opacity: Float[Tensor, "batch h w"],
+    guidance_gradient: Float[Tensor, "batch 3 h w"],
+    gradient_norm: Float[Tensor, ""],
+    penalty: Float[Tensor, ""],
+    timesteps: Float[Tensor, " batch"],
+) -> StepMetrics:
+    """Return the step's numbers, brought from the device in one transfer."""
+    numbers = [opacity.mean(), guidance_gradient.norm(), gradient_norm, penalty, timesteps.mean()]
+    return StepMetrics(*torch.stack([number.detach() for number in numbers]).tolist())
+
+
+def _save_preview(recipe: Recipe, state: RunState, scratch: Scratch, device: torch.device) -> None:
+    """Write the picture of the field after the last step of the history."""
+
+    def render_view(
+        cameras: Cameras, lighting: Lighting, background: Float[Tensor, "batch h w 3"]
+    ) -> Float[Tensor, "batch h w 3"]:
+        return render(
+            state.field,
+            pixel_rays(cameras),
+            lighting,
+            background,
+            section=recipe.renderer,
+            bounding_radius=state.field.bounding_radius,
+            occupancy=state.occupancy,
+            with_normals=False,
+            generator=None,
+        ).image
+
+    png = preview_png(recipe.camera, recipe.shading, render_view, device=device)
+    write_atomically(scratch.previews / f"step_{len(state.history):06d}.png", png)

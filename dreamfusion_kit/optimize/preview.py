@@ -1,0 +1,69 @@
+"""A small picture of the field as it grows, always from the same camera."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from dreamfusion_kit.camera.pose import fov_y_from_focal
+from dreamfusion_kit.camera.sampler import orbit_cameras
+from dreamfusion_kit.recipe.schema import Camera, Shading
+from dreamfusion_kit.records import Cameras, Lighting
+
+AZIMUTH_DEG = 30.0
+ELEVATION_DEG = 20.0
+BACKGROUND = 0.5  # mid grey: neither a black nor a white object vanishes in it
+
+RenderView = Callable[
+    [Cameras, Lighting, Float[Tensor, "batch h w 3"]], Float[Tensor, "batch h w 3"]
+]
+
+
+def preview_png(
+    camera: Camera, shading: Shading, render_view: RenderView, *, device: torch.device
+) -> bytes:
+    """Return a PNG with the albedo on the left and the textureless shape on the right.
+
+    The camera stands at the middle of the recipe's ranges without jitter, its light
+    beside it. Equal fields give equal bytes.
+    """
+    cameras = _preview_cameras(camera, device)
+    lighting = _albedo_and_shape(shading, cameras)
+    background = torch.full((2, cameras.height_px, cameras.width_px, 3), BACKGROUND, device=device)
+    with torch.no_grad():
+        images = render_view(cameras, lighting, background)
+    return encode_png(torch.cat(list(images), dim=1))
+
+
+def encode_png(image: Float[Tensor, "h w 3"]) -> bytes:
+    """Return an image in [0, 1] as an 8-bit PNG without any metadata."""
+    levels = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(levels)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _preview_cameras(camera: Camera, device: torch.device) -> Cameras:
+    """Return the preview's camera twice, one for each half of the picture."""
+    focal = torch.tensor([sum(camera.focal_range) / 2], device=device)
+    return orbit_cameras(
+        torch.full((2,), AZIMUTH_DEG, device=device),
+        elevation_deg=ELEVATION_DEG,
+        radius=sum(camera.radius_range) / 2,
+        fov_y_deg=float(fov_y_from_focal(focal)),
+        image_size_px=camera.image_size_px,
+    )
+
+
+def _albedo_and_shape(shading: Shading, cameras: Cameras) -> Lighting:
+    device = cameras.azimuth_deg.device
+    return Lighting(
+        positions=cameras.positions,
+        ambient=torch.tensor([1.0, shading.ambient], device=device),
+        diffuse=torch.tensor([0.0, shading.diffuse], device=device),
+        textureless=torch.tensor([False, True], device=device),
+    )

@@ -1,0 +1,71 @@
+"""Everything that a run changes as it goes, and its way into a checkpoint and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dreamfusion_kit.errors import CheckpointError
+from dreamfusion_kit.field.base import Field
+from dreamfusion_kit.optimize import metrics
+from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.renderer.occupancy import OccupancyGrid
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The changing parts of a run. The number of steps done is the history's length."""
+
+    field: Field
+    occupancy: OccupancyGrid
+    optimizer: torch.optim.Optimizer
+    history: list[StepMetrics]
+
+
+def to_tensors(state: RunState) -> dict[str, Tensor]:
+    """Return the state as named tensors; learning rates are no part of it (see the step)."""
+    tensors = {"history": metrics.to_tensor(state.history)}
+    for name, tensor in state.field.state_dict().items():
+        tensors[f"field/{name}"] = tensor
+    for name, tensor in state.occupancy.state_dict().items():
+        tensors[f"occupancy/{name}"] = tensor
+    for index, moments in state.optimizer.state_dict()["state"].items():
+        for name, tensor in moments.items():
+            tensors[f"optimizer/{index}/{name}"] = tensor
+    return tensors
+
+
+def restore(state: RunState, tensors: Mapping[str, Tensor]) -> None:
+    """Put a checkpoint's tensors in the place of the state's own."""
+    try:
+        state.field.load_state_dict(_under("field/", tensors))
+        state.occupancy.load_state_dict(_under("occupancy/", tensors))
+        state.optimizer.load_state_dict(
+            {
+                "state": _optimizer_state(_under("optimizer/", tensors)),
+                "param_groups": state.optimizer.state_dict()["param_groups"],
+            }
+        )
+        state.history[:] = metrics.from_tensor(tensors["history"])
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint does not fit this run ({str(error).splitlines()[0]}); expected one "
+            "of the same code and recipe; remove its scratch directory to start over"
+        ) from error
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for path, tensor in tensors.items():
+        index, name = path.split("/", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    return state

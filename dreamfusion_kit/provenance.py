@@ -1,0 +1,130 @@
+"""Where a result comes from: versions, commit, machine, settings, inputs.
+
+The record stands beside each output as `run.json`. It names no user, host or absolute
+path, so that it may be published with the asset.
+"""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+
+PACKAGES = (
+    "dreamfusion-kit",
+    "diffusers",
+    "dvc",
+    "dvclive",
+    "numpy",
+    "open3d",
+    "safetensors",
+    "tinycudann",
+    "torch",
+    "transformers",
+)
+
+# What decides which kernels a CPU runs, and so the last bits of a result.
+CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
+
+
+class Commit(TypedDict):
+    """The code's commit; `dirty` where tracked files differ from it."""
+
+    hash: str
+    dirty: bool
+
+
+class Machine(TypedDict):
+    """What computed."""
+
+    system: str
+    cpu: str
+    cpu_flags: list[str]
+    device: str
+    threads: int
+
+
+class Provenance(TypedDict):
+    """The record. `inputs` are SHA-256 hashes by name; `seconds` is wall-clock time."""
+
+    python: str
+    packages: dict[str, str]
+    commit: Commit | None
+    machine: Machine
+    inputs: dict[str, str]
+    seconds: float
+
+
+def record(
+    *, workspace: Path, device: torch.device, inputs: Mapping[str, str], seconds: float
+) -> Provenance:
+    """Return the record of a result made here and now, on `device`, from `inputs`."""
+    return Provenance(
+        python=platform.python_version(),
+        packages=package_versions(),
+        commit=git_commit(workspace),
+        machine=machine(device),
+        inputs=dict(sorted(inputs.items())),
+        seconds=round(seconds, 3),
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of those PACKAGES that are installed."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit(workspace: Path) -> Commit | None:
+    """Return the workspace's commit, or None where it is no git checkout or git is missing."""
+    try:
+        commit = _git(workspace, "rev-parse", "HEAD")
+        changes = _git(workspace, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return Commit(hash=commit, dirty=bool(changes))
+
+
+def machine(device: torch.device) -> Machine:
+    """Describe the machine without naming it."""
+    model, flags = _cpu(Path("/proc/cpuinfo"))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return Machine(
+        system=f"{sys.platform} {platform.machine()}",
+        cpu=model,
+        cpu_flags=[flag for flag in CPU_FLAGS if flag in flags],
+        device=name,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _git(workspace: Path, *arguments: str) -> str:
+    finished = subprocess.run(
+        ["git", "-C", str(workspace), *arguments], capture_output=True, text=True, check=True
+    )
+    return finished.stdout.strip()
+
+
+def _cpu(cpuinfo: Path) -> tuple[str, frozenset[str]]:
+    """Return the model name and flags of the first CPU; what there is where Linux is not."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown", frozenset()
+    fields = dict(reversed([_field(line) for line in lines if ":" in line]))
+    model = fields.get("model name", platform.processor() or "unknown")
+    return model, frozenset(fields.get("flags", fields.get("Features", "")).split())
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, value = line.split(":", 1)
+    return name.strip(), value.strip()

@@ -1,0 +1,53 @@
+"""Sections of a small recipe, to vary."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dreamfusion_kit.recipe.schema import Optimize, Regularizers, Watchdog
+
+WATCHDOG = {"check_every_steps": 5, "after_step": 10, "min_opacity": 0.01, "max_opacity": 0.9}
+REGULARIZERS = {
+    "opacity_lambda": 0.0,
+    "orientation_lambda": 0.0,
+    "entropy_lambda": 0.0,
+    "smoothness_lambda": 0.0,
+}
+OPTIMIZE = {
+    "num_steps": 100,
+    "batch_size": 1,
+    "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
+    "learning_rate_decay": {
+        "warmup_steps": 2,
+        "initial_fraction": 0.1,
+        "kind": "cosine",
+        "final_fraction": 0.1,
+    },
+    "max_gradient_norm": None,
+    "regularizers": REGULARIZERS,
+    "checkpoint_every_steps": 10,
+    "preview_every_steps": 10,
+    "watchdog": WATCHDOG,
+}
+
+
+@pytest.fixture
+def optimize_section() -> Callable[..., Optimize]:
+    def make(**changes: Any) -> Optimize:
+        return Optimize.model_validate(OPTIMIZE | changes)
+
+    return make
+
+
+@pytest.fixture
+def regularizers() -> Callable[..., Regularizers]:
+    def make(**changes: Any) -> Regularizers:
+        return Regularizers.model_validate(REGULARIZERS | changes)
+
+    return make
+
+
+@pytest.fixture
+def watchdog_section() -> Watchdog:
+    return Watchdog.model_validate(WATCHDOG)

@@ -1,0 +1,89 @@
+"""The record of where a result comes from, and what must not stand in it."""
+
+import getpass
+import json
+import platform
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamfusion_kit import provenance
+
+IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b")
+
+
+def git(directory: Path, *arguments: str) -> str:
+    finished = subprocess.run(
+        ["git", *IDENTITY, *arguments], cwd=directory, check=True, capture_output=True, text=True
+    )
+    return finished.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "tracked").write_text("one")
+    git(tmp_path, "add", "tracked")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    return tmp_path
+
+
+def make(workspace: Path) -> provenance.Provenance:
+    return provenance.record(
+        workspace=workspace,
+        device=torch.device("cpu"),
+        inputs={"b": "2" * 64, "a": "1" * 64},
+        seconds=12.34567,
+    )
+
+
+def test_the_record_says_what_computed(checkout: Path) -> None:
+    record = make(checkout)
+    assert record["python"] == platform.python_version()
+    assert record["packages"]["torch"] == torch.__version__
+    assert record["machine"]["threads"] == torch.get_num_threads()
+    assert record["machine"]["device"] == "cpu"
+    assert record["inputs"] == {"a": "1" * 64, "b": "2" * 64}
+    assert record["seconds"] == 12.346
+
+
+def test_the_commit_and_whether_it_tells_the_truth(checkout: Path) -> None:
+    head = git(checkout, "rev-parse", "HEAD")
+    assert make(checkout)["commit"] == {"hash": head, "dirty": False}
+    (checkout / "untracked").write_text("an output")
+    assert make(checkout)["commit"] == {"hash": head, "dirty": False}
+    (checkout / "tracked").write_text("two")
+    assert make(checkout)["commit"] == {"hash": head, "dirty": True}
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path: Path) -> None:
+    assert make(tmp_path)["commit"] is None
+
+
+def test_nothing_private_is_recorded(checkout: Path) -> None:
+    text = json.dumps(make(checkout))
+    assert str(checkout) not in text
+    assert str(Path.home()) not in text
+    assert "/" not in text.replace(make(checkout)["machine"]["cpu"], "")
+    assert socket.gethostname() not in text
+    assert f'"{getpass.getuser()}"' not in text
+
+
+def test_a_cpu_is_read_from_linux(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(
+        "processor\t: 0\nmodel name\t: Some CPU @ 2.0: fast\nflags\t\t: fpu avx2 fma\n\n"
+        "processor\t: 1\nmodel name\t: Other\nflags\t\t: fpu\n"
+    )
+    model, flags = provenance._cpu(cpuinfo)
+    assert model == "Some CPU @ 2.0: fast"
+    assert flags == {"fpu", "avx2", "fma"}
+
+
+def test_where_there_is_no_cpuinfo_the_model_is_still_named(tmp_path: Path) -> None:
+    model, flags = provenance._cpu(tmp_path / "absent")
+    assert model
+    assert flags == frozenset()
