@@ -93,7 +93,7 @@ def load_clip(directory: Path, *, device: torch.device | str = "cpu") -> Clip:
             "check evaluation.clip in params.yaml and run the fetch stage"
         )
     try:
-        model, report = _load_model(directory)
+        model, report = _load_model(directory, device)
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
@@ -108,10 +108,10 @@ def load_clip(directory: Path, *, device: torch.device | str = "cpu") -> Clip:
             f"{directory}: found {len(unset)} parameters without values (first: {unset[0]}), "
             "expected a complete CLIP checkpoint; fetch it again"
         )
-    return Clip(model.to(device).eval(), tokenizer, processor)
+    return Clip(model, tokenizer, processor)
 
 
-def _load_model(directory: Path) -> tuple[CLIPModel, dict[str, Any]]:
+def _load_model(directory: Path, device: torch.device | str) -> tuple[CLIPModel, dict[str, Any]]:
     """Return the model and transformers' account of missing and mismatched parameters."""
     loaded: Any = CLIPModel.from_pretrained(
         directory,
@@ -120,7 +120,8 @@ def _load_model(directory: Path) -> tuple[CLIPModel, dict[str, Any]]:
         dtype=torch.float32,
         output_loading_info=True,
     )
-    return loaded
+    model, report = loaded
+    return model.to(device).eval(), report
 
 
 def _pooled(output: Any) -> Float[Tensor, "batch features"]:

@@ -94,6 +94,19 @@ def retrieval_hits(
     return own_similarity[:, 0] > others.amax(dim=1)
 
 
+def object_hits(
+    similarity: Float[Tensor, "views captions"], same_object: Bool[Tensor, " captions"]
+) -> Bool[Tensor, " views"]:
+    """Return which views are nearest to a caption of the right object, in whatever colour.
+
+    A textureless view cannot show a colour that its caption names; this asks it for the
+    shape alone. A tie between right and wrong is a miss.
+    """
+    right = similarity.masked_fill(~same_object, -torch.inf).amax(dim=1)
+    wrong = similarity.masked_fill(same_object, -torch.inf).amax(dim=1)
+    return right > wrong
+
+
 def r_precision(similarity: Float[Tensor, "views captions"], own_index: int) -> float:
     """Return the share of one asset's views that find its caption."""
     own = torch.full((len(similarity),), own_index)

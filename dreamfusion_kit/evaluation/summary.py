@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError
@@ -18,6 +18,7 @@ from dreamfusion_kit.evaluation.r_precision import (
     CaptionPool,
     clip_score,
     cosine_similarity,
+    object_hits,
     r_precision,
     wilson_interval,
 )
@@ -50,7 +51,9 @@ class AssetMetrics(TypedDict):
     """The metrics.json of one asset.
 
     `held_out` says whether the prompt's pair was kept from the toybox's training, None
-    for other prompts. `retrieved` holds the caption that each colour view is nearest to.
+    for other prompts. `object_precision` counts views that retrieve the right object in any
+    colour, `object_chance` is what guessing gives; both are None for other prompts.
+    `retrieved` holds the caption that each colour view is nearest to.
     """
 
     asset: str
@@ -59,6 +62,8 @@ class AssetMetrics(TypedDict):
     num_views: int
     num_captions: int
     r_precision: PerKind
+    object_precision: PerKind | None
+    object_chance: float | None
     clip_score: PerKind
     retrieved: list[str]
     geometry: dict[str, float | bool] | None
@@ -72,6 +77,7 @@ def asset_metrics(
     own_caption: str,
     pool: CaptionPool,
     caption_features: Float[Tensor, "captions features"],
+    same_object: Bool[Tensor, " captions"] | None,
     features: ViewFeatures,
     geometry: GeometryMetrics | None,
 ) -> AssetMetrics:
@@ -84,6 +90,8 @@ def asset_metrics(
         own_caption: The caption in `pool` that is the right answer.
         pool: The captions retrieval chooses from.
         caption_features: Features of the pool's captions, in its order.
+        same_object: Which captions of the pool name the asset's object, in any colour;
+            None where the prompt names no toybox object.
         features: Features of the views.
         geometry: Distances to the true shape, where there is one.
     """
@@ -103,6 +111,8 @@ def asset_metrics(
         num_views=len(features.color),
         num_captions=len(pool.captions),
         r_precision=_per_kind(features, precision),
+        object_precision=_object_precision(features, caption_features, same_object),
+        object_chance=None if same_object is None else float(same_object.double().mean()),
         clip_score=_per_kind(features, score),
         retrieved=[pool.captions[index] for index in nearest.tolist()],
         geometry=None if geometry is None else asdict(geometry),
@@ -148,6 +158,7 @@ def summarize(
 def asset_row(entry: AssetMetrics, seconds: float) -> Json:
     """Return one asset as a flat row of the suite's CSV; the keys are the same for all."""
     geometry = entry["geometry"] or {}
+    objects = entry["object_precision"] or {}
     measures = {name: geometry.get(name) for name in _GEOMETRY_MEANS}
     return _rounded(
         {
@@ -156,6 +167,8 @@ def asset_row(entry: AssetMetrics, seconds: float) -> Json:
             "held_out": entry["held_out"],
             "r_precision_color": entry["r_precision"]["color"],
             "r_precision_geometry": entry["r_precision"]["geometry"],
+            "object_precision_color": objects.get("color"),
+            "object_precision_geometry": objects.get("geometry"),
             "r_precision_ceiling": entry["r_precision"]["ceiling"],
             "r_precision_ceiling_geometry": entry["r_precision"]["ceiling_geometry"],
             "clip_score": entry["clip_score"]["color"],
@@ -179,6 +192,21 @@ def _per_kind(features: ViewFeatures, measure: Callable[[Tensor], float]) -> Per
     )
 
 
+def _object_precision(
+    features: ViewFeatures,
+    caption_features: Float[Tensor, "captions features"],
+    same_object: Bool[Tensor, " captions"] | None,
+) -> PerKind | None:
+    if same_object is None:
+        return None
+
+    def share(views: Tensor) -> float:
+        hits = object_hits(cosine_similarity(views, caption_features), same_object)
+        return float(hits.double().mean())
+
+    return _per_kind(features, share)
+
+
 def _table(
     entries: Sequence[AssetMetrics], seconds: Mapping[str, float], confidence_level: float
 ) -> Json:
@@ -188,6 +216,7 @@ def _table(
     color_low, color_high = wilson_interval(color, len(entries), confidence_level)
     geometry_low, geometry_high = wilson_interval(geometry, len(entries), confidence_level)
     shapes = [entry["geometry"] for entry in entries if entry["geometry"] is not None]
+    objects = [entry["object_precision"] for entry in entries if entry["object_precision"]]
     return {
         "num_assets": len(entries),
         "r_precision": {
@@ -200,6 +229,13 @@ def _table(
             "ceiling": _mean_of_known(kinds["ceiling"] for kinds in precision),
             "ceiling_geometry": _mean_of_known(kinds["ceiling_geometry"] for kinds in precision),
             "chance": statistics.fmean(1 / entry["num_captions"] for entry in entries),
+        },
+        "object_precision": {
+            "color": _mean_of_known(kinds["color"] for kinds in objects),
+            "geometry": _mean_of_known(kinds["geometry"] for kinds in objects),
+            "ceiling": _mean_of_known(kinds["ceiling"] for kinds in objects),
+            "ceiling_geometry": _mean_of_known(kinds["ceiling_geometry"] for kinds in objects),
+            "chance": _mean_of_known(entry["object_chance"] for entry in entries),
         },
         "clip_score": statistics.fmean(entry["clip_score"]["color"] for entry in entries),
         **{name: _mean_of_known(shape[name] for shape in shapes) for name in _GEOMETRY_MEANS},

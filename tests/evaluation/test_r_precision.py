@@ -12,6 +12,7 @@ from dreamfusion_kit.evaluation.r_precision import (
     clip_score,
     cosine_similarity,
     normalize_caption,
+    object_hits,
     r_precision,
     retrieval_hits,
     wilson_interval,
@@ -45,6 +46,12 @@ def test_hits_do_not_depend_on_the_scale_of_logits(scale: float) -> None:
 def test_a_tie_is_a_miss() -> None:
     similarity = torch.tensor([[0.5, 0.5, 0.1], [0.5, 0.4, 0.1]])
     assert retrieval_hits(similarity, torch.tensor([0, 0])).tolist() == [False, True]
+
+
+def test_the_right_object_in_a_wrong_colour_is_a_hit() -> None:
+    mugs = torch.tensor([True, True, False, False])
+    similarity = torch.tensor([[0.1, 0.9, 0.5, 0.5], [0.4, 0.4, 0.6, 0.1], [0.7, 0.2, 0.7, 0.2]])
+    assert object_hits(similarity, mugs).tolist() == [True, False, False]
 
 
 def test_r_precision_is_the_share_of_views() -> None:

@@ -42,6 +42,7 @@ def _asset(name: str, hits: int, *, held_out: bool | None) -> AssetMetrics:
         own_caption="a red mug",
         pool=_POOL,
         caption_features=torch.eye(3),
+        same_object=torch.tensor([True, True, False]) if known else None,
         features=ViewFeatures(
             color=color,
             geometry=_ROBOT.expand(4, 3),
@@ -61,6 +62,13 @@ def test_asset_metrics_are_json_and_name_what_was_retrieved() -> None:
         "ceiling": 1.0,
         "ceiling_geometry": 0.75,
     }
+    assert entry["object_precision"] == {
+        "color": 0.75,
+        "geometry": 1.0,
+        "ceiling": 1.0,
+        "ceiling_geometry": 0.75,
+    }
+    assert entry["object_chance"] == pytest.approx(2 / 3)
     assert entry["clip_score"]["color"] == pytest.approx(0.75)
     assert entry["retrieved"] == ["a red mug"] * 3 + ["a green car"]
     assert entry["geometry"] is not None
@@ -94,6 +102,8 @@ def test_summary_averages_assets_and_sets_held_out_pairs_apart() -> None:
     assert precision["ceiling"] == 1.0
     assert precision["ceiling_geometry"] == 0.75
     assert precision["chance"] == 0.3333
+    assert summary["object_precision"]["color"] == 0.75
+    assert summary["object_precision"]["chance"] == 0.6667
     assert summary["clip_score"] == 0.5
     assert (summary["iou"], summary["chamfer"], summary["f_score"]) == (0.8, 0.02, 0.9)
     assert summary["seconds_per_asset"] == 30.0
@@ -116,6 +126,7 @@ def test_summary_has_no_table_for_an_empty_group() -> None:
     assert "held_out" not in summary
     assert "trained" not in summary
     assert summary["iou"] is None
+    assert summary["object_precision"]["geometry"] is None
     assert summary["r_precision"]["ceiling"] is None
 
 
