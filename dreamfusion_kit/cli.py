@@ -68,14 +68,14 @@ def main() -> None:
         sys.exit(2)
 
 
-def _print_version(asked: bool) -> None:
-    if not asked:
-        return
-    try:
-        print(f"dreamfusion-kit {installed_version('dreamfusion-kit')}")
-    except PackageNotFoundError:
-        print("dreamfusion-kit, not installed: run from a clone")
-    raise typer.Exit
+def _print_version(asked: bool) -> bool:
+    if asked:
+        try:
+            print(f"dreamfusion-kit {installed_version('dreamfusion-kit')}")
+        except PackageNotFoundError:
+            print("dreamfusion-kit, not installed: run from a clone")
+        raise typer.Exit
+    return asked
 
 
 @app.callback()

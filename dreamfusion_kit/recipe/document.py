@@ -5,12 +5,14 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-
-from pydantic import JsonValue
+from typing import Any
 
 from dreamfusion_kit.errors import RecipeError
 
 KeyPath = tuple[str | int, ...]
+# What a YAML file can say. Any stands for Value again: a type that names itself cannot be
+# checked at run time, as the tests do.
+Value = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 _PLAIN_KEY = re.compile(r"[\w.<>-]+")
 _LONGEST_FOUND = 60
@@ -33,7 +35,7 @@ class Document:
     path is the file itself.
     """
 
-    data: dict[str, JsonValue]
+    data: dict[str, Value]
     places: Mapping[KeyPath, Place] = field(repr=False)
 
     def place(self, path: KeyPath) -> Place:
@@ -75,7 +77,7 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
-def quoted(value: JsonValue) -> str:
+def quoted(value: Value) -> str:
     """Return `value` as JSON, cut short, so that text and number can be told apart."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST_FOUND else text[: _LONGEST_FOUND - 3] + "..."

@@ -13,10 +13,10 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from pydantic import JsonValue
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import yaml_text
+from dreamfusion_kit.recipe.document import Value
 from dreamfusion_kit.recipe.load import read_text
 from dreamfusion_kit.recipe.suite import ASSET_ID, check_suite, params_path, unknown_asset
 from dreamfusion_kit.recipe.yaml_text import scalar
@@ -141,7 +141,7 @@ def _with_used_recipes(text: str, path: Path) -> str:
     return text[: node.start_mark.index] + f"[{written}]" + text[node.end_mark.index :]
 
 
-def _used_recipes(assets: JsonValue) -> list[str]:
+def _used_recipes(assets: Value) -> list[str]:
     entries = assets.values() if isinstance(assets, dict) else ()
     names = [entry.get("recipe") for entry in entries if isinstance(entry, dict)]
     return [name for name in names if isinstance(name, str)]

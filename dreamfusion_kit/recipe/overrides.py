@@ -3,13 +3,12 @@
 import copy
 from collections.abc import Mapping
 
-from pydantic import JsonValue
-
 from dreamfusion_kit.recipe.document import (
     Document,
     KeyPath,
     Place,
     Problem,
+    Value,
     did_you_mean,
     dotted,
     recipe_error,
@@ -42,12 +41,12 @@ def with_overrides(recipe: Document, suite: Document, at: KeyPath) -> Document:
     return Document(data, places)
 
 
-def _refusal(key: str, data: dict[str, JsonValue], all_keys: Mapping[str, JsonValue]) -> str | None:
+def _refusal(key: str, data: dict[str, Value], all_keys: Mapping[str, Value]) -> str | None:
     """Return what is wrong with the override `key`, if anything."""
     inside = next((other for other in all_keys if key.startswith(f"{other}.")), None)
     if inside is not None:
         return f"found beside {inside}, which contains it; expected one of the two"
-    node: JsonValue = data
+    node: Value = data
     parts = key.split(".")
     for depth, part in enumerate(parts):
         if not isinstance(node, dict):
@@ -60,8 +59,8 @@ def _refusal(key: str, data: dict[str, JsonValue], all_keys: Mapping[str, JsonVa
     return None
 
 
-def _mapping_at(data: dict[str, JsonValue], path: KeyPath) -> dict[str, JsonValue]:
-    node: JsonValue = data
+def _mapping_at(data: dict[str, Value], path: KeyPath) -> dict[str, Value]:
+    node: Value = data
     for part in path:
         assert isinstance(node, dict)
         node = node[str(part)]

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, did_you_mean, quoted
+from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, Value, did_you_mean, quoted
 from dreamfusion_kit.recipe.schema.base import NUMBER_TAG, SCHEDULE_TAG
 
 Context = Mapping[str, Any]  # what pydantic knows beside an error, a different set for each type
@@ -45,7 +45,9 @@ def problems_of(error: ValidationError, document: Document) -> list[Problem]:
     details = error.errors(include_url=False)
     paths = [_key_path(detail, document.data) for detail in details]
     missing = {
-        path for path, detail in zip(paths, details, strict=True) if detail["type"] == "missing"
+        path
+        for path, detail in zip(paths, details, strict=True)
+        if detail["type"] in _MISSING_TYPES
     }
     problems: list[Problem] = []
     for path, detail in zip(paths, details, strict=True):
@@ -58,6 +60,7 @@ def problems_of(error: ValidationError, document: Document) -> list[Problem]:
 
 
 _MISSING = "missing key"
+_MISSING_TYPES = ("missing", "union_tag_not_found")
 
 
 def _take_meant(path: KeyPath, missing: set[KeyPath]) -> str | None:
@@ -69,7 +72,7 @@ def _take_meant(path: KeyPath, missing: set[KeyPath]) -> str | None:
     return meant
 
 
-def _key_path(detail: ErrorDetails, data: JsonValue) -> KeyPath:
+def _key_path(detail: ErrorDetails, data: Value) -> KeyPath:
     """Return the error's path without pydantic's additions: union tags and "[key]"."""
     path: KeyPath = ()
     node = data
@@ -83,7 +86,7 @@ def _key_path(detail: ErrorDetails, data: JsonValue) -> KeyPath:
     return (*path, "kind") if detail["type"].startswith("union_tag_") else path
 
 
-def _child(node: JsonValue, part: str | int) -> JsonValue:
+def _child(node: Value, part: str | int) -> Value:
     match node, part:
         case dict(), str():
             return node.get(part)
@@ -96,12 +99,14 @@ def _child(node: JsonValue, part: str | int) -> JsonValue:
 def _text(detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
     match detail["type"]:
+        case "missing" if isinstance(detail["loc"][-1], int):
+            return "missing list item"
         case "missing" | "union_tag_not_found":
-            return _MISSING if not isinstance(detail["loc"][-1], int) else "missing list item"
+            return _MISSING
         case "value_error":
             return str(context["error"])
         case "union_tag_invalid":
-            found: JsonValue = context["tag"]
+            found: Value = context["tag"]
         case _:
             found = detail["input"]
     expected = _EXPECTED.get(detail["type"])
@@ -110,7 +115,7 @@ def _text(detail: ErrorDetails) -> str:
     return f"found {_found(found)}, expected {expected(context)}"
 
 
-def _found(value: JsonValue) -> str:
+def _found(value: Value) -> str:
     match value:
         case None:
             return "nothing (null)"

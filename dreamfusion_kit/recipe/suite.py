@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import canonical
-from dreamfusion_kit.recipe.document import Document, Problem, did_you_mean, recipe_error
+from dreamfusion_kit.recipe.document import Document, Problem, Value, did_you_mean, recipe_error
 from dreamfusion_kit.recipe.evaluation import Evaluation
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
@@ -98,7 +98,7 @@ class ResolvedAsset:
         """Return the hash of what decides the result: prompt, seed and recipe."""
         return canonical.identity({"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe})
 
-    def summary(self) -> dict[str, JsonValue]:
+    def summary(self) -> dict[str, Value]:
         """Return everything as JSON data, for people and for provenance."""
         return {
             "asset": self.id,
@@ -129,7 +129,7 @@ def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
     suite = _parse_suite(workspace, suite_name, document)
     if asset_id not in suite.assets:
         raise unknown_asset(params_path(workspace, suite_name), asset_id, suite.assets)
-    return _resolve(workspace, suite, document, asset_id)
+    return _resolve(suite, document, asset_id, _load_recipe(workspace, suite, document, asset_id))
 
 
 def check_suite(workspace: Path, name: str, document: Document | None = None) -> Suite:
@@ -139,10 +139,13 @@ def check_suite(workspace: Path, name: str, document: Document | None = None) ->
     """
     document = document or load_yaml(params_path(workspace, name))
     suite = _parse_suite(workspace, name, document)
+    recipes: dict[str, Document] = {}  # each read once: a suite may have hundreds of assets
     messages: dict[str, None] = {}  # an ordered set: assets share recipes and their problems
-    for asset_id in suite.assets:
+    for asset_id, asset in suite.assets.items():
         try:
-            _resolve(workspace, suite, document, asset_id)
+            if asset.recipe not in recipes:
+                recipes[asset.recipe] = _load_recipe(workspace, suite, document, asset_id)
+            _resolve(suite, document, asset_id, recipes[asset.recipe])
         except RecipeError as error:
             messages |= dict.fromkeys(str(error).splitlines())
     if messages:
@@ -170,10 +173,8 @@ def _parse_suite(workspace: Path, name: str, document: Document) -> Suite:
     return suite
 
 
-def _resolve(workspace: Path, suite: Suite, document: Document, asset_id: str) -> ResolvedAsset:
+def _resolve(suite: Suite, document: Document, asset_id: str, recipe: Document) -> ResolvedAsset:
     asset = suite.assets[asset_id]
-    recipe = _load_named_recipe(workspace, asset.recipe, document, asset_id)
-    validate(recipe, Recipe)  # first alone, so that problems after this are the overrides'
     overridden = with_overrides(recipe, document, ("assets", asset_id, "overrides"))
     return ResolvedAsset(
         id=asset_id,
@@ -185,7 +186,9 @@ def _resolve(workspace: Path, suite: Suite, document: Document, asset_id: str) -
     )
 
 
-def _load_named_recipe(workspace: Path, name: str, document: Document, asset_id: str) -> Document:
+def _load_recipe(workspace: Path, suite: Suite, document: Document, asset_id: str) -> Document:
+    """Return the asset's recipe without overrides, valid, so that later problems are theirs."""
+    name = suite.assets[asset_id].recipe
     path = workspace / "recipes" / f"{name}.yaml"
     if not path.is_file():
         known = [file.stem for file in sorted(path.parent.glob("*.yaml"))]
@@ -193,4 +196,6 @@ def _load_named_recipe(workspace: Path, name: str, document: Document, asset_id:
         hint = f" (did you mean {meant}?)" if meant else f"; there are {', '.join(known)}"
         key = ("assets", asset_id, "recipe")
         raise recipe_error([Problem(document.place(key), key, f"found no {path}{hint}")])
-    return load_yaml(path)
+    recipe = load_yaml(path)
+    validate(recipe, Recipe)
+    return recipe

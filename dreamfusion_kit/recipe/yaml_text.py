@@ -9,11 +9,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import yaml
-from pydantic import JsonValue
 
-from dreamfusion_kit.recipe.document import Document, KeyPath, Place, Problem, recipe_error
+from dreamfusion_kit.recipe.document import Document, KeyPath, Place, Problem, Value, recipe_error
 
 MAX_DEPTH = 32
 
@@ -40,7 +40,8 @@ class _StrictLoader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own class attribute, made empty here
     _depth = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+    # Any: PyYAML passes an int, a node or None here; its stubs know of the int alone.
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
         if event.anchor is not None:
             raise _refusal("an anchor or alias (& or *)", "values written out", event)
@@ -72,7 +73,7 @@ _StrictDumper.add_representer(
 )
 
 
-def dump(data: Mapping[str, JsonValue]) -> str:
+def dump(data: Mapping[str, Value]) -> str:
     """Return `data` as YAML, in its own order, that reads back as the same data."""
     return yaml.dump(
         dict(data), Dumper=_StrictDumper, sort_keys=False, allow_unicode=True, width=100
@@ -143,7 +144,7 @@ class _NodeReader:
         line = node.start_mark.line + 1 if node else 1
         self.problems.append(Problem(Place(self.file, line), path, text))
 
-    def read(self, node: yaml.Node | None, path: KeyPath) -> JsonValue:
+    def read(self, node: yaml.Node | None, path: KeyPath) -> Value:
         match node:
             case yaml.MappingNode():
                 return self._mapping(node, path)
@@ -154,12 +155,12 @@ class _NodeReader:
             case _:
                 return None
 
-    def _item(self, node: yaml.Node, path: KeyPath) -> JsonValue:
+    def _item(self, node: yaml.Node, path: KeyPath) -> Value:
         self.places[path] = Place(self.file, node.start_mark.line + 1)
         return self.read(node, path)
 
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> JsonValue:
-        data: dict[str, JsonValue] = {}
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> Value:
+        data: dict[str, Value] = {}
         for key_node, value_node in node.value:
             key = self._key(key_node, path)
             if key is None:
@@ -182,7 +183,7 @@ class _NodeReader:
             return None
         return key
 
-    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> JsonValue:
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Value:
         text = node.value
         try:
             value = _CONVERT[node.tag.removeprefix(_TAG)](text)
@@ -211,7 +212,7 @@ def _float(text: str) -> float:
     return float(bare.replace(".", "", 1) if bare.endswith(("inf", "nan")) else bare)
 
 
-_CONVERT: dict[str, Callable[[str], JsonValue]] = {
+_CONVERT: dict[str, Callable[[str], Value]] = {
     "bool": lambda text: text.lower() == "true",
     "int": _int,
     "float": _float,

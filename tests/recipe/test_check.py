@@ -1,0 +1,38 @@
+"""Checking the files of a workspace."""
+
+from pathlib import Path
+
+import pytest
+
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.check import check_files, workspace_files
+
+
+def test_every_recipe_and_suite_is_found_in_subfolders_too(workspace: Path) -> None:
+    nested = workspace / "recipes" / "mine" / "one.yaml"
+    nested.parent.mkdir()
+    nested.write_text("{}\n")
+    files = workspace_files(workspace)
+    assert nested in files
+    assert Path("params.yaml") in files
+    assert Path("suites/trio/params.yaml") in files
+    assert Path("recipes/toybox.yaml") in files
+
+
+def test_an_empty_workspace_is_no_success(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="run this at the root of a workspace"):
+        workspace_files(tmp_path)
+
+
+def test_shipped_files_pass(workspace: Path) -> None:
+    check_files(workspace_files(workspace))
+
+
+def test_the_problems_of_all_files_come_together_and_once(workspace: Path) -> None:
+    for name in ("toybox", "analytic"):
+        path = workspace / "recipes" / f"{name}.yaml"
+        path.write_text(path.read_text().replace("near: 0.0", "near: -1"))
+    with pytest.raises(RecipeError) as caught:
+        check_files(workspace_files(workspace))
+    files = [line.split(":")[0] for line in str(caught.value).splitlines()]
+    assert files == ["recipes/analytic.yaml", "recipes/toybox.yaml"]

@@ -1,0 +1,162 @@
+"""The recipe schema: completeness of its documentation, and the checks between keys."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from dreamfusion_kit.recipe import schema
+from dreamfusion_kit.recipe.schema import base
+from dreamfusion_kit.recipe.suite import Suite
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Walk every section that `annotation` can hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from _models(field.annotation)
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+SECTIONS = sorted({*_models(schema.Recipe), *_models(Suite)}, key=lambda model: model.__name__)
+KEYS = [(model, name) for model in SECTIONS for name in model.model_fields]
+
+
+def _kinds(model: type[BaseModel]) -> list[str]:
+    field = model.model_fields.get("kind")
+    return list(get_args(field.annotation)) if field else []
+
+
+def test_the_walk_finds_the_sections() -> None:
+    assert {schema.Recipe, schema.HashGridField, schema.LinearSchedule, Suite} <= set(SECTIONS)
+
+
+@pytest.mark.parametrize(("model", "name"), KEYS)
+def test_every_key_is_required_and_described(model: type[BaseModel], name: str) -> None:
+    field = model.model_fields[name]
+    assert field.is_required()
+    is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    assert field.description or is_section
+
+
+@pytest.mark.parametrize("model", SECTIONS)
+def test_every_section_is_frozen_and_closed(model: type[BaseModel]) -> None:
+    assert model.model_config["frozen"]
+    assert model.model_config["extra"] == "forbid"
+    assert model.__doc__
+
+
+def test_no_key_is_spelled_like_a_union_tag() -> None:
+    # Error paths are cleared of tags by their spelling.
+    tags = set(itertools.chain.from_iterable(_kinds(model) for model in SECTIONS))
+    assert not tags & {name for _, name in KEYS}
+
+
+def test_all_names_of_the_package_are_exported() -> None:
+    assert set(schema.__all__) <= set(vars(schema))
+
+
+def _adapt(kind: Any, value: object) -> Any:
+    return TypeAdapter(kind, config=None).validate_json(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (schema.Range, [1, 1], [2, 1]),
+        (schema.PositiveRange, [0.1, 2], [0, 2]),
+        (base.FractionRange, [0, 1], [0, 1.1]),
+        (base.ElevationRange, [-90, 90], [-91, 0]),
+        (schema.Schedule, 0, -1),
+        (
+            schema.Schedule,
+            {"start": 0, "end": 1, "from_step": 0, "to_step": 1},
+            {"start": 0, "end": 1, "from_step": 1, "to_step": 1},
+        ),
+        (base.Section, {}, {"a": 1}),
+        (schema.LocalSource, {"kind": "local", "path": "a/b"}, {"kind": "local", "path": "../b"}),
+        (schema.LocalSource, {"kind": "local", "path": "a"}, {"kind": "local", "path": "/a"}),
+        (schema.LocalSource, {"kind": "local", "path": "a"}, {"kind": "local", "path": ""}),
+        (
+            schema.HubSource,
+            {"kind": "hub", "repository": "a/b", "revision": "0" * 40},
+            {"kind": "hub", "repository": "a/b", "revision": "main"},
+        ),
+        (
+            schema.Adam,
+            {"kind": "adam", "betas": [0, 0.999], "epsilon": 1e-8},
+            {"kind": "adam", "betas": [0.9, 1], "epsilon": 1e-8},
+        ),
+    ],
+)
+def test_values_are_bounded(kind: Any, good: object, bad: object) -> None:
+    _adapt(kind, good)
+    with pytest.raises(ValidationError):
+        _adapt(kind, bad)
+
+
+_VIEW_PROMPTS = {
+    "enabled": True,
+    "front": "front view",
+    "side": "side view",
+    "back": "back view",
+    "overhead": "overhead view",
+    "overhead_above_deg": 60,
+    "front_half_width_deg": 90,
+    "back_half_width_deg": 90,
+}
+
+
+def test_front_and_back_may_touch_but_not_overlap() -> None:
+    _adapt(schema.ViewPrompts, _VIEW_PROMPTS)
+    with pytest.raises(ValidationError, match="overlap"):
+        _adapt(schema.ViewPrompts, _VIEW_PROMPTS | {"front_half_width_deg": 91})
+
+
+def _sds(timestep_min: object, timestep_max: object) -> schema.SdsGuidance:
+    return _adapt(
+        schema.SdsGuidance,
+        {
+            "kind": "sds",
+            "guidance_scale": 101,
+            "timestep_weight": "uniform",
+            "timestep_min": timestep_min,
+            "timestep_max": timestep_max,
+            "negative_prompt": "",
+            "view_prompts": _VIEW_PROMPTS,
+        },
+    )
+
+
+def _ramp(start: float, end: float, from_step: int, to_step: int) -> dict[str, float]:
+    return {"start": start, "end": end, "from_step": from_step, "to_step": to_step}
+
+
+@pytest.mark.parametrize(
+    ("timestep_min", "timestep_max"),
+    [(0, 1), (0.02, _ramp(0.98, 0.5, 0, 100)), (_ramp(0.5, 0.02, 0, 9), _ramp(0.98, 0.5, 5, 9))],
+)
+def test_timesteps_in_order_are_taken(timestep_min: object, timestep_max: object) -> None:
+    _sds(timestep_min, timestep_max)
+
+
+@pytest.mark.parametrize(
+    ("timestep_min", "timestep_max", "step"),
+    [
+        (0.5, 0.5, 0),
+        (0.02, 1.5, 0),
+        (0.6, _ramp(0.98, 0.5, 0, 100), 100),
+        # Both ends are in order; only in between, where one has arrived first, they cross.
+        (_ramp(0.1, 0.6, 0, 10), _ramp(0.5, 0.9, 20, 30), 10),
+    ],
+)
+def test_timesteps_out_of_order_are_refused_with_the_step(
+    timestep_min: object, timestep_max: object, step: int
+) -> None:
+    with pytest.raises(ValidationError, match=f"at step {step},"):
+        _sds(timestep_min, timestep_max)

@@ -1,0 +1,202 @@
+"""Suites: resolution of assets, overrides, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.suite import check_suite, load_suite, resolve
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def _override_red_mug(workspace: Path, *lines: str) -> None:
+    """Give the first asset these overrides."""
+    block = "".join(f"      {line}\n" for line in lines)
+    _edit(workspace / "params.yaml", "    overrides: {}\n", f"    overrides:\n{block}")
+
+
+def _line_of(path: Path, text: str) -> int:
+    return next(n for n, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+
+
+def _error(workspace: Path, asset: str = "red_mug", suite: str = "default") -> str:
+    with pytest.raises(RecipeError) as caught:
+        resolve(workspace, suite, asset)
+    return str(caught.value)
+
+
+def test_an_asset_without_overrides_has_the_recipe_as_it_stands(workspace: Path) -> None:
+    asset = resolve(workspace, "default", "red_mug")
+    assert (asset.id, asset.suite, asset.prompt) == ("red_mug", "default", "a red mug")
+    assert (asset.seed, asset.recipe_name) == (0, "toybox")
+    assert asset.recipe == load_recipe(Path("recipes/toybox.yaml"))
+
+
+def test_the_identity_covers_what_decides_the_result(workspace: Path) -> None:
+    before = resolve(workspace, "default", "red_mug").identity
+    assert before == identity(
+        {
+            "prompt": "a red mug",
+            "seed": 0,
+            "recipe": load_recipe(Path("recipes/toybox.yaml")).model_dump(mode="json"),
+        }
+    )
+    _edit(workspace / "params.yaml", "  red_mug:", "  # a comment\n  scarlet_mug:")
+    assert resolve(workspace, "default", "scarlet_mug").identity == before
+    _override_red_mug(workspace, "camera.position_jitter: 0.1")
+    assert resolve(workspace, "default", "scarlet_mug").identity != before
+
+
+def test_overrides_replace_single_keys_and_whole_sections(workspace: Path) -> None:
+    _override_red_mug(
+        workspace,
+        "optimize.num_steps: 1600",
+        "camera.radius_range: [1, 2]",
+        "background: {kind: constant, color: [1, 1, 1]}",
+    )
+    recipe = resolve(workspace, "default", "red_mug").recipe
+    plain = resolve(workspace, "default", "blue_house").recipe
+    assert recipe.optimize.num_steps == 1600
+    assert recipe.camera.radius_range == (1, 2)
+    assert recipe.background.kind == "constant"
+    assert recipe.mesh == plain.mesh
+    assert plain == load_recipe(Path("recipes/toybox.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "optimize.num_stps: 1",
+            "overrides.optimize.num_stps: unknown key of the recipe "
+            "(did you mean optimize.num_steps?)",
+        ),
+        (
+            "optimise.num_steps: 1",
+            "overrides.optimise.num_steps: unknown key of the recipe (did you mean optimize?)",
+        ),
+        (
+            "optimize.num_steps.x: 1",
+            "overrides.optimize.num_steps.x: unknown key: optimize.num_steps is a value "
+            "without keys",
+        ),
+        (
+            "optimize.num_steps: many",
+            'overrides.optimize.num_steps: found "many", expected a whole number',
+        ),
+        (
+            "background: {kind: constant, colour: [1, 1, 1]}",
+            "overrides.background.colour: unknown key (did you mean color?)",
+        ),
+        (
+            "guidance.timestep_min: 0.99",
+            "overrides.guidance: found timestep_min 0.99 and timestep_max 0.98 at step 0, "
+            "expected 0 <= timestep_min < timestep_max <= 1",
+        ),
+    ],
+)
+def test_a_wrong_override_names_its_own_line(workspace: Path, override: str, message: str) -> None:
+    _override_red_mug(workspace, override)
+    line = _line_of(workspace / "params.yaml", override)
+    assert _error(workspace) == f"params.yaml:{line}: assets.red_mug.{message}"
+
+
+def test_overrides_inside_each_other_are_refused(workspace: Path) -> None:
+    _override_red_mug(
+        workspace, "background: {kind: constant, color: [1, 1, 1]}", "background.kind: random"
+    )
+    assert "background.kind: found beside background, which contains it" in _error(workspace)
+
+
+def test_a_problem_of_the_recipe_itself_names_the_recipe(workspace: Path) -> None:
+    _override_red_mug(workspace, "optimize.num_steps: 900")
+    _edit(workspace / "recipes/toybox.yaml", "near: 0.0", "near: -1")
+    assert _error(workspace).startswith("recipes/toybox.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("suite: default", "suite: other", "suite: found other, expected default"),
+        (
+            "recipes: [toybox]",
+            "recipes: [toybox, analytic]",
+            "recipes: found [toybox, analytic], expected exactly what the assets use: [toybox]",
+        ),
+        ("recipes: [toybox]", "recipes: []", "expected exactly what the assets use: [toybox]"),
+        ("  red_mug:", "  Red-Mug:", 'assets.Red-Mug: found "Red-Mug", expected text like'),
+        ("  red_mug:", "  12:", "found the key 12, expected text: put it in quotes"),
+        ("a red mug", '""', 'prompt: found "", expected at least 1 character(s)'),
+        ("a red mug", '" a mug"', "prompt: found white space at an end"),
+        ("a red mug", r'"a\nmug"', "prompt: found the character U+000A, expected one line"),
+        ("a red mug", r'"a\u2028mug"', "prompt: found the character U+2028"),
+        ("a red mug", "x" * 501, "expected at most 500 characters"),
+        ("    seed: 0\n", "    seed: -1\n", "seed: found -1, expected a number of at least 0"),
+        ("    seed: 0\n", f"    seed: {2**63}\n", "seed: found 9223372036854775808, expected"),
+        ("    recipe: toybox\n", "    recipe: ../toybox\n", 'recipe: found "../toybox", expected'),
+        ("    overrides: {}\n", "", "assets.red_mug.overrides: missing key"),
+        ("    overrides: {}\n", "    overrides: []\n", "overrides: found [], expected a mapping"),
+        ("evaluation:", "evaluations:", "evaluations: unknown key (did you mean evaluation?)"),
+    ],
+)
+def test_what_a_suite_refuses(workspace: Path, old: str, new: str, message: str) -> None:
+    _edit(workspace / "params.yaml", old, new)
+    error = _error(workspace)
+    assert message in error
+    assert error.startswith("params.yaml:")
+
+
+def test_an_unknown_recipe_is_named_with_its_asset(workspace: Path) -> None:
+    text = (workspace / "params.yaml").read_text().replace("toybox]", "toybix]")
+    (workspace / "params.yaml").write_text(text.replace("recipe: toybox", "recipe: toybix"))
+    line = _line_of(workspace / "params.yaml", "recipe: toybix")
+    assert _error(workspace) == (
+        f"params.yaml:{line}: assets.red_mug.recipe: found no recipes/toybix.yaml "
+        "(did you mean toybox?)"
+    )
+
+
+def test_an_unknown_asset_lists_those_there(workspace: Path) -> None:
+    assert _error(workspace, "red_mag") == (
+        "params.yaml: no asset 'red_mag' (did you mean red_mug?); it has red_mug, blue_house, "
+        "green_robot, yellow_duck"
+    )
+
+
+def test_another_suite_takes_the_exam_of_the_root(workspace: Path) -> None:
+    suite = load_suite(workspace, "trio")
+    assert len(suite.assets) == 3
+    assert suite.evaluation == load_suite(workspace, "default").evaluation
+
+
+def test_another_suite_may_not_bring_its_own_exam(workspace: Path) -> None:
+    path = workspace / "suites/trio/params.yaml"
+    path.write_text(path.read_text() + "evaluation: {}\n")
+    assert "evaluation: unknown key" in _error(workspace, "red_ball", "trio")
+
+
+@pytest.mark.parametrize("name", ["../default", "a/b", "", "UPPER", "x" * 65])
+def test_suite_names_are_no_paths(workspace: Path, name: str) -> None:
+    assert "expected a name of" in _error(workspace, suite=name)
+
+
+def test_an_absent_suite_is_named(workspace: Path) -> None:
+    assert _error(workspace, suite="absent").startswith("suites/absent/params.yaml: No such file")
+
+
+def test_checking_a_suite_reports_the_problems_of_all_its_assets(workspace: Path) -> None:
+    _override_red_mug(workspace, "optimize.num_steps: 0")
+    _override_red_mug(workspace, "mesh.max_faces: 0")  # the next asset that has none yet
+    with pytest.raises(RecipeError) as caught:
+        check_suite(workspace, "default")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert "assets.red_mug.overrides.optimize.num_steps: found 0" in lines[0]
+    assert "assets.blue_house.overrides.mesh.max_faces: found 0" in lines[1]

@@ -1,0 +1,208 @@
+"""The torch-free commands: success and failure of each, in this process and as a script."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from dreamfusion_kit import cli
+from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.yaml_text import parse
+
+ROOT = Path(__file__).parents[1]
+
+Outcome = tuple[int, str, str]  # exit status, stdout, stderr
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Return a function that runs a command line in a fresh workspace."""
+    workspace = Path(__file__).parent / "recipe" / "data" / "workspace"
+    shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run_line(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["cli.py", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        output = capsys.readouterr()
+        assert exit_.value.code is None or isinstance(exit_.value.code, int)
+        return exit_.value.code or 0, output.out, output.err
+
+    return run_line
+
+
+def _commands(group: typer.Typer, *before: str) -> list[tuple[str, ...]]:
+    names = [(*before, str(info.name)) for info in group.registered_commands]
+    for info in group.registered_groups:
+        assert info.typer_instance is not None
+        names += _commands(info.typer_instance, *before, str(info.name))
+    return names
+
+
+@pytest.mark.parametrize("command", _commands(cli.app), ids=" ".join)
+def test_every_command_s_help_opens_with_an_example(run: Cli, command: tuple[str, ...]) -> None:
+    status, out, err = run(*command, "--help")
+    assert (status, err) == (0, "")
+    usage, _, rest = out.partition("\n\n")
+    assert f" {' '.join(command)} [OPTIONS]" in usage
+    assert rest.lstrip().startswith(f"python cli.py {' '.join(command)}")
+
+
+def test_help_lists_the_commands(run: Cli) -> None:
+    status, out, err = run("--help")
+    assert (status, err) == (0, "")
+    listed = out.partition("Commands:\n")[2]
+    for command in {name[0] for name in _commands(cli.app)}:
+        assert f"\n  {command} " in f"\n{listed}"
+
+
+def test_version(run: Cli) -> None:
+    status, out, _ = run("--version")
+    assert status == 0
+    assert out.startswith("dreamfusion-kit")
+
+
+def test_validate_checks_everything_by_default(run: Cli) -> None:
+    assert run("validate") == (
+        0,
+        "recipes/analytic.yaml: ok\nrecipes/toybox.yaml: ok\nparams.yaml: ok\n"
+        "suites/trio/params.yaml: ok\n",
+        "",
+    )
+
+
+def test_validate_checks_the_files_named(run: Cli) -> None:
+    assert run("validate", "recipes/toybox.yaml") == (0, "recipes/toybox.yaml: ok\n", "")
+
+
+def test_validate_reports_each_problem_on_a_line(run: Cli) -> None:
+    path = Path("recipes/toybox.yaml")
+    text = path.read_text().replace("jitter: true", "jiter: true").replace("near: 0.0", "near: -1")
+    path.write_text(text)
+    line = next(n for n, row in enumerate(text.splitlines(), 1) if "jiter" in row)
+    assert run("validate", "recipes/toybox.yaml", "recipes/absent.yaml") == (
+        2,
+        "",
+        f"recipes/toybox.yaml:{line}: renderer.jiter: unknown key (did you mean jitter?)\n"
+        f"recipes/toybox.yaml:{line + 1}: renderer.near: found -1, expected a number of at least 0"
+        "\nrecipes/absent.yaml: No such file or directory; expected a YAML file\n",
+    )
+
+
+def test_show_prints_the_resolved_recipe_as_yaml(run: Cli) -> None:
+    status, out, err = run("show", "red_mug")
+    assert (status, err) == (0, "")
+    assert parse(out, "stdout").data == json.loads(
+        json.dumps(resolve(Path(), "default", "red_mug").summary())
+    )
+
+
+def test_show_finds_assets_of_other_suites(run: Cli) -> None:
+    status, out, _ = run("show", "cyan_cone", "--suite", "trio")
+    assert status == 0
+    assert out.startswith("asset: cyan_cone\nsuite: trio\nidentity: ")
+
+
+def test_show_of_an_unknown_asset(run: Cli) -> None:
+    assert run("show", "red_mugg") == (
+        2,
+        "",
+        "params.yaml: no asset 'red_mugg' (did you mean red_mug?); it has red_mug, blue_house, "
+        "green_robot, yellow_duck\n",
+    )
+
+
+def test_schema_prints_json_schema(run: Cli) -> None:
+    status, out, _ = run("schema")
+    assert status == 0
+    assert "guidance" in json.loads(out)["properties"]
+
+
+def test_schema_takes_no_arguments(run: Cli) -> None:
+    status, out, err = run("schema", "extra")
+    assert (status, out) == (2, "")
+    assert "unexpected extra argument" in err
+
+
+def test_suite_list_shows_each_asset(run: Cli) -> None:
+    assert run("suite", "list", "--suite", "trio") == (
+        0,
+        "red_ball    toybox  0  a red ball\n"
+        "green_cube  toybox  0  a green cube\n"
+        "cyan_cone   toybox  0  a cyan cone\n",
+        "",
+    )
+
+
+def test_suite_list_of_an_absent_suite(run: Cli) -> None:
+    status, out, err = run("suite", "list", "--suite", "duo")
+    assert (status, out) == (2, "")
+    assert err == "suites/duo/params.yaml: No such file or directory; expected a YAML file\n"
+
+
+def test_suite_add_and_rm(run: Cli) -> None:
+    before = Path("params.yaml").read_bytes()
+    added = run("suite", "add", "blob", "a blob", "--recipe", "analytic", "--seed", "5")
+    assert added == (0, "params.yaml: added blob\n", "")
+    assert "blob         analytic  5  a blob\n" in run("suite", "list")[1]
+    assert run("suite", "rm", "blob") == (0, "params.yaml: removed blob\n", "")
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_suite_add_refuses_what_is_not_valid(run: Cli) -> None:
+    assert run("suite", "add", "blob", "a blob", "--recipe", "analitic") == (
+        2,
+        "",
+        "params.yaml (not written):36: assets.blob.recipe: found no recipes/analitic.yaml "
+        "(did you mean analytic?)\n",
+    )
+
+
+def test_suite_rm_of_an_unknown_asset(run: Cli) -> None:
+    status, _, err = run("suite", "rm", "blob")
+    assert status == 2
+    assert err.startswith("params.yaml: no asset 'blob'; it has red_mug, ")
+
+
+def test_a_bug_keeps_its_traceback(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli.check, "check_files", fail)
+    with pytest.raises(ZeroDivisionError):
+        run("validate")
+
+
+def _script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_script_is_the_same_program() -> None:
+    shown = _script("cli.py", "show", "red_mugs")
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr.startswith("params.yaml: no asset 'red_mugs'")
+    assert shown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["validate"], ["suite", "list"]], ids=" ".join)
+def test_the_light_commands_never_import_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from dreamfusion_kit.cli import main\n"
+        f"sys.argv = ['cli.py', *{arguments!r}]\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'diffusers', 'open3d', 'dvc'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = _script("-c", code)
+    assert done.returncode == 0, done.stderr
