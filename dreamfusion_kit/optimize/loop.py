@@ -87,9 +87,13 @@ def optimize(
     monitor.start(state.history, section.num_steps)
 
     for step in range(len(state.history), section.num_steps):
+        # Bring everything that depends on the step to it; nothing depends on the way here.
         draw = partial(seeding.generator, seed, step=step, device=device)
         set_learning_rates(state.optimizer, section, step)
         state.field.set_step(step)
+        state.occupancy.set_step(step)
+        if state.occupancy.is_due(step):
+            state.occupancy.update(state.field.densities, generator=draw("occupancy"))
 
         # Look from random cameras, under random lights, at the field before random backgrounds.
         cameras = sample_cameras(recipe.camera, section.batch_size, generator=draw("camera"))
@@ -137,9 +141,8 @@ def optimize(
         )
         watchdog.check_gradient(step, metrics)
 
-        # Update the field, and what is known of where it is empty.
+        # Update the field and tell of the step.
         state.optimizer.step()
-        state.occupancy.update(state.field.densities, step, generator=draw("occupancy"))
         state.history.append(metrics)
         monitor.step(step, metrics)
         watchdog.check_opacity(section.watchdog, state.history)
@@ -161,7 +164,7 @@ def optimize(
 def _initial_state(recipe: Recipe, seed: int, device: torch.device) -> RunState:
     """Return the state before the first step; the field's numbers are drawn on the CPU."""
     field = build_field(recipe.field, generator=seeding.generator(seed, "field")).to(device)
-    occupancy = OccupancyGrid(recipe.renderer.occupancy, field.bounding_radius).to(device)
+    occupancy = OccupancyGrid(recipe.renderer.occupancy, field.bounding_radius, device=device)
     optimizer = build_optimizer(recipe.optimize, field.parameter_groups())
     return RunState(field, occupancy, optimizer, history=[])
 

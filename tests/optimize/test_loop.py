@@ -1,0 +1,366 @@
+"""The loop on the analytic prior: it repeats, it resumes, it stops, it finds the data."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dreamfusion_kit.camera.light import albedo_lighting
+from dreamfusion_kit.camera.rays import pixel_rays
+from dreamfusion_kit.camera.sampler import orbit_cameras
+from dreamfusion_kit.errors import CheckpointError, NumericsError
+from dreamfusion_kit.guidance.view_prompts import guidance_prompts
+from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
+from dreamfusion_kit.optimize.loop import OptimizedField, optimize
+from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimize.monitor import LiveMonitor
+from dreamfusion_kit.priors.analytic import AnalyticPrior
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.renderer.volume import render
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+NUM_STEPS = 24
+CHECKPOINT_EVERY = 5
+
+
+class Silent:
+    """A monitor that keeps what it hears; `stop_at` raises after that many steps."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at = stop_at
+        self.started_at: int | None = None
+        self.steps: list[int] = []
+        self.notes: list[str] = []
+        self.finished = False
+
+    def start(self, history: Sequence[StepMetrics], num_steps: int) -> None:
+        self.started_at = len(history)
+
+    def step(self, step: int, metrics: StepMetrics) -> None:
+        self.steps.append(step)
+        if step + 1 == self.stop_at:
+            raise KeyboardInterrupt
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    """Return the shipped analytic recipe, made shorter, every branch of the loop kept."""
+    shipped = load_recipe(ROOT / "recipes" / "analytic.yaml")
+    return changed(
+        shipped,
+        optimize={
+            "num_steps": NUM_STEPS,
+            "batch_size": 2,
+            "checkpoint_every_steps": CHECKPOINT_EVERY,
+            "preview_every_steps": 10,
+            "max_gradient_norm": 100.0,
+        },
+    )
+
+
+def changed(recipe: Recipe, **sections: dict[str, Any]) -> Recipe:
+    """Return the recipe with some keys of some sections replaced."""
+    data = recipe.model_dump(mode="python")
+    for name, keys in sections.items():
+        data[name] |= keys
+    return Recipe.model_validate(data)
+
+
+def run(
+    recipe: Recipe,
+    scratch: Scratch,
+    monitor: Any = None,
+    *,
+    seed: int = 0,
+    prior: Prior | None = None,
+) -> OptimizedField:
+    prompts = guidance_prompts("a red mug", recipe.guidance)
+    prior = prior or build_prior(recipe.prior, None, CPU)
+    return optimize(
+        recipe,
+        seed=seed,
+        prior=prior,
+        text=prior.encode_text(list(prompts.values())),
+        prompts=prompts,
+        scratch=scratch,
+        device=CPU,
+        monitor=monitor or Silent(),
+    )
+
+
+@pytest.fixture
+def make_scratch(tmp_path: Path) -> Callable[[str], Scratch]:
+    def make(name: str) -> Scratch:
+        with open_scratch(tmp_path / name, "0" * 64) as scratch:
+            return scratch
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> OptimizedField:
+    with open_scratch(tmp_path_factory.mktemp("whole"), "0" * 64) as scratch:
+        return run(recipe, scratch)
+
+
+def assert_same(found: OptimizedField, expected: OptimizedField) -> None:
+    states = found.field.state_dict(), expected.field.state_dict()
+    assert states[0].keys() == states[1].keys()
+    for name in states[0]:
+        assert torch.equal(states[0][name], states[1][name]), name
+    assert found.history == expected.history
+
+
+def test_the_same_seed_gives_the_same_bits(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+) -> None:
+    assert_same(run(recipe, make_scratch("again")), uninterrupted)
+
+
+def test_another_seed_gives_another_field(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+) -> None:
+    other = run(recipe, make_scratch("other"), seed=1)
+    assert other.history != uninterrupted.history
+
+
+@pytest.mark.parametrize("stops", [(3,), (5,), (6, 7), (12, 23), (23, 24)])
+def test_a_stopped_run_ends_in_the_same_bits(
+    recipe: Recipe,
+    make_scratch: Callable[[str], Scratch],
+    uninterrupted: OptimizedField,
+    stops: tuple[int, ...],
+) -> None:
+    scratch = make_scratch("stopped")
+    for stop in stops:
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, scratch, Silent(stop_at=stop))
+    monitor = Silent()
+    assert_same(run(recipe, scratch, monitor), uninterrupted)
+    # The checkpoint comes after the monitor is told, so a stop at it loses it.
+    expected_start = (stops[-1] - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
+    assert monitor.started_at == expected_start
+    assert monitor.steps == list(range(expected_start, NUM_STEPS))
+    assert monitor.finished
+
+
+def test_a_finished_run_is_not_run_again(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+) -> None:
+    scratch = make_scratch("finished")
+    first = run(recipe, scratch)
+    monitor = Silent()
+    second = run(recipe, scratch, monitor)
+    assert monitor.steps == []
+    assert_same(second, uninterrupted)
+    assert second.seconds >= first.seconds * 0.5  # the time of the first run is not forgotten
+
+
+def test_a_damaged_checkpoint_falls_back_and_says_so(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+) -> None:
+    scratch = make_scratch("damaged")
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, scratch, Silent(stop_at=12))
+    newest = sorted(scratch.checkpoints.iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    monitor = Silent()
+    assert_same(run(recipe, scratch, monitor), uninterrupted)
+    assert monitor.started_at == 5
+    (note,) = monitor.notes
+    assert note.startswith("step_00000010.safetensors: damaged")
+
+
+def test_a_checkpoint_of_other_inputs_is_not_used(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+) -> None:
+    scratch = make_scratch("other")
+    run(recipe, Scratch(scratch.directory, "1" * 64), seed=1)
+    monitor = Silent()
+    assert_same(run(recipe, scratch, monitor), uninterrupted)
+    assert monitor.started_at == 0
+    assert all("belongs to other inputs" in note for note in monitor.notes)
+    assert monitor.notes
+
+
+def test_a_checkpoint_of_other_code_is_refused_in_words(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    scratch = make_scratch("code")
+    run(recipe, scratch)
+    resolution = recipe.field.resolution + 1  # type: ignore[union-attr]
+    with pytest.raises(CheckpointError, match=r"does not fit this run .*remove its scratch"):
+        run(changed(recipe, field={"resolution": resolution}), scratch)
+
+
+def test_previews_are_the_same_bytes_after_a_stop(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    whole, stopped = make_scratch("whole"), make_scratch("stopped")
+    run(recipe, whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, stopped, Silent(stop_at=13))
+    run(recipe, stopped)
+    pictures = [
+        {path.name: path.read_bytes() for path in sorted(scratch.previews.iterdir())}
+        for scratch in (whole, stopped)
+    ]
+    assert list(pictures[0]) == ["step_000010.png", "step_000020.png", "step_000024.png"]
+    assert pictures[0] == pictures[1]
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_killed_at_random_moments_the_bytes_are_those_of_a_whole_run(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    harness = Path(__file__).with_name("kill_harness.py")
+    finished = subprocess.run(
+        [sys.executable, str(harness), str(tmp_path / "recipe.json"), str(tmp_path), "6"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stdout.count("killed after step") == 6
+    assert "resumed at step 0" not in finished.stdout
+    whole, killed = files(tmp_path / "whole"), files(tmp_path / "killed")
+    results = [name for name in whole if "checkpoints" not in name and not name.endswith("lock")]
+    assert {Path(name).suffix for name in results} == {".safetensors", ".png", ".tsv", ".json"}
+    assert [name for name in results if whole[name] != killed[name]] == []
+    assert killed.keys() == whole.keys()
+
+
+class Counting(Prior):
+    """The analytic prior, counting what it is asked, and able to go wrong."""
+
+    def __init__(self, inner: AnalyticPrior, *, break_at: int | None = None) -> None:
+        self.inner = inner
+        self.schedule = inner.schedule
+        self.break_at = break_at
+        self.batches: list[int] = []
+
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        return self.inner.encode_text(prompts)
+
+    def to_model_space(self, images: torch.Tensor) -> torch.Tensor:
+        return self.inner.to_model_space(images)
+
+    def predict(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, text: TextFeatures
+    ) -> torch.Tensor:
+        assert not torch.is_grad_enabled()
+        self.batches.append(len(noisy))
+        if len(self.batches) - 1 == self.break_at:
+            return torch.full_like(noisy, torch.nan)
+        return self.inner.predict(noisy, timestep, text)
+
+
+def counting(recipe: Recipe, *, break_at: int | None = None) -> Counting:
+    inner = build_prior(recipe.prior, None, CPU)
+    assert isinstance(inner, AnalyticPrior)
+    return Counting(inner, break_at=break_at)
+
+
+def test_the_prior_is_asked_once_per_step(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    prior = counting(recipe)
+    run(recipe, make_scratch("counted"), prior=prior)
+    assert prior.batches == [4] * NUM_STEPS  # two views, with and without the text
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_field(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+) -> None:
+    scratch = make_scratch("broken")
+    with pytest.raises(NumericsError, match=r"step 7: the gradient is not finite"):
+        run(recipe, scratch, prior=counting(recipe, break_at=7))
+    assert_same(run(recipe, scratch), uninterrupted)  # the checkpoint at 5 is sound
+
+
+def test_the_watchdog_stops_a_run_without_an_object(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    watchdog = {"check_every_steps": 2, "after_step": 4, "min_opacity": 0.98, "max_opacity": 1.0}
+    strict = changed(recipe, optimize={"watchdog": watchdog})
+    with pytest.raises(NumericsError, match=r"step 4: mean opacity .* nothing is visible"):
+        run(strict, make_scratch("dead"))
+
+
+def test_the_field_takes_the_colour_of_the_data(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    """All images of this prior are of one colour, and so must the views become."""
+    color = (0.9, 0.2, 0.1)
+    components = ({"weight": 1.0, "mean_color": color, "std": 0.05},)
+    regularizers = dict.fromkeys(recipe.optimize.regularizers.model_dump(), 0.0)
+    single = changed(
+        recipe,
+        prior={"components": components},
+        shading={"albedo_only_steps": 1000},
+        optimize={"num_steps": 80, "regularizers": regularizers, "preview_every_steps": 80},
+    )
+    result = run(single, make_scratch("colour"), LiveMonitor(make_scratch("live").live))
+    cameras = orbit_cameras(
+        torch.tensor([10.0, 100.0, 250.0]),
+        elevation_deg=15.0,
+        radius=2.2,
+        fov_y_deg=20.0,  # the middle of the object
+        image_size_px=8,
+    )
+    with torch.no_grad():
+        output = render(
+            result.field,
+            pixel_rays(cameras),
+            albedo_lighting(cameras),
+            torch.zeros(3, 8, 8, 3),
+            section=single.renderer,
+            bounding_radius=result.field.bounding_radius,
+            occupancy=None,
+            with_normals=False,
+            generator=None,
+        )
+    assert output.opacity.mean() > 0.9
+    found = output.image.mean(dim=(0, 1, 2))
+    torch.testing.assert_close(found, torch.tensor(color), atol=0.08, rtol=0)
+
+
+def test_a_checkpoint_holds_the_history_and_no_learning_rate(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    scratch = make_scratch("contents")
+    run(recipe, scratch)
+    tensors = load_file(sorted(scratch.checkpoints.iterdir())[-1])
+    assert tensors["history"].shape == (NUM_STEPS, 5)
+    assert {name.split("/")[0] for name in tensors} == {
+        "field",
+        "history",
+        "occupancy",
+        "optimizer",
+    }
