@@ -88,9 +88,6 @@ def _options(
     pass
 
 
-# ---- recipes and suites
-
-
 @_command(app, "validate", "python cli.py validate recipes/toybox.yaml")
 def validate(
     files: Annotated[
