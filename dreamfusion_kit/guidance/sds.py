@@ -73,6 +73,7 @@ def sds_residual(
     both = prior.predict(
         torch.cat([noisy, noisy]), torch.cat([timestep, timestep]), unconditional.cat(conditional)
     )
-    epsilon_hat = combine(*both.chunk(2), section.guidance_scale)
+    epsilon_u, epsilon_c = both.chunk(2)
+    epsilon_hat = combine(epsilon_u, epsilon_c, section.guidance_scale)
     weight = timestep_weight(section.timestep_weight, alpha_t, sigma_t)
     return weight[:, None, None, None] * (epsilon_hat - noise)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ class Checkpoint:
 
 
 @contextmanager
-def open_scratch(work: Path, key: str) -> Iterator[Scratch]:
+def open_scratch(work: Path, key: str) -> Generator[Scratch, None, None]:
     """Hold the scratch `work / key`, made if need be; CheckpointError if another run does."""
     scratch = Scratch(work / key, key)
     scratch.directory.mkdir(parents=True, exist_ok=True)
@@ -151,5 +151,5 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

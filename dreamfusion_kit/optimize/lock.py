@@ -5,7 +5,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(path: Path) -> Generator[None, None, None]:
     """Hold the lock file at `path`, or raise CheckpointError naming the process that does.
 
     The kernel drops the lock with the process, however that ends: a killed run leaves

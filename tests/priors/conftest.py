@@ -29,10 +29,10 @@ def build_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=MAX_TOKENS)
 
 
-def build_unet(out_channels: int = 3) -> UNet2DConditionModel:
+def build_unet(in_channels: int, out_channels: int, sample_size: int) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=3,
+        sample_size=sample_size,
+        in_channels=in_channels,
         out_channels=out_channels,
         block_out_channels=(8, 8),
         layers_per_block=1,
@@ -48,7 +48,12 @@ def build_unet(out_channels: int = 3) -> UNet2DConditionModel:
 def make_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that saves such a directory and returns its path."""
 
-    def make(prediction_type: str = "v_prediction", out_channels: int = 3) -> Path:
+    def make(
+        prediction_type: str = "v_prediction",
+        in_channels: int = 3,
+        out_channels: int = 3,
+        sample_size: int = 8,
+    ) -> Path:
         directory = tmp_path_factory.mktemp("pipeline")
         torch.manual_seed(0)  # The libraries initialise from the global state.
         tokenizer = build_tokenizer()
@@ -69,7 +74,7 @@ def make_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
         )
         tokenizer.save_pretrained(directory / "tokenizer")
         encoder.save_pretrained(directory / "text_encoder")
-        build_unet(out_channels).save_pretrained(directory / "unet")
+        build_unet(in_channels, out_channels, sample_size).save_pretrained(directory / "unet")
         scheduler.save_pretrained(directory / "scheduler")
         (directory / "model_index.json").write_text(json.dumps(MODEL_INDEX))
         return directory

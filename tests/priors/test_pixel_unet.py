@@ -75,6 +75,34 @@ def test_a_learned_variance_is_cut_off(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_patches_are_read_as_channels(make_pipeline: Callable[..., Path]) -> None:
+    directory = make_pipeline("epsilon", in_channels=12, out_channels=12, sample_size=4)
+    prior = build_prior(section(), directory, "cpu")
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    folded = prior.to_model_space(images)
+    # Channel 4c + 2i + j holds pixel (i, j) of each 2x2 patch of colour c.
+    for channel in range(12):
+        color, row, column = channel // 4, channel % 4 // 2, channel % 2
+        expected = 2 * images[:, color, row::2, column::2] - 1
+        torch.testing.assert_close(folded[:, channel], expected)
+    timestep = torch.tensor([300, 800])
+    found = prior.predict(folded, timestep, prior.encode_text(PROMPTS))
+    expected = by_hand(directory, folded, timestep)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_that_are_no_pixels_are_refused(make_pipeline: Callable[..., Path]) -> None:
+    directory = make_pipeline("epsilon", in_channels=4, out_channels=4)
+    with pytest.raises(WeightsError, match=r"unet: reads 4 channels; .*another prior.kind"):
+        build_prior(section(), directory, "cpu")
+
+
+def test_another_size_than_the_recipes_is_refused(make_pipeline: Callable[..., Path]) -> None:
+    directory = make_pipeline("epsilon", in_channels=12, out_channels=12, sample_size=8)
+    with pytest.raises(RecipeError, match=r"image_size_px: found 8, expected 16"):
+        build_prior(section(), directory, "cpu")
+
+
 def test_signal_and_noise_levels_are_the_schedulers(pipeline: Path) -> None:
     prior = build_prior(section(), pipeline, "cpu")
     alpha_bar = DDPMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod
