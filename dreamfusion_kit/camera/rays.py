@@ -1,8 +1,6 @@
-"""Rays through pixel centres, and where they cross the bounding sphere."""
+"""Rays through pixel centres."""
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from dreamfusion_kit.records import Cameras, Rays
 
@@ -22,22 +20,3 @@ def pixel_rays(cameras: Cameras) -> Rays:
     directions = torch.nn.functional.normalize(directions, dim=-1)
     origins = cameras.positions[:, None, None, :].expand_as(directions)
     return Rays(origins=origins, directions=directions)
-
-
-def intersect_sphere(
-    rays: Rays, radius: float, near: float
-) -> tuple[Float[Tensor, "*rays"], Float[Tensor, "*rays"], Bool[Tensor, "*rays"]]:
-    """Return where rays enter and leave a sphere at the origin, and which rays cross it.
-
-    The entry is never nearer than `near`, since DreamFusion's cameras stand inside the
-    sphere. Where a ray misses, entry and exit are equal and the mask is False.
-    """
-    half_b = (rays.origins * rays.directions).sum(dim=-1)
-    # Distance from the centre to the ray by rejection: b^2 - c cancels badly far away.
-    closest = rays.origins - half_b[..., None] * rays.directions
-    half_chord_squared = radius**2 - closest.square().sum(dim=-1)
-    half_chord = half_chord_squared.clamp_min(0).sqrt()
-    entry = (-half_b - half_chord).clamp_min(near)
-    leave = -half_b + half_chord
-    crosses = (half_chord_squared > 0) & (leave > entry)
-    return entry, torch.where(crosses, leave, entry), crosses

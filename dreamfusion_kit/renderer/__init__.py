@@ -1,0 +1,1 @@
+"""From a field to an image: sampling, empty space, compositing, shading, backgrounds."""

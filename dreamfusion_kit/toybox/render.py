@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.records import Cameras, Lighting
-from dreamfusion_kit.camera.rays import intersect_sphere
+from dreamfusion_kit.renderer.sampling import intersect_sphere
 from dreamfusion_kit.renderer.shading import shade
 from dreamfusion_kit.toybox.shapes import BOUNDING_RADIUS, Scene
 

@@ -1,0 +1,75 @@
+"""Where rays are sampled: intervals of equal length inside the bounding sphere."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dreamfusion_kit.records import Rays
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """The pieces into which rays are cut, as distances along them in scene units.
+
+    Pieces of a ray touch and cover its way through the sphere exactly; those that a
+    shorter way does not need, and all of a ray that misses, have length 0. `t_mids` is
+    where a piece is evaluated: its middle, or a random place in it.
+    """
+
+    t_starts: Float[Tensor, "*rays samples"]
+    t_ends: Float[Tensor, "*rays samples"]
+    t_mids: Float[Tensor, "*rays samples"]
+
+    @property
+    def deltas(self) -> Float[Tensor, "*rays samples"]:
+        """Return the lengths, >= 0."""
+        return self.t_ends - self.t_starts
+
+
+def intersect_sphere(
+    rays: Rays, radius: float, near: float
+) -> tuple[Float[Tensor, "*rays"], Float[Tensor, "*rays"], Bool[Tensor, "*rays"]]:
+    """Return where rays enter and leave a sphere at the origin, and which rays cross it.
+
+    The entry is never nearer than `near`, since DreamFusion's cameras stand inside the
+    sphere. Where a ray misses, entry and exit are equal and the mask is False.
+    """
+    half_b = (rays.origins * rays.directions).sum(dim=-1)
+    # Distance from the centre to the ray by rejection: b^2 - c cancels badly far away.
+    closest = rays.origins - half_b[..., None] * rays.directions
+    half_chord_squared = radius**2 - closest.square().sum(dim=-1)
+    half_chord = half_chord_squared.clamp_min(0).sqrt()
+    entry = (-half_b - half_chord).clamp_min(near)
+    leave = -half_b + half_chord
+    crosses = (half_chord_squared > 0) & (leave > entry)
+    return entry, torch.where(crosses, leave, entry), crosses
+
+
+def sample_intervals(
+    rays: Rays,
+    radius: float,
+    *,
+    num_samples: int,
+    near: float,
+    generator: torch.Generator | None = None,
+) -> Intervals:
+    """Cut each ray's way through the sphere into pieces of length `2 radius / num_samples`.
+
+    The last piece of a way is what is left of it. A shorter way has fewer pieces rather
+    than shorter ones, so that detail costs the same everywhere. With a `generator` the
+    pieces of a ray are evaluated at one random fraction of their length, drawn for each
+    ray: still uniform over the way, and neighbours keep their distance.
+    """
+    entry, leave, _ = intersect_sphere(rays, radius, near)
+    step = 2 * radius / num_samples
+    edges = step * torch.arange(num_samples + 1, device=entry.device, dtype=entry.dtype)
+    edges = torch.minimum(entry[..., None] + edges, leave[..., None])
+    t_starts, t_ends = edges[..., :-1], edges[..., 1:]
+    fraction = torch.full_like(entry, 0.5)
+    if generator is not None:
+        fraction = torch.rand(
+            entry.shape, generator=generator, device=entry.device, dtype=entry.dtype
+        )
+    return Intervals(t_starts, t_ends, t_starts + fraction[..., None] * (t_ends - t_starts))
