@@ -1,0 +1,21 @@
+"""From a recipe's field section to the field."""
+
+from typing import assert_never
+
+import torch
+
+from dreamfusion_kit.field.base import Field
+from dreamfusion_kit.field.hash_grid import HashGrid
+from dreamfusion_kit.field.voxel_grid import VoxelGrid
+from dreamfusion_kit.recipe.schema import FieldSection, HashGridField, VoxelGridField
+
+
+def build_field(section: FieldSection, *, generator: torch.Generator) -> Field:
+    """Return a fresh field on the generator's device."""
+    match section:
+        case VoxelGridField():
+            return VoxelGrid(section, generator=generator)
+        case HashGridField():
+            return HashGrid(section, generator=generator)
+        case _:
+            assert_never(section)

@@ -1,0 +1,49 @@
+"""A field as one safetensors file that also says what kind of field it holds."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dreamfusion_kit.errors import CheckpointError
+from dreamfusion_kit.field.base import Field
+from dreamfusion_kit.field.build import build_field
+from dreamfusion_kit.recipe.canonical import canonical_json
+from dreamfusion_kit.recipe.schema import FieldSection
+from dreamfusion_kit.seeding import generator
+
+_KEY = "field"
+
+
+def save_field(path: Path, field: Field, section: FieldSection) -> None:
+    """Write the field's state, with the section that it was built from in the metadata."""
+    tensors = {name: tensor.contiguous() for name, tensor in field.state_dict().items()}
+    save_file(tensors, path, metadata={_KEY: canonical_json(section)})
+
+
+def load_field(path: Path, section: FieldSection) -> Field:
+    """Return the field on the CPU; CheckpointError if the file is not one of `section`."""
+    field = build_field(section, generator=generator(0, "placeholder"))
+    tensors = _read(path, section)
+    try:
+        field.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: tensors do not fit the recipe's field: {error}") from error
+    return field
+
+
+def _read(path: Path, section: FieldSection) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = (file.metadata() or {}).get(_KEY)
+            if found != canonical_json(section):
+                raise CheckpointError(
+                    f"{path}: holds the field {found}, expected {canonical_json(section)}; "
+                    "run the optimize stage again"
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as a field ({error}); run the optimize stage again"
+        ) from error

@@ -1,0 +1,130 @@
+"""Dense grids of raw density and raw albedo with trilinear interpolation.
+
+Vertices lie on the cube [-R, R]^3 around the bounding ball, the outermost on its faces;
+grids are indexed [x, y, z]. Normals do not cost extra lookups: central differences of
+the whole grid are taken once per call and interpolated beside the other channels.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dreamfusion_kit.field.base import Field, ParameterGroup
+from dreamfusion_kit.field.density_bias import density_from_raw, shape_from_raw
+from dreamfusion_kit.field.lookup import corner_weights, weighted_rows
+from dreamfusion_kit.field.normals import normals_from_gradient
+from dreamfusion_kit.recipe.schema import VoxelGridField
+from dreamfusion_kit.records import FieldSample
+
+# Standard deviation of the raw values at the start: enough to break symmetry, too little
+# to be seen beside the initial blob.
+_INITIAL_STD = 1e-2
+
+
+class VoxelGrid(Field):
+    """A grid of `resolution`^3 vertices, each with one raw density and three raw albedos."""
+
+    squared_radius: Tensor
+
+    def __init__(self, section: VoxelGridField, *, generator: torch.Generator) -> None:
+        """Draw the raw values; the initial blob is added to them, not stored."""
+        super().__init__()
+        self.section = section
+        self.bounding_radius = section.bounding_radius
+        self._cell_size = 2 * section.bounding_radius / (section.resolution - 1)
+        shape = (section.resolution,) * 3
+        device = generator.device
+        noise = torch.randn(*shape, 4, generator=generator, device=device) * _INITIAL_STD
+        self.density = nn.Parameter(noise[..., 0].clone())
+        self.albedo = nn.Parameter(noise[..., 1:].clone())
+        axis = torch.linspace(
+            -self.bounding_radius, self.bounding_radius, section.resolution, device=device
+        ).square()
+        squared_radius = axis[:, None, None] + axis[:, None] + axis
+        self.register_buffer("squared_radius", squared_radius, persistent=False)
+
+    def forward(self, positions: Float[Tensor, "samples 3"], with_normals: bool) -> FieldSample:
+        """Return density, albedo and, `with_normals`, normals at world positions."""
+        channels = [self.density[..., None], self.albedo]
+        if with_normals:
+            channels.append(self._shape_gradient())
+        table = torch.cat(channels, dim=-1).flatten(end_dim=2)
+        values = weighted_rows(table, *self._corners(positions))
+        sizes = [1, 3, 3 if with_normals else 0]
+        raw, albedo, gradient = torch.split(values, sizes, dim=-1)
+        return FieldSample(
+            densities=self._density(raw[:, 0], positions),
+            albedo=albedo.sigmoid(),
+            normals=normals_from_gradient(gradient) if with_normals else None,
+        )
+
+    def densities(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
+        """Return the densities alone."""
+        raw = weighted_rows(self.density.reshape(-1, 1), *self._corners(positions))
+        return self._density(raw[:, 0], positions)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the two grids, each with its learning rate."""
+        density_rate = self.section.density_learning_rate
+        albedo_rate = self.section.albedo_learning_rate
+        return [
+            {"name": "density", "params": [self.density], "lr": density_rate},
+            {"name": "albedo", "params": [self.albedo], "lr": albedo_rate},
+        ]
+
+    def smoothness(self) -> Float[Tensor, ""]:
+        """Return the mean squared difference of neighbouring vertices, density plus albedo.
+
+        Raw values, without the initial blob: a grid of constants has roughness 0.
+        """
+        return _roughness(self.density) + _roughness(self.albedo)
+
+    def set_step(self, step: int) -> None:
+        """Do nothing: the grid has one resolution from the start."""
+
+    def _density(
+        self, raw: Float[Tensor, " samples"], positions: Float[Tensor, "samples 3"]
+    ) -> Float[Tensor, " samples"]:
+        return density_from_raw(self.section, raw, positions.square().sum(dim=-1))
+
+    def _corners(
+        self, positions: Float[Tensor, "samples 3"]
+    ) -> tuple[Int[Tensor, "samples 8"], Float[Tensor, "samples 8"]]:
+        """Return the flat indices of the cell around each position, and their weights.
+
+        Beyond the cube, where densities are 0 anyway, the nearest point of it is read.
+        """
+        resolution = self.section.resolution
+        scaled = (positions + self.bounding_radius) / self._cell_size
+        scaled = scaled.clamp(0, resolution - 1)
+        lower = scaled.floor().clamp_max(resolution - 2)
+        x, y, z = lower.long().unbind(dim=-1)
+        offsets = [
+            (i * resolution + j) * resolution + k for i in (0, 1) for j in (0, 1) for k in (0, 1)
+        ]
+        first = (x * resolution + y) * resolution + z
+        indices = first[:, None] + torch.tensor(offsets, device=positions.device)
+        return indices, corner_weights(scaled - lower)
+
+    def _shape_gradient(self) -> Float[Tensor, "x y z 3"]:
+        """Return the gradient per scene unit at the vertices, by central differences."""
+        shape = shape_from_raw(self.section, self.density, self.squared_radius)
+        slopes = [_central_difference(shape, dim) for dim in range(3)]
+        return torch.stack(slopes, dim=-1) / (2 * self._cell_size)
+
+
+def _central_difference(grid: Float[Tensor, "x y z"], dim: int) -> Float[Tensor, "x y z"]:
+    """Return `next - previous` along `dim`; at the two faces twice the one-sided difference."""
+    size = grid.shape[dim]
+    steps = grid.narrow(dim, 1, size - 1) - grid.narrow(dim, 0, size - 1)
+    first, last = steps.narrow(dim, 0, 1), steps.narrow(dim, size - 2, 1)
+    return torch.cat([first, steps], dim=dim) + torch.cat([steps, last], dim=dim)
+
+
+def _roughness(grid: Float[Tensor, "x y z *channels"]) -> Float[Tensor, ""]:
+    total = grid.new_zeros(())
+    for dim in range(3):
+        size = grid.shape[dim]
+        difference = grid.narrow(dim, 1, size - 1) - grid.narrow(dim, 0, size - 1)
+        total = total + difference.square().mean()
+    return total

@@ -1,0 +1,44 @@
+from typing import Any
+
+import pytest
+
+from dreamfusion_kit.recipe.schema import GaussianBias, HashGridField, VoxelGridField
+
+SHARED: dict[str, Any] = {
+    "bounding_radius": 1.4,
+    "density_activation": "softplus",
+    "density_bias": GaussianBias(kind="gaussian", stage="pre", scale=5.0, std=0.2),
+    "density_offset": -5.0,
+}
+
+
+@pytest.fixture
+def voxel_section() -> VoxelGridField:
+    return VoxelGridField(
+        kind="voxel_grid",
+        resolution=9,
+        density_learning_rate=0.1,
+        albedo_learning_rate=0.02,
+        **SHARED,
+    )
+
+
+@pytest.fixture
+def hash_section() -> HashGridField:
+    return HashGridField(
+        kind="hash_grid",
+        num_levels=4,
+        features_per_level=2,
+        log2_table_size=10,
+        min_resolution=4,
+        max_resolution=32,
+        initial_levels=2,
+        level_every_steps=10,
+        hidden_width=8,
+        num_hidden_layers=1,
+        backend="torch",
+        normal_epsilon=0.01,
+        encoding_learning_rate=0.01,
+        network_learning_rate=0.001,
+        **SHARED,
+    )
