@@ -1,0 +1,1 @@
+"""Cameras and lights: poses, rays through pixels, random and fixed views."""

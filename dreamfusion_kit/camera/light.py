@@ -31,8 +31,8 @@ def sample_lighting(
     """
     batch = len(cameras.positions)
     positions = sample_light_positions(light, cameras, generator=generator)
-    shaded = uniform((batch,), 0, 1, generator) < shading.shaded_probability
-    textureless = uniform((batch,), 0, 1, generator) < shading.textureless_probability
+    shaded = uniform((batch,), 0.0, 1.0, generator) < shading.shaded_probability
+    textureless = uniform((batch,), 0.0, 1.0, generator) < shading.textureless_probability
     shaded = shaded & (step >= shading.albedo_only_steps)
     one, zero = torch.ones_like(positions[:, 0]), torch.zeros_like(positions[:, 0])
     return Lighting(

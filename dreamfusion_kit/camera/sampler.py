@@ -25,14 +25,14 @@ def sample_elevation_deg(
     """Draw elevations from DreamFusion's mixture: uniform in angle, or uniform in area.
 
     The area branch covers the upper half of the sphere only, as the paper says, cut to
-    the recipe's elevation range.
+    the recipe's elevation range; a range that lies below the horizon is covered as it is.
     """
     lower, upper = section.elevation_range_deg
     in_angle = uniform((batch,), lower, upper, generator)
-    sin_lower = math.sin(math.radians(max(lower, 0.0)))
-    sin_upper = math.sin(math.radians(max(upper, 0.0)))
+    lowest = max(lower, 0.0) if upper > 0 else lower
+    sin_lower, sin_upper = math.sin(math.radians(lowest)), math.sin(math.radians(upper))
     in_area = torch.rad2deg(torch.asin(uniform((batch,), sin_lower, sin_upper, generator)))
-    choose_area = uniform((batch,), 0, 1, generator) < section.uniform_sphere_probability
+    choose_area = uniform((batch,), 0.0, 1.0, generator) < section.uniform_sphere_probability
     return torch.where(choose_area, in_area, in_angle)
 
 
@@ -41,7 +41,7 @@ def sample_azimuth_deg(
 ) -> Float[Tensor, " batch"]:
     """Draw azimuths; stratified, each image of the batch gets its own share of the range."""
     lower, upper = section.azimuth_range_deg
-    unit = uniform((batch,), 0, 1, generator)
+    unit = uniform((batch,), 0.0, 1.0, generator)
     if section.stratified_azimuth:
         unit = (unit + torch.arange(batch, device=unit.device)) / batch
     return lower + (upper - lower) * unit

@@ -1,0 +1,103 @@
+import math
+
+import pytest
+import torch
+
+from dreamfusion_kit.camera.sampler import (
+    orbit_cameras,
+    sample_azimuth_deg,
+    sample_cameras,
+    sample_elevation_deg,
+)
+from dreamfusion_kit.recipe.schema import Camera
+from dreamfusion_kit.seeding import generator
+
+DREAMFUSION = Camera(
+    image_size_px=64,
+    elevation_range_deg=(-10.0, 90.0),
+    azimuth_range_deg=(0.0, 360.0),
+    radius_range=(1.0, 1.5),
+    focal_range=(0.7, 1.35),
+    uniform_sphere_probability=0.5,
+    position_jitter=0.1,
+    look_at_jitter_std=0.2,
+    up_jitter_std=0.02,
+    stratified_azimuth=False,
+)
+MANY = 100_000
+
+
+def _elevations(probability: float) -> torch.Tensor:
+    section = DREAMFUSION.model_copy(update={"uniform_sphere_probability": probability})
+    return sample_elevation_deg(section, MANY, generator=generator(0, "test"))
+
+
+def test_the_area_branch_is_uniform_on_the_upper_half_sphere() -> None:
+    sines = torch.sin(torch.deg2rad(_elevations(1.0)))
+    assert float(sines.mean()) == pytest.approx(0.5, abs=4 * math.sqrt(1 / 12 / MANY))
+    above_60 = float((sines > math.sin(math.radians(60))).float().mean())
+    assert above_60 == pytest.approx(1 - math.sqrt(3) / 2, abs=0.005)
+    assert float(sines.min()) >= 0
+
+
+def test_the_angle_branch_is_uniform_over_the_whole_range() -> None:
+    elevations = _elevations(0.0)
+    assert float(elevations.mean()) == pytest.approx(40, abs=4 * 100 / math.sqrt(12 * MANY))
+    assert -10 <= float(elevations.min()) < -9.9
+    assert 89.9 < float(elevations.max()) <= 90
+
+
+def test_the_mixture_has_the_share_of_each_branch() -> None:
+    # Only the angle branch goes below the horizon: 0.5 * 10 / 100.
+    below = float((_elevations(0.5) < 0).float().mean())
+    assert below == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / MANY))
+
+
+@pytest.mark.parametrize("limits", [(20.0, 50.0), (-50.0, -20.0), (-30.0, 0.0), (15.0, 15.0)])
+def test_elevations_stay_in_any_range(limits: tuple[float, float]) -> None:
+    section = DREAMFUSION.model_copy(update={"elevation_range_deg": limits})
+    elevations = sample_elevation_deg(section, 1000, generator=generator(0, "test"))
+    assert ((elevations >= limits[0] - 1e-4) & (elevations <= limits[1] + 1e-4)).all()
+
+
+def test_stratified_azimuths_take_one_share_each() -> None:
+    section = DREAMFUSION.model_copy(update={"stratified_azimuth": True})
+    for step in range(20):
+        azimuths = sample_azimuth_deg(section, 4, generator=generator(0, "test", step))
+        assert (azimuths // 90).tolist() == [0, 1, 2, 3]
+
+
+def test_cameras_keep_the_papers_ranges() -> None:
+    cameras = sample_cameras(DREAMFUSION, 2000, generator=generator(1, "test"))
+    assert ((cameras.radius >= 1) & (cameras.radius < 1.5)).all()
+    assert ((cameras.azimuth_deg >= 0) & (cameras.azimuth_deg < 360)).all()
+    assert ((cameras.fov_y_deg > 40.64) & (cameras.fov_y_deg < 71.08)).all()
+    # The jitter moves each coordinate by at most 0.1.
+    distance = cameras.positions.norm(dim=-1)
+    assert ((distance - cameras.radius).abs() <= 0.1 * math.sqrt(3) + 1e-6).all()
+    assert float((distance - cameras.radius).abs().max()) > 0.05
+
+
+def test_every_random_camera_is_a_rotation() -> None:
+    cameras = sample_cameras(DREAMFUSION, 500, generator=generator(2, "test"))
+    rotation = cameras.camera_to_world[:, :3, :3]
+    identity = torch.eye(3).expand(500, 3, 3)
+    torch.testing.assert_close(rotation.mT @ rotation, identity, atol=1e-5, rtol=0)
+
+
+def test_equal_addresses_give_equal_cameras_and_others_do_not() -> None:
+    first, again, other = (
+        sample_cameras(DREAMFUSION, 3, generator=generator(0, "camera", step)).camera_to_world
+        for step in (7, 7, 8)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_orbit_cameras_have_no_jitter() -> None:
+    azimuths = torch.tensor([0.0, 90.0])
+    cameras = orbit_cameras(
+        azimuths, elevation_deg=0.0, radius=2.0, fov_y_deg=40.0, image_size_px=8
+    )
+    expected = torch.tensor([[2.0, 0, 0], [0, 2, 0]])
+    torch.testing.assert_close(cameras.positions, expected, atol=1e-6, rtol=0)
