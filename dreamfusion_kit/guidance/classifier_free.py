@@ -1,4 +1,4 @@
-"""Classifier-free guidance: the one place, the one convention (ADR: guidance scale)."""
+"""Classifier-free guidance: the one place, the one convention."""
 
 from jaxtyping import Float
 from torch import Tensor
