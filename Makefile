@@ -1,0 +1,38 @@
+PYTHON := .venv/bin/python
+export OMP_WAIT_POLICY := passive
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: setup demo test unit pipeline browser regression lint bench clean
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	$(PYTHON) -m dvc repro
+	@$(PYTHON) cli.py report --show
+
+test: setup unit pipeline browser regression
+
+unit: setup
+	$(PYTHON) -m pytest -q -n 2 -m "not pipeline and not browser and not regression"
+
+pipeline: setup
+	$(PYTHON) -m pytest -q -m pipeline
+
+browser: setup
+	$(PYTHON) -m pytest -q -m browser
+
+regression: setup
+	$(PYTHON) -m pytest -q -m regression
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+	.venv/bin/lint-imports
+
+bench: setup
+	$(PYTHON) benchmarks/render_step.py
+
+clean:
+	rm -rf .venv .work out
