@@ -14,6 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+# Samples whose gradient is spread at once. Fresh memory for all of 147,000 samples cost a
+# quarter of the backward; the sum is the same to the bit for any chunk.
+_CHUNK = 32768
+
 
 class _WeightedRows(torch.autograd.Function):
     """`sum_k weights[:, k] * table[indices[:, k]]`, differentiable in the table alone."""
@@ -32,9 +36,12 @@ class _WeightedRows(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
         indices, weights = ctx.saved_tensors
-        shares = gradient[:, None, :] * weights[:, :, None]
-        table_gradient = gradient.new_zeros(ctx.num_rows, gradient.shape[1])
-        table_gradient.index_add_(0, indices.reshape(-1), shares.reshape(-1, gradient.shape[1]))
+        channels = gradient.shape[1]
+        table_gradient = gradient.new_zeros(ctx.num_rows, channels)
+        chunks = (tensor.split(_CHUNK) for tensor in (indices, weights, gradient))
+        for rows, shares, values in zip(*chunks, strict=True):
+            addends = (values[:, None, :] * shares[:, :, None]).reshape(-1, channels)
+            table_gradient.index_add_(0, rows.reshape(-1), addends)
         return table_gradient, None, None
 
 
