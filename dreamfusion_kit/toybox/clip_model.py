@@ -4,6 +4,7 @@ It is saved in transformers format, so that the evaluation loads it as it loads
 `openai/clip-vit-large-patch14`. The optimisation never sees it.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,9 +52,7 @@ class ToyboxClip(nn.Module):
 
     def save_pretrained(self, directory: Path) -> None:
         """Write model (half precision), tokenizer and image processor."""
-        half = CLIPModel(self.model.config)
-        half.load_state_dict(self.model.state_dict())
-        half.half().save_pretrained(directory, safe_serialization=True)
+        copy.deepcopy(self.model).half().save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
         size = {"height": self.image_size_px, "width": self.image_size_px}
         processor = CLIPImageProcessorPil(
@@ -73,9 +72,7 @@ def _config(settings: ClipSettings, image_size_px: int, vocabulary: int) -> CLIP
         "num_attention_heads": 4,
         "projection_dim": settings.embedding_size,
     }
-    vision = CLIPVisionConfig(
-        image_size=image_size_px, patch_size=settings.image_patch_px, **tower
-    )
+    vision = CLIPVisionConfig(image_size=image_size_px, patch_size=settings.image_patch_px, **tower)
     text = CLIPTextConfig(
         vocab_size=vocabulary,
         max_position_embeddings=MAX_TOKENS,

@@ -6,6 +6,7 @@ is a diffusion over 64x64 images; only the U-Net's costly full-resolution level 
 (Hoogeboom et al. 2023, "Simple diffusion", s. 3.2).
 """
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -109,6 +111,15 @@ class ToyboxPrior(nn.Module):
             "unet": ["diffusers", "UNet2DConditionModel"],
         }
         (directory / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+    def load_pretrained(self, directory: Path) -> None:
+        """Overwrite both networks with the weights that `save_pretrained` wrote."""
+        self.text_encoder.load_state_dict(
+            load_file(directory / "text_encoder" / "model.safetensors"), strict=True
+        )
+        self.unet.load_state_dict(
+            load_file(directory / "unet" / "diffusion_pytorch_model.safetensors"), strict=True
+        )
 
 
 def _text_encoder(settings: PriorSettings, vocabulary: int) -> CLIPTextModel:

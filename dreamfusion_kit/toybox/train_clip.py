@@ -92,7 +92,9 @@ def augment(
     planes = torch.nn.functional.grid_sample(
         planes, grid, padding_mode="border", align_corners=False
     )
-    blurred = torch.nn.functional.avg_pool2d(planes, 3, stride=1, padding=1, count_include_pad=False)
+    blurred = torch.nn.functional.avg_pool2d(
+        planes, 3, stride=1, padding=1, count_include_pad=False
+    )
     planes = torch.lerp(planes, blurred, draw[:, 3, None, None, None])
     planes = planes.clamp(0, 1) ** (0.65 + 0.8 * draw[:, 4, None, None, None])
     roughness = 0.08 * draw[:, 5, None, None, None]

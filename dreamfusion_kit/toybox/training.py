@@ -96,7 +96,9 @@ def resume_training(
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     if averages is not None:
-        averages.values = _under(tensors, "average.")
+        # The file's order is not the model's, which `update` walks along.
+        saved = _under(tensors, "average.")
+        averages.values = {name: saved[name] for name in averages.values}
     return step
 
 
