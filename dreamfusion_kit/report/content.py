@@ -1,0 +1,79 @@
+"""What a gallery shows: plain data and the paths of files, gathered by the report stage."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+# What `json.load` returns. Any stands for Json again: a type that names itself cannot be
+# checked at run time.
+Json: TypeAlias = bool | int | float | str | list[Any] | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class View:
+    """The object from one side; `azimuth_deg` 0 is its front."""
+
+    azimuth_deg: float
+    color: Path
+    textureless: Path
+    normals: Path
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The field as it looked after `step` steps of its optimisation."""
+
+    step: int
+    picture: Path
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over the optimisation: a DVCLive table, tab-separated, `step` then value."""
+
+    name: str
+    table: Path
+
+
+@dataclass(frozen=True)
+class AssetReport:
+    """One asset.
+
+    `metrics` is its metrics.json, `provenance` its run records by stage; both may lack
+    anything and hold None. `recipe_yaml` is the resolved recipe, `identity` the hash of
+    all that decides the result, `seconds` the time from prompt to mesh. `downloads` are
+    offered beside the page under their own names; name the GLB among them too. A still
+    from the front stands in where there is no `turntable`.
+    """
+
+    id: str
+    prompt: str
+    seed: int
+    identity: str
+    recipe_name: str
+    recipe_yaml: str
+    glb: Path
+    metrics: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    provenance: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    seconds: float | None = None
+    turntable: Path | None = None
+    views: tuple[View, ...] = ()
+    previews: tuple[Preview, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    downloads: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse an id that is no asset's: it becomes a folder and an anchor."""
+        if not re.fullmatch(r"[a-z0-9_]+", self.id):
+            raise ValueError(f"asset id {self.id!r}: expected a-z, 0-9 and _")
+
+
+@dataclass(frozen=True)
+class SuiteReport:
+    """A suite: `metrics` is its metrics/<suite>.json; assets appear in this order."""
+
+    name: str
+    metrics: Mapping[str, Json]
+    assets: tuple[AssetReport, ...]

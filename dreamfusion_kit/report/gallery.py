@@ -1,0 +1,207 @@
+"""One page, index.html, that holds all it shows: it opens from a file, offline, anywhere.
+
+Pictures and meshes stand in the page as base64, since a page from `file://` may fetch
+nothing; its content security policy lets it ask nothing of any network. Only the
+downloads lie beside it. Equal input gives equal bytes: no clock, no path, no random name.
+"""
+
+import base64
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from dreamfusion_kit.report import measures, plots
+from dreamfusion_kit.report.content import AssetReport, Json, SuiteReport
+
+_HERE = Path(__file__).parent
+_VIEWER = _HERE / "vendor" / "model-viewer-umd.min.js"
+_TEMPLATES = _HERE / "templates"
+
+_MEDIA_TYPES = {
+    ".gif": "image/gif",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+}
+
+# model-viewer styles itself with style elements, compiles a mesh decoder (WebAssembly) as it
+# starts, and reads blobs made from the page's data.
+_POLICY = (
+    "default-src 'none'; script-src 'wasm-unsafe-eval' {}; style-src 'unsafe-inline'; "
+    "img-src data: blob:; connect-src blob:; base-uri 'none'; form-action 'none'"
+)
+
+
+class Headline(NamedTuple):
+    """A number at the top of the page; `gauge` where it is a share to compare."""
+
+    label: str
+    value: str
+    note: str
+    gauge: Markup | None
+
+
+class SummaryRow(NamedTuple):
+    """A measure of the suite, written for each of its groups of assets."""
+
+    label: str
+    meaning: str
+    values: tuple[str, ...]
+
+
+def write_gallery(report: SuiteReport, directory: Path) -> Path:
+    """Write index.html and the downloads, `<asset>/<name>`, into `directory`; return the page."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for asset in report.assets:
+        (directory / asset.id).mkdir(exist_ok=True)
+        for source in asset.downloads:
+            shutil.copyfile(source, directory / asset.id / source.name)
+    page = directory / "index.html"
+    page.write_bytes(render_page(report).encode())
+    return page
+
+
+def render_page(report: SuiteReport) -> str:
+    """Return the page's HTML, with every file that the report names embedded."""
+    scripts = [_script(_VIEWER), _script(_TEMPLATES / "viewer.js")]
+    return _template().render(
+        report=report,
+        policy=_POLICY.format(" ".join(_source_hash(script) for script in scripts)),
+        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        scripts=scripts,
+        recipes=list(dict.fromkeys(asset.recipe_name for asset in report.assets)),
+        headlines=_headlines(report.metrics),
+        group_names=[name for name, _ in measures.groups(report.metrics)],
+        summary=_summary(report.metrics),
+        asset_measures=measures.ASSET_MEASURES,
+        base64=_base64,
+        chart=_chart,
+        data_uri=data_uri,
+        file_size=_file_size,
+        lookup=measures.lookup,
+        rows=measures.rows,
+        still=_still,
+        written=measures.written,
+    )
+
+
+def data_uri(picture: Path) -> str:
+    """Return a picture as a `data:` address; its suffix says what it is."""
+    media_type = _MEDIA_TYPES.get(picture.suffix.lower())
+    if media_type is None:
+        known = ", ".join(_MEDIA_TYPES)
+        raise ValueError(f"{picture}: found a {picture.suffix!r} file, expected one of {known}")
+    return f"data:{media_type};base64,{_base64(picture)}"
+
+
+def _template() -> Template:
+    """Return the page's template: everything is escaped, nothing may be missing."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("index.html.j2")
+
+
+def _headlines(metrics: Mapping[str, Json]) -> list[Headline]:
+    return [
+        _precision_headline(metrics, "R-Precision, colour", "r_precision", "color", "ceiling"),
+        _precision_headline(
+            metrics, "Right object, geometry", "object_precision", "geometry", "ceiling_geometry"
+        ),
+        Headline("IoU", _value(metrics, "iou", "score"), "volume shared with the truth", None),
+        Headline(
+            "Per asset",
+            _value(metrics, "seconds_per_asset", "seconds"),
+            "from prompt to mesh",
+            None,
+        ),
+    ]
+
+
+def _precision_headline(
+    metrics: Mapping[str, Json], label: str, table: str, kind: str, ceiling_key: str
+) -> Headline:
+    """Return a share between what guessing and what true renders score."""
+
+    def find(name: str) -> float | None:
+        return measures.lookup(metrics, f"{table}.{name}")
+
+    value, chance, ceiling = find(kind), find("chance"), find(ceiling_key)
+    text = measures.written(value, "share")
+    note = (
+        f"chance {measures.written(chance, 'share')}, ceiling {measures.written(ceiling, 'share')}"
+    )
+    if value is None:
+        return Headline(label, text, note, None)
+    low, high = find(f"{kind}_low"), find(f"{kind}_high")
+    interval = None if low is None or high is None else (low, high)
+    gauge = plots.gauge(
+        value, interval=interval, chance=chance, ceiling=ceiling, label=f"{text}; {note}"
+    )
+    return Headline(label, text, note, gauge)
+
+
+def _summary(metrics: Mapping[str, Json]) -> list[SummaryRow]:
+    tables = [table for _, table in measures.groups(metrics)]
+    return [
+        SummaryRow(
+            measure.label,
+            measure.meaning,
+            tuple(_with_interval(table, measure) for table in tables),
+        )
+        for measure in measures.SUITE_MEASURES
+    ]
+
+
+def _with_interval(table: Mapping[str, Json], measure: measures.Measure) -> str:
+    """Return a measure's text, with its confidence interval where the table has one."""
+    text = _value(table, measure.key, measure.unit)
+    low, high = (measures.lookup(table, f"{measure.key}_{end}") for end in ("low", "high"))
+    if low is None or high is None:
+        return text
+    interval = f"({100 * low:.0f}\N{EN DASH}{100 * high:.0f})"
+    return Markup('{} <span class="interval">{}</span>').format(text, interval)
+
+
+def _value(metrics: Mapping[str, Json], key: str, unit: measures.Unit) -> str:
+    return measures.written(measures.lookup(metrics, key), unit)
+
+
+def _still(asset: AssetReport) -> Path | None:
+    """Return the picture that stands for the asset where nothing may move."""
+    return asset.views[0].color if asset.views else asset.turntable
+
+
+def _chart(table: Path, label: str) -> Markup:
+    return plots.line_chart(plots.read_curve(table), label=label)
+
+
+def _file_size(path: Path) -> str:
+    size = path.stat().st_size
+    if size < 1e3:
+        return f"{size} B"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _script(path: Path) -> Markup:
+    """Return a script's text for a script element, less the address of its source map."""
+    text = path.read_text(encoding="utf-8")
+    return Markup(text.split("\n//# sourceMappingURL=", 1)[0])
+
+
+def _source_hash(script: Markup) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return f"'sha256-{digest}'"
