@@ -100,7 +100,7 @@ def lookup(metrics: Mapping[str, Json], key: str) -> float | None:
         value = value.get(part) if isinstance(value, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None
 
 
 def written(value: float | None, unit: Unit) -> str:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 Point: TypeAlias = tuple[float, float]
 
 WIDTH, HEIGHT = 320, 170
-LEFT, RIGHT, TOP, BOTTOM = 44, 302, 10, 146
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 302.0, 10.0, 146.0
 """The plotting area inside the picture, in SVG units; y grows downwards."""
 
 MAX_BINS = 120  # more would be finer than the picture's pixels
@@ -157,10 +157,10 @@ def _grid(x: Axis, y: Axis) -> Markup:
         _tag(
             '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
             '<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>',
-            LEFT,
-            RIGHT,
+            _number(LEFT),
+            _number(RIGHT),
             *[_number(y.place(tick))] * 2,
-            LEFT - 6,
+            _number(LEFT - 6),
             _number(y.place(tick) + 3.5),
             f"{tick:.6g}",
         )

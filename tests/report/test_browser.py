@@ -1,0 +1,119 @@
+"""The page in headless Chromium, opened from a file: what a person would see."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dreamfusion_kit.report.gallery import write_gallery
+
+pytestmark = pytest.mark.browser
+
+TIMEOUT_MS = 120_000  # a CPU draws, perhaps one that is busy with other tests
+
+
+class Visit:
+    """A page that was opened, and all that it did which nobody should notice."""
+
+    def __init__(self, chromium, path: Path, *, width_px: int = 480) -> None:
+        context = chromium.new_context(
+            viewport={"width": width_px, "height": 900}, reduced_motion="reduce"
+        )
+        self.page = context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.address = path.as_uri()
+        self.page.goto(self.address)
+
+    def _hear(self, message) -> None:
+        if message.type == "error":  # warnings tell of a slow machine
+            self.complaints.append(message.text)
+
+    def wait_for(self, state: str) -> None:
+        stage = self.page.locator(".stage").first
+        stage.scroll_into_view_if_needed()
+        self.page.wait_for_selector(f".stage[data-state={state}]", timeout=TIMEOUT_MS)
+        # Two frames: one that draws the mesh, one that shows what was drawn.
+        self.page.evaluate("() => new Promise(go => requestAnimationFrame(() => "
+                           "requestAnimationFrame(go)))")  # fmt: skip
+
+    def red_share(self) -> float:
+        picture = Image.open(io.BytesIO(self.page.locator(".stage").first.screenshot()))
+        red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB")), -1, 0)
+        return float(((red > 120) & (green < 80) & (blue < 80)).mean())
+
+    def outside_requests(self) -> list[str]:
+        own = (self.address, "data:", "blob:")
+        return [url for url in self.requests if not url.startswith(own)]
+
+
+def test_the_canvas_shows_the_mesh(chromium, make_suite, tmp_path):
+    visit = Visit(chromium, write_gallery(make_suite(tmp_path / "in"), tmp_path / "out"))
+    visit.wait_for("ready")
+    assert visit.page.evaluate("document.querySelector('model-viewer').loaded")
+    assert visit.red_share() > 0.1
+    assert visit.complaints == []
+    assert visit.outside_requests() == []
+
+
+def test_the_colour_comes_from_the_mesh(chromium, make_suite, tmp_path):
+    suite = make_suite(tmp_path / "in", color=(0, 0, 255))
+    visit = Visit(chromium, write_gallery(suite, tmp_path / "out"))
+    visit.wait_for("ready")
+    assert visit.red_share() == 0
+
+
+def test_a_broken_mesh_leaves_the_picture_and_says_so(chromium, make_suite, tmp_path):
+    broken = tmp_path / "broken.glb"
+    broken.write_bytes(b"no mesh")
+    suite = make_suite(tmp_path / "in", glb=broken)
+    visit = Visit(chromium, write_gallery(suite, tmp_path / "out"))
+    visit.wait_for("failed")
+    assert visit.page.locator(".failure").first.is_visible()
+    assert visit.page.locator(".poster").first.is_visible()
+    assert visit.red_share() == 0
+
+
+def test_the_keyboard_turns_the_mesh(chromium, make_suite, tmp_path):
+    visit = Visit(chromium, write_gallery(make_suite(tmp_path / "in"), tmp_path / "out"))
+    visit.wait_for("ready")
+    visit.page.get_by_role("button", name="Back").focus()
+    visit.page.keyboard.press("Enter")
+    orbit = visit.page.evaluate("document.querySelector('model-viewer').cameraOrbit")
+    assert orbit == "180deg 80deg auto"
+
+
+def test_hostile_text_runs_nothing(chromium, make_suite, tmp_path):
+    hostile = "</script><img src=x onerror=alert(1)>"
+    suite = make_suite(
+        tmp_path / "in", name=hostile, prompt=hostile, recipe_yaml=hostile,
+        metrics={hostile: hostile}, provenance={hostile: hostile},
+    )  # fmt: skip
+    visit = Visit(chromium, write_gallery(suite, tmp_path / "out"))
+    visit.wait_for("ready")
+    assert visit.page.locator("h1").inner_text() == hostile
+    assert visit.complaints == []
+    assert visit.outside_requests() == []
+
+
+def test_the_policy_closes_the_network(chromium, make_suite, tmp_path):
+    visit = Visit(chromium, write_gallery(make_suite(tmp_path / "in"), tmp_path / "out"))
+    visit.page.evaluate("fetch('http://127.0.0.1:9/').catch(() => 0)")
+    assert any("Content Security Policy" in complaint for complaint in visit.complaints)
+
+
+@pytest.mark.parametrize("width_px", [390, 768, 1440])
+def test_nothing_overflows_sideways(chromium, make_suite, tmp_path, width_px):
+    long = "averyveryverylongwordthatnobodywouldtypebutsomebodydoes" * 3
+    suite = make_suite(
+        tmp_path / "in", name=long[:60], prompt=long, recipe_yaml=long, metrics={long: long}
+    )
+    visit = Visit(chromium, write_gallery(suite, tmp_path / "out"), width_px=width_px)
+    visit.page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width_px
