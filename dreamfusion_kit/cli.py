@@ -51,7 +51,11 @@ app = _group(
     "Text to 3D by score distillation: prompts in, measured meshes out.", "python cli.py validate"
 )
 suite_app = _group("List and edit the assets of a suite.", "python cli.py suite list")
+toybox_app = _group(
+    "Make and measure the embedded world's prior and CLIP.", "python cli.py toybox evaluate"
+)
 app.add_typer(suite_app, name="suite")
+app.add_typer(toybox_app, name="toybox")
 
 AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id of the asset.")]
 SuiteOption = Annotated[
@@ -151,3 +155,145 @@ def suite_rm(asset: AssetArgument, suite: SuiteOption = suites.DEFAULT) -> None:
     """Remove an asset from a suite. What was made of it stays in out/."""
     path = edit.remove_asset(WORKSPACE, suite, asset)
     print(f"{path}: removed {asset}")
+
+
+# ---- the stages of the pipeline, in its order
+
+DeviceOption = Annotated[
+    str, typer.Option(metavar="DEVICE", help="cpu, cuda or cuda:N; never another than asked for.")
+]
+
+
+@_command(app, "fetch", "python cli.py fetch toybox")
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or clip.")],
+    suite: SuiteOption = suites.DEFAULT,
+) -> None:
+    """Bring a recipe's prior, or the evaluation's CLIP, and hash every file of it."""
+    from dreamfusion_kit.stages import fetch as stage
+
+    print(stage.run(WORKSPACE, suite, name))
+
+
+@_command(app, "embed", "python cli.py embed red_mug")
+def embed(
+    asset: AssetArgument, suite: SuiteOption = suites.DEFAULT, device: DeviceOption = "cpu"
+) -> None:
+    """Turn an asset's prompt, seen from every side, into text features."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import embed as stage
+
+    print(stage.run(WORKSPACE, suite, asset, devices.pick(device)))
+
+
+@_command(app, "optimize", "python cli.py optimize red_mug")
+def optimize(
+    asset: AssetArgument,
+    suite: SuiteOption = suites.DEFAULT,
+    device: DeviceOption = "cpu",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be run, and stop.")
+    ] = False,
+) -> None:
+    """Optimise an asset's field by score distillation; a killed run goes on where it was."""
+    if dry_run:
+        print(yaml_text.dump(suites.resolve(WORKSPACE, suite, asset).summary()), end="")
+        return
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import optimize as stage
+
+    print(stage.run(WORKSPACE, suite, asset, devices.pick(device)))
+
+
+@_command(app, "mesh", "python cli.py mesh red_mug")
+def mesh(
+    asset: AssetArgument, suite: SuiteOption = suites.DEFAULT, device: DeviceOption = "cpu"
+) -> None:
+    """Extract a textured mesh from an asset's field: GLB, OBJ and PLY."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import mesh as stage
+
+    print(stage.run(WORKSPACE, suite, asset, devices.pick(device)))
+
+
+@_command(app, "evaluate", "python cli.py evaluate red_mug")
+def evaluate(
+    asset: AssetArgument, suite: SuiteOption = suites.DEFAULT, device: DeviceOption = "cpu"
+) -> None:
+    """Render an asset's fixed views and measure them, and its shape where it is known."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import evaluate as stage
+
+    print(stage.run(WORKSPACE, suite, asset, devices.pick(device)))
+
+
+@_command(app, "score", "python cli.py score")
+def score(suite: SuiteOption = suites.DEFAULT) -> None:
+    """Sum a suite up in metrics/SUITE.json and a table of its assets."""
+    from dreamfusion_kit.stages import score as stage
+
+    print(stage.run(WORKSPACE, suite))
+
+
+@_command(app, "report", "python cli.py report")
+def report(suite: SuiteOption = suites.DEFAULT) -> None:
+    """Write a suite's gallery: one page that works without a network."""
+    from dreamfusion_kit.stages import report as stage
+
+    print(stage.run(WORKSPACE, suite))
+
+
+@_command(app, "summary", "python cli.py summary")
+def summary(suite: SuiteOption = suites.DEFAULT) -> None:
+    """Print a suite's table, and where its gallery is."""
+    from dreamfusion_kit.stages import summary as stage
+
+    print(stage.table(WORKSPACE, suite))
+
+
+# ---- the embedded world
+
+
+@_command(toybox_app, "render", "python cli.py toybox render")
+def toybox_render() -> None:
+    """Render the data sets of the prior and of the CLIP."""
+    from dreamfusion_kit.stages import toybox as stage
+
+    stage.render_data(WORKSPACE)
+
+
+@_command(toybox_app, "train-prior", "python cli.py toybox train-prior")
+def toybox_train_prior(device: DeviceOption = "cpu") -> None:
+    """Train the diffusion prior; a killed training goes on where it was."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import toybox as stage
+
+    print(stage.run_train_prior(WORKSPACE, devices.pick(device)))
+
+
+@_command(toybox_app, "train-clip", "python cli.py toybox train-clip")
+def toybox_train_clip(device: DeviceOption = "cpu") -> None:
+    """Train the CLIP; a killed training goes on where it was."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import toybox as stage
+
+    print(stage.run_train_clip(WORKSPACE, devices.pick(device)))
+
+
+@_command(toybox_app, "evaluate", "python cli.py toybox evaluate")
+def toybox_evaluate() -> None:
+    """Measure the CLIP on true renders, and the prior's samples by the CLIP."""
+    from dreamfusion_kit.stages import toybox as stage
+
+    print(stage.evaluate(WORKSPACE))
+
+
+# ---- the machine
+
+
+@_command(app, "doctor", "python cli.py doctor")
+def doctor() -> None:
+    """Print what this machine has and what it lacks, and how to install that."""
+    from dreamfusion_kit.stages import doctor as stage
+
+    print(stage.describe(WORKSPACE))

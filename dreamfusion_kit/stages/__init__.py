@@ -1,0 +1,1 @@
+"""One file per DVC stage: opens files, picks a device, shows progress, writes outputs."""

@@ -1,0 +1,24 @@
+"""The device that was asked for, or an error: never another one."""
+
+import torch
+
+from dreamfusion_kit.errors import DreamFusionKitError
+
+
+def pick(name: str) -> torch.device:
+    """Return the device `name` ("cpu", "cuda", "cuda:1") after checking that it is there."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DreamFusionKitError(f"--device {name}: expected cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise DreamFusionKitError(f"--device {name}: expected cpu, cuda or cuda:N")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DreamFusionKitError(
+                f"--device {name}: this PyTorch ({torch.__version__}) sees no CUDA device; "
+                "use --device cpu, or install a CUDA build of torch"
+            )
+        # Scatter-adds on a GPU are otherwise free to sum in any order.
+        torch.use_deterministic_algorithms(True)
+    return device

@@ -1,0 +1,171 @@
+"""Stage evaluate: views of the mesh and the field, CLIP retrieval, distance to the true shape."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dreamfusion_kit import seeding
+from dreamfusion_kit.camera.rays import pixel_rays
+from dreamfusion_kit.evaluation.clip import Clip, load_clip
+from dreamfusion_kit.evaluation.geometry import GeometryMetrics, measure_geometry
+from dreamfusion_kit.evaluation.r_precision import CaptionPool
+from dreamfusion_kit.evaluation.summary import ViewFeatures, asset_metrics
+from dreamfusion_kit.evaluation.surface import TexturedMesh, load_mesh
+from dreamfusion_kit.evaluation.views import (
+    ViewImages,
+    mesh_renderer,
+    png_bytes,
+    render_images,
+    render_turntable,
+    render_views,
+    webp_bytes,
+)
+from dreamfusion_kit.field.storage import load_field
+from dreamfusion_kit.recipe.evaluation import Evaluation
+from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
+from dreamfusion_kit.renderer.volume import render
+from dreamfusion_kit.stages import files, models
+from dreamfusion_kit.stages.layout import CLIP, AssetLayout, SuiteLayout
+from dreamfusion_kit.toybox.captions import HELD_OUT, caption, caption_pool, parse
+from dreamfusion_kit.toybox.render import render_scene
+from dreamfusion_kit.toybox.shapes import BOUNDING_RADIUS, Scene, scene
+
+KINDS = ("color", "textureless", "normals")
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """The toybox object that a prompt names."""
+
+    scene: Scene
+    caption: str
+    held_out: bool
+    same_object: Bool[Tensor, " captions"]
+
+
+def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
+    """Measure one asset by the suite's protocol; write metrics, views and a turntable."""
+    resolved = resolve(workspace, suite, asset)
+    layout = SuiteLayout(workspace, suite)
+    own = layout.asset(asset)
+    protocol = load_suite(workspace, suite).evaluation
+    judge = models.locked_directory(protocol.clip, layout.model(CLIP), workspace)
+    clip = load_clip(judge, device=device)
+    mesh = load_mesh(own.mesh / "mesh.obj")
+    render_mesh = mesh_renderer(mesh, normals=protocol.views.normals)
+    views = render_views(render_mesh, protocol.views, supersampling=protocol.views.supersampling)
+    field_views = render_views(
+        _field_renderer(resolved.recipe, own, device), protocol.views, supersampling=1
+    )
+    truth = _truth(resolved.prompt)
+    pool = CaptionPool(caption_pool()).including(resolved.prompt)
+    metrics = asset_metrics(
+        asset=asset,
+        prompt=resolved.prompt,
+        held_out=None if truth is None else truth.held_out,
+        own_caption=resolved.prompt if truth is None else truth.caption,
+        pool=pool,
+        caption_features=clip.text_features(list(pool.captions)),
+        same_object=None if truth is None else truth.same_object,
+        features=_features(clip, protocol, views, truth),
+        geometry=None if truth is None else _geometry(protocol, mesh, truth),
+    )
+    with files.new_directory(own.evaluation) as directory:
+        files.write_json(directory / "metrics.json", metrics)
+        _write_views(directory / "views", views)
+        _write_views(directory / "field_views", field_views)
+        turntable = render_turntable(
+            render_mesh,
+            protocol.views,
+            protocol.turntable,
+            supersampling=protocol.views.supersampling,
+        )
+        (directory / "turntable.webp").write_bytes(
+            webp_bytes(turntable, frame_duration_ms=protocol.turntable.frame_duration_ms)
+        )
+    return own.evaluation
+
+
+def view_path(directory: Path, kind: str, index: int) -> Path:
+    """Return the picture of the view `index` of a kind in `KINDS`."""
+    return directory / f"{kind}_{index:02d}.png"
+
+
+def _truth(prompt: str) -> _Truth | None:
+    pair = parse(prompt)
+    if pair is None:
+        return None
+    color, name = pair
+    named = [parse(text) for text in caption_pool()]
+    same_object = torch.tensor([other is not None and other[1] == name for other in named])
+    return _Truth(scene(name, color), caption(color, name), pair in HELD_OUT, same_object)
+
+
+def _features(
+    clip: Clip, protocol: Evaluation, views: ViewImages, truth: _Truth | None
+) -> ViewFeatures:
+    """Return CLIP's features of the views, and of true renders where there are any."""
+
+    def ceiling(textureless: bool) -> Float[Tensor, "views features"] | None:
+        if truth is None:
+            return None
+        images = render_images(
+            lambda *inputs: render_scene(truth.scene, *inputs)[0],
+            protocol.views,
+            textureless=textureless,
+            supersampling=1,
+        )
+        return clip.image_features(images)
+
+    return ViewFeatures(
+        color=clip.image_features(views.color),
+        geometry=clip.image_features(views.textureless),
+        ceiling=ceiling(textureless=False),
+        ceiling_geometry=ceiling(textureless=True),
+    )
+
+
+def _geometry(protocol: Evaluation, mesh: TexturedMesh, truth: _Truth) -> GeometryMetrics:
+    return measure_geometry(
+        mesh.surface,
+        truth.scene.distances,
+        protocol.geometry,
+        bounding_radius=BOUNDING_RADIUS,
+        generator=seeding.generator(protocol.seed, "geometry"),
+    )
+
+
+def _field_renderer(
+    recipe: Recipe, own: AssetLayout, device: torch.device
+) -> Callable[[Cameras, Lighting, Tensor], RenderOutput]:
+    """Return the volume renderer of the asset's field, with normals and without jitter."""
+    field = load_field(own.field / "field.safetensors", recipe.field).to(device)
+    field.set_step(recipe.optimize.num_steps)
+
+    def render_field(cameras: Cameras, lighting: Lighting, background: Tensor) -> RenderOutput:
+        return render(
+            field,
+            pixel_rays(cameras),
+            lighting,
+            background,
+            section=recipe.renderer,
+            bounding_radius=field.bounding_radius,
+            occupancy=None,
+            with_normals=True,
+            generator=None,
+        )
+
+    return render_field
+
+
+def _write_views(directory: Path, views: ViewImages) -> None:
+    directory.mkdir()
+    for kind, images in zip(KINDS, (views.color, views.textureless, views.normals), strict=True):
+        for index, image in enumerate(images):
+            view_path(directory, kind, index).write_bytes(png_bytes(image))

@@ -1,0 +1,51 @@
+"""Stage mesh: a field becomes a textured mesh."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from dreamfusion_kit import provenance
+from dreamfusion_kit.field.storage import load_field
+from dreamfusion_kit.mesh.export import write_mesh
+from dreamfusion_kit.mesh.extract import extract_mesh
+from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.stages import files
+from dreamfusion_kit.stages.layout import SuiteLayout
+
+
+def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
+    """Extract the asset's surface and write it in every format."""
+    started = time.monotonic()
+    resolved = resolve(workspace, suite, asset)
+    own = SuiteLayout(workspace, suite).asset(asset)
+    field_path = own.field / "field.safetensors"
+    field = load_field(field_path, resolved.recipe.field).to(device)
+    field.set_step(resolved.recipe.optimize.num_steps)
+    mesh = extract_mesh(
+        field.densities,
+        lambda positions: field(positions, False).albedo,
+        resolved.recipe.mesh,
+        bounding_radius=field.bounding_radius,
+        device=device,
+    )
+    # What is written into the GLB is part of its bytes: no clock, no machine.
+    origin = {
+        "generator": "dreamfusion-kit",
+        "asset": asset,
+        "prompt": resolved.prompt,
+        "seed": resolved.seed,
+        "recipe": resolved.recipe_name,
+        "identity": resolved.identity,
+        "field_sha256": files.sha256(field_path),
+    }
+    with files.new_directory(own.mesh) as directory:
+        write_mesh(directory, mesh, provenance=origin)
+    record = provenance.record(
+        workspace=workspace,
+        device=device,
+        inputs={"field": origin["field_sha256"]},
+        seconds=time.monotonic() - started,
+    )
+    files.write_json(own.run("mesh"), record)
+    return own.mesh

@@ -1,0 +1,33 @@
+"""Pretrained models as the lock files of the fetch stage pin them."""
+
+from pathlib import Path
+
+import torch
+
+from dreamfusion_kit.priors import fetch
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.recipe import schema
+from dreamfusion_kit.recipe.schema import Source
+from dreamfusion_kit.stages import files
+
+
+def source_of(prior: schema.Prior) -> Source | None:
+    """Return where the prior's files come from; None where it has none."""
+    return None if isinstance(prior, schema.AnalyticPrior) else prior.source
+
+
+def locked_directory(source: Source, lock_path: Path, workspace: Path) -> Path:
+    """Return the model's directory after checking it against its lock file."""
+    directory = fetch.locate(source, workspace)
+    fetch.verify(directory, files.read_json(lock_path, made_by="fetch"))
+    return directory
+
+
+def load_prior(
+    section: schema.Prior, lock_path: Path, workspace: Path, device: torch.device
+) -> Prior:
+    """Return the recipe's prior, read from exactly the bytes that were fetched."""
+    source = source_of(section)
+    directory = None if source is None else locked_directory(source, lock_path, workspace)
+    return build_prior(section, directory, device)

@@ -1,0 +1,87 @@
+"""Stage optimize: text features become a field, by score distillation.
+
+Checkpoints lie in `.work/<hash of all inputs>`, outside the outputs, which DVC removes
+before it runs a stage. A killed run goes on from there; a run of other inputs cannot.
+"""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+import dreamfusion_kit
+from dreamfusion_kit import provenance
+from dreamfusion_kit.field.storage import save_field
+from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
+from dreamfusion_kit.optimize.lock import die_with_parent
+from dreamfusion_kit.optimize.loop import OptimizedField, optimize
+from dreamfusion_kit.optimize.monitor import ConsoleMonitor, LiveMonitor, Monitors
+from dreamfusion_kit.priors.text import load_text
+from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
+from dreamfusion_kit.stages import files, models
+from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+
+# Packages whose code decides the result: a checkpoint of other code is not gone on with.
+_CODE = ("camera", "field", "guidance", "optimize", "priors", "recipe", "renderer")
+
+
+def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
+    """Optimise the asset's field, or go on with it; write the field, previews and curves."""
+    die_with_parent()
+    resolved = resolve(workspace, suite, asset)
+    layout = SuiteLayout(workspace, suite)
+    own = layout.asset(asset)
+    lock_path = layout.model(resolved.recipe_name)
+    inputs = _inputs(resolved, own, lock_path)
+    prior = models.load_prior(resolved.recipe.prior, lock_path, workspace, device)
+    text, prompts = load_text(own.text)
+    key = identity({**inputs, "device": str(device), "threads": torch.get_num_threads()})
+    with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
+        result = optimize(
+            resolved.recipe,
+            seed=resolved.seed,
+            prior=prior,
+            text=text.to(device),
+            prompts=prompts,
+            scratch=scratch,
+            device=device,
+            monitor=Monitors(console, LiveMonitor(scratch.live)),
+        )
+        _write(own, resolved, scratch, result)
+        record = provenance.record(
+            workspace=workspace, device=device, inputs=inputs, seconds=result.seconds
+        )
+        files.write_json(own.run("optimize"), record)
+        remove_scratch(scratch)
+    return own.field
+
+
+def _write(
+    own: AssetLayout, resolved: ResolvedAsset, scratch: Scratch, result: OptimizedField
+) -> None:
+    with files.new_directory(own.field) as directory:
+        save_field(directory / "field.safetensors", result.field, resolved.recipe.field)
+        shutil.copytree(scratch.previews, directory / "previews")
+        shutil.copytree(scratch.live, directory / "live")
+
+
+def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[str, str]:
+    """Return the hashes of all that decides the field, apart from the machine."""
+    recipe = resolved.recipe.model_dump(mode="json", exclude={"summary", "mesh"})
+    return {
+        "recipe": identity(recipe),
+        "asset": identity({"prompt": resolved.prompt, "seed": resolved.seed}),
+        "text": files.sha256(own.text),
+        "model": files.sha256(lock_path),
+        "code": identity({path.as_posix(): files.sha256(root / path) for root, path in _code()}),
+    }
+
+
+def _code() -> list[tuple[Path, Path]]:
+    root = Path(str(dreamfusion_kit.__file__)).parent
+    return [
+        (root, path.relative_to(root))
+        for package in _CODE
+        for path in sorted((root / package).rglob("*.py"))
+    ]

@@ -1,0 +1,60 @@
+"""Stage score: the suite's summary and its table of assets."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from dreamfusion_kit.evaluation.r_precision import CaptionPool
+from dreamfusion_kit.evaluation.summary import asset_row, summarize
+from dreamfusion_kit.recipe.schema import LocalSource, Source
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.stages import files
+from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+from dreamfusion_kit.toybox.captions import caption_pool
+
+TIMED_STAGES = ("optimize", "mesh")
+
+
+def run(workspace: Path, suite: str) -> Path:
+    """Write metrics/<suite>.json and the suite's CSV."""
+    loaded = load_suite(workspace, suite)
+    layout = SuiteLayout(workspace, suite)
+    entries = [asset_entry(layout.asset(asset)) for asset in loaded.assets]
+    seconds = {asset: seconds_of(layout.asset(asset)) for asset in loaded.assets}
+    summary = summarize(
+        entries,
+        seconds=seconds,
+        clip=_name(loaded.evaluation.clip),
+        pool=CaptionPool(caption_pool()),
+        confidence_level=loaded.evaluation.confidence_level,
+    )
+    rows = [asset_row(entry, seconds[entry["asset"]]) for entry in entries]
+    files.write_text(layout.table, _csv(rows))
+    files.write_json(layout.metrics, summary)
+    return layout.metrics
+
+
+def asset_entry(own: AssetLayout) -> Any:
+    """Return the asset's metrics.json."""
+    return files.read_json(own.evaluation / "metrics.json", made_by="evaluate")
+
+
+def seconds_of(own: AssetLayout) -> float:
+    """Return the time from text features to mesh."""
+    records = [files.read_json(own.run(stage), made_by=stage) for stage in TIMED_STAGES]
+    return float(sum(record["seconds"] for record in records))
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, LocalSource):
+        return source.path
+    return f"{source.repository}@{source.revision}"
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,48 @@
+"""A suite's results as a table for the terminal."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.stages import files
+from dreamfusion_kit.stages.layout import SuiteLayout
+from dreamfusion_kit.stages.score import asset_entry, seconds_of
+
+_COLUMNS = ("asset", "R-Prec. colour", "object (plaster)", "IoU", "Chamfer", "seconds")
+
+
+def table(workspace: Path, suite: str) -> str:
+    """Return one row per asset, the suite's means, and the gallery's path."""
+    layout = SuiteLayout(workspace, suite)
+    metrics = files.read_json(layout.metrics, made_by="score")
+    rows = [_COLUMNS]
+    for asset in load_suite(workspace, suite).assets:
+        own = layout.asset(asset)
+        rows.append(_row(asset, asset_entry(own), seconds_of(own)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    precision = metrics["r_precision"]
+    means = (
+        f"R-Precision, colour {_number(precision['color'])} "
+        f"(true renders {_number(precision['ceiling'])}, chance {_number(precision['chance'])})"
+    )
+    gallery = layout.report / "index.html"
+    return "\n".join([*(line.rstrip() for line in lines), "", means, f"gallery: {gallery}"])
+
+
+def _row(asset: str, entry: Mapping[str, Any], seconds: float) -> tuple[str, ...]:
+    geometry = entry["geometry"] or {}
+    objects = entry["object_precision"] or {}
+    return (
+        asset,
+        _number(entry["r_precision"]["color"]),
+        _number(objects.get("geometry")),
+        _number(geometry.get("iou")),
+        _number(geometry.get("chamfer")),
+        f"{seconds:.0f}",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
