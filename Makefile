@@ -9,7 +9,7 @@ setup:
 
 demo: setup
 	$(PYTHON) -m dvc repro
-	@$(PYTHON) cli.py report --show
+	@$(PYTHON) cli.py summary
 
 test: setup unit pipeline browser regression
 
