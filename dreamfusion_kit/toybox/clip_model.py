@@ -7,6 +7,7 @@ It is saved in transformers format, so that the evaluation loads it as it loads
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,7 @@ class ToyboxClip(nn.Module):
     """Both towers, the tokenizer and the image normalisation."""
 
     def __init__(self, settings: ClipSettings, image_size_px: int) -> None:
+        """Draw initial weights from `settings.seed`; nothing is read from disk."""
         super().__init__()
         self.image_size_px = image_size_px
         self.tokenizer: CLIPTokenizer = train_tokenizer()
@@ -35,8 +37,7 @@ class ToyboxClip(nn.Module):
     def image_features(self, images: Float[Tensor, "batch h w 3"]) -> Float[Tensor, "batch width"]:
         """Return unit features of images in [0, 1] at the model's own size."""
         pixels = (images - torch.tensor(_MEAN).to(images)) / torch.tensor(_STD).to(images)
-        features = self.model.get_image_features(pixel_values=pixels.permute(0, 3, 1, 2))
-        return torch.nn.functional.normalize(features.pooler_output, dim=-1)
+        return _unit(self.model.get_image_features(pixel_values=pixels.permute(0, 3, 1, 2)))
 
     def text_features(self, captions: Sequence[str]) -> Float[Tensor, "batch width"]:
         """Return unit features of captions."""
@@ -47,8 +48,11 @@ class ToyboxClip(nn.Module):
             max_length=MAX_TOKENS,
             return_tensors="pt",
         ).to(self.model.device)
-        features = self.model.get_text_features(**tokens)
-        return torch.nn.functional.normalize(features.pooler_output, dim=-1)
+        return _unit(
+            self.model.get_text_features(
+                input_ids=tokens.input_ids, attention_mask=tokens.attention_mask
+            )
+        )
 
     def save_pretrained(self, directory: Path) -> None:
         """Write model (half precision), tokenizer and image processor."""
@@ -64,8 +68,13 @@ class ToyboxClip(nn.Module):
         processor.save_pretrained(directory)
 
 
+def _unit(output: Any) -> Float[Tensor, "batch width"]:
+    """Return the unit projection of a tower's output, whose stubs allow a tuple."""
+    return torch.nn.functional.normalize(output.pooler_output, dim=-1)
+
+
 def _config(settings: ClipSettings, image_size_px: int, vocabulary: int) -> CLIPConfig:
-    tower = {
+    tower: dict[str, Any] = {
         "hidden_size": settings.width,
         "intermediate_size": 4 * settings.width,
         "num_hidden_layers": settings.layers,

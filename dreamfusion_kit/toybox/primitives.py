@@ -79,7 +79,7 @@ def capsule(p: Points, start: Sequence[float], end: Sequence[float], radius: flo
 
 
 def gable(p: Points, half: Sequence[float]) -> Distances:
-    """Roof: a triangular prism whose ridge runs along y, its base at -half_z, its apex at +half_z."""
+    """Roof: a triangular prism with its ridge along y, base at -half_z, apex at +half_z."""
     half_x, half_y, half_z = half
     steepness = 2 * half_z / half_x
     slant = (p[..., 2] - half_z + steepness * p[..., 0].abs()) / math.sqrt(1 + steepness**2)

@@ -10,9 +10,12 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler, DDIMSchedulerOutput
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -29,6 +32,7 @@ class ToyboxPrior(nn.Module):
     """Tokenizer, text encoder and U-Net, trained together."""
 
     def __init__(self, settings: PriorSettings, image_size_px: int) -> None:
+        """Draw initial weights from `settings.seed`; nothing is read from disk."""
         super().__init__()
         self.tokenizer: CLIPTokenizer = train_tokenizer()
         with torch.random.fork_rng(devices=[]):
@@ -36,7 +40,7 @@ class ToyboxPrior(nn.Module):
             torch.manual_seed(settings.seed)
             self.text_encoder = _text_encoder(settings, len(self.tokenizer))
             self.unet = _unet(settings, image_size_px)
-        self.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.patch_size = settings.patch_size
         self.scheduler = DDPMScheduler(
             num_train_timesteps=_NUM_TRAIN_TIMESTEPS,
@@ -75,11 +79,12 @@ class ToyboxPrior(nn.Module):
         self, captions: Sequence[str], *, guidance_scale: float, num_steps: int, seed: int
     ) -> Float[Tensor, "batch h w 3"]:
         """Draw one image per caption with DDIM and classifier-free guidance."""
-        scheduler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=True)
+        sampler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=True)
+        scheduler = cast(DDIMScheduler, sampler)
         scheduler.set_timesteps(num_steps)
         text = self.encode([*captions, *([""] * len(captions))])
-        size = self.unet.config.sample_size
-        channels = self.unet.config.in_channels
+        size = self.unet.config["sample_size"]
+        channels = self.unet.config["in_channels"]
         draw = make_generator(seed, "prior-sample")
         noisy = torch.randn(len(captions), channels, size, size, generator=draw).to(text.device)
         for timestep in scheduler.timesteps:
@@ -87,7 +92,8 @@ class ToyboxPrior(nn.Module):
                 noisy.repeat(2, 1, 1, 1), timestep, text
             ).sample.chunk(2)
             guided = unconditional + guidance_scale * (conditional - unconditional)
-            noisy = scheduler.step(guided, timestep, noisy).prev_sample
+            step = scheduler.step(guided, int(timestep), noisy)
+            noisy = cast(DDIMSchedulerOutput, step).prev_sample
         return self.to_images(noisy)
 
     def save_pretrained(self, directory: Path) -> None:
@@ -96,13 +102,10 @@ class ToyboxPrior(nn.Module):
         self.tokenizer.save_pretrained(directory / "tokenizer")
         self.scheduler.save_pretrained(directory / "scheduler")
         for name, module in (("text_encoder", self.text_encoder), ("unet", self.unet)):
-            half = (
-                type(module).from_config(module.config)
-                if name == "unet"
-                else type(module)(module.config)
-            )
-            half.load_state_dict(module.state_dict())
-            half.half().save_pretrained(directory / name, safe_serialization=True)
+            half = copy.deepcopy(module).half()
+            # Safetensors refuses the strides of channels-last kernels.
+            half.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+            half.save_pretrained(directory / name, safe_serialization=True)
         index = {
             "_class_name": "DiffusionPipeline",
             "scheduler": ["diffusers", "DDPMScheduler"],

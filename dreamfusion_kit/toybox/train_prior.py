@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -81,8 +82,9 @@ def _loss(
     clean = model.to_model_space(images)
     noise = torch.randn(clean.shape, generator=draw)
     timesteps = _stratified_timesteps(model, settings.batch_size, draw)
-    noisy = model.scheduler.add_noise(clean, noise, timesteps)
-    velocity = model.scheduler.get_velocity(clean, noise, timesteps)
+    scheduler: Any = model.scheduler  # Its stubs ask for int32 timesteps; any integer will do.
+    noisy = scheduler.add_noise(clean, noise, timesteps)
+    velocity = scheduler.get_velocity(clean, noise, timesteps)
     noisy = noisy.to(device, memory_format=torch.channels_last)
     predicted = model.unet(noisy, timesteps.to(device), model.encode(captions)).sample
     return torch.nn.functional.mse_loss(predicted, velocity.to(device))
@@ -91,7 +93,7 @@ def _loss(
 def _stratified_timesteps(model: ToyboxPrior, batch: int, draw: torch.Generator) -> Tensor:
     """Draw one timestep from each of `batch` equal parts of the range: less noise in the loss."""
     unit = (torch.arange(batch) + torch.rand(batch, generator=draw)) / batch
-    return (unit * model.scheduler.config.num_train_timesteps).long()
+    return (unit * model.scheduler.config["num_train_timesteps"]).long()
 
 
 def _write_sheet(model: ToyboxPrior, averages: AveragedWeights, path: Path) -> None:

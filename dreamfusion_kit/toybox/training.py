@@ -38,6 +38,7 @@ class AveragedWeights:
     """An exponential moving average of a model's parameters, warmed up from the first step."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        """Start from the model's parameters; `decay` is the share kept per step in the long run."""
         self.decay = decay
         self.values = {name: p.detach().clone() for name, p in model.named_parameters()}
 
@@ -45,8 +46,8 @@ class AveragedWeights:
     def update(self, model: nn.Module, step: int) -> None:
         """Move the average towards the model; early steps count more (1 / step)."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        current = [p.detach() for _, p in model.named_parameters()]
-        torch._foreach_lerp_(list(self.values.values()), current, 1 - keep)
+        for name, parameter in model.named_parameters():
+            self.values[name].lerp_(parameter.detach(), 1 - keep)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
@@ -96,9 +97,8 @@ def resume_training(
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     if averages is not None:
-        # The file's order is not the model's, which `update` walks along.
-        saved = _under(tensors, "average.")
-        averages.values = {name: saved[name] for name in averages.values}
+        for name, value in _under(tensors, "average.").items():
+            averages.values[name].copy_(value)
     return step
 
 

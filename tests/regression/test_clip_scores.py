@@ -25,6 +25,7 @@ from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
+from dreamfusion_kit.records import Cameras, Lighting
 from dreamfusion_kit.renderer.volume import render
 from dreamfusion_kit.toybox.captions import caption
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
@@ -107,7 +108,7 @@ def test_short_optimisation(
 
 def _field_view(recipe: Recipe, field: torch.nn.Module) -> Callable[..., torch.Tensor]:
     @torch.no_grad()
-    def render_view(cameras, lighting, background) -> torch.Tensor:  # noqa: ANN001
+    def render_view(cameras: Cameras, lighting: Lighting, background: torch.Tensor) -> torch.Tensor:
         return render(
             field,
             pixel_rays(cameras),
