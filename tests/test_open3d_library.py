@@ -8,7 +8,7 @@ import pytest
 
 from dreamfusion_kit.errors import MissingExtraError
 
-MODULE = "dreamfusion_kit.mesh.open3d_library"
+MODULE = "dreamfusion_kit.open3d_library"
 
 
 @pytest.fixture

@@ -1,0 +1,107 @@
+"""What runs again, and what does not. The tests share one clone and run in this order."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import ASSETS, Clone, environment
+
+pytestmark = pytest.mark.pipeline
+
+
+def stages_of(ran: set[str]) -> set[str]:
+    return {name.partition("@")[0] for name in ran}
+
+
+def test_everything_is_made(clone: Clone) -> None:
+    out = clone.path / "out" / "default"
+    assert (out / "report" / "index.html").stat().st_size > 100_000
+    for asset in ASSETS:
+        assert (out / "mesh" / asset / "mesh.glb").read_bytes()[:4] == b"glTF"
+    metrics = json.loads((clone.path / "metrics" / "default.json").read_text())
+    assert metrics["num_assets"] == 2
+    assert metrics["iou"] > 0  # the ball has a true shape, the horse has none
+    assert "a wooden horse" in (out / "report" / "index.html").read_text()
+
+
+def test_a_second_repro_runs_nothing(clone: Clone) -> None:
+    assert clone.repro() == set()
+
+
+def test_a_comment_and_the_readme_rerun_nothing(clone: Clone) -> None:
+    recipe = clone.path / "recipes" / "analytic.yaml"
+    recipe.write_text(recipe.read_text() + "# A remark.\n")
+    (clone.path / "README.md").write_text("# Another title\n")
+    assert clone.repro() == set()
+
+
+def test_a_prompt_reruns_its_own_asset_only(clone: Clone) -> None:
+    clone.replace("params.yaml", "a wooden horse", "a wooden goose")
+    ran = clone.repro()
+    assert {"embed@second", "optimize@second", "evaluate@second", "score", "report"} <= ran
+    assert not any(name.endswith("@first") for name in ran)
+
+
+def test_the_mesh_section_reruns_no_optimisation(clone: Clone) -> None:
+    clone.replace("recipes/analytic.yaml", "texture_size_px: 64", "texture_size_px: 48")
+    ran = clone.repro()
+    assert {f"mesh@{asset}" for asset in ASSETS} <= ran
+    assert stages_of(ran) <= {"mesh", "evaluate", "score", "report"}
+
+
+def test_the_protocol_reruns_evaluate_and_later_only(clone: Clone) -> None:
+    clone.replace("params.yaml", '"num_azimuths": 2', '"num_azimuths": 3')
+    ran = clone.repro()
+    assert {f"evaluate@{asset}" for asset in ASSETS} <= ran
+    assert stages_of(ran) == {"evaluate", "score", "report"}
+
+
+def test_a_failure_is_one_line_and_exit_status_two(clone: Clone) -> None:
+    done = clone.call("cli.py", "optimize", "nobody")
+    assert done.returncode == 2
+    assert "nobody" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_killed_optimisation_ends_in_the_same_bytes(clone: Clone) -> None:
+    """Kill a run at its first checkpoint, start it again, and compare with one left alone."""
+    clone.replace("recipes/analytic.yaml", "num_steps: 20", "num_steps: 400")
+    field = clone.path / "out" / "default" / "field" / "first"
+    command = [sys.executable, "cli.py", "optimize", "first"]
+    process = subprocess.Popen(
+        command, cwd=clone.path, env=environment(), stderr=subprocess.DEVNULL
+    )
+    _wait_for_checkpoint(clone.path / ".work", process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    resumed = clone.call("cli.py", "optimize", "first")
+    assert "resuming at step" in resumed.stderr
+    after_kill = _contents(field)
+    assert not list((clone.path / ".work").glob("*/lock"))
+    left_alone = clone.call("cli.py", "optimize", "first")
+    assert "resuming" not in left_alone.stderr
+    assert _contents(field) == after_kill
+
+
+def _wait_for_checkpoint(work: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not list(work.rglob("*.safetensors")):
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
