@@ -12,12 +12,12 @@ try:
     import open3d
 except ModuleNotFoundError as error:
     raise MissingExtraError(
-        f"mesh: the package {error.name} was not found, meshes are processed by Open3D; "
+        f"open3d: the package {error.name} was not found, meshes are processed by Open3D; "
         "install the kit with its dependencies (pip install dreamfusion-kit)"
     ) from error
 except (ImportError, OSError) as error:
     raise MissingExtraError(
-        f"mesh: Open3D cannot be loaded ({error}), a system library is missing; "
+        f"open3d: cannot be loaded ({error}), a system library is missing; "
         f"on Debian: apt-get install {_DEBIAN_PACKAGES}"
     ) from error
 

@@ -34,7 +34,7 @@ def test_a_missing_system_library_names_the_debian_packages(failing_import, kind
     with pytest.raises(MissingExtraError) as caught:
         importlib.import_module(MODULE)
     assert str(caught.value) == (
-        "mesh: Open3D cannot be loaded (libusb-1.0.so.0: cannot open shared object file), a "
+        "open3d: cannot be loaded (libusb-1.0.so.0: cannot open shared object file), a "
         "system library is missing; on Debian: apt-get install "
         "libusb-1.0-0 libgl1 libgomp1 libx11-6"
     )

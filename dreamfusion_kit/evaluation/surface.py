@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import open3d
 import torch
 import trimesh
 from jaxtyping import Bool, Float, Int
@@ -17,6 +16,7 @@ from torch import Tensor
 from trimesh.visual import TextureVisuals
 
 from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.open3d_library import open3d
 from dreamfusion_kit.records import Rays
 
 _OCCUPANCY_VOTES = 3  # an odd number, so that one grazing ray is outvoted

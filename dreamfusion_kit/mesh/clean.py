@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.isosurface import Surface
-from dreamfusion_kit.mesh.open3d_library import open3d
+from dreamfusion_kit.open3d_library import open3d
 from dreamfusion_kit.recipe.schema import Mesh
 
 TriangleMesh = open3d.geometry.TriangleMesh

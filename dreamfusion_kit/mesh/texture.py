@@ -18,8 +18,8 @@ from jaxtyping import Float, Int, UInt8
 
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.isosurface import Surface
-from dreamfusion_kit.mesh.open3d_library import open3d
 from dreamfusion_kit.mesh.query import AlbedoFunction, query_field
+from dreamfusion_kit.open3d_library import open3d
 
 _CHART_PADDING_TEXELS = 4  # neighbouring charts stay apart down to the second mip level
 
