@@ -206,3 +206,33 @@ def test_the_light_commands_never_import_torch(arguments: list[str]) -> None:
     )
     done = _script("-c", code)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [(), *_commands(cli.app)], ids=" ".join)
+def test_saved_help_is_fresh(
+    run: Cli, command: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    """docs/cli holds every help text. Regenerate with --force-regen."""
+    _, out, _ = run(*command, "--help")
+    path = ROOT / "docs" / "cli" / f"{'-'.join(command) or 'dreamfusion-kit'}.txt"
+    if request.config.getoption("force_regen"):
+        path.write_text(out)
+    assert path.read_text() == out
+
+
+def test_dry_run_prints_what_show_prints(run: Cli) -> None:
+    asset = next(iter(parse(Path("params.yaml").read_text(), "params.yaml").data["assets"]))
+    assert run("optimize", asset, "--dry-run") == run("show", asset)
+
+
+def test_another_device_is_never_taken(run: Cli) -> None:
+    status, out, err = run("embed", "red_mug", "--device", "tpu")
+    assert (status, out) == (2, "")
+    assert err == "--device tpu: expected cpu, cuda or cuda:N\n"
+
+
+def test_doctor_names_what_is_optional(run: Cli) -> None:
+    status, out, _ = run("doctor")
+    assert status == 0
+    assert out.startswith("python      3.")
+    assert "tinycudann  " in out

@@ -4,6 +4,7 @@ Checkpoints lie in `.work/<hash of all inputs>`, outside the outputs, which DVC 
 before it runs a stage. A killed run goes on from there; a run of other inputs cannot.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -22,13 +23,24 @@ from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
 from dreamfusion_kit.stages import files, models
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
-# Packages whose code decides the result: a checkpoint of other code is not gone on with.
-_CODE = ("camera", "field", "guidance", "optimize", "priors", "recipe", "renderer")
+# Code that decides the result: a checkpoint of other code is not gone on with.
+CODE = (
+    "camera",
+    "field",
+    "guidance",
+    "optimize",
+    "priors",
+    "recipe",
+    "records.py",
+    "renderer",
+    "seeding.py",
+)
 
 
 def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     """Optimise the asset's field, or go on with it; write the field, previews and curves."""
-    die_with_parent()
+    if "DVC_STAGE" in os.environ:  # DVC's killed; a shell's background run outlives its shell
+        die_with_parent()
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
@@ -74,14 +86,17 @@ def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[
         "asset": identity({"prompt": resolved.prompt, "seed": resolved.seed}),
         "text": files.sha256(own.text),
         "model": files.sha256(lock_path),
-        "code": identity({path.as_posix(): files.sha256(root / path) for root, path in _code()}),
+        "code": identity(_code()),
+        "torch": torch.__version__,
     }
 
 
-def _code() -> list[tuple[Path, Path]]:
+def _code() -> dict[str, str]:
+    """Return the hash of each file of `CODE`."""
     root = Path(str(dreamfusion_kit.__file__)).parent
-    return [
-        (root, path.relative_to(root))
-        for package in _CODE
-        for path in sorted((root / package).rglob("*.py"))
-    ]
+    files_by_name = {path.relative_to(root): path for path in sorted(root.rglob("*.py"))}
+    return {
+        name.as_posix(): files.sha256(path)
+        for name, path in files_by_name.items()
+        if name.parts[0] in CODE
+    }

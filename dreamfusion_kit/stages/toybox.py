@@ -22,12 +22,12 @@ from dreamfusion_kit.recipe import load
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.evaluation import Evaluation
 from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
-from dreamfusion_kit.toybox.captions import HELD_OUT, caption, caption_pool, parse
+from dreamfusion_kit.toybox.captions import HELD_OUT, caption_pool, parse
 from dreamfusion_kit.toybox.dataset import load_dataset, render_dataset, save_dataset
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
 from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.settings import ToyboxSettings, TrainingSettings
-from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS, scene
+from dreamfusion_kit.toybox.shapes import scene
 from dreamfusion_kit.toybox.train_clip import train_clip
 from dreamfusion_kit.toybox.train_prior import train_prior
 

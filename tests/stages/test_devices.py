@@ -1,0 +1,23 @@
+"""The device that was asked for, or an error."""
+
+import pytest
+import torch
+
+from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit.stages import devices
+
+
+def test_cpu_is_always_there() -> None:
+    assert devices.pick("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["tpu", "mps", "", "cuda:x"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(DreamFusionKitError, match="expected cpu, cuda or cuda:N"):
+        devices.pick(name)
+
+
+def test_cuda_without_a_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DreamFusionKitError, match="sees no CUDA device; use --device cpu"):
+        devices.pick("cuda")
