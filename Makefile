@@ -1,4 +1,6 @@
 PYTHON := .venv/bin/python
+# dvc.yaml calls `python`: the one in .venv.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_WAIT_POLICY := passive
 export DVC_NO_ANALYTICS := 1
 

@@ -31,12 +31,10 @@ from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.renderer.volume import render
 from dreamfusion_kit.stages import files, models
-from dreamfusion_kit.stages.layout import CLIP, AssetLayout, SuiteLayout
+from dreamfusion_kit.stages.layout import CLIP, VIEW_KINDS, AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.toybox.captions import HELD_OUT, caption, caption_pool, parse
 from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.shapes import BOUNDING_RADIUS, Scene, scene
-
-KINDS = ("color", "textureless", "normals")
 
 
 @dataclass(frozen=True)
@@ -90,11 +88,6 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
             webp_bytes(turntable, frame_duration_ms=protocol.turntable.frame_duration_ms)
         )
     return own.evaluation
-
-
-def view_path(directory: Path, kind: str, index: int) -> Path:
-    """Return the picture of the view `index` of a kind in `KINDS`."""
-    return directory / f"{kind}_{index:02d}.png"
 
 
 def _truth(prompt: str) -> _Truth | None:
@@ -166,6 +159,7 @@ def _field_renderer(
 
 def _write_views(directory: Path, views: ViewImages) -> None:
     directory.mkdir()
-    for kind, images in zip(KINDS, (views.color, views.textureless, views.normals), strict=True):
+    by_kind = (views.color, views.textureless, views.normals)
+    for kind, images in zip(VIEW_KINDS, by_kind, strict=True):
         for index, image in enumerate(images):
-            view_path(directory, kind, index).write_bytes(png_bytes(image))
+            (directory / view_name(kind, index)).write_bytes(png_bytes(image))

@@ -18,6 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CLIP = "clip"  # its lock file's name; recipes' lock files have their recipes' names
+VIEW_KINDS = ("color", "textureless", "normals")
+
+
+def view_name(kind: str, index: int) -> str:
+    """Return the file name of the view `index` of one of `VIEW_KINDS`."""
+    return f"{kind}_{index:02d}.png"
 
 
 @dataclass(frozen=True)

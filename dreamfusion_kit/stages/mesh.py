@@ -44,7 +44,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     record = provenance.record(
         workspace=workspace,
         device=device,
-        inputs={"field": origin["field_sha256"]},
+        inputs={"asset": resolved.identity, "field": origin["field_sha256"]},
         seconds=time.monotonic() - started,
     )
     files.write_json(own.run("mesh"), record)

@@ -48,7 +48,8 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     inputs = _inputs(resolved, own, lock_path)
     prior = models.load_prior(resolved.recipe.prior, lock_path, workspace, device)
     text, prompts = load_text(own.text)
-    key = identity({**inputs, "device": str(device), "threads": torch.get_num_threads()})
+    machine = (str(device), torch.get_num_threads(), str(torch.__version__))
+    key = identity({**inputs, "machine": machine})
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
         result = optimize(
             resolved.recipe,
@@ -87,7 +88,6 @@ def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[
         "text": files.sha256(own.text),
         "model": files.sha256(lock_path),
         "code": identity(_code()),
-        "torch": torch.__version__,
     }
 
 

@@ -7,9 +7,8 @@ from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.report.content import AssetReport, Curve, Preview, SuiteReport, View
 from dreamfusion_kit.report.gallery import write_gallery
 from dreamfusion_kit.stages import files
-from dreamfusion_kit.stages.evaluate import view_path
-from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
-from dreamfusion_kit.stages.score import TIMED_STAGES, asset_entry, seconds_of
+from dreamfusion_kit.stages.layout import VIEW_KINDS, AssetLayout, SuiteLayout, view_name
+from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, seconds_of
 
 _DOWNLOADS = ("mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png", "mesh.ply")
 _MAX_PREVIEWS = 10
@@ -62,9 +61,7 @@ def _views(own: AssetLayout) -> tuple[View, ...]:
     return tuple(
         View(
             360.0 * index / count,
-            view_path(directory, "color", index),
-            view_path(directory, "textureless", index),
-            view_path(directory, "normals", index),
+            *(directory / view_name(kind, index) for kind in VIEW_KINDS),
         )
         for index in range(count)
     )

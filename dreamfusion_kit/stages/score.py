@@ -10,10 +10,9 @@ from dreamfusion_kit.evaluation.summary import asset_row, summarize
 from dreamfusion_kit.recipe.schema import LocalSource, Source
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import files
-from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+from dreamfusion_kit.stages.layout import SuiteLayout
+from dreamfusion_kit.stages.results import asset_entry, seconds_of
 from dreamfusion_kit.toybox.captions import caption_pool
-
-TIMED_STAGES = ("optimize", "mesh")
 
 
 def run(workspace: Path, suite: str) -> Path:
@@ -33,17 +32,6 @@ def run(workspace: Path, suite: str) -> Path:
     files.write_text(layout.table, _csv(rows))
     files.write_json(layout.metrics, summary)
     return layout.metrics
-
-
-def asset_entry(own: AssetLayout) -> Any:
-    """Return the asset's metrics.json."""
-    return files.read_json(own.evaluation / "metrics.json", made_by="evaluate")
-
-
-def seconds_of(own: AssetLayout) -> float:
-    """Return the time from text features to mesh."""
-    records = [files.read_json(own.run(stage), made_by=stage) for stage in TIMED_STAGES]
-    return float(sum(record["seconds"] for record in records))
 
 
 def _name(source: Source) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
-from dreamfusion_kit.stages.score import asset_entry, seconds_of
+from dreamfusion_kit.stages.results import asset_entry, seconds_of
 
 _COLUMNS = ("asset", "R-Prec. colour", "object (plaster)", "IoU", "Chamfer", "seconds")
 
