@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.settings import PriorSettings
 from dreamfusion_kit.toybox.tokenizer import MAX_TOKENS, train_tokenizer
@@ -116,7 +117,16 @@ class ToyboxPrior(nn.Module):
         (directory / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
     def load_pretrained(self, directory: Path) -> None:
-        """Overwrite both networks with the weights that `save_pretrained` wrote."""
+        """Overwrite both networks with the weights that `save_pretrained` wrote.
+
+        Raises `WeightsError` where they were trained with another numbering of the words.
+        """
+        saved = CLIPTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
+        if saved.get_vocab() != self.tokenizer.get_vocab():
+            raise WeightsError(
+                f"{directory}/tokenizer: found another vocabulary than this version's captions "
+                "give, expected the same; train the prior again or check out its version"
+            )
         self.text_encoder.load_state_dict(
             load_file(directory / "text_encoder" / "model.safetensors"), strict=True
         )

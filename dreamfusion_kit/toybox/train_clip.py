@@ -46,7 +46,7 @@ def train_clip(
         optimizer.step()
         with torch.no_grad():
             model.model.logit_scale.clamp_(max=_MAX_LOGIT_SCALE)
-        report(step, float(loss))
+        report(step, float(loss.detach()))
         if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
             save_training(checkpoint, step + 1, model, optimizer, None)
     return model

@@ -57,7 +57,7 @@ def train_prior(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         averages.update(model, step)
-        report(step, float(loss))
+        report(step, float(loss.detach()))
 
         # Keep what was reached.
         if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:

@@ -1,0 +1,90 @@
+"""Tiny settings: 16-pixel renders, two-level networks, four steps."""
+
+import pytest
+import torch
+
+from dreamfusion_kit.recipe.schema import Camera, Light, RandomBackground, Shading
+from dreamfusion_kit.toybox.dataset import Dataset
+from dreamfusion_kit.toybox.settings import ClipSettings, DatasetSettings, PriorSettings
+from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
+
+SIZE_PX = 16
+BACKGROUND = RandomBackground(
+    kind="random", value_range=(0.2, 1.0), saturation_max=0.3, gradient_probability=0.5
+)
+TRAINING = {
+    "seed": 0,
+    "num_steps": 4,
+    "batch_size": 4,
+    "learning_rate": 1e-3,
+    "warmup_steps": 2,
+    "decay_steps": 2,
+    "weight_decay": 0.01,
+    "checkpoint_every_steps": 2,
+    "background": BACKGROUND,
+}
+
+
+@pytest.fixture
+def dataset_settings() -> DatasetSettings:
+    return DatasetSettings(
+        seed=0,
+        images_per_pair=1,
+        camera=Camera(
+            image_size_px=8,
+            elevation_range_deg=(-15, 85),
+            azimuth_range_deg=(0, 360),
+            radius_range=(2.0, 2.5),
+            focal_range=(0.98, 1.22),
+            uniform_sphere_probability=0.5,
+            position_jitter=0.05,
+            look_at_jitter_std=0.03,
+            up_jitter_std=0.02,
+            stratified_azimuth=True,
+        ),
+        light=Light(direction_std=1.0, distance_range=(1.8, 3.0)),
+        shading=Shading(
+            albedo_only_steps=0,
+            shaded_probability=0.75,
+            textureless_probability=0.5,
+            ambient=0.3,
+            diffuse=0.7,
+        ),
+    )
+
+
+@pytest.fixture
+def prior_settings() -> PriorSettings:
+    return PriorSettings(
+        **TRAINING,
+        patch_size=2,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        attention_levels=(1,),
+        text_width=16,
+        text_layers=1,
+        caption_dropout=0.12,
+        ema_decay=0.9,
+        sample_every_steps=1000,
+    )
+
+
+@pytest.fixture
+def clip_settings() -> ClipSettings:
+    return ClipSettings(**TRAINING, width=16, layers=1, image_patch_px=8, embedding_size=16)
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Noise in place of renders, with every index in range: trainings do not look."""
+    draw = torch.Generator().manual_seed(0)
+    count = 12
+    alpha = torch.randint(256, (count, SIZE_PX, SIZE_PX, 1), generator=draw)
+    color = torch.rand(count, SIZE_PX, SIZE_PX, 3, generator=draw) * alpha
+    return Dataset(
+        rgba=torch.cat([color, alpha], dim=-1).to(torch.uint8),
+        object_index=torch.arange(count) % len(OBJECTS),
+        color_index=torch.arange(-1, count - 1) % len(COLORS),
+        azimuth_deg=torch.linspace(0, 330, count),
+        elevation_deg=torch.linspace(-10, 80, count),
+    )

@@ -1,0 +1,109 @@
+"""The diffusion model: its pixel layout, its sampler, its directory."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors.pixel_unet import PixelUnetPrior
+from dreamfusion_kit.recipe.schema import LocalSource
+from dreamfusion_kit.recipe.schema import PixelUnetPrior as PixelUnetSection
+from dreamfusion_kit.toybox.prior_model import ToyboxPrior
+from dreamfusion_kit.toybox.settings import PriorSettings
+
+SIZE_PX = 16
+
+
+@pytest.fixture
+def prior(prior_settings: PriorSettings) -> ToyboxPrior:
+    return ToyboxPrior(prior_settings, SIZE_PX).eval()
+
+
+def test_a_seed_gives_the_same_model(prior: ToyboxPrior, prior_settings: PriorSettings) -> None:
+    state = torch.get_rng_state()
+    again = ToyboxPrior(prior_settings, SIZE_PX)
+    other = ToyboxPrior(prior_settings.model_copy(update={"seed": 1}), SIZE_PX)
+    same = [map(torch.equal, prior.parameters(), model.parameters()) for model in (again, other)]
+    assert all(same[0])
+    assert not all(same[1])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_model_space_folds_patches_and_back(prior: ToyboxPrior) -> None:
+    images = torch.rand(2, SIZE_PX, SIZE_PX, 3, generator=torch.Generator().manual_seed(0))
+    folded = prior.to_model_space(images)
+    assert folded.shape == (2, 12, SIZE_PX // 2, SIZE_PX // 2)
+    torch.testing.assert_close(prior.to_images(folded), images)
+    # Pixel (2r + i, 2c + j) of colour k is channel 4k + 2i + j at (r, c), in [-1, 1].
+    assert folded[1, 4 * 2 + 2 * 1 + 0, 3, 5] == images[1, 7, 10, 2] * 2 - 1
+
+
+def test_images_are_clipped(prior: ToyboxPrior) -> None:
+    images = prior.to_images(torch.full((1, 12, 8, 8), 3.0))
+    assert torch.equal(images, torch.ones(1, SIZE_PX, SIZE_PX, 3))
+
+
+def test_samples_are_images_that_depend_on_the_seed(prior: ToyboxPrior) -> None:
+    def draw(seed: int) -> torch.Tensor:
+        return prior.sample(["a red mug", "a blue car"], guidance_scale=2, num_steps=3, seed=seed)
+
+    first = draw(0)
+    assert first.shape == (2, SIZE_PX, SIZE_PX, 3)
+    assert first.min() >= 0
+    assert first.max() <= 1
+    assert torch.equal(draw(0), first)
+    assert not torch.equal(draw(1), first)
+
+
+def test_half_precision_files_give_the_weights_back(
+    prior: ToyboxPrior, prior_settings: PriorSettings, tmp_path: Path
+) -> None:
+    before = {name: p.detach().clone() for name, p in prior.named_parameters()}
+    prior.save_pretrained(tmp_path / "prior")
+    assert all(torch.equal(p, before[name]) for name, p in prior.named_parameters())  # unharmed
+
+    other = ToyboxPrior(prior_settings.model_copy(update={"seed": 1}), SIZE_PX)
+    other.load_pretrained(tmp_path / "prior")
+    for name, parameter in other.named_parameters():
+        assert torch.equal(parameter, before[name].half().float()), name
+
+
+def test_weights_of_another_vocabulary_are_refused(prior: ToyboxPrior, tmp_path: Path) -> None:
+    prior.save_pretrained(tmp_path / "prior")
+    path = tmp_path / "prior" / "tokenizer" / "tokenizer.json"
+    written = json.loads(path.read_text())
+    vocab = written["model"]["vocab"]
+    vocab["a</w>"], vocab["b</w>"] = vocab["b</w>"], vocab["a</w>"]
+    path.write_text(json.dumps(written))
+    with pytest.raises(WeightsError, match="another vocabulary"):
+        prior.load_pretrained(tmp_path / "prior")
+
+
+def test_the_kit_reads_the_directory_and_predicts_the_same(
+    prior: ToyboxPrior, tmp_path: Path
+) -> None:
+    """Through `priors.pixel_unet`, with v turned into epsilon by hand."""
+    prior.save_pretrained(tmp_path / "prior")
+    prior.load_pretrained(tmp_path / "prior")  # so that both hold the rounded weights
+    section = PixelUnetSection(
+        kind="pixel_unet",
+        source=LocalSource(kind="local", path="unused"),
+        image_size_px=SIZE_PX,
+        dtype="float32",
+    )
+    loaded = PixelUnetPrior(section, tmp_path / "prior", "cpu")
+
+    captions = ["a red mug, front view", "a blue car"]
+    images = torch.rand(2, SIZE_PX, SIZE_PX, 3, generator=torch.Generator().manual_seed(0))
+    noisy = prior.to_model_space(images)
+    torch.testing.assert_close(loaded.to_model_space(images.permute(0, 3, 1, 2)), noisy)
+
+    timestep = torch.tensor([100, 800])
+    with torch.no_grad():
+        velocity = prior.unet(noisy, timestep, prior.encode(captions)).sample
+    alpha_bar = prior.scheduler.alphas_cumprod[timestep].view(2, 1, 1, 1)
+    expected = alpha_bar.sqrt() * velocity + (1 - alpha_bar).sqrt() * noisy
+    found = loaded.predict(noisy, timestep, loaded.encode_text(captions))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

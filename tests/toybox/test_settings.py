@@ -1,0 +1,37 @@
+"""The shipped `toybox/params.yaml` against its schema."""
+
+from pathlib import Path
+
+import pytest
+
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.load import load_yaml, validate
+from dreamfusion_kit.toybox.settings import ToyboxSettings
+
+PARAMS = Path(__file__).parents[2] / "toybox" / "params.yaml"
+
+
+def test_the_shipped_settings_are_valid() -> None:
+    settings = validate(load_yaml(PARAMS), ToyboxSettings)
+    assert settings.dataset.camera.image_size_px == settings.clip_dataset.camera.image_size_px
+    assert settings.prior.warmup_steps + settings.prior.decay_steps <= settings.prior.num_steps
+    assert settings.clip.warmup_steps + settings.clip.decay_steps <= settings.clip.num_steps
+
+
+def test_the_judge_sees_other_renders_than_the_prior() -> None:
+    settings = validate(load_yaml(PARAMS), ToyboxSettings)
+    assert settings.dataset.seed != settings.clip_dataset.seed
+
+
+def test_no_default_hides_outside_the_file() -> None:
+    document = load_yaml(PARAMS)
+    settings = validate(document, ToyboxSettings)
+    assert settings.model_dump(mode="json") == document.data
+
+
+def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    text = PARAMS.read_text().replace("ema_decay:", "ema_decoy:")
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=r"ema_decoy.*did you mean ema_decay"):
+        validate(load_yaml(path), ToyboxSettings)

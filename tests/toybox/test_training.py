@@ -1,0 +1,115 @@
+"""What both trainings share: the rate's trapezoid, averages, checkpoints."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dreamfusion_kit.toybox.settings import PriorSettings
+from dreamfusion_kit.toybox.training import (
+    AveragedWeights,
+    learning_rate,
+    make_optimizer,
+    resume_training,
+    save_training,
+)
+
+
+def test_the_rate_is_a_trapezoid(prior_settings: PriorSettings) -> None:
+    settings = prior_settings.model_copy(
+        update={"num_steps": 10, "warmup_steps": 4, "decay_steps": 3, "learning_rate": 1.0}
+    )
+    rates = [learning_rate(settings, step) for step in range(11)]
+    expected = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 2 / 3, 1 / 3, 0]
+    assert rates == pytest.approx(expected)
+
+
+def test_a_longer_plateau_changes_nothing_before_the_fall(prior_settings: PriorSettings) -> None:
+    short = prior_settings.model_copy(update={"num_steps": 10, "decay_steps": 3})
+    long = short.model_copy(update={"num_steps": 20})
+    assert [learning_rate(short, s) for s in range(7)] == [learning_rate(long, s) for s in range(7)]
+
+
+def test_only_matrices_decay(prior_settings: PriorSettings) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    decayed, kept = make_optimizer(model, prior_settings).param_groups
+    assert [tuple(p.shape) for p in decayed["params"]] == [(2, 3)]
+    assert [tuple(p.shape) for p in kept["params"]] == [(2,)] * 3
+    assert decayed["weight_decay"] == prior_settings.weight_decay
+    assert kept["weight_decay"] == 0
+
+
+def test_averages_follow_their_recurrence() -> None:
+    """Against the same recurrence on plain floats."""
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+    averages = AveragedWeights(model, decay=0.5)
+    expected = 0.0
+    for step, value in enumerate([1.0, 2.0, -1.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 0.0]):
+        with torch.no_grad():
+            model.weight.fill_(value)
+        averages.update(model, step)
+        keep = min(0.5, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * value
+    assert float(averages.values["weight"]) == pytest.approx(expected, rel=1e-6)
+    averages.copy_to(model)
+    assert float(model.weight.detach()) == pytest.approx(expected, rel=1e-6)
+
+
+@dataclasses.dataclass
+class Run:
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    averages: AveragedWeights
+
+    def step(self, step: int) -> None:
+        draw = torch.Generator().manual_seed(step)
+        loss = self.model(torch.randn(5, 3, generator=draw)).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.averages.update(self.model, step)
+
+    def state(self) -> list[torch.Tensor]:
+        return [*self.model.state_dict().values(), *self.averages.values.values()]
+
+
+def new_run(settings: PriorSettings, seed: int) -> Run:
+    model = nn.Linear(3, 2)
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draw))
+    return Run(model, make_optimizer(model, settings), AveragedWeights(model, 0.9))
+
+
+def test_a_checkpoint_carries_everything_on(prior_settings: PriorSettings, tmp_path: Path) -> None:
+    whole = new_run(prior_settings, seed=0)
+    for step in range(6):
+        whole.step(step)
+
+    first = new_run(prior_settings, seed=0)
+    for step in range(3):
+        first.step(step)
+    path = tmp_path / "scratch" / "run.safetensors"
+    save_training(path, 3, first.model, first.optimizer, first.averages)
+
+    second = new_run(prior_settings, seed=1)
+    start = resume_training(path, second.model, second.optimizer, second.averages)
+    assert start == 3
+    for step in range(start, 6):
+        second.step(step)
+    assert all(map(torch.equal, second.state(), whole.state()))
+    assert not list(path.parent.glob("*.partial"))
+
+
+def test_a_fresh_scratch_starts_at_the_beginning(
+    prior_settings: PriorSettings, tmp_path: Path
+) -> None:
+    run = new_run(prior_settings, seed=0)
+    before = [value.clone() for value in run.state()]
+    assert resume_training(tmp_path / "no.safetensors", run.model, run.optimizer, None) == 0
+    assert all(map(torch.equal, run.state(), before))
