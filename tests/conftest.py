@@ -2,36 +2,43 @@
 
 import os
 
-import pytest
-import torch
-from jaxtyping import install_import_hook
-
-# Pydantic's own machinery, and commands that Typer inspects, do not survive beartype.
-_CHECKED = [
-    f"dreamfusion_kit.{name}"
-    for name in (
-        "camera", "evaluation", "field", "guidance", "mesh", "optimize", "priors", "records",
-        "renderer", "report", "seeding", "toybox",
-    )
-]  # fmt: skip
-_hook = install_import_hook(_CHECKED, "beartype.beartype")
-
+# Before the first import that could read them.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import pytest
+import torch
+from jaxtyping import install_import_hook
+from pytest_socket import disable_socket, enable_socket
+
+# Not recipe/, whose pydantic models check themselves, nor cli and stages, which hold no
+# tensor functions and whose signatures Typer inspects.
+_CHECKED = (
+    "camera", "evaluation", "field", "guidance", "mesh", "optimize", "priors", "records",
+    "renderer", "report", "seeding", "toybox",
+)  # fmt: skip
+# As for the type checker, an int is a float (PEP 484).
+_CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook([f"dreamfusion_kit.{name}" for name in _CHECKED], _CHECKER)
+
 
 def pytest_configure() -> None:
+    """Use one thread: workers run side by side, and sums keep their order."""
     torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Close the network to every test but the browser's, which talks to its own driver."""
-    from pytest_socket import disable_socket, enable_socket
-
     if item.get_closest_marker("browser") is None:
         disable_socket(allow_unix_socket=True)
     else:
         enable_socket()
+
+
+def pytest_runtest_teardown() -> None:
+    """Open it again for what runs between tests."""
+    enable_socket()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
