@@ -6,6 +6,7 @@ every process. The training of the tokenizers library numbers letters in the ord
 randomly keyed hash map, so the merges are learnt here.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 
@@ -59,7 +60,7 @@ def _word_counts(tokenizer: CLIPTokenizer) -> Counter[str]:
 def _pair_counts(words: Mapping[str, list[str]], counts: Mapping[str, int]) -> Counter[Pair]:
     pairs: Counter[Pair] = Counter()
     for word, pieces in words.items():
-        for pair in zip(pieces[:-1], pieces[1:], strict=True):
+        for pair in itertools.pairwise(pieces):
             pairs[pair] += counts[word]
     return pairs
 

@@ -10,7 +10,7 @@ from dreamfusion_kit.toybox.settings import ClipSettings
 from dreamfusion_kit.toybox.train_clip import augment, train_clip
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill between two steps."""
 
 
@@ -20,7 +20,7 @@ def train(
     def report(step: int, loss: float) -> None:
         assert loss > 0
         if step == kill_at:
-            raise Killed
+            raise KilledError
 
     device = torch.device("cpu")
     model = train_clip(settings, dataset, scratch, device=device, report=report)
@@ -31,7 +31,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
     clip_settings: ClipSettings, dataset: Dataset, tmp_path: Path
 ) -> None:
     whole = train(clip_settings, dataset, tmp_path / "whole")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(clip_settings, dataset, tmp_path / "killed", kill_at=2)
     assert all(map(torch.equal, train(clip_settings, dataset, tmp_path / "killed"), whole))
 

@@ -14,19 +14,19 @@ from dreamfusion_kit.toybox.shapes import OBJECTS
 CPU = torch.device("cpu")
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill between two steps."""
 
 
 def train(
     settings: PriorSettings, dataset: Dataset, scratch: Path, *, kill_at: int | None = None
 ) -> list[torch.Tensor]:
-    """Return the trained parameters; raise `Killed` as step `kill_at` is reported."""
+    """Return the trained parameters; raise `KilledError` as step `kill_at` is reported."""
 
     def report(step: int, loss: float) -> None:
         assert loss > 0
         if step == kill_at:
-            raise Killed
+            raise KilledError
 
     model = module.train_prior(settings, dataset, scratch, device=CPU, report=report)
     return [parameter.detach() for parameter in model.parameters()]
@@ -36,7 +36,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
     prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
 ) -> None:
     whole = train(prior_settings, dataset, tmp_path / "whole")
-    with pytest.raises(Killed):  # one step past the checkpoint at step 2
+    with pytest.raises(KilledError):  # one step past the checkpoint at step 2
         train(prior_settings, dataset, tmp_path / "killed", kill_at=2)
     resumed = train(prior_settings, dataset, tmp_path / "killed")
     assert all(map(torch.equal, resumed, whole))
