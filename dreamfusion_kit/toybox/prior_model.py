@@ -17,11 +17,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler, DDIMSchedulerOutput
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.settings import PriorSettings
 from dreamfusion_kit.toybox.tokenizer import MAX_TOKENS, train_tokenizer
@@ -117,21 +115,18 @@ class ToyboxPrior(nn.Module):
         (directory / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
     def load_pretrained(self, directory: Path) -> None:
-        """Overwrite both networks with the weights that `save_pretrained` wrote.
+        """Take the tokenizer and both networks that `save_pretrained` wrote, as float32.
 
-        Raises `WeightsError` where they were trained with another numbering of the words.
+        The tokenizer comes from the directory too: its numbering belongs to the weights.
         """
-        saved = CLIPTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
-        if saved.get_vocab() != self.tokenizer.get_vocab():
-            raise WeightsError(
-                f"{directory}/tokenizer: found another vocabulary than this version's captions "
-                "give, expected the same; train the prior again or check out its version"
-            )
-        self.text_encoder.load_state_dict(
-            load_file(directory / "text_encoder" / "model.safetensors"), strict=True
+        self.tokenizer = CLIPTokenizer.from_pretrained(
+            directory / "tokenizer", local_files_only=True
         )
-        self.unet.load_state_dict(
-            load_file(directory / "unet" / "diffusion_pytorch_model.safetensors"), strict=True
+        self.text_encoder = CLIPTextModel.from_pretrained(
+            directory / "text_encoder", local_files_only=True, dtype=torch.float32
+        )
+        self.unet = UNet2DConditionModel.from_pretrained(
+            directory / "unet", local_files_only=True, torch_dtype=torch.float32
         )
 
 
