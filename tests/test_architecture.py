@@ -1,0 +1,141 @@
+"""The rooms, who may enter them, and that the pages about them tell the truth."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import grimp
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "dreamfusion_kit"
+TESTS = ROOT / "tests"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TEST_FILES = sorted(TESTS.rglob("test_*.py"))
+
+# Third-party package -> the modules, with everything below them, that may import it.
+CONFINED = {
+    "typer": {"cli"},
+    "diffusers": {"priors", "toybox"},
+    "transformers": {"priors", "evaluation.clip", "toybox"},
+    "open3d": {"open3d_library"},
+}
+OPEN3D_ROOMS = {"mesh", "evaluation"}
+
+# Test files without a package file of their name, and what they hold instead.
+NOT_MIRRORED = {
+    "test_architecture.py": "the whole package",
+    "pipeline/test_repro.py": "what DVC reruns",
+    "recipe/test_shipped_recipes.py": "the files in recipes/",
+    "regression/test_clip_scores.py": "the shipped weights",
+    "report/test_browser.py": "the page in Chromium",
+}
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("dreamfusion_kit", include_external_packages=True, cache_dir=None)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def importers(graph: grimp.ImportGraph, module: str) -> set[str]:
+    """Return the modules that import `module` directly, named from the package's root."""
+    found = graph.find_modules_that_directly_import(module)
+    return {name.removeprefix("dreamfusion_kit.") for name in found}
+
+
+def is_within(module: str, rooms: set[str]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def test_layers_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    status = lint_imports(config_filename="pyproject.toml", no_cache=True)
+    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("third_party", CONFINED)
+def test_third_party_packages_stay_in_their_rooms(
+    graph: grimp.ImportGraph, third_party: str
+) -> None:
+    found = importers(graph, third_party)
+    assert found, f"{third_party} is not imported at all: drop it from the table"
+    assert {module for module in found if not is_within(module, CONFINED[third_party])} == set()
+
+
+def test_only_two_rooms_use_the_guarded_open3d(graph: grimp.ImportGraph) -> None:
+    found = importers(graph, "dreamfusion_kit.open3d_library")
+    assert {module.partition(".")[0] for module in found} == OPEN3D_ROOMS
+
+
+def test_nobody_imports_the_command_line(graph: grimp.ImportGraph) -> None:
+    assert importers(graph, "dreamfusion_kit.cli") == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_modules_say_what_they_are(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if path.name == "__init__.py" and not tree.body:
+        pytest.skip("an empty __init__ has nothing to say")
+    docstring = ast.get_docstring(tree)
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":"))
+
+
+def test_no_module_is_a_drawer() -> None:
+    drawers = {"utils", "util", "helpers", "misc", "common"}
+    assert [relative(path) for path in SOURCES if path.stem in drawers] == []
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=relative)
+def test_tests_mirror_the_package(path: Path) -> None:
+    inside = path.relative_to(TESTS)
+    module = PACKAGE / inside.parent / inside.stem.removeprefix("test_")
+    mirrored = module.with_suffix(".py").is_file() or (module / "__init__.py").is_file()
+    assert mirrored != (inside.as_posix() in NOT_MIRRORED)
+
+
+def test_exceptions_to_the_mirror_exist() -> None:
+    assert [name for name in NOT_MIRRORED if not (TESTS / name).is_file()] == []
+
+
+def test_every_direct_dependency_has_its_reason() -> None:
+    """docs/dependencies.md names exactly what pyproject.toml asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    explained = re.findall(r"^\| `([\w.-]+)` \| \S", page, flags=re.MULTILINE)
+    assert explained == [re.split(r"[\[<>=]", requirement)[0] for requirement in asked]
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[\[<>=]", requirement)[0] for requirement in asked}
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert {name for name in names if _key(name) not in {_key(pin) for pin in pinned}} == set()
+
+
+def _key(name: str) -> str:
+    """Return a package's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_axis_names_come_from_one_list() -> None:
+    """Every axis of every annotation stands in docs/conventions.md."""
+    page = (ROOT / "docs" / "conventions.md").read_text()
+    _, _, section = page.partition("## Axis names")
+    listed = set(re.findall(r"`([a-z]+)`", section.partition("\n## ")[0]))
+    used = {name for path in SOURCES for name in _axis_names(path.read_text(encoding="utf-8"))}
+    assert used - listed == set()
+
+
+def _axis_names(source: str) -> set[str]:
+    """Return the named axes of a file's shape annotations, without `*` and sizes."""
+    shapes = re.findall(r"\b(?:Float|Int|Bool|UInt8)\[[\w.]+, \"([^\"]*)\"\]", source)
+    return {axis for shape in shapes for axis in re.findall(r"[a-z]+", shape)}
