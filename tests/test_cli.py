@@ -27,6 +27,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    # Usage lines name the program by how Python was started, here as `python cli.py`.
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)
 
     def run_line(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["cli.py", *arguments])
