@@ -9,6 +9,7 @@ randomly keyed hash map, so the merges are learnt here.
 import itertools
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
@@ -46,7 +47,9 @@ def learn_merges(counts: Mapping[str, int]) -> list[Pair]:
 
 
 def _tokenizer(pieces: list[str], merges: list[Pair]) -> CLIPTokenizer:
-    tokenizer = CLIPTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=merges)
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    lines: Any = merges  # Its stubs ask for "a b" lines, it takes pairs.
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=lines)
     tokenizer.model_max_length = MAX_TOKENS
     return tokenizer
 
