@@ -37,9 +37,9 @@ class Clone:
             check=False,
         )
 
-    def repro(self) -> set[str]:
+    def repro(self, *targets: str) -> set[str]:
         """Run `dvc repro`; return the names of the stages that ran."""
-        done = self.call("-m", "dvc", "repro")
+        done = self.call("-m", "dvc", "repro", *targets)
         assert done.returncode == 0, done.stdout + done.stderr
         return set(re.findall(r"Running stage '([^']+)'", done.stdout))
 

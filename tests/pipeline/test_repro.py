@@ -9,10 +9,26 @@ import time
 from pathlib import Path
 
 import pytest
+from pygltflib import GLTF2
+
+from dreamfusion_kit.recipe import yaml_text
 
 from .conftest import ASSETS, Clone, environment
 
 pytestmark = pytest.mark.pipeline
+
+
+STAGES = (
+    "fetch@analytic",
+    "fetch_clip",
+    *(
+        f"{stage}@{asset}"
+        for stage in ("embed", "optimize", "mesh", "evaluate")
+        for asset in ASSETS
+    ),
+    "score",
+    "report",
+)
 
 
 def stages_of(ran: set[str]) -> set[str]:
@@ -55,11 +71,36 @@ def test_the_mesh_section_reruns_no_optimisation(clone: Clone) -> None:
     assert stages_of(ran) <= {"mesh", "evaluate", "score", "report"}
 
 
+def test_a_mesh_carries_the_identity_of_its_recipe(clone: Clone) -> None:
+    shown = yaml_text.parse(clone.call("cli.py", "show", "first").stdout, "show").data
+    glb = GLTF2().load(clone.path / "out" / "default" / "mesh" / "first" / "mesh.glb")
+    assert glb is not None
+    assert shown["identity"] in json.dumps(glb.asset.extras)
+    clone.replace("recipes/analytic.yaml", "summary: SDS", "summary: sds")
+    assert clone.repro("--dry", "mesh@first") == {"mesh@first"}
+    clone.replace("recipes/analytic.yaml", "summary: sds", "summary: SDS")
+
+
 def test_the_protocol_reruns_evaluate_and_later_only(clone: Clone) -> None:
     clone.replace("params.yaml", '"num_azimuths": 2', '"num_azimuths": 3')
     ran = clone.repro()
     assert {f"evaluate@{asset}" for asset in ASSETS} <= ran
     assert stages_of(ran) == {"evaluate", "score", "report"}
+
+
+def test_a_second_suite_runs_with_one_command(clone: Clone) -> None:
+    suite = clone.path / "suites" / "pair"
+    suite.mkdir(parents=True)
+    text = (clone.path / "params.yaml").read_text().partition("evaluation:")[0]
+    (suite / "params.yaml").write_text(text.replace("suite: default", "suite: pair"))
+    assert clone.call("-m", "dreamfusion_kit.stages.pipeline").returncode == 0
+    ran = clone.repro("suites/pair/dvc.yaml")
+    assert ran == {f"suites/pair/dvc.yaml:{name}" for name in STAGES}
+    out = clone.path / "out"
+    for asset in ASSETS:  # the same inputs, so the same bytes
+        own = [out / suite / "field" / asset for suite in ("default", "pair")]
+        assert _contents(own[0]) == _contents(own[1])
+    assert clone.repro() == set()
 
 
 def test_a_failure_is_one_line_and_exit_status_two(clone: Clone) -> None:
@@ -70,22 +111,26 @@ def test_a_failure_is_one_line_and_exit_status_two(clone: Clone) -> None:
     assert done.stdout == ""
 
 
-def test_a_killed_optimisation_ends_in_the_same_bytes(clone: Clone) -> None:
-    """Kill a run at its first checkpoint, start it again, and compare with one left alone."""
+def test_a_killed_repro_ends_in_the_same_bytes(clone: Clone) -> None:
+    """Kill DVC in the middle of a run, repro again, and compare with a run left alone."""
     clone.replace("recipes/analytic.yaml", "num_steps: 20", "num_steps: 400")
     field = clone.path / "out" / "default" / "field" / "first"
-    command = [sys.executable, "cli.py", "optimize", "first"]
+    repro = ["-m", "dvc", "repro", "optimize@first"]
     process = subprocess.Popen(
-        command, cwd=clone.path, env=environment(), stderr=subprocess.DEVNULL
+        [sys.executable, *repro],
+        cwd=clone.path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     _wait_for_checkpoint(clone.path / ".work", process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
-    resumed = clone.call("cli.py", "optimize", "first")
-    assert "resuming at step" in resumed.stderr
+    resumed = clone.call(*repro)
+    assert "resuming at step" in resumed.stdout + resumed.stderr
     after_kill = _contents(field)
-    assert not list((clone.path / ".work").glob("*/lock"))
+    assert list((clone.path / ".work").iterdir()) == []
     left_alone = clone.call("cli.py", "optimize", "first")
     assert "resuming" not in left_alone.stderr
     assert _contents(field) == after_kill
