@@ -108,8 +108,9 @@ def _features(
     def ceiling(textureless: bool) -> Float[Tensor, "views features"] | None:
         if truth is None:
             return None
+        solid = truth.scene
         images = render_images(
-            lambda *inputs: render_scene(truth.scene, *inputs)[0],
+            lambda *inputs: render_scene(solid, *inputs)[0],
             protocol.views,
             textureless=textureless,
             supersampling=1,

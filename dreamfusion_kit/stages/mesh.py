@@ -29,6 +29,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
         bounding_radius=field.bounding_radius,
         device=device,
     )
+    field_sha256 = files.sha256(field_path)
     # What is written into the GLB is part of its bytes: no clock, no machine.
     origin = {
         "generator": "dreamfusion-kit",
@@ -37,14 +38,14 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
         "seed": resolved.seed,
         "recipe": resolved.recipe_name,
         "identity": resolved.identity,
-        "field_sha256": files.sha256(field_path),
+        "field_sha256": field_sha256,
     }
     with files.new_directory(own.mesh) as directory:
         write_mesh(directory, mesh, provenance=origin)
     record = provenance.record(
         workspace=workspace,
         device=device,
-        inputs={"asset": resolved.identity, "field": origin["field_sha256"]},
+        inputs={"asset": resolved.identity, "field": field_sha256},
         seconds=time.monotonic() - started,
     )
     files.write_json(own.run("mesh"), record)

@@ -38,7 +38,7 @@ def _asset(workspace: Path, layout: SuiteLayout, asset: str) -> AssetReport:
         seed=resolved.seed,
         identity=resolved.identity,
         recipe_name=resolved.recipe_name,
-        recipe_yaml=yaml_text.dump(resolved.summary()["recipe"]),
+        recipe_yaml=yaml_text.dump(resolved.recipe.model_dump(mode="json")),
         glb=own.mesh / "mesh.glb",
         metrics={**asset_entry(own), "mesh": mesh_facts},
         provenance={

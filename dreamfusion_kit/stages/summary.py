@@ -16,7 +16,7 @@ def table(workspace: Path, suite: str) -> str:
     """Return one row per asset, the suite's means, and the gallery's path."""
     layout = SuiteLayout(workspace, suite)
     metrics = files.read_json(layout.metrics, made_by="score")
-    rows = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for asset in load_suite(workspace, suite).assets:
         own = layout.asset(asset)
         rows.append(_row(asset, asset_entry(own), seconds_of(own)))

@@ -88,6 +88,48 @@ def test_the_protocol_reruns_evaluate_and_later_only(clone: Clone) -> None:
     assert stages_of(ran) == {"evaluate", "score", "report"}
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "rerun"),
+    [
+        (
+            "params.yaml",
+            'goose", "recipe": "analytic", "seed": 0',
+            'goose", "recipe": "analytic", "seed": 1',
+            {"optimize@second", "mesh@second", "score", "report"},
+        ),
+        (
+            "params.yaml",
+            'goose", "recipe": "analytic", "seed": 0, "overrides": {}',
+            'goose", "recipe": "analytic", "seed": 0, "overrides": {"mesh.max_faces": 300}',
+            {"embed@second", "optimize@second", "mesh@second", "score", "report"},
+        ),
+        (
+            "recipes/analytic.yaml",
+            "opacity_lambda: 0.001",
+            "opacity_lambda: 0.002",
+            {f"{stage}@{asset}" for stage in ("optimize", "mesh") for asset in ASSETS},
+        ),
+        (
+            "dreamfusion_kit/mesh/clean.py",
+            '"""',
+            '"""Edited. ',
+            {f"mesh@{asset}" for asset in ASSETS},
+        ),
+    ],
+    ids=["seed", "override", "optimize section", "code of the mesh"],
+)
+def test_an_edit_would_rerun(clone: Clone, file: str, old: str, new: str, rerun: set[str]) -> None:
+    """A dry run names the stages whose own inputs changed, not yet those after them."""
+    path = clone.path / file
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new, 1))
+    try:
+        assert clone.repro("--dry") == rerun
+    finally:
+        path.write_text(before)
+
+
 def test_a_second_suite_runs_with_one_command(clone: Clone) -> None:
     suite = clone.path / "suites" / "pair"
     suite.mkdir(parents=True)
