@@ -6,6 +6,7 @@ Expected failures end with exit status 2 and one line per problem on stderr.
 """
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
@@ -65,6 +66,8 @@ SuiteOption = Annotated[
 
 def main() -> None:
     """Run the command line; an expected failure becomes its message and exit status 2."""
+    # transformers draws a bar for every file it opens; the stages tell their own progress.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except DreamFusionKitError as error:
