@@ -34,7 +34,8 @@ lint: setup
 	.venv/bin/lint-imports
 
 bench: setup
-	$(PYTHON) benchmarks/render_step.py
+	$(PYTHON) benchmarks/render_step.py --unet dreamfusion_kit/toybox/weights/prior/unet
+	$(PYTHON) benchmarks/asset.py red_mug
 
 clean:
 	rm -rf .venv .work out

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.stages.layout import SuiteLayout, view_path
+from dreamfusion_kit.stages.layout import SuiteLayout, view_name
 
 
 def main(suite: str, target: Path) -> None:
@@ -20,7 +20,7 @@ def main(suite: str, target: Path) -> None:
         views = layout.asset(asset).evaluation / "views"
         count = len(list(views.glob("color_*.png")))
         for kind in ("color", "textureless"):
-            rows.append([Image.open(view_path(views, kind, index)) for index in range(count)])
+            rows.append([Image.open(views / view_name(kind, index)) for index in range(count)])
     size = rows[0][0].width
     sheet = Image.new("RGB", (size * len(rows[0]), size * len(rows)))
     for y, row in enumerate(rows):
