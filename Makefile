@@ -3,6 +3,8 @@ PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_WAIT_POLICY := passive
 export DVC_NO_ANALYTICS := 1
+# Pyright asks the package index for newer versions of itself: the pinned one is meant.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: setup demo test unit pipeline browser regression lint bench clean
 
@@ -30,7 +32,8 @@ regression: setup
 lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/pyright
+	@# Where there is no Node to run it, pyright takes Playwright's instead of downloading one.
+	PATH="$$PATH:$$(echo $(CURDIR)/.venv/lib/python3*/site-packages/playwright/driver)" .venv/bin/pyright
 	.venv/bin/lint-imports
 
 bench: setup
