@@ -170,7 +170,7 @@ def test_a_killed_repro_ends_in_the_same_bytes(clone: Clone) -> None:
     process.wait()
 
     resumed = clone.call(*repro)
-    assert "resuming at step" in resumed.stdout + resumed.stderr
+    assert "resuming at step" in resumed.stdout + resumed.stderr, resumed.stderr
     after_kill = _contents(field)
     assert list((clone.path / ".work").iterdir()) == []
     left_alone = clone.call("cli.py", "optimize", "first")
