@@ -23,7 +23,7 @@ _PHRASINGS = (
     "{view} view of {subject}",
 )
 _CANONICAL_PROBABILITY = 0.6
-_VIEW_PROBABILITY = 0.7
+_VIEW_PROBABILITY = 0.85
 
 HELD_OUT: frozenset[tuple[str, str]] = frozenset(
     (tuple(COLORS)[(4 * index + 2) % len(COLORS)], name) for index, name in enumerate(OBJECTS)
