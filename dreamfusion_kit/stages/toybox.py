@@ -7,25 +7,16 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion_kit.recipe import load
 from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.stages.toybox_layout import DATASETS, WEIGHTS, settings
 from dreamfusion_kit.toybox.dataset import load_dataset, render_dataset, save_dataset
-from dreamfusion_kit.toybox.settings import ToyboxSettings, TrainingSettings
+from dreamfusion_kit.toybox.settings import TrainingSettings
 from dreamfusion_kit.toybox.train_clip import train_clip
 from dreamfusion_kit.toybox.train_prior import train_prior
 from dreamfusion_kit.toybox.train_view import train_view
 
-PARAMS = Path("toybox/params.yaml")
-DATASETS = {name: Path(f"toybox/data/{name}.safetensors") for name in ("dataset", "clip_dataset")}
-WEIGHTS = Path("dreamfusion_kit/toybox/weights")
-
 _PROLONGABLE = {"num_steps", "decay_steps"}  # nothing before the rate's fall depends on them
 _REPORT_EVERY_STEPS = 25
-
-
-def settings(workspace: Path) -> ToyboxSettings:
-    """Read toybox/params.yaml."""
-    return load.validate(load.load_yaml(workspace / PARAMS), ToyboxSettings)
 
 
 def render_data(workspace: Path) -> None:

@@ -18,7 +18,7 @@ from dreamfusion_kit.evaluation.views import render_images
 from dreamfusion_kit.recipe.evaluation import Evaluation
 from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
 from dreamfusion_kit.stages import files
-from dreamfusion_kit.stages.toybox import WEIGHTS, settings
+from dreamfusion_kit.stages.toybox_layout import METRICS, WEIGHTS, settings
 from dreamfusion_kit.toybox.captions import HELD_OUT, caption, caption_pool, plaster_caption
 from dreamfusion_kit.toybox.fresh_renders import fresh_renders
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
@@ -28,8 +28,6 @@ from dreamfusion_kit.toybox.samples import SIDES, Prompt, Samples, prompt_batche
 from dreamfusion_kit.toybox.settings import ToyboxSettings
 from dreamfusion_kit.toybox.shapes import COLORS, DISTINCT_SIDES, OBJECTS, scene
 from dreamfusion_kit.toybox.view_model import ViewModel, load_view_model
-
-METRICS = Path("metrics/toybox-models.json")
 
 GUIDANCE_SCALES = (1.0, 3.0, 7.5)
 _EVERY_SIDE_AT = 3.0  # the scale whose views are measured most closely
@@ -41,7 +39,7 @@ Json = dict[str, Any]  # the values are what `json` writes
 
 
 @dataclass(frozen=True)
-class _Judges:
+class Judges:
     """Both judges, and the features of the captions that the CLIP chooses from."""
 
     clip: Clip
@@ -62,11 +60,11 @@ def run(workspace: Path, device: torch.device, *, sheet: Path) -> Path:
         "caption_pool": CaptionPool(caption_pool()).sha256,
         "clip": ceiling,
         "prior": {
-            f"guidance_scale_{scale:g}": _measured(judges, samples, reference)
+            f"guidance_scale_{scale:g}": measure_samples(judges, samples, reference)
             for scale, samples in by_scale.items()
         },
-        "true_renders": _measured(judges, stand_in, reference)
-        | _view_accuracy(judges.view, reference),
+        "true_renders": measure_samples(judges, stand_in, reference)
+        | view_accuracy(judges.view, reference),
         "method": _method(judges, by_scale, reference),
     }
     files.write_json(workspace / METRICS, _rounded(metrics))
@@ -75,9 +73,9 @@ def run(workspace: Path, device: torch.device, *, sheet: Path) -> Path:
     return METRICS
 
 
-def _load_judges(workspace: Path, device: torch.device) -> _Judges:
+def _load_judges(workspace: Path, device: torch.device) -> Judges:
     clip = load_clip(workspace / WEIGHTS / "clip", device=device)
-    return _Judges(
+    return Judges(
         clip=clip,
         view=load_view_model(workspace / WEIGHTS / "view", device=device),
         captions=clip.text_features(list(caption_pool())),
@@ -142,7 +140,7 @@ def _true_renders(sections: ToyboxSettings) -> tuple[Samples, Samples]:
 # ---- measures
 
 
-def _measured(judges: _Judges, samples: Samples, reference: Samples) -> Json:
+def measure_samples(judges: Judges, samples: Samples, reference: Samples) -> Json:
     """Measure images of the prompts: right caption, right side, right distribution."""
     in_turn = samples.where(lambda prompt: prompt.is_in_turn)
     features = judges.clip.image_features(in_turn.images)
@@ -152,14 +150,14 @@ def _measured(judges: _Judges, samples: Samples, reference: Samples) -> Json:
     hits = retrieval_hits(similarity, torch.tensor(own))
     return {
         **_by_kind("r_precision", hits, [_pair(prompt) for prompt in in_turn.prompts]),
-        **_view_accuracy(judges.view, samples),
+        **view_accuracy(judges.view, samples),
         "frechet_distance": frechet_distance(
             features, judges.clip.image_features(reference.images)
         ),
     }
 
 
-def _view_accuracy(judge: ViewModel, samples: Samples) -> Json:
+def view_accuracy(judge: ViewModel, samples: Samples) -> Json:
     """Return how often the side is the one asked for: in all, by side and by object."""
     distinct = samples.where(lambda prompt: prompt.object_name in DISTINCT_SIDES)
     hits = torch.tensor(
@@ -186,7 +184,7 @@ def _view_accuracy(judge: ViewModel, samples: Samples) -> Json:
     }
 
 
-def _ceiling(judges: _Judges, protocol: Evaluation) -> Json:
+def _ceiling(judges: Judges, protocol: Evaluation) -> Json:
     """Retrieve from true renders on the protocol's orbit, as assets are asked to.
 
     Colour views of every pair must find their own of all captions; textureless views, which
@@ -233,7 +231,7 @@ def _orbit_hits(
     return retrieval_hits(similarity, torch.full((len(images),), own))
 
 
-def _method(judges: _Judges, by_scale: dict[float, Samples], reference: Samples) -> Json:
+def _method(judges: Judges, by_scale: dict[float, Samples], reference: Samples) -> Json:
     """Say how the numbers came about: they hold for these counts and this sampler."""
     in_turn = next(iter(by_scale.values())).where(lambda prompt: prompt.is_in_turn)
     return {
