@@ -30,6 +30,7 @@ NOT_MIRRORED = {
     "pipeline/test_repro.py": "what DVC reruns",
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
+    "regression/test_view_judge.py": "the shipped view classifier",
     "report/test_browser.py": "the page in Chromium",
 }
 
