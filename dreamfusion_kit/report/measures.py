@@ -108,7 +108,9 @@ SUITE_MEASURES = (
 ASSET_MEASURES = (
     Measure("R-Precision, colour", "r_precision.color", "share", "Views that find the caption"),
     Measure("R-Precision, geometry", "r_precision.geometry", "share", "The same without texture"),
-    Measure("Right object, geometry", "object_precision.geometry", "share", "Among plaster ones"),
+    Measure(
+        "Right object, geometry", "object_precision.geometry", "share", "As one of 16 in plaster"
+    ),
     Measure("CLIP score", "clip_score.color", "score", "Cosine of view and caption"),
     Measure("IoU", "geometry.iou", "score", "1 is a perfect fit"),
     Measure("Chamfer distance", "geometry.chamfer", "distance", "Scene units, lower is better"),

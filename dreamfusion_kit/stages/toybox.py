@@ -9,7 +9,7 @@ import torch
 
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.stages.toybox_layout import DATASETS, WEIGHTS, settings
-from dreamfusion_kit.toybox.dataset import load_dataset, render_dataset, save_dataset
+from dreamfusion_kit.toybox.dataset import load_dataset, merged, render_dataset, save_dataset
 from dreamfusion_kit.toybox.settings import TrainingSettings
 from dreamfusion_kit.toybox.train_clip import train_clip
 from dreamfusion_kit.toybox.train_prior import train_prior
@@ -54,7 +54,7 @@ def run_train_clip(workspace: Path, device: torch.device) -> Path:
 def run_train_view(workspace: Path, device: torch.device) -> Path:
     """Train the view classifier, or go on with it; write its weights and what they mean."""
     section = settings(workspace).view
-    dataset = load_dataset(workspace / DATASETS["clip_dataset"])
+    dataset = merged([load_dataset(workspace / path) for path in DATASETS.values()])
     scratch = _scratch(workspace, "view", section)
     model = train_view(
         section, dataset, scratch, device=device, report=_Losses("view", section.num_steps)

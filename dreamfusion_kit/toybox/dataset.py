@@ -5,7 +5,7 @@ One file holds `rgba` (uint8, `images h w 4`), the index of each image's object 
 backgrounds are drawn anew in every batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,11 @@ def render_dataset(
             count = min(_CHUNK, settings.images_per_pair - chunk)
             parts.append(_render_chunk(settings, color, name, chunk, count))
         report(number + 1, len(pairs))
+    return merged(parts)
+
+
+def merged(parts: Sequence[Dataset]) -> Dataset:
+    """Return all renders of several data sets, one after the other."""
     return Dataset(
         *(torch.cat([getattr(part, key) for part in parts]) for key in Dataset.__annotations__)
     )

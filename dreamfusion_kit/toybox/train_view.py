@@ -1,4 +1,4 @@
-"""Train the toybox's view classifier on the true renders that the CLIP learns from."""
+"""Train the toybox's view classifier on true renders."""
 
 from collections.abc import Callable
 from pathlib import Path
