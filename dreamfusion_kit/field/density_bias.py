@@ -27,7 +27,9 @@ def bias_at(
         case GaussianBias():
             return section.scale * torch.exp(squared_radius / (-2 * section.std**2))
         case ConeBias():
-            return section.scale * (1 - squared_radius.sqrt() / section.radius)
+            # The root's slope is infinite at 0, where the cone has its tip and no normal.
+            radius = squared_radius.clamp_min(torch.finfo(squared_radius.dtype).tiny).sqrt()
+            return section.scale * (1 - radius / section.radius)
         case _:
             assert_never(section)
 

@@ -26,6 +26,7 @@ from dreamfusion_kit.recipe.schema.field import (
     FieldSection,
     GaussianBias,
     HashGridField,
+    MipMlpField,
     VoxelGridField,
 )
 from dreamfusion_kit.recipe.schema.guidance import Guidance, SdsGuidance, ViewPrompts
@@ -52,6 +53,8 @@ from dreamfusion_kit.recipe.schema.view import (
     Camera,
     ConstantBackground,
     Light,
+    MlpBackground,
+    PlainBackground,
     RandomBackground,
     Shading,
 )
@@ -96,11 +99,14 @@ __all__ = [
     "LinearSchedule",
     "LocalSource",
     "Mesh",
+    "MipMlpField",
     "MixtureComponent",
+    "MlpBackground",
     "NonNegative",
     "Occupancy",
     "Optimize",
     "PixelUnetPrior",
+    "PlainBackground",
     "Positive",
     "PositiveRange",
     "Prior",
