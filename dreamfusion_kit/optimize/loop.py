@@ -18,7 +18,7 @@ from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.base import Field
 from dreamfusion_kit.field.build import build_field
 from dreamfusion_kit.guidance.sds import sds_guidance
-from dreamfusion_kit.guidance.view_prompts import NEGATIVE, row_of, rows_for_views
+from dreamfusion_kit.guidance.view_prompts import NEGATIVE, row_of, text_for_views
 from dreamfusion_kit.optimize import watchdog
 from dreamfusion_kit.optimize.checkpoint import (
     Checkpoint,
@@ -119,14 +119,18 @@ def optimize(
 
         # Ask the prior how each image should change, given the words of its view.
         images = output.image.movedim(-1, 1)
-        rows = rows_for_views(
-            cameras.azimuth_deg, cameras.elevation_deg, recipe.guidance.view_prompts, prompts
+        conditional = text_for_views(
+            text,
+            cameras.azimuth_deg,
+            cameras.elevation_deg,
+            recipe.guidance.view_prompts,
+            prompts,
         )
         guidance = sds_guidance(
             recipe.guidance,
             prior,
             images,
-            text.select(rows),
+            conditional,
             unconditional,
             step,
             generator=draw("guidance"),
