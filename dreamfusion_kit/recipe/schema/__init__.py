@@ -33,8 +33,10 @@ from dreamfusion_kit.recipe.schema.guidance import Guidance, SdsGuidance, ViewPr
 from dreamfusion_kit.recipe.schema.mesh import AdaptiveThreshold, FixedThreshold, Mesh, Threshold
 from dreamfusion_kit.recipe.schema.optimize import (
     Adam,
+    DistributedShampoo,
     LearningRateDecay,
     Optimize,
+    Optimizer,
     Regularizers,
     Watchdog,
 )
@@ -87,6 +89,7 @@ __all__ = [
     "ConstantBackground",
     "Count",
     "DensityBias",
+    "DistributedShampoo",
     "FieldSection",
     "FixedThreshold",
     "Fraction",
@@ -105,6 +108,7 @@ __all__ = [
     "NonNegative",
     "Occupancy",
     "Optimize",
+    "Optimizer",
     "PixelUnetPrior",
     "PlainBackground",
     "Positive",
