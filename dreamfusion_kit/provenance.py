@@ -1,7 +1,7 @@
 """Where a result comes from: versions, commit, machine, settings, inputs.
 
-The record stands beside each output as `run.json`. It names no user, host or absolute
-path, so that it may be published with the asset.
+Each stage writes its record under `out/<suite>/run/`, apart from what DVC hashes. It names
+no user, host or absolute path, so that it may be published with the asset.
 """
 
 import platform

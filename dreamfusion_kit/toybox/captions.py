@@ -6,6 +6,7 @@ so that the words rather than one template carry the meaning.
 """
 
 import re
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -71,6 +72,26 @@ def parse(prompt: str) -> tuple[str, str] | None:
     if match is None or match[1] not in COLORS or match[2] not in OBJECTS:
         return None
     return match[1], match[2]
+
+
+def attributes(text: str) -> tuple[int, int, int]:
+    """Return what a training caption says: colour, object and view, each as an index.
+
+    The index after the last stands for nothing said: no colour for plaster, no view where
+    the caption names none.
+    """
+    words = re.findall(r"\w+", text)
+    return _named(COLORS, words), _named(OBJECTS, words), _named(VIEWS, words)
+
+
+NUM_ATTRIBUTES = (len(COLORS) + 1, len(OBJECTS) + 1, len(VIEWS) + 1)
+"""How many values each of `attributes` can take."""
+
+
+def _named(names: Iterable[str], words: Sequence[str]) -> int:
+    """Return the position of the one name among `words`, the number of names if there is none."""
+    names = tuple(names)
+    return next((index for index, name in enumerate(names) if name in words), len(names))
 
 
 def view_of(azimuth_deg: float, elevation_deg: float) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dreamfusion_kit.seeding import generator as make_generator
+from dreamfusion_kit.toybox.captions import NUM_ATTRIBUTES
 from dreamfusion_kit.toybox.settings import PriorSettings
 from dreamfusion_kit.toybox.tokenizer import MAX_TOKENS, train_tokenizer
 
@@ -39,6 +40,8 @@ class ToyboxPrior(nn.Module):
             torch.manual_seed(settings.seed)
             self.text_encoder = _text_encoder(settings, len(self.tokenizer))
             self.unet = _unet(settings, image_size_px)
+            # Reads the captions' attributes in training; never saved with the model.
+            self.attribute_head = nn.Linear(settings.text_width, sum(NUM_ATTRIBUTES))
         self.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.patch_size = settings.patch_size
         self.scheduler = DDPMScheduler(

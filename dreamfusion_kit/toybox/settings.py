@@ -7,6 +7,7 @@ from dreamfusion_kit.recipe.schema import (
     Count,
     Fraction,
     Light,
+    NonNegative,
     PlainBackground,
     Positive,
     Section,
@@ -52,6 +53,14 @@ class PriorSettings(TrainingSettings):
     text_width: Count = Field(description="Width of the text encoder.")
     text_layers: Count = Field(description="Layers of the text encoder.")
     caption_dropout: Fraction = Field(description="Share of empty captions (Ho & Salimans 2022).")
+    timestep_power: Positive = Field(
+        description="Timesteps are drawn as u^power of the diffusion time, u uniform in [0, 1): "
+        "1 is uniform, less draws more noise. Only there are the words needed."
+    )
+    attribute_lambda: NonNegative = Field(
+        description="Factor of the cross-entropy with which a linear head reads colour, object "
+        "and view from the text features, so that rare and weakly felt words reach the U-Net."
+    )
     ema_decay: Fraction = Field(description="Decay of the averaged weights that are shipped.")
     sample_every_steps: Count = Field(description="Steps between sample sheets.")
 

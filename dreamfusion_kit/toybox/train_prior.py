@@ -1,6 +1,6 @@
 """Train the toybox's diffusion prior: v-prediction on renders with captions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from dreamfusion_kit.seeding import generator as make_generator
-from dreamfusion_kit.toybox.captions import caption
+from dreamfusion_kit.toybox.captions import NUM_ATTRIBUTES, attributes, caption
 from dreamfusion_kit.toybox.dataset import Dataset
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
 from dreamfusion_kit.toybox.settings import PriorSettings
@@ -51,9 +51,9 @@ def train_prior(
             group["lr"] = learning_rate(settings, step)
 
         # Descend on one batch.
-        loss = _loss(model, settings, dataset, step)
+        loss, attribute_loss = _losses(model, settings, dataset, step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss + settings.attribute_lambda * attribute_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         averages.update(model, step)
@@ -68,10 +68,14 @@ def train_prior(
     return model
 
 
-def _loss(
+def _losses(
     model: ToyboxPrior, settings: PriorSettings, dataset: Dataset, step: int
-) -> Float[Tensor, ""]:
-    """Mean squared error of v = alpha_t eps - sigma_t x (Salimans & Ho 2022, app. D)."""
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return one batch's two losses.
+
+    The first is the mean squared error of v = alpha_t eps - sigma_t x (Salimans & Ho 2022,
+    app. D), the second that of the captions' attributes.
+    """
     draw = make_generator(settings.seed, "prior-batch", step)
     device = next(model.parameters()).device
     indices = torch.randint(len(dataset), (settings.batch_size,), generator=draw)
@@ -81,19 +85,37 @@ def _loss(
     captions = ["" if drop else text for drop, text in zip(dropped, captions, strict=True)]
     clean = model.to_model_space(images)
     noise = torch.randn(clean.shape, generator=draw)
-    timesteps = _stratified_timesteps(model, settings.batch_size, draw)
+    timesteps = _stratified_timesteps(model, settings, draw)
     scheduler: Any = model.scheduler  # Its stubs ask for int32 timesteps; any integer will do.
     noisy = scheduler.add_noise(clean, noise, timesteps)
     velocity = scheduler.get_velocity(clean, noise, timesteps)
     noisy = noisy.to(device, memory_format=torch.channels_last)
-    predicted = model.unet(noisy, timesteps.to(device), model.encode(captions)).sample
-    return torch.nn.functional.mse_loss(predicted, velocity.to(device))
+    text = model.encode(captions)
+    predicted = model.unet(noisy, timesteps.to(device), text).sample
+    loss = torch.nn.functional.mse_loss(predicted, velocity.to(device))
+    return loss, _attribute_loss(model, text, captions)
 
 
-def _stratified_timesteps(model: ToyboxPrior, batch: int, draw: torch.Generator) -> Tensor:
-    """Draw one timestep from each of `batch` equal parts of the range: less noise in the loss."""
+def _attribute_loss(
+    model: ToyboxPrior, text: Float[Tensor, "batch tokens width"], captions: Sequence[str]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of colour, object and view, read linearly from the mean text feature."""
+    logits = model.attribute_head(text.mean(1)).split(NUM_ATTRIBUTES, dim=1)
+    labels = torch.tensor([attributes(caption) for caption in captions], device=text.device)
+    losses = [
+        torch.nn.functional.cross_entropy(values, label)
+        for values, label in zip(logits, labels.T, strict=True)
+    ]
+    return torch.stack(losses).sum()
+
+
+def _stratified_timesteps(
+    model: ToyboxPrior, settings: PriorSettings, draw: torch.Generator
+) -> Tensor:
+    """Draw one timestep from each of `batch_size` equally likely parts: less noise in the loss."""
+    batch = settings.batch_size
     unit = (torch.arange(batch) + torch.rand(batch, generator=draw)) / batch
-    return (unit * model.scheduler.config["num_train_timesteps"]).long()
+    return (unit**settings.timestep_power * model.scheduler.config["num_train_timesteps"]).long()
 
 
 def _write_sheet(model: ToyboxPrior, averages: AveragedWeights, path: Path) -> None:

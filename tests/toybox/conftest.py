@@ -64,6 +64,8 @@ def prior_settings() -> PriorSettings:
         text_width=16,
         text_layers=1,
         caption_dropout=0.12,
+        timestep_power=0.5,
+        attribute_lambda=0.05,
         ema_decay=0.9,
         sample_every_steps=1000,
     )

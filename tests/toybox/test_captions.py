@@ -5,6 +5,8 @@ import torch
 
 from dreamfusion_kit.toybox.captions import (
     HELD_OUT,
+    VIEWS,
+    attributes,
     caption,
     caption_pool,
     parse,
@@ -53,6 +55,26 @@ def test_other_prompts_have_no_ground_truth(text: str) -> None:
 )
 def test_view_words_follow_the_camera(azimuth: float, elevation: float, view: str) -> None:
     assert view_of(azimuth, elevation) == view
+
+
+@pytest.mark.parametrize(
+    ("text", "color", "name", "view"),
+    [
+        ("a red mug, front view", "red", "mug", "front"),
+        ("side view of an orange car", "orange", "car", "side"),
+        ("a toy robot in blue", "blue", "robot", None),
+        ("a white plaster duck, overhead view", None, "duck", "overhead"),
+        ("", None, None, None),
+    ],
+)
+def test_attributes_are_what_the_caption_says(
+    text: str, color: str | None, name: str | None, view: str | None
+) -> None:
+    def index(names: tuple[str, ...], said: str | None) -> int:
+        return len(names) if said is None else names.index(said)
+
+    expected = (index(tuple(COLORS), color), index(OBJECTS, name), index(VIEWS, view))
+    assert attributes(text) == expected
 
 
 def test_about_a_tenth_of_the_pairs_is_held_out() -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from dreamfusion_kit.toybox import train_prior as module
 from dreamfusion_kit.toybox.dataset import Dataset
+from dreamfusion_kit.toybox.prior_model import ToyboxPrior
 from dreamfusion_kit.toybox.settings import PriorSettings
 from dreamfusion_kit.toybox.shapes import OBJECTS
 
@@ -65,3 +66,40 @@ def test_a_sample_sheet_changes_nothing(
     assert [sheet.name for sheet in sheets] == ["samples-000002.png", "samples-000004.png"]
     with Image.open(sheets[0]) as sheet:
         assert sheet.size == (16 * len(OBJECTS), 16 * 2)
+
+
+def test_timesteps_follow_the_power(prior_settings: PriorSettings) -> None:
+    """P(u^p <= x) = x^(1 / p): with p = 1/2 a quarter of the draws lies below half the range."""
+    settings = prior_settings.model_copy(update={"batch_size": 1000, "timestep_power": 0.5})
+    model = ToyboxPrior(settings, 16)
+    draw = torch.Generator().manual_seed(0)
+    timesteps = module._stratified_timesteps(model, settings, draw)  # pyright: ignore[reportPrivateUsage]
+    assert 0 <= int(timesteps.min()) < int(timesteps.max()) <= 999
+    assert (timesteps < 500).float().mean() == pytest.approx(0.25, abs=0.002)
+    assert (timesteps >= 900).float().mean() == pytest.approx(0.19, abs=0.002)
+
+
+def test_the_attribute_head_learns_the_views(
+    prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
+) -> None:
+    """With its loss switched on the text features of two views move apart."""
+
+    def distance(attribute_lambda: float) -> float:
+        settings = prior_settings.model_copy(
+            update={
+                "attribute_lambda": attribute_lambda,
+                "learning_rate": 1e-2,
+                "num_steps": 12,
+                "warmup_steps": 1,
+                "decay_steps": 1,
+                "ema_decay": 0.0,
+            }
+        )
+        scratch = tmp_path / str(attribute_lambda)
+        model = module.train_prior(
+            settings, dataset, scratch, device=CPU, report=lambda step, loss: None
+        )
+        front, back = model.encode(["a red mug, front view", "a red mug, back view"])
+        return float((front - back).mean(0).norm().detach())
+
+    assert distance(1.0) > 1.5 * distance(0.0)

@@ -1,0 +1,139 @@
+"""Compare settings of the toybox recipe, each as one DVC experiment on the suite `study`.
+
+python scripts/study.py run [NAME ...]     run the settings that have no experiment yet
+python scripts/study.py table              print the Markdown table of all that were run
+python scripts/study.py picture OUT.png    one row per setting, each asset from two sides
+
+A setting is a change to recipes/toybox.yaml, named in suites/study/settings.yaml. Each runs
+in a temporary checkout of the last commit, so the workspace stays as it is.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from dreamfusion_kit.recipe.load import load_yaml
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.stages.layout import SuiteLayout, view_name
+
+SUITE = "study"
+RECIPE = "recipes/toybox.yaml"
+SETTINGS = Path("suites/study/settings.yaml")
+METRICS = f"metrics/{SUITE}.json"
+COLUMNS: Mapping[str, str] = {
+    "R-Precision": "r_precision.color",
+    "ceiling": "r_precision.ceiling",
+    "object, plaster": "object_precision.geometry",
+    "IoU": "iou",
+    "Chamfer": "chamfer",
+    "s / asset": "seconds_per_asset",
+}
+VIEWS = (0, 2)  # the front and a side, among the protocol's azimuths
+
+
+def main(command: str, *arguments: str) -> None:
+    """Run one of the three commands."""
+    match command:
+        case "run":
+            run(arguments)
+        case "table":
+            print("\n".join(table()))
+        case "picture":
+            picture(Path(arguments[0]))
+        case _:
+            raise SystemExit(__doc__)
+
+
+def settings() -> dict[str, dict[str, Any]]:
+    """Return each setting's changed keys, dotted, with their values."""
+    return load_yaml(SETTINGS).data["settings"]
+
+
+def run(names: tuple[str, ...]) -> None:
+    """Run what was asked for, or every setting, unless it has an experiment."""
+    known = settings()
+    done = experiments()
+    for name in names or known:
+        if name in done:
+            continue
+        changes = [f"{RECIPE}:{key}={_value(value)}" for key, value in known[name].items()]
+        flags = [part for change in changes for part in ("--set-param", change)]
+        _dvc("exp", "run", "--temp", "--name", name, *flags, f"suites/{SUITE}/dvc.yaml")
+
+
+def experiments() -> dict[str, str]:
+    """Return the Git reference of each setting's experiment."""
+    listed = _git("for-each-ref", "--format=%(refname)", "refs/exps")
+    named = {reference.rsplit("/", 1)[1]: reference for reference in listed.split()}
+    return {name: named[name] for name in settings() if name in named}
+
+
+def table() -> list[str]:
+    """Return the Markdown lines: what was changed, and what it gave."""
+    lines = [
+        "| setting | change | " + " | ".join(COLUMNS) + " |",
+        "|---|---|" + "---:|" * len(COLUMNS),
+    ]
+    for name, reference in experiments().items():
+        metrics = json.loads(_git("show", f"{reference}:{METRICS}"))
+        changes = ", ".join(f"`{key}: {_value(value)}`" for key, value in settings()[name].items())
+        numbers = [_number(metrics, path) for path in COLUMNS.values()]
+        lines.append(f"| {name} | {changes} | " + " | ".join(numbers) + " |")
+    return lines
+
+
+def picture(target: Path) -> None:
+    """Draw every experiment's meshes, in colour and in plaster, with the setting's name."""
+    rows = [_row(name, reference) for name, reference in experiments().items()]
+    sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
+    for index, row in enumerate(rows):
+        sheet.paste(row, (0, index * row.height))
+    sheet.save(target, optimize=True)
+
+
+def _row(name: str, reference: str) -> Image.Image:
+    pictures: list[Image.Image] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for asset in load_suite(Path(), SUITE).assets:
+            views = SuiteLayout(Path(), SUITE).asset(asset).evaluation / "views"
+            local = Path(folder) / asset
+            _dvc("get", ".", views.as_posix(), "--rev", reference, "--out", str(local), "--quiet")
+            for kind in ("color", "textureless"):
+                for view in VIEWS:
+                    with Image.open(local / view_name(kind, view)) as opened:
+                        pictures.append(opened.convert("RGB"))
+    width, height = pictures[0].size
+    row = Image.new("RGB", (width * len(pictures), height))
+    for index, one in enumerate(pictures):
+        row.paste(one, (index * width, 0))
+    ImageDraw.Draw(row).text((2, 1), name, fill="black")
+    return row
+
+
+def _number(metrics: dict[str, Any], path: str) -> str:
+    value: Any = metrics
+    for part in path.split("."):
+        value = value[part]
+    return f"{value:.0f}" if path == "seconds_per_asset" else f"{value:.3f}"
+
+
+def _value(value: object) -> str:
+    return json.dumps(value)
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def _dvc(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main(*(sys.argv[1:] or ["help"]))
