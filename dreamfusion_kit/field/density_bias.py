@@ -40,12 +40,20 @@ def density_from_raw(
     squared_radius: Float[Tensor, "*points"],
 ) -> Float[Tensor, "*points"]:
     """Return densities >= 0 per scene unit, 0 outside the bounding ball."""
+    density = unbounded_density_from_raw(section, raw, squared_radius)
+    return torch.where(squared_radius <= section.bounding_radius**2, density, 0.0)
+
+
+def unbounded_density_from_raw(
+    section: FieldSection,
+    raw: Float[Tensor, "*points"],
+    squared_radius: Float[Tensor, "*points"],
+) -> Float[Tensor, "*points"]:
+    """Return densities >= 0 per scene unit, as far as space goes."""
     bias = bias_at(section.density_bias, squared_radius)
     if section.density_bias.stage == "pre":
-        density = _activate(section, raw + (bias + section.density_offset))
-    else:
-        density = (_activate(section, raw + section.density_offset) + bias).clamp_min(0)
-    return torch.where(squared_radius <= section.bounding_radius**2, density, 0.0)
+        return _activate(section, raw + (bias + section.density_offset))
+    return (_activate(section, raw + section.density_offset) + bias).clamp_min(0)
 
 
 def shape_from_raw(

@@ -2,7 +2,8 @@
 
 Around each position lies a Gaussian of covariance `lambda * I`. Lambda falls over the run,
 from 0.05 to 0.002 in the paper, so that details come into sight late. The paper sets it in
-place of the pixel's own footprint, which mip-NeRF takes.
+place of the pixel's own footprint, which mip-NeRF takes. In contracted space it is the
+covariance there: a Gaussian far out is as wide as its distance.
 
     h_0      = W x
     h_(k+1)  = h_k + B_k swish(A_k norm(h_k))      5 blocks of width 128 in the paper
@@ -18,7 +19,12 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from dreamfusion_kit.field.base import Field, ParameterGroup
-from dreamfusion_kit.field.density_bias import density_from_raw, shape_from_raw
+from dreamfusion_kit.field.contraction import contract
+from dreamfusion_kit.field.density_bias import (
+    density_from_raw,
+    shape_from_raw,
+    unbounded_density_from_raw,
+)
 from dreamfusion_kit.field.integrated_encoding import integrated_encoding
 from dreamfusion_kit.field.layers import linear
 from dreamfusion_kit.field.normals import normals_from_gradient
@@ -54,7 +60,7 @@ class MipMlp(Field):
         with torch.enable_grad():
             leaf = positions.detach().requires_grad_()
             raw, albedo = torch.split(self._raw(leaf), [1, 3], dim=-1)
-            shape = shape_from_raw(self.section, raw[:, 0], _squared_radius(leaf))
+            shape = shape_from_raw(self.section, raw[:, 0], self._squared_radius(leaf))
             (gradient,) = torch.autograd.grad(shape.sum(), leaf, create_graph=trains)
         if not trains:
             raw, albedo = raw.detach(), albedo.detach()
@@ -79,7 +85,7 @@ class MipMlp(Field):
 
     def _raw(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, "samples 4"]:
         features = integrated_encoding(
-            positions, self.covariance, num_levels=self.section.num_frequencies
+            self._placed(positions), self.covariance, num_levels=self.section.num_frequencies
         )
         return self.network(features)
 
@@ -95,7 +101,19 @@ class MipMlp(Field):
     def _density(
         self, raw: Float[Tensor, " samples"], positions: Float[Tensor, "samples 3"]
     ) -> Float[Tensor, " samples"]:
-        return density_from_raw(self.section, raw, _squared_radius(positions))
+        squared_radius = self._squared_radius(positions)
+        if self.section.space == "contracted":
+            return unbounded_density_from_raw(self.section, raw, squared_radius)
+        return density_from_raw(self.section, raw, squared_radius)
+
+    def _squared_radius(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
+        return self._placed(positions).square().sum(dim=-1)
+
+    def _placed(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, "samples 3"]:
+        """Return where encoding and initial blob see the positions."""
+        if self.section.space == "contracted":
+            return contract(positions, self.bounding_radius)
+        return positions
 
 
 class ResidualNetwork(nn.Module):
@@ -129,7 +147,3 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, hidden: Float[Tensor, "samples width"]) -> Float[Tensor, "samples width"]:
         return hidden + self.outer(silu(self.inner(self.norm(hidden))))
-
-
-def _squared_radius(positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
-    return positions.square().sum(dim=-1)

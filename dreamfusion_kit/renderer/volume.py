@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.recipe.schema import Renderer
@@ -18,6 +18,7 @@ from dreamfusion_kit.records import FieldSample, Lighting, Rays, RenderOutput
 from dreamfusion_kit.renderer.compositing import (
     composite_over,
     depth_from_weights,
+    distortion_from_weights,
     opacity_from_weights,
     weights_from_densities,
 )
@@ -26,8 +27,9 @@ from dreamfusion_kit.renderer.sampling import Intervals, sample_intervals
 from dreamfusion_kit.renderer.shading import shade
 
 SampleField = Callable[[Float[Tensor, "samples 3"], bool], FieldSample]
-"""All that the renderer knows of a field: what it says at world positions inside the
-bounding sphere, with normals or without. It may be asked about no position at all."""
+"""All that the renderer knows of a field: what it says at world positions, with normals or
+without, inside the bounding sphere or, where the recipe says so, beyond. It may be asked
+about no position at all."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def render(
         depth=depth_from_weights(weights, samples.intervals.t_mids).view(shape),
         normals=normals.view(*shape, 3),
         orientation=orientation.view(shape),
+        distortion=distortion_from_weights(weights).view(shape),
     )
 
 
@@ -106,14 +109,15 @@ def _place_samples(
         bounding_radius,
         num_samples=section.num_samples,
         near=section.near,
+        beyond=section.beyond,
         generator=generator if section.jitter else None,
     )
     positions = flat.origins[:, None] + intervals.t_mids[..., None] * flat.directions[:, None]
     kept = intervals.deltas > 0
     if occupancy is not None:
-        kept = kept & occupancy.query(positions)
+        kept = kept & _is_worth_asking(positions, section, bounding_radius, occupancy)
     slots = kept.flatten().nonzero()[:, 0]
-    ray_indices = slots // section.num_samples
+    ray_indices = slots // intervals.deltas.shape[-1]
     return _Samples(
         intervals=intervals,
         slots=slots,
@@ -122,6 +126,19 @@ def _place_samples(
         image_indices=ray_indices // rays.origins[0, ..., 0].numel(),
         positions=positions.view(-1, 3).index_select(0, slots),
     )
+
+
+def _is_worth_asking(
+    positions: Float[Tensor, "rays intervals 3"],
+    section: Renderer,
+    bounding_radius: float,
+    occupancy: OccupancyGrid,
+) -> Bool[Tensor, "rays intervals"]:
+    """Return where the field may not be empty; behind the sphere the grid knows nothing."""
+    occupied = occupancy.query(positions)
+    if section.beyond is None:
+        return occupied
+    return occupied | (positions.square().sum(dim=-1) > bounding_radius**2)
 
 
 def _weights(

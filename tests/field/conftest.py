@@ -58,6 +58,7 @@ def mip_section() -> MipMlpField:
         hidden_width=8,
         num_frequencies=4,
         covariance=LinearSchedule(start=0.05, end=0.002, from_step=0, to_step=5000),
+        space="ball",
         learning_rate=1e-4,
         **SHARED | {"density_activation": "exp", "density_offset": -1.0},
     )

@@ -173,3 +173,29 @@ def test_no_positions(mip_section: MipMlpField, with_normals: bool) -> None:
     sample = _field(mip_section)(torch.zeros(0, 3, dtype=torch.float64), with_normals)
     sample.densities.sum().backward()
     assert (sample.normals is not None) == with_normals
+
+
+def test_contracted_space_goes_on_and_is_the_same_inside(mip_section: MipMlpField) -> None:
+    ball = _field(mip_section)
+    scene = _field(mip_section.model_copy(update={"space": "contracted"}))
+    inside = _inside(20)
+    torch.testing.assert_close(scene.densities(inside), ball.densities(inside))
+    places = torch.tensor([[0, 0, 3.0], [0, 2, 1], [-1e6, 0, 0]], dtype=torch.float64)
+    assert (scene.densities(places) > 0).all()
+    # Far out all points of a direction come together: 2 R (2 - 1e-6) against 2 R (2 - 1e-9).
+    far = torch.tensor([[1e6, 0, 0], [1e9, 0, 0]], dtype=torch.float64)
+    first, second = scene.densities(far).tolist()
+    assert first == pytest.approx(second, rel=1e-4)
+
+
+def test_normals_of_contracted_space_are_those_of_its_density(mip_section: MipMlpField) -> None:
+    """Beyond the radius too, where the contraction bends them."""
+    field = _field(mip_section.model_copy(update={"space": "contracted"}))
+    positions, step = 3.0 * _inside(20), 1e-5
+    shifts = step * torch.eye(3, dtype=torch.float64)
+    slopes = torch.stack(
+        [(field.densities(positions + s) - field.densities(positions - s)) for s in shifts], dim=-1
+    )
+    expected = -torch.nn.functional.normalize(slopes, dim=-1)
+    normals = field(positions, with_normals=True).normals
+    torch.testing.assert_close(normals, expected.detach(), atol=1e-4, rtol=0)

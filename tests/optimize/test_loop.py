@@ -362,6 +362,7 @@ def published(recipe: Recipe) -> Recipe:
         "hidden_width": 8,
         "num_frequencies": 4,
         "covariance": {"start": 0.05, "end": 0.002, "from_step": 0, "to_step": 8},
+        "space": "ball",
         "learning_rate": 0.01,
     }
     background = {

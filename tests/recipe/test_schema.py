@@ -102,6 +102,7 @@ def test_values_are_bounded(kind: Any, good: object, bad: object) -> None:
 
 _VIEW_PROMPTS = {
     "enabled": True,
+    "combine": "nearest",
     "front": "front view",
     "side": "side view",
     "back": "back view",

@@ -49,7 +49,7 @@ from dreamfusion_kit.recipe.schema.prior import (
     Prior,
     Source,
 )
-from dreamfusion_kit.recipe.schema.renderer import Occupancy, Renderer
+from dreamfusion_kit.recipe.schema.renderer import Beyond, Occupancy, Renderer
 from dreamfusion_kit.recipe.schema.view import (
     Background,
     Camera,
@@ -83,6 +83,7 @@ __all__ = [
     "AdaptiveThreshold",
     "AnalyticPrior",
     "Background",
+    "Beyond",
     "Camera",
     "Color",
     "ConeBias",

@@ -115,6 +115,10 @@ class MipMlpField(Section):
         description="lambda_Sigma: variance per axis of the Gaussian around a position, scene "
         "units squared (DF A.2: 5e-2 to 2e-3 in 5000 steps)."
     )
+    space: Literal["ball", "contracted"] = Field(
+        description="Whether space ends at bounding_radius (ball; DF) or is contracted from there "
+        "on (contracted; mip-NeRF 360, eq. 10)."
+    )
     bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
     density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
     density_bias: DensityBias = Field(description="The blob that an optimisation starts from.")

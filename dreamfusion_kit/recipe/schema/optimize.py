@@ -74,6 +74,9 @@ class Regularizers(Section):
     entropy_lambda: Schedule = Field(
         description="Of the binary entropy of each ray's opacity; not in DF."
     )
+    distortion_lambda: Schedule = Field(
+        description="Of the spread of each ray's weights (mip-NeRF 360, eq. 15: 0.01); not in DF."
+    )
     smoothness_lambda: Schedule = Field(
         description="Of the field's own total variation; not in DF."
     )

@@ -2,7 +2,14 @@
 
 from pydantic import Field
 
-from dreamfusion_kit.recipe.schema.base import Count, Fraction, NonNegative, Section, Steps
+from dreamfusion_kit.recipe.schema.base import (
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    Section,
+    Steps,
+)
 
 
 class Occupancy(Section):
@@ -21,6 +28,13 @@ class Occupancy(Section):
     )
 
 
+class Beyond(Section):
+    """How rays go on behind the bounding sphere, evenly in 1 / distance (mip-NeRF 360, s. 3)."""
+
+    num_samples: Count = Field(description="Samples per ray behind the sphere.")
+    far: Positive = Field(description="Distance from the camera at which rays end, scene units.")
+
+
 class Renderer(Section):
     """Emission-absorption volume rendering (NeRF eq. 3)."""
 
@@ -30,5 +44,9 @@ class Renderer(Section):
     jitter: bool = Field(description="Whether training samples move at random in their interval.")
     near: NonNegative = Field(
         description="Distance from the camera, scene units, before which nothing is sampled."
+    )
+    beyond: Beyond | None = Field(
+        description="Samples behind the bounding sphere, for fields in contracted space; null ends "
+        "rays at the sphere (DF)."
     )
     occupancy: Occupancy = Field(description="How empty space is found and skipped.")
