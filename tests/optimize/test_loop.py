@@ -354,7 +354,7 @@ def test_the_field_takes_the_colour_of_the_data(
 
 @pytest.fixture(scope="module")
 def published(recipe: Recipe) -> Recipe:
-    """Return the short recipe with the paper's kind of field and of background."""
+    """Return the short recipe with the paper's kind of field, background and optimiser."""
     shared = ("bounding_radius", "density_activation", "density_bias", "density_offset")
     field = {
         "kind": "mip_mlp",
@@ -375,11 +375,23 @@ def published(recipe: Recipe) -> Recipe:
     data = recipe.model_dump(mode="python")
     data["field"] = {key: data["field"][key] for key in shared} | field
     data["background"] = background
-    data["optimize"] |= {"num_steps": 12, "preview_every_steps": 12}
+    optimizer = {
+        "kind": "distributed_shampoo",
+        "betas": (0.9, 0.9),
+        "exponent_override": 2,
+        "block_size": 4,
+        "graft": "sqrt_n",
+        "epsilon": 1e-6,
+        "start_step": 3,
+        "preconditioner_every_steps": 2,
+        "nesterov": True,
+    }
+    changes = {"num_steps": 12, "preview_every_steps": 12, "optimizer": optimizer}
+    data["optimize"] |= changes
     return Recipe.model_validate(data)
 
 
-def test_a_learned_background_moves_and_resumes_to_the_same_bits(
+def test_the_papers_parts_move_and_resume_to_the_same_bits(
     published: Recipe, make_scratch: Callable[[str], Scratch]
 ) -> None:
     whole, stopped = make_scratch("whole"), make_scratch("stopped")
