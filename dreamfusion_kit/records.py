@@ -36,10 +36,14 @@ class Cameras:
 
 @dataclass(frozen=True)
 class Rays:
-    """Origins and unit directions in world coordinates."""
+    """Origins and unit directions in world coordinates.
+
+    `cone_radii` is how wide the cone of a ray's pixel is at distance 1; None for lines.
+    """
 
     origins: Float[Tensor, "*rays 3"]
     directions: Float[Tensor, "*rays 3"]
+    cone_radii: Float[Tensor, "*rays"] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from dreamfusion_kit.field.base import Field, ParameterGroup
-from dreamfusion_kit.field.contraction import contract
+from dreamfusion_kit.field.contraction import contract, contract_variances
 from dreamfusion_kit.field.density_bias import (
     density_from_raw,
     shape_from_raw,
@@ -47,19 +47,25 @@ class MipMlp(Field):
         initial = torch.tensor(value_at(section.covariance, 0), device=generator.device)
         self.register_buffer("covariance", initial)
 
-    def forward(self, positions: Float[Tensor, "samples 3"], with_normals: bool) -> FieldSample:
+    def forward(
+        self,
+        positions: Float[Tensor, "samples 3"],
+        with_normals: bool,
+        variances: Float[Tensor, "samples 3"] | None = None,
+    ) -> FieldSample:
         """Return density, albedo and, `with_normals`, normals of the density's own gradient.
 
         The gradient is exact and stays differentiable, so that a loss on normals reaches
-        every parameter through second derivatives.
+        every parameter through second derivatives. The recipe's covariance is added to the
+        `variances`.
         """
         if not with_normals:
-            raw, albedo = torch.split(self._raw(positions), [1, 3], dim=-1)
+            raw, albedo = torch.split(self._raw(positions, variances), [1, 3], dim=-1)
             return self._sample(raw[:, 0], albedo, positions, None)
         trains = torch.is_grad_enabled()
         with torch.enable_grad():
             leaf = positions.detach().requires_grad_()
-            raw, albedo = torch.split(self._raw(leaf), [1, 3], dim=-1)
+            raw, albedo = torch.split(self._raw(leaf, variances), [1, 3], dim=-1)
             shape = shape_from_raw(self.section, raw[:, 0], self._squared_radius(leaf))
             (gradient,) = torch.autograd.grad(shape.sum(), leaf, create_graph=trains)
         if not trains:
@@ -83,9 +89,16 @@ class MipMlp(Field):
         """Set the covariance that the recipe says for `step`."""
         self.covariance.fill_(value_at(self.section.covariance, step))
 
-    def _raw(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, "samples 4"]:
+    def _raw(
+        self,
+        positions: Float[Tensor, "samples 3"],
+        variances: Float[Tensor, "samples 3"] | None = None,
+    ) -> Float[Tensor, "samples 4"]:
+        spread = self.covariance
+        if variances is not None:
+            spread = spread + self._placed_variances(positions, variances)
         features = integrated_encoding(
-            self._placed(positions), self.covariance, num_levels=self.section.num_frequencies
+            self._placed(positions), spread, num_levels=self.section.num_frequencies
         )
         return self.network(features)
 
@@ -114,6 +127,13 @@ class MipMlp(Field):
         if self.section.space == "contracted":
             return contract(positions, self.bounding_radius)
         return positions
+
+    def _placed_variances(
+        self, positions: Float[Tensor, "samples 3"], variances: Float[Tensor, "samples 3"]
+    ) -> Float[Tensor, "samples 3"]:
+        if self.section.space == "contracted":
+            return contract_variances(positions, variances, self.bounding_radius)
+        return variances
 
 
 class ResidualNetwork(nn.Module):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dreamfusion_kit.field.contraction import contract
+from dreamfusion_kit.field.contraction import contract, contract_variances
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,15 @@ def test_its_gradient_is_right_and_finite_at_the_origin() -> None:
     contract(origin, 1.0).sum().backward()
     assert origin.grad is not None
     assert origin.grad.tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize("distance", [0.2, 0.8, 2.0, 20.0])
+def test_variances_by_sampling(distance: float) -> None:
+    """Of a Gaussian small enough to see one slope; off-diagonal terms take no part in these."""
+    generator = torch.Generator().manual_seed(1)
+    mean = distance * torch.tensor([[2.0, -1.0, 2.0]], dtype=torch.float64) / 3
+    stds = 1e-4 * torch.tensor([[3.0, 1.0, 2.0]], dtype=torch.float64)
+    noise = torch.randn(200_000, 3, generator=generator, dtype=torch.float64)
+    expected = contract(mean + stds * noise, 0.9).var(dim=0)
+    found = contract_variances(mean, stds.square(), 0.9)[0]
+    torch.testing.assert_close(found, expected, rtol=4 * (2 / 200_000) ** 0.5, atol=0)

@@ -199,3 +199,18 @@ def test_normals_of_contracted_space_are_those_of_its_density(mip_section: MipMl
     expected = -torch.nn.functional.normalize(slopes, dim=-1)
     normals = field(positions, with_normals=True).normals
     torch.testing.assert_close(normals, expected.detach(), atol=1e-4, rtol=0)
+
+
+def test_variances_are_added_to_the_covariance(mip_section: MipMlpField) -> None:
+    """Equal on all axes, they are what a larger lambda is; on one axis they fade that axis."""
+    field, positions = _field(mip_section), _inside(20)
+    wide = _field(mip_section.model_copy(update={"covariance": 0.07}))
+    spread = torch.full_like(positions, 0.02)
+    found, expected = field(positions, True, spread), wide(positions, True)
+    torch.testing.assert_close(found.densities, expected.densities, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.normals, expected.normals, rtol=1e-6, atol=1e-8)
+    blind = torch.tensor([1e6, 0, 0], dtype=torch.float64).expand_as(positions)
+    moved = positions + torch.tensor([0.1, 0, 0], dtype=torch.float64)
+    albedo = field(positions, False, blind).albedo
+    torch.testing.assert_close(field(moved, False, blind).albedo, albedo)
+    assert not torch.allclose(field(moved, False).albedo, field(positions, False).albedo)

@@ -413,6 +413,38 @@ def test_the_papers_parts_move_and_resume_to_the_same_bits(
     assert any(not torch.equal(saved[name], first[name]) for name in saved if "background" in name)
 
 
+def test_a_scene_without_an_end_is_optimised(
+    published: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    """Cones through contracted space, samples behind the sphere, the distortion's penalty."""
+    scene = changed(
+        published,
+        field={"space": "contracted"},
+        camera={"radius_range": (0.5, 0.8)},
+        renderer={
+            "jitter": False,
+            "footprint": "cone",
+            "beyond": {"num_samples": 8, "far": 20.0},
+        },
+        optimize={
+            "num_steps": 4,
+            "regularizers": published.optimize.regularizers.model_dump()
+            | {"distortion_lambda": 1.0},
+        },
+    )
+    result = run(scene, make_scratch("scene"))
+    assert len(result.history) == 4
+    assert all(torch.isfinite(p).all() for p in result.field.parameters())
+    without = changed(
+        scene,
+        optimize={
+            "regularizers": scene.optimize.regularizers.model_dump() | {"distortion_lambda": 0.0}
+        },
+    )
+    other = run(without, make_scratch("without"))
+    assert other.history[0].regularization < result.history[0].regularization
+
+
 def test_a_checkpoint_holds_the_history_and_no_learning_rate(
     recipe: Recipe, make_scratch: Callable[[str], Scratch]
 ) -> None:

@@ -14,7 +14,9 @@ STD = 0.15  # of the blob
 OCCUPANCY = Occupancy(
     resolution=16, update_every_steps=1, warmup_steps=0, decay=0.9, density_threshold=0.01
 )
-SECTION = Renderer(num_samples=64, jitter=True, near=0.0, beyond=None, occupancy=OCCUPANCY)
+SECTION = Renderer(
+    num_samples=64, jitter=True, footprint="point", near=0.0, beyond=None, occupancy=OCCUPANCY
+)
 
 
 class Fog:
@@ -152,7 +154,8 @@ def test_a_gaussian_blob_has_its_closed_form_depth() -> None:
 def test_each_image_has_its_own_mode(mode: tuple[float, float, bool], factor: float) -> None:
     # A light far up the z axis meets this normal at 60 degrees.
     field = Fog(1e5, normal=(math.sin(math.pi / 3), 0, 0.5))
-    rays = Rays(*(tensor.expand(2, 1, 1, 3) for tensor in vars(_through_centre()).values()))
+    one = _through_centre()
+    rays = Rays(one.origins.expand(2, 1, 1, 3), one.directions.expand(2, 1, 1, 3))
     lighting = _lighting(ALBEDO, mode, height=1e9)
     output = render(
         field,
@@ -326,3 +329,35 @@ def test_distortion_of_a_thin_and_of_a_thick_fog() -> None:
     assert float(thin) == pytest.approx((1 - math.exp(-0.02)) ** 2 / 3, rel=1e-3)
     wall = _render(Fog(1e6), _through_centre()).distortion.detach()
     assert float(wall) == pytest.approx(1 / (3 * 64), rel=1e-6)
+
+
+def test_a_cone_asks_about_the_frustums_of_its_pixel() -> None:
+    """Down the z axis from 3: two pieces of the sphere, t in [2, 3] and [3, 4]."""
+    asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def sample(positions: torch.Tensor, with_normals: bool, variances: torch.Tensor) -> FieldSample:
+        asked.append((positions, variances))
+        return FieldSample(torch.ones_like(positions[:, 0]), torch.ones_like(positions), None)
+
+    line = _through_centre()
+    rays = Rays(line.origins, line.directions, torch.full((1, 1, 1), 0.2, dtype=torch.float64))
+    section = SECTION.model_copy(update={"num_samples": 2, "jitter": False, "footprint": "cone"})
+    output = render(
+        sample,
+        rays,
+        _lighting(ALBEDO),
+        torch.zeros(1, 1, 1, 3, dtype=torch.float64),
+        section=section,
+        bounding_radius=RADIUS,
+        occupancy=None,
+        with_normals=False,
+        generator=None,
+    )
+    assert float(output.opacity) == pytest.approx(-math.expm1(-2.0))
+    ((positions, variances),) = asked
+    # Moments of t^2 over [2, 3] and [3, 4], by hand: (3 / 4) (b^4 - a^4) / (b^3 - a^3), and so on.
+    means = torch.tensor([0.75 * 65 / 19, 0.75 * 175 / 37], dtype=torch.float64)
+    squares = torch.tensor([0.6 * 211 / 19, 0.6 * 781 / 37], dtype=torch.float64)
+    torch.testing.assert_close(positions[:, 2], 3 - means)
+    torch.testing.assert_close(variances[:, 2], squares - means**2)
+    torch.testing.assert_close(variances[:, :2], (0.01 * squares)[:, None].expand(2, 2))

@@ -5,7 +5,7 @@ is not tracked. In the descriptions "DF" cites DreamFusion (arXiv 2209.14988), "
 arXiv 2211.10440; the number after it is the one that the paper uses.
 """
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema.base import (
     Color,
@@ -76,6 +76,15 @@ class Recipe(Section):
     renderer: Renderer = Field(description="How a field becomes an image.")
     optimize: Optimize = Field(description="The optimisation loop.")
     mesh: Mesh = Field(description="How a field becomes a textured mesh.")
+
+    @model_validator(mode="after")
+    def _cones_meet_a_field_that_knows_them(self) -> "Recipe":
+        if self.renderer.footprint == "cone" and not isinstance(self.field, MipMlpField):
+            raise ValueError(
+                f"found renderer.footprint cone with the field {self.field.kind}, expected the "
+                "field mip_mlp, or the footprint point"
+            )
+        return self
 
 
 __all__ = [

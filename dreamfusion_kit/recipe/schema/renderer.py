@@ -1,6 +1,8 @@
 """The volume renderer and its occupancy grid."""
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema.base import (
     Count,
@@ -42,6 +44,10 @@ class Renderer(Section):
         description="Samples per ray over the longest way through the bounding sphere."
     )
     jitter: bool = Field(description="Whether training samples move at random in their interval.")
+    footprint: Literal["point", "cone"] = Field(
+        description="What a sample asks the field about: a point (DF), or the frustum of its "
+        "pixel's cone as a Gaussian (mip-NeRF, eq. 8); cones need a mip_mlp and no jitter."
+    )
     near: NonNegative = Field(
         description="Distance from the camera, scene units, before which nothing is sampled."
     )
@@ -50,3 +56,12 @@ class Renderer(Section):
         "rays at the sphere (DF)."
     )
     occupancy: Occupancy = Field(description="How empty space is found and skipped.")
+
+    @model_validator(mode="after")
+    def _a_cone_fills_its_interval(self) -> "Renderer":
+        if self.footprint == "cone" and self.jitter:
+            raise ValueError(
+                "found jitter with the footprint cone, expected jitter: false, since a cone's "
+                "samples have no place in their interval that could move"
+            )
+        return self
