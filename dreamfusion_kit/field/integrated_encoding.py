@@ -15,12 +15,12 @@ from torch import Tensor
 
 
 def integrated_encoding(
-    means: Float[Tensor, "samples axes"],
-    variances: Float[Tensor, "*samples_axes"],
+    means: Float[Tensor, "samples channels"],
+    variances: Float[Tensor, "..."],
     *,
     num_levels: int,
 ) -> Float[Tensor, "samples features"]:
-    """Return `2 * num_levels * axes` features in [-1, 1]: all sines, then all cosines.
+    """Return `2 * num_levels * channels` features in [-1, 1]: all sines, then all cosines.
 
     Args:
         means: Centres in scene units.

@@ -44,12 +44,12 @@ class Renderer(Section):
         description="Samples per ray over the longest way through the bounding sphere."
     )
     jitter: bool = Field(description="Whether training samples move at random in their interval.")
+    near: NonNegative = Field(
+        description="Distance from the camera, scene units, before which nothing is sampled."
+    )
     footprint: Literal["point", "cone"] = Field(
         description="What a sample asks the field about: a point (DF), or the frustum of its "
         "pixel's cone as a Gaussian (mip-NeRF, eq. 8); cones need a mip_mlp and no jitter."
-    )
-    near: NonNegative = Field(
-        description="Distance from the camera, scene units, before which nothing is sampled."
     )
     beyond: Beyond | None = Field(
         description="Samples behind the bounding sphere, for fields in contracted space; null ends "
