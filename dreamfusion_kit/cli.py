@@ -53,7 +53,7 @@ app = _group(
 )
 suite_app = _group("List and edit the assets of a suite.", "python cli.py suite list")
 toybox_app = _group(
-    "Make and measure the embedded world's prior and CLIP.", "python cli.py toybox evaluate"
+    "Make and measure the embedded world's prior and its judges.", "python cli.py toybox evaluate"
 )
 app.add_typer(suite_app, name="suite")
 app.add_typer(toybox_app, name="toybox")
@@ -283,12 +283,27 @@ def toybox_train_clip(device: DeviceOption = "cpu") -> None:
     print(stage.run_train_clip(WORKSPACE, devices.pick(device)))
 
 
-@_command(toybox_app, "evaluate", "python cli.py toybox evaluate")
-def toybox_evaluate() -> None:
-    """Measure the CLIP on true renders, and the prior's samples by the CLIP."""
+@_command(toybox_app, "train-view", "python cli.py toybox train-view")
+def toybox_train_view(device: DeviceOption = "cpu") -> None:
+    """Train the view classifier; a killed training goes on where it was."""
+    from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import toybox as stage
 
-    print(stage.evaluate(WORKSPACE))
+    print(stage.run_train_view(WORKSPACE, devices.pick(device)))
+
+
+@_command(toybox_app, "evaluate", "python cli.py toybox evaluate")
+def toybox_evaluate(
+    device: DeviceOption = "cpu",
+    sheet: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where the sheet of samples goes.")
+    ] = Path("docs/images/toybox-samples.png"),
+) -> None:
+    """Measure the judges on true renders, and the prior's samples by the judges."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import toybox_evaluate as stage
+
+    print(stage.run(WORKSPACE, devices.pick(device), sheet=sheet))
 
 
 # ---- the machine

@@ -31,6 +31,7 @@ NOT_MIRRORED = {
     "recipe/test_published_numbers.py": "recipes/dreamfusion.yaml",
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
+    "regression/test_view_judge.py": "the shipped view classifier",
     "report/test_browser.py": "the page in Chromium",
 }
 

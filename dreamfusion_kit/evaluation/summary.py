@@ -38,6 +38,40 @@ class ViewFeatures:
     ceiling_geometry: Float[Tensor, "views features"] | None
 
 
+@dataclass(frozen=True)
+class ObjectQuestion:
+    """How views are asked for their object alone, in words that describe what they show.
+
+    A colour view finds it where the nearest caption of the pool names it in whatever colour:
+    `same_object`. A textureless view shows no colour: it must find its own of the captions
+    "a white plaster mug", one per object, whose features are `plaster`.
+    """
+
+    same_object: Bool[Tensor, " captions"]
+    plaster: Float[Tensor, "prompts features"]
+    own_plaster: int
+
+
+class Janus(TypedDict):
+    """What a view classifier takes each colour view for, the first view facing the front.
+
+    `front_views` counts the views it calls front; `true_front_views` is the same count on
+    true renders. More fronts than the truth has is the Janus problem.
+    """
+
+    views: list[str]
+    true_views: list[str]
+    front_views: int
+    true_front_views: int
+
+
+class MeshHealth(TypedDict):
+    """What the mesh stage states of the final mesh, of its facts."""
+
+    watertight: bool
+    components: int
+
+
 class PerKind(TypedDict):
     """One number for each kind of view."""
 
@@ -51,8 +85,9 @@ class AssetMetrics(TypedDict):
     """The metrics.json of one asset.
 
     `held_out` says whether the prompt's pair was kept from the toybox's training, None
-    for other prompts. `object_precision` counts views that retrieve the right object in any
-    colour, `object_chance` is what guessing gives; both are None for other prompts.
+    for other prompts. `object_precision` counts views that retrieve the right object, asked
+    as `ObjectQuestion` says; `object_chance` is what guessing gives. Both are None for other
+    prompts, `janus` also for objects that look the same from several sides.
     `retrieved` holds the caption that each colour view is nearest to.
     """
 
@@ -67,6 +102,8 @@ class AssetMetrics(TypedDict):
     clip_score: PerKind
     retrieved: list[str]
     geometry: dict[str, float | bool] | None
+    janus: Janus | None
+    mesh: MeshHealth
 
 
 def asset_metrics(
@@ -77,9 +114,11 @@ def asset_metrics(
     own_caption: str,
     pool: CaptionPool,
     caption_features: Float[Tensor, "captions features"],
-    same_object: Bool[Tensor, " captions"] | None,
+    question: ObjectQuestion | None,
     features: ViewFeatures,
     geometry: GeometryMetrics | None,
+    janus: Janus | None,
+    mesh: MeshHealth,
 ) -> AssetMetrics:
     """Gather all measures of one asset.
 
@@ -90,10 +129,12 @@ def asset_metrics(
         own_caption: The caption in `pool` that is the right answer.
         pool: The captions retrieval chooses from.
         caption_features: Features of the pool's captions, in its order.
-        same_object: Which captions of the pool name the asset's object, in any colour;
-            None where the prompt names no toybox object.
+        question: How views are asked for the object; None where the prompt names no toybox
+            object.
         features: Features of the views.
         geometry: Distances to the true shape, where there is one.
+        janus: What sides the views show, where the object has distinct ones.
+        mesh: Whether the mesh is closed and in one piece.
     """
     own = pool.index(own_caption)
 
@@ -110,12 +151,24 @@ def asset_metrics(
         held_out=held_out,
         num_views=len(features.color),
         num_captions=len(pool.captions),
-        r_precision=_per_kind(features, precision),
-        object_precision=_object_precision(features, caption_features, same_object),
-        object_chance=None if same_object is None else float(same_object.double().mean()),
-        clip_score=_per_kind(features, score),
+        r_precision=_per_kind(features, precision, precision),
+        object_precision=_object_precision(features, caption_features, question),
+        object_chance=None if question is None else float(question.same_object.double().mean()),
+        clip_score=_per_kind(features, score, score),
         retrieved=[pool.captions[index] for index in nearest.tolist()],
         geometry=None if geometry is None else asdict(geometry),
+        janus=janus,
+        mesh=mesh,
+    )
+
+
+def janus(views: Sequence[str], true_views: Sequence[str]) -> Janus:
+    """Count the views called "front"; both sequences go once around the object."""
+    return Janus(
+        views=list(views),
+        true_views=list(true_views),
+        front_views=views.count("front"),
+        true_front_views=true_views.count("front"),
     )
 
 
@@ -159,6 +212,7 @@ def asset_row(entry: AssetMetrics, seconds: float) -> Json:
     """Return one asset as a flat row of the suite's CSV; the keys are the same for all."""
     geometry = entry["geometry"] or {}
     objects = entry["object_precision"] or {}
+    sides = entry["janus"] or {}
     measures = {name: geometry.get(name) for name in _GEOMETRY_MEANS}
     return _rounded(
         {
@@ -173,38 +227,46 @@ def asset_row(entry: AssetMetrics, seconds: float) -> Json:
             "r_precision_ceiling_geometry": entry["r_precision"]["ceiling_geometry"],
             "clip_score": entry["clip_score"]["color"],
             **measures,
-            "watertight": geometry.get("watertight"),
+            **{name: sides.get(name) for name in _JANUS_MEANS},
+            **entry["mesh"],
             "seconds": seconds,
         }
     )
 
 
 _GEOMETRY_MEANS = ("iou", "iou_raw", "chamfer", "chamfer_raw", "f_score", "f_score_raw")
+_JANUS_MEANS = ("front_views", "true_front_views")
 
 
-def _per_kind(features: ViewFeatures, measure: Callable[[Tensor], float]) -> PerKind:
+def _per_kind(
+    features: ViewFeatures, color: Callable[[Tensor], float], geometry: Callable[[Tensor], float]
+) -> PerKind:
+    """Measure colour views by `color` and textureless ones by `geometry`."""
     ceiling, ceiling_geometry = features.ceiling, features.ceiling_geometry
     return PerKind(
-        color=measure(features.color),
-        geometry=measure(features.geometry),
-        ceiling=None if ceiling is None else measure(ceiling),
-        ceiling_geometry=None if ceiling_geometry is None else measure(ceiling_geometry),
+        color=color(features.color),
+        geometry=geometry(features.geometry),
+        ceiling=None if ceiling is None else color(ceiling),
+        ceiling_geometry=None if ceiling_geometry is None else geometry(ceiling_geometry),
     )
 
 
 def _object_precision(
     features: ViewFeatures,
     caption_features: Float[Tensor, "captions features"],
-    same_object: Bool[Tensor, " captions"] | None,
+    question: ObjectQuestion | None,
 ) -> PerKind | None:
-    if same_object is None:
+    if question is None:
         return None
 
-    def share(views: Tensor) -> float:
-        hits = object_hits(cosine_similarity(views, caption_features), same_object)
-        return float(hits.double().mean())
+    def in_any_color(views: Tensor) -> float:
+        similarity = cosine_similarity(views, caption_features)
+        return float(object_hits(similarity, question.same_object).double().mean())
 
-    return _per_kind(features, share)
+    def as_plaster(views: Tensor) -> float:
+        return r_precision(cosine_similarity(views, question.plaster), question.own_plaster)
+
+    return _per_kind(features, in_any_color, as_plaster)
 
 
 def _table(
@@ -217,6 +279,7 @@ def _table(
     geometry_low, geometry_high = wilson_interval(geometry, len(entries), confidence_level)
     shapes = [entry["geometry"] for entry in entries if entry["geometry"] is not None]
     objects = [entry["object_precision"] for entry in entries if entry["object_precision"]]
+    sides = [entry["janus"] for entry in entries if entry["janus"] is not None]
     return {
         "num_assets": len(entries),
         "r_precision": {
@@ -239,6 +302,9 @@ def _table(
         },
         "clip_score": statistics.fmean(entry["clip_score"]["color"] for entry in entries),
         **{name: _mean_of_known(shape[name] for shape in shapes) for name in _GEOMETRY_MEANS},
+        **{name: _mean_of_known(views[name] for views in sides) for name in _JANUS_MEANS},
+        "watertight": statistics.fmean(entry["mesh"]["watertight"] for entry in entries),
+        "components": statistics.fmean(entry["mesh"]["components"] for entry in entries),
         "seconds_per_asset": statistics.fmean(seconds[entry["asset"]] for entry in entries),
     }
 

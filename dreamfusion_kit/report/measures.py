@@ -7,7 +7,7 @@ from typing import Literal
 
 from dreamfusion_kit.report.content import Json
 
-Unit = Literal["share", "score", "distance", "seconds"]
+Unit = Literal["share", "score", "distance", "seconds", "count", "flag"]
 
 DASH = "\N{EM DASH}"
 """Stands where a number has no meaning or was not measured."""
@@ -34,13 +34,14 @@ SUITE_MEASURES = (
         "R-Precision, geometry",
         "r_precision.geometry",
         "share",
-        "The same for views without texture. They cannot show the colour a caption names.",
+        "The same for views without texture. They cannot show the colour that a caption names: "
+        "where captions differ by it, true shapes score no better than chance.",
     ),
     Measure(
         "Right object, geometry",
         "object_precision.geometry",
         "share",
-        "Share of textureless views that find the right object, in whatever colour.",
+        "Share of textureless views that find their object among captions of plaster objects.",
     ),
     Measure(
         "Ceiling",
@@ -73,6 +74,30 @@ SUITE_MEASURES = (
         "Mean distance between the two surfaces, in scene units; lower is better.",
     ),
     Measure(
+        "Front views",
+        "front_views",
+        "count",
+        "Views per asset that the view classifier takes for the front, where an object has one.",
+    ),
+    Measure(
+        "Front views, true",
+        "true_front_views",
+        "count",
+        "The same on true renders. More fronts than these is the Janus problem.",
+    ),
+    Measure(
+        "Closed meshes",
+        "watertight",
+        "share",
+        "Share of meshes without holes: each edge joins two faces that agree on the outside.",
+    ),
+    Measure(
+        "Components",
+        "components",
+        "count",
+        "Connected pieces per mesh; what is more than the object has floats or is hidden inside.",
+    ),
+    Measure(
         "Seconds per asset",
         "seconds_per_asset",
         "seconds",
@@ -83,10 +108,14 @@ SUITE_MEASURES = (
 ASSET_MEASURES = (
     Measure("R-Precision, colour", "r_precision.color", "share", "Views that find the caption"),
     Measure("R-Precision, geometry", "r_precision.geometry", "share", "The same without texture"),
-    Measure("Right object, geometry", "object_precision.geometry", "share", "In whatever colour"),
+    Measure("Right object, geometry", "object_precision.geometry", "share", "Among plaster ones"),
     Measure("CLIP score", "clip_score.color", "score", "Cosine of view and caption"),
     Measure("IoU", "geometry.iou", "score", "1 is a perfect fit"),
     Measure("Chamfer distance", "geometry.chamfer", "distance", "Scene units, lower is better"),
+    Measure("Front views", "janus.front_views", "count", "Views that look like the front"),
+    Measure("Front views, true", "janus.true_front_views", "count", "The same on true renders"),
+    Measure("Closed mesh", "mesh.watertight", "flag", "Without holes"),
+    Measure("Components", "mesh.components", "count", "Connected pieces of the mesh"),
 )
 
 GROUPS = (("all", ""), ("seen in training", "trained"), ("held out", "held_out"))
@@ -94,17 +123,20 @@ GROUPS = (("all", ""), ("seen in training", "trained"), ("held out", "held_out")
 
 
 def lookup(metrics: Mapping[str, Json], key: str) -> float | None:
-    """Return the finite number at a dotted key; None for anything else that is there or not."""
+    """Return the finite number at a dotted key; None for anything else that is there or not.
+
+    A flag is 1 where it holds, 0 where it does not.
+    """
     value: Json = metrics
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
 
 
 def written(value: float | None, unit: Unit) -> str:
-    """Return a number for a reader: shares as percent, the rest with its useful digits."""
+    """Return a number for a reader: shares as percent, flags as words, all with useful digits."""
     if value is None:
         return DASH
     match unit:
@@ -114,6 +146,10 @@ def written(value: float | None, unit: Unit) -> str:
             return f"{value:.3f}"
         case "distance":
             return f"{value:.4f}"
+        case "count":
+            return f"{value:.3g}"
+        case "flag":
+            return "yes" if value else "no"
         case "seconds":
             return f"{value:,.0f} s" if value >= 10 else f"{value:.1f} s"
 

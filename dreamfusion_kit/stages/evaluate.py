@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit import seeding
@@ -13,7 +13,14 @@ from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.evaluation.clip import Clip, load_clip
 from dreamfusion_kit.evaluation.geometry import GeometryMetrics, measure_geometry
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
-from dreamfusion_kit.evaluation.summary import ViewFeatures, asset_metrics
+from dreamfusion_kit.evaluation.summary import (
+    Janus,
+    MeshHealth,
+    ObjectQuestion,
+    ViewFeatures,
+    asset_metrics,
+    janus,
+)
 from dreamfusion_kit.evaluation.surface import TexturedMesh, load_mesh
 from dreamfusion_kit.evaluation.views import (
     ViewImages,
@@ -32,19 +39,29 @@ from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.renderer.volume import render
 from dreamfusion_kit.stages import files, models
 from dreamfusion_kit.stages.layout import CLIP, VIEW_KINDS, AssetLayout, SuiteLayout, view_name
-from dreamfusion_kit.toybox.captions import HELD_OUT, caption, caption_pool, parse
+from dreamfusion_kit.toybox.captions import (
+    HELD_OUT,
+    caption,
+    caption_pool,
+    parse,
+    plaster_caption,
+)
 from dreamfusion_kit.toybox.render import render_scene
-from dreamfusion_kit.toybox.shapes import BOUNDING_RADIUS, Scene, scene
+from dreamfusion_kit.toybox.shapes import BOUNDING_RADIUS, DISTINCT_SIDES, OBJECTS, Scene, scene
+from dreamfusion_kit.toybox.view_model import load_view_model
+
+_VIEW_WEIGHTS = Path("dreamfusion_kit/toybox/weights/view")
 
 
 @dataclass(frozen=True)
 class _Truth:
-    """The toybox object that a prompt names."""
+    """The toybox object that a prompt names, and true renders of it on the protocol's orbit."""
 
     scene: Scene
     caption: str
     held_out: bool
-    same_object: Bool[Tensor, " captions"]
+    color: Float[Tensor, "views h w 3"]
+    textureless: Float[Tensor, "views h w 3"]
 
 
 def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
@@ -61,7 +78,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     field_views = render_views(
         _field_renderer(resolved.recipe, own, device), protocol.views, supersampling=1
     )
-    truth = _truth(resolved.prompt)
+    truth = _truth(resolved.prompt, protocol)
     pool = CaptionPool(caption_pool()).including(resolved.prompt)
     metrics = asset_metrics(
         asset=asset,
@@ -70,9 +87,11 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
         own_caption=resolved.prompt if truth is None else truth.caption,
         pool=pool,
         caption_features=clip.text_features(list(pool.captions)),
-        same_object=None if truth is None else truth.same_object,
-        features=_features(clip, protocol, views, truth),
+        question=None if truth is None else _question(clip, truth),
+        features=_features(clip, views, truth),
         geometry=None if truth is None else _geometry(protocol, mesh, truth),
+        janus=None if truth is None else _janus(workspace, views, truth, device),
+        mesh=_mesh_health(own),
     )
     with files.new_directory(own.evaluation) as directory:
         files.write_json(directory / "metrics.json", metrics)
@@ -90,39 +109,62 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     return own.evaluation
 
 
-def _truth(prompt: str) -> _Truth | None:
+def _truth(prompt: str, protocol: Evaluation) -> _Truth | None:
     pair = parse(prompt)
     if pair is None:
         return None
     color, name = pair
-    named = [parse(text) for text in caption_pool()]
-    same_object = torch.tensor([other is not None and other[1] == name for other in named])
-    return _Truth(scene(name, color), caption(color, name), pair in HELD_OUT, same_object)
+    solid = scene(name, color)
 
-
-def _features(
-    clip: Clip, protocol: Evaluation, views: ViewImages, truth: _Truth | None
-) -> ViewFeatures:
-    """Return CLIP's features of the views, and of true renders where there are any."""
-
-    def ceiling(textureless: bool) -> Float[Tensor, "views features"] | None:
-        if truth is None:
-            return None
-        solid = truth.scene
-        images = render_images(
+    def renders(*, textureless: bool) -> Float[Tensor, "views h w 3"]:
+        return render_images(
             lambda *inputs: render_scene(solid, *inputs)[0],
             protocol.views,
             textureless=textureless,
             supersampling=1,
         )
-        return clip.image_features(images)
 
+    return _Truth(
+        scene=solid,
+        caption=caption(color, name),
+        held_out=pair in HELD_OUT,
+        color=renders(textureless=False),
+        textureless=renders(textureless=True),
+    )
+
+
+def _question(clip: Clip, truth: _Truth) -> ObjectQuestion:
+    name = truth.scene.object_name
+    named = [parse(text) for text in caption_pool()]
+    return ObjectQuestion(
+        same_object=torch.tensor([pair is not None and pair[1] == name for pair in named]),
+        plaster=clip.text_features([plaster_caption(other) for other in OBJECTS]),
+        own_plaster=OBJECTS.index(name),
+    )
+
+
+def _features(clip: Clip, views: ViewImages, truth: _Truth | None) -> ViewFeatures:
+    """Return CLIP's features of the views, and of true renders where there are any."""
     return ViewFeatures(
         color=clip.image_features(views.color),
         geometry=clip.image_features(views.textureless),
-        ceiling=ceiling(textureless=False),
-        ceiling_geometry=ceiling(textureless=True),
+        ceiling=None if truth is None else clip.image_features(truth.color),
+        ceiling_geometry=None if truth is None else clip.image_features(truth.textureless),
     )
+
+
+def _janus(workspace: Path, views: ViewImages, truth: _Truth, device: torch.device) -> Janus | None:
+    """Return what side each view shows; None for an object without distinct sides."""
+    name = truth.scene.object_name
+    if name not in DISTINCT_SIDES:
+        return None
+    judge = load_view_model(workspace / _VIEW_WEIGHTS, device=device)
+    return janus(judge.views(views.color, name), judge.views(truth.color, name))
+
+
+def _mesh_health(own: AssetLayout) -> MeshHealth:
+    facts = files.read_json(own.mesh / "mesh.json", made_by="mesh")
+    return MeshHealth(watertight=facts["watertight"], components=facts["components"])
 
 
 def _geometry(protocol: Evaluation, mesh: TexturedMesh, truth: _Truth) -> GeometryMetrics:

@@ -16,6 +16,7 @@ STAGES = ("fetch", "embed", "optimize", "mesh", "evaluate", "score", "report")
 # What a stage reads beside its modules.
 _DATA = {
     "fetch": ("dreamfusion_kit/toybox/weights",),
+    "evaluate": ("dreamfusion_kit/toybox/weights/view",),
     "report": ("dreamfusion_kit/report/templates", "dreamfusion_kit/report/vendor"),
 }
 _HEADER = (

@@ -9,7 +9,7 @@ from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.stages.results import asset_entry, seconds_of
 
-_COLUMNS = ("asset", "R-Prec. colour", "object (plaster)", "IoU", "Chamfer", "seconds")
+_COLUMNS = ("asset", "R-Prec. colour", "object (plaster)", "IoU", "Chamfer", "fronts", "seconds")
 
 
 def table(workspace: Path, suite: str) -> str:
@@ -40,8 +40,14 @@ def _row(asset: str, entry: Mapping[str, Any], seconds: float) -> tuple[str, ...
         _number(objects.get("geometry")),
         _number(geometry.get("iou")),
         _number(geometry.get("chamfer")),
+        _fronts(entry["janus"]),
         f"{seconds:.0f}",
     )
+
+
+def _fronts(janus: Mapping[str, Any] | None) -> str:
+    """Return how many views look like the front, of how many that should."""
+    return "-" if janus is None else f"{janus['front_views']}/{janus['true_front_views']}"
 
 
 def _number(value: float | None) -> str:

@@ -14,8 +14,9 @@ from typing import cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler, DDIMSchedulerOutput
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -80,23 +81,38 @@ class ToyboxPrior(nn.Module):
     def sample(
         self, captions: Sequence[str], *, guidance_scale: float, num_steps: int, seed: int
     ) -> Float[Tensor, "batch h w 3"]:
-        """Draw one image per caption with DDIM and classifier-free guidance."""
-        sampler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=True)
-        scheduler = cast(DDIMScheduler, sampler)
-        scheduler.set_timesteps(num_steps)
-        text = self.encode([*captions, *([""] * len(captions))])
+        """Draw one image per caption with DPM-Solver++(2M) and classifier-free guidance.
+
+        Ten steps suffice (Lu et al. 2022). They start at the last timestep, where nothing of
+        the image is left: an earlier one would be given purer noise than it was trained on.
+        """
+        scheduler = self._solver(num_steps)
+        guided = guidance_scale != 1.0  # at 1 the unconditional prediction cancels
+        text = self.encode([*captions, *([""] * len(captions))] if guided else captions)
         size = self.unet.config["sample_size"]
         channels = self.unet.config["in_channels"]
         draw = make_generator(seed, "prior-sample")
         noisy = torch.randn(len(captions), channels, size, size, generator=draw).to(text.device)
         for timestep in scheduler.timesteps:
-            conditional, unconditional = self.unet(
-                noisy.repeat(2, 1, 1, 1), timestep, text
-            ).sample.chunk(2)
-            guided = unconditional + guidance_scale * (conditional - unconditional)
-            step = scheduler.step(guided, int(timestep), noisy)
-            noisy = cast(DDIMSchedulerOutput, step).prev_sample
+            predicted = self.unet(noisy.repeat(2 if guided else 1, 1, 1, 1), timestep, text).sample
+            if guided:
+                conditional, unconditional = predicted.chunk(2)
+                predicted = unconditional + guidance_scale * (conditional - unconditional)
+            step = scheduler.step(predicted, int(timestep), noisy)
+            noisy = cast(SchedulerOutput, step).prev_sample
         return self.to_images(noisy)
+
+    def _solver(self, num_steps: int) -> DPMSolverMultistepScheduler:
+        """Return a solver that clips its estimates of the image to [-1, 1] at every step."""
+        solver = DPMSolverMultistepScheduler.from_config(
+            self.scheduler.config,
+            timestep_spacing="trailing",
+            thresholding=True,
+            sample_max_value=1,
+        )
+        solver = cast(DPMSolverMultistepScheduler, solver)
+        solver.set_timesteps(num_steps)
+        return solver
 
     def save_pretrained(self, directory: Path) -> None:
         """Write a diffusers directory in half precision."""

@@ -1,4 +1,4 @@
-"""The schema of `toybox/params.yaml`: how the embedded world, prior and CLIP are made."""
+"""The schema of `toybox/params.yaml`: how the embedded world, its prior and judges are made."""
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ class DatasetSettings(Section):
 
 
 class TrainingSettings(Section):
-    """What both trainings share."""
+    """What all trainings share."""
 
     seed: int = Field(description="Seed of initial values, batches, captions and noise.")
     num_steps: Count = Field(description="Optimiser steps.")
@@ -74,6 +74,14 @@ class ClipSettings(TrainingSettings):
     embedding_size: Count = Field(description="Width of the joint space.")
 
 
+class ViewSettings(TrainingSettings):
+    """The view classifier, which says what side of an object is seen."""
+
+    channels: tuple[Count, ...] = Field(
+        description="Channels of each convolution, multiples of 8; each level halves the side."
+    )
+
+
 class ToyboxSettings(Section):
     """The whole of `toybox/params.yaml`."""
 
@@ -81,3 +89,4 @@ class ToyboxSettings(Section):
     clip_dataset: DatasetSettings
     prior: PriorSettings
     clip: ClipSettings
+    view: ViewSettings

@@ -10,9 +10,12 @@ from dreamfusion_kit.evaluation.geometry import GeometryMetrics
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.summary import (
     AssetMetrics,
+    MeshHealth,
+    ObjectQuestion,
     ViewFeatures,
     asset_metrics,
     asset_row,
+    janus,
     summarize,
 )
 
@@ -32,7 +35,11 @@ _GEOMETRY = GeometryMetrics(
 
 
 def _asset(name: str, hits: int, *, held_out: bool | None) -> AssetMetrics:
-    """An asset of four views, of which `hits` look like the mug and the others like the car."""
+    """An asset of four views, of which `hits` look like the mug and the others like the car.
+
+    Its textureless views look like the robot, which is the right answer in plaster. Two views
+    look like a front, one should.
+    """
     color = torch.stack([_MUG] * hits + [_CAR] * (4 - hits))
     known = held_out is not None
     return asset_metrics(
@@ -42,7 +49,13 @@ def _asset(name: str, hits: int, *, held_out: bool | None) -> AssetMetrics:
         own_caption="a red mug",
         pool=_POOL,
         caption_features=torch.eye(3),
-        same_object=torch.tensor([True, True, False]) if known else None,
+        question=ObjectQuestion(
+            same_object=torch.tensor([True, True, False]),
+            plaster=torch.stack([_CAR, _ROBOT]),
+            own_plaster=1,
+        )
+        if known
+        else None,
         features=ViewFeatures(
             color=color,
             geometry=_ROBOT.expand(4, 3),
@@ -50,6 +63,10 @@ def _asset(name: str, hits: int, *, held_out: bool | None) -> AssetMetrics:
             ceiling_geometry=color if known else None,
         ),
         geometry=_GEOMETRY if known else None,
+        janus=janus(["front", "side", "front", "side"], ["front", "side", "back", "side"])
+        if known
+        else None,
+        mesh=MeshHealth(watertight=name == "a", components=3),
     )
 
 
@@ -66,8 +83,13 @@ def test_asset_metrics_are_json_and_name_what_was_retrieved() -> None:
         "color": 0.75,
         "geometry": 1.0,
         "ceiling": 1.0,
-        "ceiling_geometry": 0.75,
+        "ceiling_geometry": 0.0,
     }
+    assert entry["janus"] is not None
+    assert entry["janus"]["front_views"] == 2
+    assert entry["janus"]["true_front_views"] == 1
+    assert entry["janus"]["true_views"] == ["front", "side", "back", "side"]
+    assert entry["mesh"] == {"watertight": False, "components": 3}
     assert entry["object_chance"] == pytest.approx(2 / 3)
     assert entry["clip_score"]["color"] == pytest.approx(0.75)
     assert entry["retrieved"] == ["a red mug"] * 3 + ["a green car"]
@@ -79,6 +101,8 @@ def test_a_foreign_prompt_has_neither_ceiling_nor_geometry() -> None:
     entry = _asset("other", 2, held_out=None)
     assert entry["r_precision"]["ceiling"] is None
     assert entry["geometry"] is None
+    assert entry["object_precision"] is None
+    assert entry["janus"] is None
 
 
 def test_summary_averages_assets_and_sets_held_out_pairs_apart() -> None:
@@ -107,6 +131,9 @@ def test_summary_averages_assets_and_sets_held_out_pairs_apart() -> None:
     assert summary["clip_score"] == 0.5
     assert (summary["iou"], summary["chamfer"], summary["f_score"]) == (0.8, 0.02, 0.9)
     assert summary["seconds_per_asset"] == 30.0
+    assert (summary["front_views"], summary["true_front_views"]) == (2.0, 1.0)
+    assert summary["watertight"] == 0.3333
+    assert summary["components"] == 3.0
     assert summary["caption_pool"] == {"size": 3, "sha256": _POOL.sha256}
     assert summary["clip"] == "tiny"
     assert summary["trained"]["r_precision"]["color"] == 1.0
@@ -126,6 +153,7 @@ def test_summary_has_no_table_for_an_empty_group() -> None:
     assert "held_out" not in summary
     assert "trained" not in summary
     assert summary["iou"] is None
+    assert summary["front_views"] is None
     assert summary["object_precision"]["geometry"] is None
     assert summary["r_precision"]["ceiling"] is None
 
@@ -142,3 +170,6 @@ def test_rows_have_the_same_columns_for_every_asset() -> None:
     assert known["seconds"] == 10.0
     assert known["iou"] == 0.8
     assert foreign["iou"] is None
+    assert known["true_front_views"] == 1
+    assert known["watertight"] is True
+    assert foreign["front_views"] is None

@@ -14,6 +14,7 @@ import pytest
 from dreamfusion_kit.recipe.load import load_yaml
 from dreamfusion_kit.toybox.clip_model import ToyboxClip
 from dreamfusion_kit.toybox.settings import ClipSettings
+from dreamfusion_kit.toybox.view_model import ViewModel
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("cli.py", "params.yaml", "dvc.yaml", "recipes", "dreamfusion_kit", ".dvc/config")
@@ -95,7 +96,7 @@ def _write_suite(path: Path) -> None:
     exam["views"] |= {"num_azimuths": 2, "image_size_px": 32, "supersampling": 1}
     exam["turntable"] |= {"num_frames": 3, "image_size_px": 32}
     exam["geometry"] |= {"num_points": 500, "surface_resolution": 24, "iou_resolution": 16}
-    prompts = {"first": "a red ball", "second": "a wooden horse"}
+    prompts = {"first": "a red mug", "second": "a wooden horse"}
     assets = {
         asset: {"prompt": prompt, "recipe": "analytic", "seed": 0, "overrides": {}}
         for asset, prompt in prompts.items()
@@ -108,8 +109,7 @@ def _write_suite(path: Path) -> None:
         f"evaluation: {json.dumps(exam, indent=2)}",
     ]
     (path / "params.yaml").write_text("\n".join(blocks) + "\n")
-    (path / "dreamfusion_kit" / "toybox" / "weights").mkdir()
-    (path / "dreamfusion_kit" / "toybox" / "weights" / "none").write_text("")
+    ViewModel((8,), seed=0).save(path / "dreamfusion_kit" / "toybox" / "weights" / "view")
 
 
 def _write_clip(directory: Path) -> None:

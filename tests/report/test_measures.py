@@ -15,12 +15,12 @@ from dreamfusion_kit.report.measures import (
 METRICS = {"a": {"b": 0.25, "flag": True, "none": None, "text": "x"}, "nan": math.nan, "n": 3}
 
 
-@pytest.mark.parametrize(("key", "value"), [("a.b", 0.25), ("n", 3)])
+@pytest.mark.parametrize(("key", "value"), [("a.b", 0.25), ("n", 3), ("a.flag", 1)])
 def test_numbers_are_found_by_dotted_key(key, value):
     assert lookup(METRICS, key) == value
 
 
-@pytest.mark.parametrize("key", ["a", "a.flag", "a.none", "a.text", "a.b.c", "nan", "missing.x"])
+@pytest.mark.parametrize("key", ["a", "a.none", "a.text", "a.b.c", "nan", "missing.x"])
 def test_what_is_no_finite_number_is_not_found(key):
     assert lookup(METRICS, key) is None
 
@@ -37,6 +37,11 @@ def test_what_is_no_finite_number_is_not_found(key):
         (131.4, "seconds", "131 s"),
         (1234.0, "seconds", "1,234 s"),
         (2.54, "seconds", "2.5 s"),
+        (3, "count", "3"),
+        (2.625, "count", "2.62"),
+        (1, "flag", "yes"),
+        (0, "flag", "no"),
+        (None, "flag", DASH),
         (None, "seconds", DASH),
     ],
 )

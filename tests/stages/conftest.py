@@ -55,6 +55,8 @@ def _metrics(asset: str) -> dict[str, object]:
             "scale": 1.0,
             "watertight": True,
         },
+        "janus": None,
+        "mesh": {"watertight": asset != "green_cube", "components": 2},
     }
 
 

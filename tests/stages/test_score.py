@@ -26,6 +26,9 @@ def test_the_summary_has_the_promised_keys(evaluated: Path) -> None:
     assert summary["chamfer"] == 0.02
     assert summary["clip_score"] == 0.5
     assert summary["seconds_per_asset"] == 6.0
+    assert summary["watertight"] == pytest.approx(2 / 3, abs=1e-4)
+    assert summary["components"] == 2
+    assert summary["front_views"] is None  # balls, cubes and cones look the same all around
 
 
 def test_the_table_has_a_row_per_asset(evaluated: Path) -> None:

@@ -11,6 +11,6 @@ def test_the_table_ends_with_the_suite_and_the_gallery(evaluated: Path) -> None:
     score.run(evaluated, SUITE)
     lines = summary.table(evaluated, SUITE).splitlines()
     assert lines[0].startswith("asset")
-    assert lines[1].split() == ["red_ball", "0.500", "0.250", "0.800", "0.020", "4"]
+    assert lines[1].split() == ["red_ball", "0.500", "0.250", "0.800", "0.020", "-", "4"]
     assert lines[-2] == "R-Precision, colour 0.500 (true renders 1.000, chance 0.007)"
     assert lines[-1].endswith("out/trio/report/index.html")

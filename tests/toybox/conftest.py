@@ -5,7 +5,12 @@ import torch
 
 from dreamfusion_kit.recipe.schema import Camera, Light, RandomBackground, Shading
 from dreamfusion_kit.toybox.dataset import Dataset
-from dreamfusion_kit.toybox.settings import ClipSettings, DatasetSettings, PriorSettings
+from dreamfusion_kit.toybox.settings import (
+    ClipSettings,
+    DatasetSettings,
+    PriorSettings,
+    ViewSettings,
+)
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
 
 SIZE_PX = 16
@@ -74,6 +79,11 @@ def prior_settings() -> PriorSettings:
 @pytest.fixture
 def clip_settings() -> ClipSettings:
     return ClipSettings(**TRAINING, width=16, layers=1, image_patch_px=8, embedding_size=16)
+
+
+@pytest.fixture
+def view_settings() -> ViewSettings:
+    return ViewSettings(**TRAINING, channels=(8, 16))
 
 
 @pytest.fixture

@@ -56,6 +56,40 @@ def test_samples_are_images_that_depend_on_the_seed(prior: ToyboxPrior) -> None:
     assert not torch.equal(draw(1), first)
 
 
+def test_samples_at_scale_one_are_the_conditional_ones(prior: ToyboxPrior) -> None:
+    """The shortcut agrees with the formula, which is continuous in the scale."""
+
+    def draw(guidance_scale: float) -> torch.Tensor:
+        return prior.sample(["a red mug"], guidance_scale=guidance_scale, num_steps=3, seed=0)
+
+    torch.testing.assert_close(draw(1.0), draw(1.0 + 1e-6), rtol=0, atol=1e-4)
+    assert not torch.allclose(draw(1.0), draw(3.0), atol=1e-4)
+
+
+class _KnownImage(torch.nn.Module):
+    """A perfect model of one image: v = (alpha_t x_t - x) / sigma_t."""
+
+    def __init__(self, config: dict, image: torch.Tensor, alpha_bar: torch.Tensor) -> None:
+        super().__init__()
+        self.config, self.image, self.alpha_bar = config, image, alpha_bar
+
+    def forward(self, noisy: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> object:
+        alpha_bar = self.alpha_bar[timestep]
+        velocity = (alpha_bar.sqrt() * noisy - self.image) / (1 - alpha_bar).sqrt()
+        return type("Output", (), {"sample": velocity})
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_the_sampler_finds_the_image_of_a_perfect_model(
+    prior: ToyboxPrior, guidance_scale: float
+) -> None:
+    image = torch.rand(1, SIZE_PX, SIZE_PX, 3, generator=torch.Generator().manual_seed(0))
+    folded, alpha_bar = prior.to_model_space(image), prior.scheduler.alphas_cumprod
+    prior.unet = _KnownImage(dict(prior.unet.config), folded, alpha_bar)  # type: ignore[assignment]
+    found = prior.sample(["a red mug"], guidance_scale=guidance_scale, num_steps=10, seed=0)
+    torch.testing.assert_close(found, image, rtol=0, atol=0.01)
+
+
 def test_half_precision_files_give_the_weights_back(
     prior: ToyboxPrior, prior_settings: PriorSettings, tmp_path: Path
 ) -> None:

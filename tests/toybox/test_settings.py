@@ -16,6 +16,7 @@ def test_the_shipped_settings_are_valid() -> None:
     assert settings.dataset.camera.image_size_px == settings.clip_dataset.camera.image_size_px
     assert settings.prior.warmup_steps + settings.prior.decay_steps <= settings.prior.num_steps
     assert settings.clip.warmup_steps + settings.clip.decay_steps <= settings.clip.num_steps
+    assert settings.view.warmup_steps + settings.view.decay_steps <= settings.view.num_steps
 
 
 def test_the_judge_sees_other_renders_than_the_prior() -> None:

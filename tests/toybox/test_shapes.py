@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from dreamfusion_kit.camera.light import headlight
+from dreamfusion_kit.camera.sampler import orbit_cameras
 from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.shapes import (
     BOUNDING_RADIUS,
     COLORS,
@@ -62,6 +65,31 @@ def test_objects_are_mirror_images_left_to_right(name: str) -> None:
     mirrored = points * torch.tensor([1.0, -1.0, 1.0])
     solid = scene(name, "red")
     assert torch.allclose(solid.distances(points), solid.distances(mirrored), atol=1e-6)
+
+
+def least_difference(name: str, *, textureless: bool) -> float:
+    """Return how much the two most alike of front, side and back differ, per object pixel.
+
+    Both sides count as one view: an object whose left looks like its back has no distinct back.
+    """
+    azimuths = torch.tensor([0.0, 90.0, 180.0, 270.0])
+    cameras = orbit_cameras(
+        azimuths, elevation_deg=30.0, radius=2.6, fov_y_deg=45.0, image_size_px=32
+    )
+    lighting = headlight(cameras, ambient=0.4, diffuse=0.6, textureless=textureless)
+    images, opacity = render_scene(scene(name, "red"), cameras, lighting, torch.zeros(4, 32, 32, 3))
+    front, left, back, right = images
+    pairs = [(front, left), (front, right), (front, back), (back, left), (back, right)]
+    covered = float((opacity > 0.5).double().mean())
+    return min(float((one - other).abs().mean()) for one, other in pairs) / covered
+
+
+@pytest.mark.parametrize("textureless", [False, True])
+@pytest.mark.parametrize("name", sorted(set(OBJECTS) - {"mushroom"}))
+def test_sides_differ_where_they_are_said_to(name: str, textureless: bool) -> None:
+    """The mushroom's spots differ all around, but none of its sides is a front."""
+    difference = least_difference(name, textureless=textureless)
+    assert (difference > 0.01) == (name in DISTINCT_SIDES), difference
 
 
 def test_unknown_names_are_refused_with_the_choices() -> None:

@@ -1,0 +1,16 @@
+"""Where the toybox's own files lie in a workspace, and how they are to be made."""
+
+from pathlib import Path
+
+from dreamfusion_kit.recipe import load
+from dreamfusion_kit.toybox.settings import ToyboxSettings
+
+PARAMS = Path("toybox/params.yaml")
+DATASETS = {name: Path(f"toybox/data/{name}.safetensors") for name in ("dataset", "clip_dataset")}
+WEIGHTS = Path("dreamfusion_kit/toybox/weights")
+METRICS = Path("metrics/toybox-models.json")
+
+
+def settings(workspace: Path) -> ToyboxSettings:
+    """Read toybox/params.yaml."""
+    return load.validate(load.load_yaml(workspace / PARAMS), ToyboxSettings)

@@ -1,0 +1,85 @@
+"""Train the toybox's view classifier on the true renders that the CLIP learns from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dreamfusion_kit.seeding import generator as make_generator
+from dreamfusion_kit.toybox import view_model
+from dreamfusion_kit.toybox.augment import augment
+from dreamfusion_kit.toybox.captions import VIEWS, view_of
+from dreamfusion_kit.toybox.dataset import Dataset
+from dreamfusion_kit.toybox.settings import ViewSettings
+from dreamfusion_kit.toybox.shapes import OBJECTS
+from dreamfusion_kit.toybox.training import (
+    learning_rate,
+    make_optimizer,
+    resume_training,
+    save_training,
+)
+from dreamfusion_kit.toybox.view_model import ViewModel
+
+
+def train_view(
+    settings: ViewSettings,
+    dataset: Dataset,
+    scratch: Path,
+    *,
+    device: torch.device,
+    report: Callable[[int, float], None],
+) -> ViewModel:
+    """Train, or go on where `scratch` was left; `report` gets each step and its loss."""
+    model = ViewModel(settings.channels, seed=settings.seed).to(device)
+    optimizer = make_optimizer(model, settings)
+    renders = _distinct_renders(dataset)
+    checkpoint = scratch / "view.safetensors"
+    start = resume_training(checkpoint, model, optimizer, None)
+    for step in range(start, settings.num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step)
+        loss = _loss(model, settings, dataset, renders, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        report(step, float(loss.detach()))
+        if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
+            save_training(checkpoint, step + 1, model, optimizer, None)
+    return model.eval()
+
+
+def _loss(
+    model: ViewModel,
+    settings: ViewSettings,
+    dataset: Dataset,
+    renders: Int[Tensor, " images"],
+    step: int,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the true view words of one batch."""
+    draw = make_generator(settings.seed, "view-batch", step)
+    device = next(model.parameters()).device
+    indices = renders[torch.randint(len(renders), (settings.batch_size,), generator=draw)]
+    images = dataset.images(indices, settings.background, generator=draw)
+    images = augment(images, generator=draw)
+    logits = model(images.to(device), _known_index(dataset, indices).to(device))
+    return torch.nn.functional.cross_entropy(logits, _view_index(dataset, indices).to(device))
+
+
+def _distinct_renders(dataset: Dataset) -> Int[Tensor, " images"]:
+    """Return which renders show an object that the classifier knows."""
+    known = torch.tensor([name in view_model.OBJECTS for name in OBJECTS])
+    return torch.nonzero(known[dataset.object_index])[:, 0]
+
+
+def _known_index(dataset: Dataset, indices: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    """Return the objects in the classifier's own numbering."""
+    names = [OBJECTS[index] for index in dataset.object_index[indices].tolist()]
+    return torch.tensor([view_model.OBJECTS.index(name) for name in names])
+
+
+def _view_index(dataset: Dataset, indices: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    azimuths, elevations = dataset.azimuth_deg[indices], dataset.elevation_deg[indices]
+    words = map(view_of, azimuths.tolist(), elevations.tolist())
+    return torch.tensor([VIEWS.index(word) for word in words])

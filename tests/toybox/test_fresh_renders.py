@@ -1,0 +1,42 @@
+"""Fresh renders show what was asked for, from the side that was asked for."""
+
+import torch
+
+from dreamfusion_kit.recipe.schema import RandomBackground
+from dreamfusion_kit.toybox.fresh_renders import fresh_renders
+from dreamfusion_kit.toybox.settings import DatasetSettings
+
+BLACK = RandomBackground(
+    kind="random", value_range=(0.0, 0.0), saturation_max=0.0, gradient_probability=0.0
+)
+
+
+def renders(settings: DatasetSettings, view: str, count: int) -> torch.Tensor:
+    return fresh_renders(settings, BLACK, color="red", object_name="mug", view=view, count=count)
+
+
+def mean_column(images: torch.Tensor) -> float:
+    """Return where the light is across the pictures: -1 at the left edge, 1 at the right."""
+    light = images.sum(dim=(0, 1, 3))
+    return float((light * torch.linspace(-1, 1, len(light))).sum() / light.sum())
+
+
+def test_the_mug_has_its_cup_left_in_front_and_right_behind(
+    dataset_settings: DatasetSettings,
+) -> None:
+    """The cup's axis is at y = -0.12, the handle at +y: to the right of whoever faces it."""
+    front, side, back = (renders(dataset_settings, view, 16) for view in ("front", "side", "back"))
+    assert front.shape == (16, 8, 8, 3)
+    assert mean_column(front) < -0.01 < mean_column(side) < 0.03 < mean_column(back)
+
+
+def test_all_show_their_color(dataset_settings: DatasetSettings) -> None:
+    """Half of the data set's renders are textureless; none of these is."""
+    light = renders(dataset_settings, "side", 16).sum(dim=(1, 2))
+    assert (light[:, 0] > 4 * light[:, 1]).all()
+
+
+def test_draws_are_addressed_and_not_all_alike(dataset_settings: DatasetSettings) -> None:
+    images = renders(dataset_settings, "side", 2)
+    assert torch.equal(images, renders(dataset_settings, "side", 2))
+    assert not torch.allclose(images[0], images[1], atol=0.05)
