@@ -36,10 +36,14 @@ class Cameras:
 
 @dataclass(frozen=True)
 class Rays:
-    """Origins and unit directions in world coordinates."""
+    """Origins and unit directions in world coordinates.
+
+    `cone_radii` is how wide the cone of a ray's pixel is at distance 1; None for lines.
+    """
 
     origins: Float[Tensor, "*rays 3"]
     directions: Float[Tensor, "*rays 3"]
+    cone_radii: Float[Tensor, "*rays"] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class RenderOutput:
     `image` is composited over the background; `opacity` is the accumulated alpha;
     `depth` the weighted mean distance along the ray (0 where nothing was met);
     `normals` the weighted, unnormalised mean normal (zeros when none were computed);
-    `orientation` the per-ray penalty of normals that face away (DreamFusion, A.2).
+    `orientation` the per-ray penalty of normals that face away (DreamFusion, A.2);
+    `distortion` how far a ray's weights are spread (mip-NeRF 360, eq. 15).
     """
 
     image: Float[Tensor, "batch h w 3"]
@@ -83,6 +88,7 @@ class RenderOutput:
     depth: Float[Tensor, "batch h w"]
     normals: Float[Tensor, "batch h w 3"]
     orientation: Float[Tensor, "batch h w"]
+    distortion: Float[Tensor, "batch h w"]
 
 
 @dataclass(frozen=True)

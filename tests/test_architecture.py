@@ -28,6 +28,7 @@ OPEN3D_ROOMS = {"mesh", "evaluation"}
 NOT_MIRRORED = {
     "test_architecture.py": "the whole package",
     "pipeline/test_repro.py": "what DVC reruns",
+    "recipe/test_published_numbers.py": "recipes/dreamfusion.yaml",
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",

@@ -27,8 +27,17 @@ class Field(nn.Module, ABC):
     bounding_radius: float
 
     @abstractmethod
-    def forward(self, positions: Float[Tensor, "samples 3"], with_normals: bool) -> FieldSample:
-        """Return density, albedo and, `with_normals`, normals at world positions."""
+    def forward(
+        self,
+        positions: Float[Tensor, "samples 3"],
+        with_normals: bool,
+        variances: Float[Tensor, "samples 3"] | None = None,
+    ) -> FieldSample:
+        """Return density, albedo and, `with_normals`, normals at world positions.
+
+        With `variances`, scene units squared per axis, positions are the means of Gaussians;
+        a grid reads its points alone.
+        """
 
     @abstractmethod
     def densities(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:

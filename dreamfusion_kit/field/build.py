@@ -6,8 +6,14 @@ import torch
 
 from dreamfusion_kit.field.base import Field
 from dreamfusion_kit.field.hash_grid import HashGrid
+from dreamfusion_kit.field.mip_mlp import MipMlp
 from dreamfusion_kit.field.voxel_grid import VoxelGrid
-from dreamfusion_kit.recipe.schema import FieldSection, HashGridField, VoxelGridField
+from dreamfusion_kit.recipe.schema import (
+    FieldSection,
+    HashGridField,
+    MipMlpField,
+    VoxelGridField,
+)
 
 
 def build_field(section: FieldSection, *, generator: torch.Generator) -> Field:
@@ -17,5 +23,7 @@ def build_field(section: FieldSection, *, generator: torch.Generator) -> Field:
             return VoxelGrid(section, generator=generator)
         case HashGridField():
             return HashGrid(section, generator=generator)
+        case MipMlpField():
+            return MipMlp(section, generator=generator)
         case _:
             assert_never(section)

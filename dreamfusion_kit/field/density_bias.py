@@ -27,7 +27,9 @@ def bias_at(
         case GaussianBias():
             return section.scale * torch.exp(squared_radius / (-2 * section.std**2))
         case ConeBias():
-            return section.scale * (1 - squared_radius.sqrt() / section.radius)
+            # The root's slope is infinite at 0, where the cone has its tip and no normal.
+            radius = squared_radius.clamp_min(torch.finfo(squared_radius.dtype).tiny).sqrt()
+            return section.scale * (1 - radius / section.radius)
         case _:
             assert_never(section)
 
@@ -38,12 +40,20 @@ def density_from_raw(
     squared_radius: Float[Tensor, "*points"],
 ) -> Float[Tensor, "*points"]:
     """Return densities >= 0 per scene unit, 0 outside the bounding ball."""
+    density = unbounded_density_from_raw(section, raw, squared_radius)
+    return torch.where(squared_radius <= section.bounding_radius**2, density, 0.0)
+
+
+def unbounded_density_from_raw(
+    section: FieldSection,
+    raw: Float[Tensor, "*points"],
+    squared_radius: Float[Tensor, "*points"],
+) -> Float[Tensor, "*points"]:
+    """Return densities >= 0 per scene unit, as far as space goes."""
     bias = bias_at(section.density_bias, squared_radius)
     if section.density_bias.stage == "pre":
-        density = _activate(section, raw + (bias + section.density_offset))
-    else:
-        density = (_activate(section, raw + section.density_offset) + bias).clamp_min(0)
-    return torch.where(squared_radius <= section.bounding_radius**2, density, 0.0)
+        return _activate(section, raw + (bias + section.density_offset))
+    return (_activate(section, raw + section.density_offset) + bias).clamp_min(0)
 
 
 def shape_from_raw(

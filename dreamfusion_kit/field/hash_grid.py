@@ -33,7 +33,12 @@ class HashGrid(Field):
         initial = torch.tensor(section.initial_levels, device=generator.device)
         self.register_buffer("num_levels", initial)
 
-    def forward(self, positions: Float[Tensor, "samples 3"], with_normals: bool) -> FieldSample:
+    def forward(
+        self,
+        positions: Float[Tensor, "samples 3"],
+        with_normals: bool,
+        variances: Float[Tensor, "samples 3"] | None = None,
+    ) -> FieldSample:
         """Return density, albedo and, `with_normals`, normals by finite differences."""
         raw, albedo = torch.split(self._raw(positions), [1, 3], dim=-1)
         return FieldSample(

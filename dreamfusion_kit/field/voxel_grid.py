@@ -43,7 +43,12 @@ class VoxelGrid(Field):
         squared_radius = axis[:, None, None] + axis[:, None] + axis
         self.register_buffer("squared_radius", squared_radius, persistent=False)
 
-    def forward(self, positions: Float[Tensor, "samples 3"], with_normals: bool) -> FieldSample:
+    def forward(
+        self,
+        positions: Float[Tensor, "samples 3"],
+        with_normals: bool,
+        variances: Float[Tensor, "samples 3"] | None = None,
+    ) -> FieldSample:
         """Return density, albedo and, `with_normals`, normals at world positions."""
         channels = [self.density[..., None], self.albedo]
         if with_normals:

@@ -1,16 +1,19 @@
 """View-dependent text: the prompt says from which side the camera looks (DreamFusion, s. 3.2).
 
-Of the paper's two ways this takes the closest view's text (A.2), not a weighted
-combination of embeddings (s. 3.2).
+The paper has two ways: a weighted combination of the embeddings of front, side and back
+(s. 3.2), and the closest view's alone, which it found to work well (A.2). It gives no
+weights; here they are linear in the azimuth, from 1 at a view's middle to 0 at the next's.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal, assert_never, get_args
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import SdsGuidance, ViewPrompts
 
 View = Literal["front", "side", "back", "overhead"]
@@ -66,6 +69,47 @@ def rows_for_views(
         row_of(view_name(azimuth, elevation, section), list(prompts))
         for azimuth, elevation in orbit
     ]
+
+
+def text_for_views(
+    text: TextFeatures,
+    azimuth_deg: Float[Tensor, " batch"],
+    elevation_deg: Float[Tensor, " batch"],
+    section: ViewPrompts,
+    prompts: Mapping[str, str],
+) -> TextFeatures:
+    """Return one row per image: its view's features, or a mix of its two nearest views'."""
+    match section.combine:
+        case "nearest":
+            return text.select(rows_for_views(azimuth_deg, elevation_deg, section, prompts))
+        case "interpolated":
+            views = text.select([row_of(view, list(prompts)) for view in VIEWS])
+            orbit = zip(azimuth_deg.tolist(), elevation_deg.tolist(), strict=True)
+            weights = azimuth_deg.new_tensor([view_weights(*angles, section) for angles in orbit])
+            return TextFeatures({name: _mix(weights, rows) for name, rows in views.tensors.items()})
+        case _:
+            assert_never(section.combine)
+
+
+def view_weights(
+    azimuth_deg: float, elevation_deg: float, section: ViewPrompts
+) -> tuple[float, float, float, float]:
+    """Return the shares of `VIEWS` in a camera's text, which sum to 1; overhead is never mixed."""
+    if elevation_deg > section.overhead_above_deg:
+        return (0.0, 0.0, 0.0, 1.0)
+    from_front = abs((azimuth_deg + 180) % 360 - 180) / 90  # 0 front, 1 side, 2 back
+    front, back = max(1 - from_front, 0.0), max(from_front - 1, 0.0)
+    return (front, 1 - front - back, back, 0.0)
+
+
+def _mix(
+    weights: Float[Tensor, "batch views"], rows: Shaped[Tensor, "views *feature"]
+) -> Shaped[Tensor, "batch *feature"]:
+    """Return weighted sums; of masks, which are no numbers to add, the union of those mixed."""
+    if rows.is_floating_point():
+        return torch.tensordot(weights.to(rows.dtype), rows, dims=1)
+    shares = weights.view(*weights.shape, *[1] * (rows.ndim - 1))
+    return (rows * (shares > 0)).amax(dim=1).to(rows.dtype)
 
 
 def row_of(key: str, keys: Sequence[str]) -> int:

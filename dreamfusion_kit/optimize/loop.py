@@ -8,15 +8,17 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import Parameter
 
 from dreamfusion_kit import seeding
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import sample_cameras
+from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.base import Field
 from dreamfusion_kit.field.build import build_field
 from dreamfusion_kit.guidance.sds import sds_guidance
-from dreamfusion_kit.guidance.view_prompts import NEGATIVE, row_of, rows_for_views
+from dreamfusion_kit.guidance.view_prompts import NEGATIVE, row_of, text_for_views
 from dreamfusion_kit.optimize import watchdog
 from dreamfusion_kit.optimize.checkpoint import (
     Checkpoint,
@@ -37,8 +39,8 @@ from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.records import Cameras, Lighting
+from dreamfusion_kit.recipe.schema import Background, MlpBackground, PlainBackground, Recipe
+from dreamfusion_kit.records import Cameras, Lighting, Rays
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.renderer.volume import render
@@ -49,6 +51,7 @@ class OptimizedField:
     """The result of a run; `seconds` counts every process that worked on it."""
 
     field: Field
+    background: BackgroundMlp | PlainBackground
     history: list[StepMetrics]
     seconds: float
 
@@ -79,7 +82,7 @@ def optimize(
         device: Where the field lies and everything is computed.
         monitor: Who watches.
     """
-    section, size_px = recipe.optimize, recipe.camera.image_size_px
+    section = recipe.optimize
     state = _initial_state(recipe, seed, device)
     seconds_before = _resume(state, scratch, monitor)
     started = time.monotonic()
@@ -100,12 +103,11 @@ def optimize(
         lighting = sample_lighting(
             recipe.light, recipe.shading, cameras, step, generator=draw("light")
         )
-        background = sample_background(
-            recipe.background, section.batch_size, size_px, size_px, generator=draw("background")
-        )
+        rays = pixel_rays(cameras)
+        background = _backdrop(state.background, rays, generator=draw("background"))
         output = render(
             state.field,
-            pixel_rays(cameras),
+            rays,
             lighting,
             background,
             section=recipe.renderer,
@@ -117,14 +119,18 @@ def optimize(
 
         # Ask the prior how each image should change, given the words of its view.
         images = output.image.movedim(-1, 1)
-        rows = rows_for_views(
-            cameras.azimuth_deg, cameras.elevation_deg, recipe.guidance.view_prompts, prompts
+        conditional = text_for_views(
+            text,
+            cameras.azimuth_deg,
+            cameras.elevation_deg,
+            recipe.guidance.view_prompts,
+            prompts,
         )
         guidance = sds_guidance(
             recipe.guidance,
             prior,
             images,
-            text.select(rows),
+            conditional,
             unconditional,
             step,
             generator=draw("guidance"),
@@ -135,7 +141,7 @@ def optimize(
         loss = (guidance.gradient * images).sum() + penalty
         state.optimizer.zero_grad()
         loss.backward()
-        gradient_norm = clip_gradients(state.field.parameters(), section.max_gradient_norm)
+        gradient_norm = clip_gradients(_parameters(state), section.max_gradient_norm)
         metrics = _metrics(
             output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps
         )
@@ -158,15 +164,44 @@ def optimize(
 
     monitor.finish()
     state.field.set_step(section.num_steps)
-    return OptimizedField(state.field, state.history, seconds_before + time.monotonic() - started)
+    seconds = seconds_before + time.monotonic() - started
+    return OptimizedField(state.field, state.background, state.history, seconds)
 
 
 def _initial_state(recipe: Recipe, seed: int, device: torch.device) -> RunState:
     """Return the state before the first step; the field's numbers are drawn on the CPU."""
     field = build_field(recipe.field, generator=seeding.generator(seed, "field")).to(device)
     occupancy = OccupancyGrid(recipe.renderer.occupancy, field.bounding_radius, device=device)
-    optimizer = build_optimizer(recipe.optimize, field.parameter_groups())
-    return RunState(field, occupancy, optimizer, history=[])
+    groups = field.parameter_groups()
+    background = _build_background(recipe.background, seed, device)
+    if isinstance(background, BackgroundMlp):
+        groups += background.parameter_groups()
+    optimizer = build_optimizer(recipe.optimize, groups)
+    return RunState(field, background, occupancy, optimizer, history=[])
+
+
+def _build_background(
+    section: Background, seed: int, device: torch.device
+) -> BackgroundMlp | PlainBackground:
+    """Return the network of a learned background; a plain one's section says all there is."""
+    if not isinstance(section, MlpBackground):
+        return section
+    return BackgroundMlp(section, generator=seeding.generator(seed, "background_mlp")).to(device)
+
+
+def _parameters(state: RunState) -> list[Parameter]:
+    """Return everything that is optimised."""
+    return [p for group in state.optimizer.param_groups for p in group["params"]]
+
+
+def _backdrop(
+    background: BackgroundMlp | PlainBackground, rays: Rays, *, generator: torch.Generator
+) -> Float[Tensor, "batch h w 3"]:
+    """Return what stands behind each pixel: what was learned, or a plain picture drawn anew."""
+    if isinstance(background, BackgroundMlp):
+        return background(rays.directions)
+    batch, height, width, _ = rays.directions.shape
+    return sample_background(background, batch, height, width, generator=generator)
 
 
 def _resume(state: RunState, scratch: Scratch, monitor: Monitor) -> float:

@@ -10,23 +10,27 @@ from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dreamfusion_kit.field.base import ParameterGroup
-from dreamfusion_kit.recipe.schema import LearningRateDecay, Optimize
+from dreamfusion_kit.recipe.schema import Adam, DistributedShampoo, LearningRateDecay, Optimize
 
 
-def build_optimizer(section: Optimize, groups: list[ParameterGroup]) -> torch.optim.Adam:
+def build_optimizer(section: Optimize, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
     """Return the recipe's optimiser over a field's parameter groups.
 
     Each group keeps its full learning rate as `base_lr`; `set_learning_rates` derives
-    the rate of a step from it. The fused kernel updates each number on its own, so its
+    the rate of a step from it. Adam's fused kernel updates each number on its own, so its
     result does not depend on how the work is split.
     """
-    adam = section.optimizer
-    return torch.optim.Adam(
-        [{**group, "base_lr": group["lr"]} for group in groups],
-        betas=adam.betas,
-        eps=adam.epsilon,
-        fused=True,
-    )
+    rated = [{**group, "base_lr": group["lr"]} for group in groups]
+    match section.optimizer:
+        case Adam(betas=betas, epsilon=epsilon):
+            return torch.optim.Adam(rated, betas=betas, eps=epsilon, fused=True)
+        case DistributedShampoo():
+            # Its library loads all of its many optimisers, for seconds.
+            from dreamfusion_kit.optimize.shampoo import Shampoo
+
+            return Shampoo(rated, section.optimizer)
+        case _:
+            assert_never(section.optimizer)
 
 
 def learning_rate_factor(section: LearningRateDecay, step: int, num_steps: int) -> float:

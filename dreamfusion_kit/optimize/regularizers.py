@@ -28,6 +28,11 @@ def orientation_penalty(orientation: Float[Tensor, "*rays"]) -> Float[Tensor, ""
     return orientation.mean()
 
 
+def distortion_penalty(distortion: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
+    """Return the mean over rays of how far their weights are spread (mip-NeRF 360, eq. 15)."""
+    return distortion.mean()
+
+
 def entropy_penalty(opacity: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
     """Return the mean binary entropy of the rays in nats: rays should be empty or opaque."""
     inside = opacity.clamp(_ENTROPY_MARGIN, 1 - _ENTROPY_MARGIN)
@@ -51,6 +56,8 @@ def regularization(
         total = total + orientation_lambda * orientation_penalty(output.orientation)
     if (entropy_lambda := value_at(section.entropy_lambda, step)) > 0:
         total = total + entropy_lambda * entropy_penalty(output.opacity)
+    if (distortion_lambda := value_at(section.distortion_lambda, step)) > 0:
+        total = total + distortion_lambda * distortion_penalty(output.distortion)
     if (smoothness_lambda := value_at(section.smoothness_lambda, step)) > 0:
         total = total + smoothness_lambda * smoothness()
     return total

@@ -7,17 +7,23 @@ import torch
 from torch import Tensor
 
 from dreamfusion_kit.errors import CheckpointError
+from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.base import Field
 from dreamfusion_kit.optimize import metrics
 from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.recipe.schema import PlainBackground
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 
 
 @dataclass(frozen=True)
 class RunState:
-    """The changing parts of a run. The number of steps done is the history's length."""
+    """The changing parts of a run. The number of steps done is the history's length.
+
+    `background` is a network where it is learned, and else what plain ones are drawn from.
+    """
 
     field: Field
+    background: BackgroundMlp | PlainBackground
     occupancy: OccupancyGrid
     optimizer: torch.optim.Optimizer
     history: list[StepMetrics]
@@ -28,6 +34,9 @@ def to_tensors(state: RunState) -> dict[str, Tensor]:
     tensors = {"history": metrics.to_tensor(state.history)}
     for name, tensor in state.field.state_dict().items():
         tensors[f"field/{name}"] = tensor
+    if isinstance(state.background, BackgroundMlp):
+        for name, tensor in state.background.state_dict().items():
+            tensors[f"background/{name}"] = tensor
     for name, tensor in state.occupancy.state_dict().items():
         tensors[f"occupancy/{name}"] = tensor
     for index, moments in state.optimizer.state_dict()["state"].items():
@@ -40,6 +49,8 @@ def restore(state: RunState, tensors: Mapping[str, Tensor]) -> None:
     """Put a checkpoint's tensors in the place of the state's own."""
     try:
         state.field.load_state_dict(_under("field/", tensors))
+        if isinstance(state.background, BackgroundMlp):
+            state.background.load_state_dict(_under("background/", tensors))
         state.occupancy.load_state_dict(_under("occupancy/", tensors))
         state.optimizer.load_state_dict(
             {

@@ -1,4 +1,4 @@
-"""Backgrounds that a rendered object is composited over."""
+"""Plain backgrounds that a rendered object is composited over."""
 
 import math
 from typing import assert_never
@@ -7,11 +7,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion_kit.recipe.schema import Background, ConstantBackground, RandomBackground
+from dreamfusion_kit.recipe.schema import ConstantBackground, PlainBackground, RandomBackground
 
 
 def sample_background(
-    section: Background, batch: int, height_px: int, width_px: int, *, generator: torch.Generator
+    section: PlainBackground,
+    batch: int,
+    height_px: int,
+    width_px: int,
+    *,
+    generator: torch.Generator,
 ) -> Float[Tensor, "batch h w 3"]:
     """Draw one background image per batch entry, in [0, 1]."""
     match section:

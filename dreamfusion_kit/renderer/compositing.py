@@ -56,6 +56,25 @@ def depth_from_weights(
     return (weights * t_mids).sum(dim=-1) / opacity.clamp_min(1e-6)
 
 
+def distortion_from_weights(
+    weights: Float[Tensor, "*rays samples"],
+) -> Float[Tensor, "*rays"]:
+    """Return how far each ray's weights are spread, from 0 to 1/3 where they fill it evenly.
+
+    Mip-NeRF 360's loss, eq. 15, `sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 d_i`, over
+    normalised distances in which each of the ray's intervals is equally long: the loss
+    asks for weight in one place, however the ray was cut.
+    """
+    num_samples = weights.shape[-1]
+    width = 1 / num_samples
+    middles = width * (torch.arange(num_samples, device=weights.device, dtype=weights.dtype) + 0.5)
+    # Pairs j < i, each counted twice: w_i (m_i sum_j w_j - sum_j w_j m_j).
+    before = weights.cumsum(dim=-1) - weights
+    moment_before = (weights * middles).cumsum(dim=-1) - weights * middles
+    between = 2 * (weights * (middles * before - moment_before)).sum(dim=-1)
+    return between + width / 3 * weights.square().sum(dim=-1)
+
+
 def composite_over(
     color: Float[Tensor, "*rays 3"],
     opacity: Float[Tensor, "*rays"],

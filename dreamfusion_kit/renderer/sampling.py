@@ -1,4 +1,4 @@
-"""Where rays are sampled: intervals of equal length inside the bounding sphere."""
+"""Where rays are sampled: intervals of equal length inside the bounding sphere, and beyond."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dreamfusion_kit.recipe.schema import Beyond
 from dreamfusion_kit.records import Rays
 
 
@@ -53,6 +54,7 @@ def sample_intervals(
     *,
     num_samples: int,
     near: float,
+    beyond: Beyond | None = None,
     generator: torch.Generator | None = None,
 ) -> Intervals:
     """Cut each ray's way through the sphere into pieces of length `2 radius / num_samples`.
@@ -61,11 +63,17 @@ def sample_intervals(
     than shorter ones, so that detail costs the same everywhere. With a `generator` the
     pieces of a ray are evaluated at one random fraction of their length, drawn for each
     ray: still uniform over the way, and neighbours keep their distance.
+
+    With `beyond`, a ray goes on from where it leaves the sphere to the far distance, in
+    pieces of equal 1 / distance. Cameras then stand inside: a ray that misses begins at
+    its nearest point to the centre.
     """
     entry, leave, _ = intersect_sphere(rays, radius, near)
     step = 2 * radius / num_samples
     edges = step * torch.arange(num_samples + 1, device=entry.device, dtype=entry.dtype)
     edges = torch.minimum(entry[..., None] + edges, leave[..., None])
+    if beyond is not None:
+        edges = torch.cat([edges, _edges_beyond(leave, beyond)], dim=-1)
     t_starts, t_ends = edges[..., :-1], edges[..., 1:]
     fraction = torch.full_like(entry, 0.5)
     if generator is not None:
@@ -73,3 +81,11 @@ def sample_intervals(
             entry.shape, generator=generator, device=entry.device, dtype=entry.dtype
         )
     return Intervals(t_starts, t_ends, t_starts + fraction[..., None] * (t_ends - t_starts))
+
+
+def _edges_beyond(leave: Float[Tensor, "*rays"], section: Beyond) -> Float[Tensor, "*rays samples"]:
+    """Return the ends of the pieces behind the sphere; none has a length past `far`."""
+    done = torch.arange(1, section.num_samples + 1, device=leave.device, dtype=leave.dtype)
+    done = done / section.num_samples
+    nearest = leave[..., None].clamp(1e-6 * section.far, section.far)  # 1 / 0 has no middle
+    return 1 / ((1 - done) / nearest + done / section.far)

@@ -8,9 +8,10 @@ takes a third of the time of indexing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.recipe.schema import Renderer
@@ -18,16 +19,20 @@ from dreamfusion_kit.records import FieldSample, Lighting, Rays, RenderOutput
 from dreamfusion_kit.renderer.compositing import (
     composite_over,
     depth_from_weights,
+    distortion_from_weights,
     opacity_from_weights,
     weights_from_densities,
 )
+from dreamfusion_kit.renderer.frustum import axis_variances, frustum_moments
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.renderer.sampling import Intervals, sample_intervals
 from dreamfusion_kit.renderer.shading import shade
 
-SampleField = Callable[[Float[Tensor, "samples 3"], bool], FieldSample]
-"""All that the renderer knows of a field: what it says at world positions inside the
-bounding sphere, with normals or without. It may be asked about no position at all."""
+SampleField = Callable[..., FieldSample]
+"""All that the renderer knows of a field: what it says at world positions, with normals or
+without and, for cones, of given variances per axis (see `field.base`). Positions lie
+inside the bounding sphere or, where the recipe says so, beyond. It may be asked
+about no position at all."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class _Samples:
     ray_indices: Int[Tensor, " samples"]
     image_indices: Int[Tensor, " samples"]
     positions: Float[Tensor, "samples 3"]
+    variances: Float[Tensor, "samples 3"] | None
 
 
 def render(
@@ -76,7 +82,7 @@ def render(
     """
     samples = _place_samples(rays, section, bounding_radius, occupancy, generator)
     with_normals = with_normals or bool((lighting.diffuse > 0).any())
-    found = sample_field(samples.positions, with_normals)
+    found = _ask(sample_field, samples, with_normals)
     weights = _weights(found.densities, samples)
     shares = weights.flatten().index_select(0, samples.slots)[:, None]
     opacity = opacity_from_weights(weights)
@@ -89,6 +95,7 @@ def render(
         depth=depth_from_weights(weights, samples.intervals.t_mids).view(shape),
         normals=normals.view(*shape, 3),
         orientation=orientation.view(shape),
+        distortion=distortion_from_weights(weights).view(shape),
     )
 
 
@@ -100,20 +107,22 @@ def _place_samples(
     generator: torch.Generator | None,
 ) -> _Samples:
     """Cut all rays into intervals and pack those that are neither of length 0 nor empty."""
-    flat = Rays(rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3))
+    flat = _flattened(rays)
     intervals = sample_intervals(
         flat,
         bounding_radius,
         num_samples=section.num_samples,
         near=section.near,
+        beyond=section.beyond,
         generator=generator if section.jitter else None,
     )
-    positions = flat.origins[:, None] + intervals.t_mids[..., None] * flat.directions[:, None]
+    distances, variances = _footprints(flat, intervals, section)
+    positions = flat.origins[:, None] + distances[..., None] * flat.directions[:, None]
     kept = intervals.deltas > 0
     if occupancy is not None:
-        kept = kept & occupancy.query(positions)
+        kept = kept & _is_worth_asking(positions, section, bounding_radius, occupancy)
     slots = kept.flatten().nonzero()[:, 0]
-    ray_indices = slots // section.num_samples
+    ray_indices = slots // intervals.deltas.shape[-1]
     return _Samples(
         intervals=intervals,
         slots=slots,
@@ -121,7 +130,50 @@ def _place_samples(
         ray_indices=ray_indices,
         image_indices=ray_indices // rays.origins[0, ..., 0].numel(),
         positions=positions.view(-1, 3).index_select(0, slots),
+        variances=None if variances is None else variances.view(-1, 3).index_select(0, slots),
     )
+
+
+def _flattened(rays: Rays) -> Rays:
+    radii = None if rays.cone_radii is None else rays.cone_radii.flatten()
+    return Rays(rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3), radii)
+
+
+def _footprints(
+    rays: Rays, intervals: Intervals, section: Renderer
+) -> tuple[Float[Tensor, "rays intervals"], Float[Tensor, "rays intervals 3"] | None]:
+    """Return where along the rays samples lie, and how far those that are cones spread."""
+    match section.footprint:
+        case "point":
+            return intervals.t_mids, None
+        case "cone":
+            assert rays.cone_radii is not None  # every camera's rays have them
+            starts, ends = intervals.t_starts, intervals.t_ends
+            radii = rays.cone_radii[:, None].expand_as(starts)
+            t_means, t_variances, r_variances = frustum_moments(starts, ends, radii)
+            directions = rays.directions[:, None].expand(*starts.shape, 3)
+            return t_means, axis_variances(directions, t_variances, r_variances)
+        case _:
+            assert_never(section.footprint)
+
+
+def _ask(sample_field: SampleField, samples: _Samples, with_normals: bool) -> FieldSample:
+    if samples.variances is None:
+        return sample_field(samples.positions, with_normals)
+    return sample_field(samples.positions, with_normals, samples.variances)
+
+
+def _is_worth_asking(
+    positions: Float[Tensor, "rays intervals 3"],
+    section: Renderer,
+    bounding_radius: float,
+    occupancy: OccupancyGrid,
+) -> Bool[Tensor, "rays intervals"]:
+    """Return where the field may not be empty; behind the sphere the grid knows nothing."""
+    occupied = occupancy.query(positions)
+    if section.beyond is None:
+        return occupied
+    return occupied | (positions.square().sum(dim=-1) > bounding_radius**2)
 
 
 def _weights(

@@ -9,9 +9,11 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 import dreamfusion_kit
 from dreamfusion_kit import provenance
+from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.storage import save_field
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.lock import die_with_parent
@@ -75,6 +77,8 @@ def _write(
 ) -> None:
     with files.new_directory(own.field) as directory:
         save_field(directory / "field.safetensors", result.field, resolved.recipe.field)
+        if isinstance(result.background, BackgroundMlp):
+            save_file(result.background.state_dict(), directory / "background.safetensors")
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.sampler import sample_cameras
-from dreamfusion_kit.recipe.schema import Background
+from dreamfusion_kit.recipe.schema import PlainBackground
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.captions import HELD_OUT, training_caption, view_of
@@ -41,7 +41,11 @@ class Dataset:
         return len(self.rgba)
 
     def images(
-        self, indices: Int[Tensor, " batch"], background: Background, *, generator: torch.Generator
+        self,
+        indices: Int[Tensor, " batch"],
+        background: PlainBackground,
+        *,
+        generator: torch.Generator,
     ) -> Float[Tensor, "batch h w 3"]:
         """Return the chosen renders, each over a background of its own, in [0, 1]."""
         rgba = self.rgba[indices].float() / 255

@@ -3,12 +3,12 @@
 from pydantic import Field
 
 from dreamfusion_kit.recipe.schema import (
-    Background,
     Camera,
     Count,
     Fraction,
     Light,
     NonNegative,
+    PlainBackground,
     Positive,
     Section,
     Shading,
@@ -37,7 +37,7 @@ class TrainingSettings(Section):
     decay_steps: Count = Field(description="Last steps, over which the rate falls to zero.")
     weight_decay: Fraction = Field(description="AdamW's decoupled weight decay.")
     checkpoint_every_steps: Count = Field(description="Steps between resumable checkpoints.")
-    background: Background = Field(description="Drawn anew for each image of each batch.")
+    background: PlainBackground = Field(description="Drawn anew for each image of each batch.")
 
 
 class PriorSettings(TrainingSettings):

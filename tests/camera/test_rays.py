@@ -1,3 +1,6 @@
+import math
+
+import pytest
 import torch
 
 from dreamfusion_kit.camera.pose import fov_y_from_focal
@@ -62,3 +65,20 @@ def test_pixels_are_square_in_a_wide_image() -> None:
     on_plane = directions / -directions[..., 2:]
     across, down = on_plane[0, 1] - on_plane[0, 0], on_plane[0, 0] - on_plane[1, 0]
     torch.testing.assert_close(across[0], down[1])
+
+
+def test_cones_are_as_wide_as_their_pixels() -> None:
+    """In the middle 2 / sqrt(12) of a pixel, 1 / 64 wide at focal 1; in a corner by the cosine."""
+    cameras = orbit_cameras(
+        torch.tensor([0.0]),
+        elevation_deg=0.0,
+        radius=2.0,
+        fov_y_deg=2 * math.degrees(math.atan(0.5)),
+        image_size_px=64,
+    )
+    radii = pixel_rays(cameras).cone_radii
+    assert radii is not None
+    at_axis, corner = float(radii[0, 32, 32]), float(radii[0, 0, 0])
+    assert at_axis == pytest.approx(2 / math.sqrt(12) / 64, rel=1e-3)
+    slant = math.hypot(1, 31.5 / 64, 31.5 / 64)
+    assert corner == pytest.approx(2 / math.sqrt(12) / 64 / slant, rel=1e-5)

@@ -2,7 +2,13 @@ from typing import Any
 
 import pytest
 
-from dreamfusion_kit.recipe.schema import GaussianBias, HashGridField, VoxelGridField
+from dreamfusion_kit.recipe.schema import (
+    GaussianBias,
+    HashGridField,
+    LinearSchedule,
+    MipMlpField,
+    VoxelGridField,
+)
 
 SHARED: dict[str, Any] = {
     "bounding_radius": 1.4,
@@ -41,4 +47,18 @@ def hash_section() -> HashGridField:
         encoding_learning_rate=0.01,
         network_learning_rate=0.001,
         **SHARED,
+    )
+
+
+@pytest.fixture
+def mip_section() -> MipMlpField:
+    return MipMlpField(
+        kind="mip_mlp",
+        num_blocks=2,
+        hidden_width=8,
+        num_frequencies=4,
+        covariance=LinearSchedule(start=0.05, end=0.002, from_step=0, to_step=5000),
+        space="ball",
+        learning_rate=1e-4,
+        **SHARED | {"density_activation": "exp", "density_offset": -1.0},
     )

@@ -6,15 +6,22 @@ import torch
 from dreamfusion_kit.errors import CheckpointError
 from dreamfusion_kit.field.build import build_field
 from dreamfusion_kit.field.storage import load_field, save_field
-from dreamfusion_kit.recipe.schema import FieldSection, HashGridField, VoxelGridField
+from dreamfusion_kit.recipe.schema import FieldSection, HashGridField, MipMlpField, VoxelGridField
 from dreamfusion_kit.seeding import generator
 
 
-@pytest.fixture(params=["voxel_grid", "hash_grid"])
+@pytest.fixture(params=["voxel_grid", "hash_grid", "mip_mlp"])
 def section(
-    request: pytest.FixtureRequest, voxel_section: VoxelGridField, hash_section: HashGridField
+    request: pytest.FixtureRequest,
+    voxel_section: VoxelGridField,
+    hash_section: HashGridField,
+    mip_section: MipMlpField,
 ) -> FieldSection:
-    return {"voxel_grid": voxel_section, "hash_grid": hash_section}[request.param]
+    return next(
+        section
+        for section in (voxel_section, hash_section, mip_section)
+        if section.kind == request.param
+    )
 
 
 def test_a_loaded_field_answers_alike(tmp_path: Path, section: FieldSection) -> None:

@@ -9,6 +9,7 @@ from dreamfusion_kit.recipe.schema import SdsGuidance, ViewPrompts
 
 VIEW_PROMPTS = {
     "enabled": True,
+    "combine": "nearest",
     "front": "front view",
     "side": "side view",
     "back": "back view",

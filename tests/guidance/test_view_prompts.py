@@ -11,8 +11,11 @@ from dreamfusion_kit.guidance.view_prompts import (
     prompts_for,
     row_of,
     rows_for_views,
+    text_for_views,
     view_name,
+    view_weights,
 )
+from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import SdsGuidance, ViewPrompts
 
 
@@ -72,6 +75,63 @@ def test_rows_follow_the_cameras(guidance: Callable[..., SdsGuidance]) -> None:
         "a red mug, overhead view",
     ]
     assert list(prompts.values())[row_of("negative", list(prompts))] == "fog"
+
+
+@pytest.mark.parametrize(
+    ("azimuth_deg", "elevation_deg", "expected"),
+    [
+        (0, 0, (1, 0, 0, 0)),
+        (45, 60, (0.5, 0.5, 0, 0)),
+        (-45, 0, (0.5, 0.5, 0, 0)),
+        (90, 0, (0, 1, 0, 0)),
+        (270, 0, (0, 1, 0, 0)),
+        (126, 0, (0, 0.6, 0.4, 0)),
+        (180, 0, (0, 0, 1, 0)),
+        (720 - 162, 0, (0, 0.2, 0.8, 0)),
+        (45, 60.01, (0, 0, 0, 1)),
+    ],
+)
+def test_weights_of_front_side_back_and_overhead(
+    view_prompts: Callable[..., ViewPrompts],
+    azimuth_deg: float,
+    elevation_deg: float,
+    expected: tuple[float, ...],
+) -> None:
+    found = view_weights(float(azimuth_deg), float(elevation_deg), view_prompts())
+    assert found == pytest.approx(expected)
+
+
+def _features() -> TextFeatures:
+    """Return features of front, side, back, overhead and negative, with a mask of tokens."""
+    hidden = torch.tensor([[1.0, 0], [0, 10], [100, 0], [0, 1000], [7, 7]])
+    mask = torch.tensor([[1, 0], [1, 1], [0, 1], [1, 0], [0, 0]])
+    return TextFeatures({"hidden": hidden, "mask": mask})
+
+
+@pytest.mark.parametrize(
+    ("combine", "hidden", "mask"),
+    [
+        ("nearest", [[1, 0], [100, 0], [0, 1000]], [[1, 0], [0, 1], [1, 0]]),
+        ("interpolated", [[0.6, 4], [80, 2], [0, 1000]], [[1, 1], [1, 1], [1, 0]]),
+    ],
+)
+def test_features_of_views(
+    guidance: Callable[..., SdsGuidance],
+    view_prompts: Callable[..., ViewPrompts],
+    combine: str,
+    hidden: list[list[float]],
+    mask: list[list[int]],
+) -> None:
+    section = guidance(view_prompts=view_prompts(combine=combine))
+    found = text_for_views(
+        _features(),
+        torch.tensor([36.0, 180 + 18.0, 36]),
+        torch.tensor([0.0, 0, 80]),
+        section.view_prompts,
+        guidance_prompts("a red mug", section),
+    )
+    torch.testing.assert_close(found.tensors["hidden"], torch.tensor(hidden).float())
+    assert found.tensors["mask"].tolist() == mask
 
 
 def test_features_of_other_prompts_are_refused() -> None:

@@ -12,6 +12,7 @@ REGULARIZERS = {
     "opacity_lambda": 0.0,
     "orientation_lambda": 0.0,
     "entropy_lambda": 0.0,
+    "distortion_lambda": 0.0,
     "smoothness_lambda": 0.0,
 }
 OPTIMIZE = {

@@ -14,6 +14,7 @@ from dreamfusion_kit.camera.light import albedo_lighting
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
 from dreamfusion_kit.errors import CheckpointError, NumericsError
+from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
 from dreamfusion_kit.optimize.loop import OptimizedField, optimize
@@ -349,6 +350,99 @@ def test_the_field_takes_the_colour_of_the_data(
     assert output.opacity.mean() > 0.9
     found = output.image.mean(dim=(0, 1, 2))
     torch.testing.assert_close(found, torch.tensor(color), atol=0.08, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def published(recipe: Recipe) -> Recipe:
+    """Return the short recipe with the paper's kind of field, background and optimiser."""
+    shared = ("bounding_radius", "density_activation", "density_bias", "density_offset")
+    field = {
+        "kind": "mip_mlp",
+        "num_blocks": 1,
+        "hidden_width": 8,
+        "num_frequencies": 4,
+        "covariance": {"start": 0.05, "end": 0.002, "from_step": 0, "to_step": 8},
+        "space": "ball",
+        "learning_rate": 0.01,
+    }
+    background = {
+        "kind": "mlp",
+        "num_frequencies": 2,
+        "hidden_width": 4,
+        "num_hidden_layers": 1,
+        "learning_rate": 0.01,
+    }
+    data = recipe.model_dump(mode="python")
+    data["field"] = {key: data["field"][key] for key in shared} | field
+    data["background"] = background
+    optimizer = {
+        "kind": "distributed_shampoo",
+        "betas": (0.9, 0.9),
+        "exponent_override": 2,
+        "block_size": 4,
+        "graft": "sqrt_n",
+        "epsilon": 1e-6,
+        "start_step": 3,
+        "preconditioner_every_steps": 2,
+        "nesterov": True,
+    }
+    changes = {"num_steps": 12, "preview_every_steps": 12, "optimizer": optimizer}
+    data["optimize"] |= changes
+    return Recipe.model_validate(data)
+
+
+def test_the_papers_parts_move_and_resume_to_the_same_bits(
+    published: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    whole, stopped = make_scratch("whole"), make_scratch("stopped")
+    expected = run(published, whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(published, stopped, Silent(stop_at=8))
+    found = run(published, stopped)
+    assert_same(found, expected)
+    assert isinstance(found.background, BackgroundMlp)
+    assert isinstance(expected.background, BackgroundMlp)
+    state = found.background.state_dict()
+    for name, tensor in expected.background.state_dict().items():
+        assert torch.equal(state[name], tensor), name
+    last = "step_00000012.safetensors"
+    assert (whole.checkpoints / last).stat().st_size == (stopped.checkpoints / last).stat().st_size
+    saved = load_file(stopped.checkpoints / last)
+    first = load_file(stopped.checkpoints / "step_00000010.safetensors")
+    assert all(torch.equal(saved[f"background/{name}"], state[name]) for name in state)
+    assert any(not torch.equal(saved[name], first[name]) for name in saved if "background" in name)
+
+
+def test_a_scene_without_an_end_is_optimised(
+    published: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    """Cones through contracted space, samples behind the sphere, the distortion's penalty."""
+    scene = changed(
+        published,
+        field={"space": "contracted"},
+        camera={"radius_range": (0.5, 0.8)},
+        renderer={
+            "jitter": False,
+            "footprint": "cone",
+            "beyond": {"num_samples": 8, "far": 20.0},
+        },
+        optimize={
+            "num_steps": 4,
+            "regularizers": published.optimize.regularizers.model_dump()
+            | {"distortion_lambda": 1.0},
+        },
+    )
+    result = run(scene, make_scratch("scene"))
+    assert len(result.history) == 4
+    assert all(torch.isfinite(p).all() for p in result.field.parameters())
+    without = changed(
+        scene,
+        optimize={
+            "regularizers": scene.optimize.regularizers.model_dump() | {"distortion_lambda": 0.0}
+        },
+    )
+    other = run(without, make_scratch("without"))
+    assert other.history[0].regularization < result.history[0].regularization
 
 
 def test_a_checkpoint_holds_the_history_and_no_learning_rate(

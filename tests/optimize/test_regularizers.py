@@ -51,16 +51,22 @@ def test_entropy_has_a_finite_slope_everywhere() -> None:
 def output() -> RenderOutput:
     rays = torch.full((1, 2, 2), 0.5)
     image = torch.zeros(1, 2, 2, 3)
-    return RenderOutput(image, rays, depth=rays, normals=image, orientation=rays / 2)
+    return RenderOutput(
+        image, rays, depth=rays, normals=image, orientation=rays / 2, distortion=rays / 4
+    )
 
 
 def test_the_sum_follows_the_schedules(regularizers: Callable[..., Regularizers]) -> None:
     rising = LinearSchedule(start=0.0, end=2.0, from_step=0, to_step=10)
     section = regularizers(
-        opacity_lambda=1.0, orientation_lambda=rising, entropy_lambda=0.5, smoothness_lambda=0.1
+        opacity_lambda=1.0,
+        orientation_lambda=rising,
+        entropy_lambda=0.5,
+        distortion_lambda=2.0,
+        smoothness_lambda=0.1,
     )
     for step, orientation_lambda in ((0, 0.0), (5, 1.0), (99, 2.0)):
-        expected = 0.5099020 + orientation_lambda * 0.25 + 0.5 * math.log(2) + 0.1 * 3
+        expected = 0.5099020 + orientation_lambda * 0.25 + 0.5 * math.log(2) + 2 * 0.125 + 0.1 * 3
         found = regularization(section, output(), lambda: torch.tensor(3.0), step)
         assert float(found) == pytest.approx(expected, abs=1e-6)
         assert needs_normals(section, step) == (orientation_lambda > 0)

@@ -146,7 +146,7 @@ def test_all_problems_are_reported_at_once_in_the_file_s_order(recipe: Path) -> 
     )
     assert _messages(recipe) == [
         'guidance.guidance_scale: found "strong", expected a number',
-        "background.kind: found \"rainbow\", expected 'constant', 'random'",
+        "background.kind: found \"rainbow\", expected 'constant', 'random', 'mlp'",
         "renderer.near: missing key",
         "optimize.num_stps: unknown key (did you mean num_steps?)",
     ]

@@ -3,14 +3,18 @@
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from dreamfusion_kit.recipe import schema
+from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import base
 from dreamfusion_kit.recipe.suite import Suite
+
+ROOT = Path(__file__).parents[2]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -102,6 +106,7 @@ def test_values_are_bounded(kind: Any, good: object, bad: object) -> None:
 
 _VIEW_PROMPTS = {
     "enabled": True,
+    "combine": "nearest",
     "front": "front view",
     "side": "side view",
     "back": "back view",
@@ -160,3 +165,35 @@ def test_timesteps_out_of_order_are_refused_with_the_step(
 ) -> None:
     with pytest.raises(ValidationError, match=f"at step {step},"):
         _sds(timestep_min, timestep_max)
+
+
+RENDERER = {
+    "num_samples": 8,
+    "jitter": False,
+    "footprint": "cone",
+    "near": 0.0,
+    "beyond": None,
+    "occupancy": {
+        "resolution": 8,
+        "update_every_steps": 1,
+        "warmup_steps": 0,
+        "decay": 0.9,
+        "density_threshold": 0.0,
+    },
+}
+
+
+def test_a_cone_does_not_jitter() -> None:
+    assert schema.Renderer.model_validate(RENDERER)
+    assert schema.Renderer.model_validate(RENDERER | {"jitter": True, "footprint": "point"})
+    with pytest.raises(ValidationError, match="found jitter with the footprint cone"):
+        schema.Renderer.model_validate(RENDERER | {"jitter": True})
+
+
+def test_a_cone_needs_a_field_that_knows_it() -> None:
+    shipped = load_recipe(ROOT / "recipes" / "mip-nerf-360-scene.yaml")
+    assert shipped.renderer.footprint == "cone"
+    grid = load_recipe(ROOT / "recipes" / "toybox.yaml")
+    data = grid.model_dump(mode="python") | {"renderer": RENDERER}
+    with pytest.raises(ValidationError, match="cone with the field voxel_grid"):
+        schema.Recipe.model_validate(data)

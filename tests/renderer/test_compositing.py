@@ -9,6 +9,7 @@ from dreamfusion_kit.renderer.compositing import (
     alphas_from_densities,
     composite_over,
     depth_from_weights,
+    distortion_from_weights,
     opacity_from_weights,
     transmittances_from_densities,
     weights_from_densities,
@@ -136,3 +137,36 @@ def test_opacity_loss_values_of_a_slab(opacity: float, value: float, slope: floa
     assert float(loss.detach()) == pytest.approx(value, abs=1e-6)
     assert accumulated.grad is not None
     assert float(accumulated.grad) == pytest.approx(slope, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 128])
+def test_even_weights_have_a_distortion_of_a_third(count: int) -> None:
+    weights = torch.full((count,), 1 / count, dtype=torch.float64)
+    assert float(distortion_from_weights(weights)) == pytest.approx(1 / 3, abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_distortion_is_the_double_sum(count: int) -> None:
+    generator = torch.Generator().manual_seed(count)
+    weights = torch.rand(3, count, generator=generator, dtype=torch.float64) / count
+    expected = [
+        sum(float(row[i] * row[j]) * abs(i - j) / count for i in range(count) for j in range(count))
+        + float((row**2).sum()) / (3 * count)
+        for row in weights
+    ]
+    assert distortion_from_weights(weights).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_weight_in_one_place_is_hardly_distorted() -> None:
+    weights = torch.zeros(100, dtype=torch.float64)
+    weights[37] = 1.0
+    assert float(distortion_from_weights(weights)) == pytest.approx(1 / 300, abs=1e-12)
+    apart = torch.zeros(100, dtype=torch.float64)
+    apart[[10, 90]] = 0.5
+    assert float(distortion_from_weights(apart)) == pytest.approx(0.5 * 0.8 + 0.5 / 300, abs=1e-12)
+
+
+def test_the_slope_of_the_distortion() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(2, 6, generator=generator, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(distortion_from_weights, (weights,))

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamfusion_kit.recipe.schema import Beyond
 from dreamfusion_kit.records import Rays
 from dreamfusion_kit.renderer.sampling import intersect_sphere, sample_intervals
 from dreamfusion_kit.seeding import generator
@@ -106,3 +107,36 @@ def test_any_leading_axes(shape: tuple[int, ...]) -> None:
     pieces = sample_intervals(rays, 1.0, num_samples=5, near=0.0)
     assert pieces.t_mids.shape == (*shape, 5)
     torch.testing.assert_close(pieces.deltas.sum(dim=-1), torch.ones(shape))
+
+
+BEYOND = Beyond(num_samples=4, far=50.0)
+
+
+@given(distance=st.floats(-0.9, 0.9), impact=st.floats(0, 0.4), count=st.integers(1, 20))
+def test_pieces_go_on_to_the_far_distance(distance: float, impact: float, count: int) -> None:
+    ray = _ray((impact, 0, distance), (0, 0, -1))
+    _, leave, _ = intersect_sphere(ray, 1.0, near=0.0)
+    pieces = sample_intervals(ray, 1.0, num_samples=count, near=0.0, beyond=BEYOND)
+    inside = sample_intervals(ray, 1.0, num_samples=count, near=0.0)
+    assert torch.equal(pieces.t_starts[:, :count], inside.t_starts)
+    assert torch.equal(pieces.t_starts[:, 1:], pieces.t_ends[:, :-1])
+    assert float(pieces.t_starts[0, count]) == float(leave)
+    assert float(pieces.t_ends[0, -1]) == pytest.approx(50.0)
+    inverse = 1 / torch.cat([pieces.t_starts[0, count:], pieces.t_ends[0, -1:]])
+    steps = -inverse.diff()
+    torch.testing.assert_close(steps, steps.mean().expand(4))
+
+
+def test_a_far_distance_inside_the_sphere_adds_nothing() -> None:
+    ray = _ray((0, 0, 0), (0, 0, -1))
+    beyond = Beyond(num_samples=3, far=0.5)
+    pieces = sample_intervals(ray, 1.0, num_samples=2, near=0.0, beyond=beyond)
+    assert float(pieces.deltas[0, :2].sum()) == pytest.approx(1.0)
+    assert (pieces.deltas[0, 2:] <= 0).all()
+
+
+def test_a_ray_that_starts_where_it_leaves_has_no_gap_and_no_nan() -> None:
+    ray = _ray((0, 0, 2), (0, 0, 1))  # outside, and looking away
+    pieces = sample_intervals(ray, 1.0, num_samples=2, near=0.0, beyond=BEYOND)
+    assert pieces.t_mids.isfinite().all()
+    assert float(pieces.deltas.sum()) == pytest.approx(50.0)

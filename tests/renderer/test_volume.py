@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dreamfusion_kit.recipe.schema import Occupancy, Renderer
+from dreamfusion_kit.recipe.schema import Beyond, Occupancy, Renderer
 from dreamfusion_kit.records import FieldSample, Lighting, Rays, RenderOutput
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.renderer.volume import SampleField, render
@@ -14,7 +14,9 @@ STD = 0.15  # of the blob
 OCCUPANCY = Occupancy(
     resolution=16, update_every_steps=1, warmup_steps=0, decay=0.9, density_threshold=0.01
 )
-SECTION = Renderer(num_samples=64, jitter=True, near=0.0, occupancy=OCCUPANCY)
+SECTION = Renderer(
+    num_samples=64, jitter=True, footprint="point", near=0.0, beyond=None, occupancy=OCCUPANCY
+)
 
 
 class Fog:
@@ -85,6 +87,7 @@ def _render(
     step: int | None = None,
     num_samples: int = 64,
     background: float = 0.25,
+    beyond: Beyond | None = None,
 ) -> RenderOutput:
     shape = rays.origins.shape
     return render(
@@ -92,7 +95,7 @@ def _render(
         rays,
         _lighting(*(modes or [ALBEDO] * shape[0])),
         torch.full(shape, background, dtype=torch.float64),
-        section=SECTION.model_copy(update={"num_samples": num_samples}),
+        section=SECTION.model_copy(update={"num_samples": num_samples, "beyond": beyond}),
         bounding_radius=RADIUS,
         occupancy=occupancy,
         with_normals=with_normals,
@@ -151,7 +154,8 @@ def test_a_gaussian_blob_has_its_closed_form_depth() -> None:
 def test_each_image_has_its_own_mode(mode: tuple[float, float, bool], factor: float) -> None:
     # A light far up the z axis meets this normal at 60 degrees.
     field = Fog(1e5, normal=(math.sin(math.pi / 3), 0, 0.5))
-    rays = Rays(*(tensor.expand(2, 1, 1, 3) for tensor in vars(_through_centre()).values()))
+    one = _through_centre()
+    rays = Rays(one.origins.expand(2, 1, 1, 3), one.directions.expand(2, 1, 1, 3))
     lighting = _lighting(ALBEDO, mode, height=1e9)
     output = render(
         field,
@@ -293,3 +297,67 @@ def test_twice_gives_the_same_bytes() -> None:
     first, again = (_render(Blob(), _rays(), SHADED, step=4) for _ in range(2))
     assert torch.equal(first.image, again.image)
     assert torch.equal(first.normals, again.normals)
+
+
+def _everywhere(density: float) -> SampleField:
+    """Return fog of one density without an end."""
+
+    def sample(positions: torch.Tensor, with_normals: bool) -> FieldSample:
+        fog = torch.full_like(positions[:, 0], density)
+        return FieldSample(fog, torch.ones_like(positions), None)
+
+    return sample
+
+
+@pytest.mark.parametrize("with_occupancy", [False, True])
+def test_fog_behind_the_sphere_is_seen_where_the_recipe_says_so(with_occupancy: bool) -> None:
+    """From the centre: 1 unit of fog to the sphere, and 9 more to the far distance."""
+    rays = Rays(torch.zeros(1, 1, 1, 3).double(), torch.tensor([[[[0, 0, 1.0]]]]).double())
+    occupancy = OccupancyGrid(OCCUPANCY, RADIUS) if with_occupancy else None
+    if occupancy is not None:
+        occupancy.set_step(10)
+        empty = torch.zeros_like(occupancy.occupied)
+        occupancy.occupied = empty  # it says that all of the sphere can be left out
+    inside = 0.0 if with_occupancy else 1.0
+    for beyond, length in ((None, inside), (Beyond(num_samples=5, far=10.0), inside + 9)):
+        output = _render(_everywhere(0.2), rays, beyond=beyond, occupancy=occupancy)
+        assert float(output.opacity) == pytest.approx(-math.expm1(-0.2 * length), abs=1e-12)
+
+
+def test_distortion_of_a_thin_and_of_a_thick_fog() -> None:
+    thin = _render(Fog(0.01), _through_centre()).distortion.detach()
+    assert float(thin) == pytest.approx((1 - math.exp(-0.02)) ** 2 / 3, rel=1e-3)
+    wall = _render(Fog(1e6), _through_centre()).distortion.detach()
+    assert float(wall) == pytest.approx(1 / (3 * 64), rel=1e-6)
+
+
+def test_a_cone_asks_about_the_frustums_of_its_pixel() -> None:
+    """Down the z axis from 3: two pieces of the sphere, t in [2, 3] and [3, 4]."""
+    asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def sample(positions: torch.Tensor, with_normals: bool, variances: torch.Tensor) -> FieldSample:
+        asked.append((positions, variances))
+        return FieldSample(torch.ones_like(positions[:, 0]), torch.ones_like(positions), None)
+
+    line = _through_centre()
+    rays = Rays(line.origins, line.directions, torch.full((1, 1, 1), 0.2, dtype=torch.float64))
+    section = SECTION.model_copy(update={"num_samples": 2, "jitter": False, "footprint": "cone"})
+    output = render(
+        sample,
+        rays,
+        _lighting(ALBEDO),
+        torch.zeros(1, 1, 1, 3, dtype=torch.float64),
+        section=section,
+        bounding_radius=RADIUS,
+        occupancy=None,
+        with_normals=False,
+        generator=None,
+    )
+    assert float(output.opacity) == pytest.approx(-math.expm1(-2.0))
+    ((positions, variances),) = asked
+    # Moments of t^2 over [2, 3] and [3, 4], by hand: (3 / 4) (b^4 - a^4) / (b^3 - a^3), and so on.
+    means = torch.tensor([0.75 * 65 / 19, 0.75 * 175 / 37], dtype=torch.float64)
+    squares = torch.tensor([0.6 * 211 / 19, 0.6 * 781 / 37], dtype=torch.float64)
+    torch.testing.assert_close(positions[:, 2], 3 - means)
+    torch.testing.assert_close(variances[:, 2], squares - means**2)
+    torch.testing.assert_close(variances[:, :2], (0.01 * squares)[:, None].expand(2, 2))

@@ -5,7 +5,7 @@ is not tracked. In the descriptions "DF" cites DreamFusion (arXiv 2209.14988), "
 arXiv 2211.10440; the number after it is the one that the paper uses.
 """
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema.base import (
     Color,
@@ -26,14 +26,17 @@ from dreamfusion_kit.recipe.schema.field import (
     FieldSection,
     GaussianBias,
     HashGridField,
+    MipMlpField,
     VoxelGridField,
 )
 from dreamfusion_kit.recipe.schema.guidance import Guidance, SdsGuidance, ViewPrompts
 from dreamfusion_kit.recipe.schema.mesh import AdaptiveThreshold, FixedThreshold, Mesh, Threshold
 from dreamfusion_kit.recipe.schema.optimize import (
     Adam,
+    DistributedShampoo,
     LearningRateDecay,
     Optimize,
+    Optimizer,
     Regularizers,
     Watchdog,
 )
@@ -46,12 +49,14 @@ from dreamfusion_kit.recipe.schema.prior import (
     Prior,
     Source,
 )
-from dreamfusion_kit.recipe.schema.renderer import Occupancy, Renderer
+from dreamfusion_kit.recipe.schema.renderer import Beyond, Occupancy, Renderer
 from dreamfusion_kit.recipe.schema.view import (
     Background,
     Camera,
     ConstantBackground,
     Light,
+    MlpBackground,
+    PlainBackground,
     RandomBackground,
     Shading,
 )
@@ -72,18 +77,29 @@ class Recipe(Section):
     optimize: Optimize = Field(description="The optimisation loop.")
     mesh: Mesh = Field(description="How a field becomes a textured mesh.")
 
+    @model_validator(mode="after")
+    def _cones_meet_a_field_that_knows_them(self) -> "Recipe":
+        if self.renderer.footprint == "cone" and not isinstance(self.field, MipMlpField):
+            raise ValueError(
+                f"found renderer.footprint cone with the field {self.field.kind}, expected the "
+                "field mip_mlp, or the footprint point"
+            )
+        return self
+
 
 __all__ = [
     "Adam",
     "AdaptiveThreshold",
     "AnalyticPrior",
     "Background",
+    "Beyond",
     "Camera",
     "Color",
     "ConeBias",
     "ConstantBackground",
     "Count",
     "DensityBias",
+    "DistributedShampoo",
     "FieldSection",
     "FixedThreshold",
     "Fraction",
@@ -96,11 +112,15 @@ __all__ = [
     "LinearSchedule",
     "LocalSource",
     "Mesh",
+    "MipMlpField",
     "MixtureComponent",
+    "MlpBackground",
     "NonNegative",
     "Occupancy",
     "Optimize",
+    "Optimizer",
     "PixelUnetPrior",
+    "PlainBackground",
     "Positive",
     "PositiveRange",
     "Prior",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dreamfusion_kit.recipe.schema.base import Count, Positive, Section, Steps
+from dreamfusion_kit.recipe.schema.base import Count, Positive, Schedule, Section, Steps
 
 BiasStage = Literal["pre", "post"]
 BIAS_STAGE = "Whether it is added before (pre) or after (post) the density activation."
@@ -30,7 +30,7 @@ class ConeBias(Section):
 
 DensityBias = Annotated[GaussianBias | ConeBias, Field(discriminator="kind")]
 
-# The keys that every field shares are written out in both: a section reads on its own.
+# The keys that every field shares are written out in each: a section reads on its own.
 BOUNDING_RADIUS = "Radius of the sphere outside of which space is empty, scene units (DF A.2: 1.4)."
 DENSITY_ACTIVATION = "What makes the raw density non-negative (DF A.2: exp)."
 DENSITY_OFFSET = "Added to the raw density before the activation; negative makes space empty."
@@ -102,4 +102,28 @@ class HashGridField(Section):
         return self
 
 
-FieldSection = Annotated[VoxelGridField | HashGridField, Field(discriminator="kind")]
+class MipMlpField(Section):
+    """DreamFusion's residual network on integrated positional encoding (DF A.2)."""
+
+    kind: Literal["mip_mlp"] = Field(description="Residual MLP on integrated encoding.")
+    num_blocks: Count = Field(description="Residual blocks of two layers each (DF: 5).")
+    hidden_width: Count = Field(description="Units of each hidden layer (DF: 128).")
+    num_frequencies: int = Field(
+        ge=1, le=16, description="Frequencies 2^0 to 2^(L-1) of the encoding, L (DF: 8)."
+    )
+    covariance: Schedule = Field(
+        description="lambda_Sigma: variance per axis of the Gaussian around a position, scene "
+        "units squared (DF A.2: 5e-2 to 2e-3 in 5000 steps)."
+    )
+    space: Literal["ball", "contracted"] = Field(
+        description="Whether space ends at bounding_radius (ball; DF) or is contracted from there "
+        "on (contracted; mip-NeRF 360, eq. 10)."
+    )
+    bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
+    density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
+    density_bias: DensityBias = Field(description="The blob that an optimisation starts from.")
+    density_offset: float = Field(description=DENSITY_OFFSET)
+    learning_rate: Positive = Field(description="Step size for the network (DF A.2: 1e-4).")
+
+
+FieldSection = Annotated[VoxelGridField | HashGridField | MipMlpField, Field(discriminator="kind")]

@@ -13,6 +13,10 @@ class ViewPrompts(Section):
     """Text appended to the prompt by the camera's direction (DF s. 3.2)."""
 
     enabled: bool = Field(description="Whether the prompt follows the view at all.")
+    combine: Literal["nearest", "interpolated"] = Field(
+        description="Whether a view takes the closest text's features (DF A.2) or mixes those of "
+        "front, side and back by its azimuth (DF s. 3.2)."
+    )
     front: str = Field(description="Appended around azimuth 0, where the object's front is.")
     side: str = Field(description="Appended between front and back.")
     back: str = Field(description="Appended around azimuth 180 degrees.")

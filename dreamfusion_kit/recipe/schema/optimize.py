@@ -19,6 +19,36 @@ class Adam(Section):
     epsilon: Positive = Field(description="Added to the root of the second moment.")
 
 
+class DistributedShampoo(Section):
+    """Distributed Shampoo (arXiv 2002.09018), which preconditions by matrix roots (DF A.2)."""
+
+    kind: Literal["distributed_shampoo"] = Field(description="Distributed Shampoo.")
+    betas: tuple[Beta, Beta] = Field(
+        description="Decay of the momentum and of the statistics, in [0, 1) (DF: 0.9, 0.9)."
+    )
+    exponent_override: Steps = Field(
+        description="p of the inverse p-th roots; 0 takes twice the rank (DF: 2)."
+    )
+    block_size: Count = Field(
+        description="Side of the blocks that matrices are cut into (DF: 128)."
+    )
+    graft: Literal["sqrt_n", "sgd", "adagrad", "rmsprop"] = Field(
+        description="Whose step's norm each layer borrows (DF: SQRT_N, the norm of the signs)."
+    )
+    epsilon: Positive = Field(description="Ridge on the statistics before the root (DF: 1e-6).")
+    start_step: Steps = Field(
+        description="Count of steps from which on the direction is Shampoo's, before it the "
+        "graft's (DF does not say)."
+    )
+    preconditioner_every_steps: Count = Field(
+        description="Steps between two computations of the roots (DF does not say)."
+    )
+    nesterov: bool = Field(description="Whether the momentum looks ahead (DF does not say).")
+
+
+Optimizer = Annotated[Adam | DistributedShampoo, Field(discriminator="kind")]
+
+
 class LearningRateDecay(Section):
     """One factor on every learning rate: a linear warm-up, then a decay (DF A.2)."""
 
@@ -43,6 +73,9 @@ class Regularizers(Section):
     )
     entropy_lambda: Schedule = Field(
         description="Of the binary entropy of each ray's opacity; not in DF."
+    )
+    distortion_lambda: Schedule = Field(
+        description="Of the spread of each ray's weights (mip-NeRF 360, eq. 15: 0.01); not in DF."
     )
     smoothness_lambda: Schedule = Field(
         description="Of the field's own total variation; not in DF."
@@ -76,7 +109,7 @@ class Optimize(Section):
 
     num_steps: Count = Field(description="Optimiser steps (DF: 15000).")
     batch_size: Count = Field(description="Views per step (DF: 4, one per TPU chip).")
-    optimizer: Adam = Field(description="Who turns gradients into steps.")
+    optimizer: Optimizer = Field(description="Who turns gradients into steps.")
     learning_rate_decay: LearningRateDecay = Field(
         description="Course of all learning rates over the run."
     )

@@ -1,8 +1,17 @@
 """The volume renderer and its occupancy grid."""
 
-from pydantic import Field
+from typing import Literal
 
-from dreamfusion_kit.recipe.schema.base import Count, Fraction, NonNegative, Section, Steps
+from pydantic import Field, model_validator
+
+from dreamfusion_kit.recipe.schema.base import (
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    Section,
+    Steps,
+)
 
 
 class Occupancy(Section):
@@ -21,6 +30,13 @@ class Occupancy(Section):
     )
 
 
+class Beyond(Section):
+    """How rays go on behind the bounding sphere, evenly in 1 / distance (mip-NeRF 360, s. 3)."""
+
+    num_samples: Count = Field(description="Samples per ray behind the sphere.")
+    far: Positive = Field(description="Distance from the camera at which rays end, scene units.")
+
+
 class Renderer(Section):
     """Emission-absorption volume rendering (NeRF eq. 3)."""
 
@@ -31,4 +47,21 @@ class Renderer(Section):
     near: NonNegative = Field(
         description="Distance from the camera, scene units, before which nothing is sampled."
     )
+    footprint: Literal["point", "cone"] = Field(
+        description="What a sample asks the field about: a point (DF), or the frustum of its "
+        "pixel's cone as a Gaussian (mip-NeRF, eq. 8); cones need a mip_mlp and no jitter."
+    )
+    beyond: Beyond | None = Field(
+        description="Samples behind the bounding sphere, for fields in contracted space; null ends "
+        "rays at the sphere (DF)."
+    )
     occupancy: Occupancy = Field(description="How empty space is found and skipped.")
+
+    @model_validator(mode="after")
+    def _a_cone_fills_its_interval(self) -> "Renderer":
+        if self.footprint == "cone" and self.jitter:
+            raise ValueError(
+                "found jitter with the footprint cone, expected jitter: false, since a cone's "
+                "samples have no place in their interval that could move"
+            )
+        return self

@@ -11,6 +11,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Fraction,
     FractionRange,
     NonNegative,
+    Positive,
     PositiveRange,
     Range,
     Section,
@@ -111,4 +112,21 @@ class RandomBackground(Section):
     )
 
 
-Background = Annotated[ConstantBackground | RandomBackground, Field(discriminator="kind")]
+class MlpBackground(Section):
+    """DreamFusion's learned background: a small network of the ray's direction (DF A.2)."""
+
+    kind: Literal["mlp"] = Field(description="A network that is optimised with the field.")
+    num_frequencies: int = Field(
+        ge=1, le=16, description="Frequencies 2^0 to 2^(L-1) of the direction's encoding, L."
+    )
+    hidden_width: Count = Field(
+        description="Units of each hidden layer (DF does not say; Magic3D: 16)."
+    )
+    num_hidden_layers: Steps = Field(description="Hidden layers; 0 is one linear layer.")
+    learning_rate: Positive = Field(description="Step size for the network (DF A.2: 1e-4).")
+
+
+PlainBackground = Annotated[ConstantBackground | RandomBackground, Field(discriminator="kind")]
+Background = Annotated[
+    ConstantBackground | RandomBackground | MlpBackground, Field(discriminator="kind")
+]

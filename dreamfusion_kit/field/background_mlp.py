@@ -1,0 +1,42 @@
+"""What lies behind everything: a colour for each direction (DreamFusion, A.2).
+
+The paper's second network, of "positionally-encoded ray direction"; it gives no size. It
+knows no position, so it can paint a sky but no second object.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamfusion_kit.field.base import ParameterGroup
+from dreamfusion_kit.field.integrated_encoding import integrated_encoding
+from dreamfusion_kit.field.layers import linear
+from dreamfusion_kit.recipe.schema import MlpBackground
+
+
+class BackgroundMlp(nn.Module):
+    """Directions to colours in [0, 1], through Swish layers and a sigmoid."""
+
+    def __init__(self, section: MlpBackground, *, generator: torch.Generator) -> None:
+        """Draw the layers."""
+        super().__init__()
+        self.section = section
+        layers: list[nn.Module] = []
+        width_in = 6 * section.num_frequencies
+        for _ in range(section.num_hidden_layers):
+            layers += [linear(width_in, section.hidden_width, generator=generator), nn.SiLU()]
+            width_in = section.hidden_width
+        self.layers = nn.Sequential(*layers, linear(width_in, 3, generator=generator))
+
+    def forward(self, directions: Float[Tensor, "*rays 3"]) -> Float[Tensor, "*rays 3"]:
+        """Return the colour that each ray (unit length) ends in."""
+        flat = directions.reshape(-1, 3)
+        features = integrated_encoding(
+            flat, flat.new_zeros(()), num_levels=self.section.num_frequencies
+        )
+        return self.layers(features).sigmoid().view_as(directions)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return every parameter, with the recipe's learning rate."""
+        layers = list(self.parameters())
+        return [{"name": "background", "params": layers, "lr": self.section.learning_rate}]
