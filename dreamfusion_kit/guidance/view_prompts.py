@@ -4,18 +4,16 @@ Of the paper's two ways this takes the closest view's text (A.2), not a weighted
 combination of embeddings (s. 3.2).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
-from jaxtyping import Float
-from torch import Tensor
-
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.recipe.schema import SdsGuidance, ViewPrompts
+from dreamfusion_kit.recipe.schema import ClipGuidance, CsdGuidance, Guidance, ViewPrompts
 
 View = Literal["front", "side", "back", "overhead"]
 VIEWS: tuple[View, ...] = get_args(View)
 NEGATIVE = "negative"
+UNCONDITIONAL = "unconditional"
 
 
 def view_name(azimuth_deg: float, elevation_deg: float, section: ViewPrompts) -> View:
@@ -45,27 +43,20 @@ def prompts_for(prompt: str, section: ViewPrompts) -> dict[View, str]:
     return {view: f"{prompt}, {words[view]}" for view in VIEWS}
 
 
-def guidance_prompts(prompt: str, section: SdsGuidance) -> dict[str, str]:
+def guidance_prompts(prompt: str, section: Guidance) -> dict[str, str]:
     """Return every text that the guidance needs, keyed by what it is for.
 
     The order is that of the rows which the embed stage saves: the views, then the
-    negative prompt, whose prediction stands for the unconditional one.
+    negative prompt, whose prediction stands for the unconditional one. CSD tells the two
+    apart; CLIP knows neither.
     """
-    return {**prompts_for(prompt, section.view_prompts), NEGATIVE: section.negative_prompt}
-
-
-def rows_for_views(
-    azimuth_deg: Float[Tensor, " batch"],
-    elevation_deg: Float[Tensor, " batch"],
-    section: ViewPrompts,
-    prompts: Mapping[str, str],
-) -> list[int]:
-    """Return each image's row among the features of `prompts` (see `guidance_prompts`)."""
-    orbit = zip(azimuth_deg.tolist(), elevation_deg.tolist(), strict=True)
-    return [
-        row_of(view_name(azimuth, elevation, section), list(prompts))
-        for azimuth, elevation in orbit
-    ]
+    texts: dict[str, str] = {**prompts_for(prompt, section.view_prompts)}
+    if isinstance(section, ClipGuidance):
+        return texts
+    texts[NEGATIVE] = section.negative_prompt
+    if isinstance(section, CsdGuidance):
+        texts[UNCONDITIONAL] = ""
+    return texts
 
 
 def row_of(key: str, keys: Sequence[str]) -> int:

@@ -1,19 +1,18 @@
 """View words: which camera gets which, and the texts they make."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-import torch
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.guidance.view_prompts import (
     guidance_prompts,
     prompts_for,
     row_of,
-    rows_for_views,
     view_name,
 )
-from dreamfusion_kit.recipe.schema import SdsGuidance, ViewPrompts
+from dreamfusion_kit.recipe.schema import ClipGuidance, ViewPrompts
 
 
 @pytest.mark.parametrize(
@@ -60,18 +59,21 @@ def test_texts(view_prompts: Callable[..., ViewPrompts]) -> None:
     assert set(prompts_for("a red mug", view_prompts(enabled=False)).values()) == {"a red mug"}
 
 
-def test_rows_follow_the_cameras(guidance: Callable[..., SdsGuidance]) -> None:
-    section = guidance(negative_prompt="fog")
-    prompts = guidance_prompts("a red mug", section)
-    azimuth_deg, elevation_deg = torch.tensor([0.0, 90, 180, 0]), torch.tensor([0.0, 0, 0, 80])
-    rows = rows_for_views(azimuth_deg, elevation_deg, section.view_prompts, prompts)
-    assert [list(prompts.values())[row] for row in rows] == [
-        "a red mug, front view",
-        "a red mug, side view",
-        "a red mug, back view",
-        "a red mug, overhead view",
-    ]
-    assert list(prompts.values())[row_of("negative", list(prompts))] == "fog"
+def test_texts_by_guidance(guidance: Callable[..., Any]) -> None:
+    views = ["front", "side", "back", "overhead"]
+    sds = guidance_prompts("a red mug", guidance(negative_prompt="fog"))
+    assert list(sds) == [*views, "negative"]
+    assert sds["negative"] == "fog"
+    csd = guidance_prompts("a red mug", guidance("csd", negative_prompt="fog"))
+    assert list(csd) == [*views, "negative", "unconditional"]
+    assert csd["unconditional"] == ""
+    clip = ClipGuidance(
+        kind="clip",
+        transmittance_lambda=0.5,
+        opacity_target=0.1,
+        view_prompts=guidance().view_prompts,
+    )
+    assert list(guidance_prompts("a red mug", clip)) == views
 
 
 def test_features_of_other_prompts_are_refused() -> None:

@@ -124,6 +124,8 @@ def _sds(timestep_min: object, timestep_max: object) -> schema.SdsGuidance:
         {
             "kind": "sds",
             "guidance_scale": 101,
+            "guidance_rescale": 0.0,
+            "perp_neg": None,
             "timestep_weight": "uniform",
             "timestep_min": timestep_min,
             "timestep_max": timestep_max,

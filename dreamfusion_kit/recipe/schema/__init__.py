@@ -5,7 +5,9 @@ is not tracked. In the descriptions "DF" cites DreamFusion (arXiv 2209.14988), "
 arXiv 2211.10440; the number after it is the one that the paper uses.
 """
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema.base import (
     Color,
@@ -13,11 +15,13 @@ from dreamfusion_kit.recipe.schema.base import (
     Fraction,
     LinearSchedule,
     NonNegative,
+    PiecewiseSchedule,
     Positive,
     PositiveRange,
     Range,
     Schedule,
     Section,
+    SqrtSchedule,
     Steps,
 )
 from dreamfusion_kit.recipe.schema.field import (
@@ -28,7 +32,19 @@ from dreamfusion_kit.recipe.schema.field import (
     HashGridField,
     VoxelGridField,
 )
-from dreamfusion_kit.recipe.schema.guidance import Guidance, SdsGuidance, ViewPrompts
+from dreamfusion_kit.recipe.schema.guidance import (
+    ClipGuidance,
+    CsdGuidance,
+    Guidance,
+    IsmGuidance,
+    PerpNeg,
+    Phi,
+    ScoreGuidance,
+    SdsGuidance,
+    SjcGuidance,
+    ViewPrompts,
+    VsdGuidance,
+)
 from dreamfusion_kit.recipe.schema.mesh import AdaptiveThreshold, FixedThreshold, Mesh, Threshold
 from dreamfusion_kit.recipe.schema.optimize import (
     Adam,
@@ -39,6 +55,7 @@ from dreamfusion_kit.recipe.schema.optimize import (
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticPrior,
+    ClipPrior,
     HubSource,
     LocalSource,
     MixtureComponent,
@@ -72,6 +89,15 @@ class Recipe(Section):
     optimize: Optimize = Field(description="The optimisation loop.")
     mesh: Mesh = Field(description="How a field becomes a textured mesh.")
 
+    @model_validator(mode="after")
+    def _clip_goes_with_clip(self) -> Self:
+        if isinstance(self.guidance, ClipGuidance) != isinstance(self.prior, ClipPrior):
+            raise ValueError(
+                f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
+                "expected clip with clip, and any other guidance with a diffusion model"
+            )
+        return self
+
 
 __all__ = [
     "Adam",
@@ -79,10 +105,13 @@ __all__ = [
     "AnalyticPrior",
     "Background",
     "Camera",
+    "ClipGuidance",
+    "ClipPrior",
     "Color",
     "ConeBias",
     "ConstantBackground",
     "Count",
+    "CsdGuidance",
     "DensityBias",
     "FieldSection",
     "FixedThreshold",
@@ -91,6 +120,7 @@ __all__ = [
     "Guidance",
     "HashGridField",
     "HubSource",
+    "IsmGuidance",
     "LearningRateDecay",
     "Light",
     "LinearSchedule",
@@ -100,6 +130,9 @@ __all__ = [
     "NonNegative",
     "Occupancy",
     "Optimize",
+    "PerpNeg",
+    "Phi",
+    "PiecewiseSchedule",
     "PixelUnetPrior",
     "Positive",
     "PositiveRange",
@@ -110,13 +143,17 @@ __all__ = [
     "Regularizers",
     "Renderer",
     "Schedule",
+    "ScoreGuidance",
     "SdsGuidance",
     "Section",
     "Shading",
+    "SjcGuidance",
     "Source",
+    "SqrtSchedule",
     "Steps",
     "Threshold",
     "ViewPrompts",
     "VoxelGridField",
+    "VsdGuidance",
     "Watchdog",
 ]
