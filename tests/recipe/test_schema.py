@@ -1,6 +1,5 @@
 """The recipe schema: completeness of its documentation, and the checks between keys."""
 
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
