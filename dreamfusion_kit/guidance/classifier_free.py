@@ -24,7 +24,7 @@ def rescale(
 ) -> Float[Tensor, "batch channels height width"]:
     """Set `guided` back to the deviation that `conditional` has, image by image.
 
-    Lin et al. 2023 (arXiv 2305.08891), eqs. 15 and 16: a strong scale widens the
+    Lin et al. 2023 (arXiv 2305.08891), s. 3.4: a strong scale widens the
     prediction, which over-exposes. `share` is their phi: 0 changes nothing, 1 restores
     the deviation fully.
     """

@@ -3,8 +3,8 @@
 SDS noises an image at random, and each noise asks for another image. Here the noise is the
 image's own: DDIM inversion with the empty text carries x_0 up to x_s, one more stride to x_t.
     s          t - delta_T
-    ddim       x_b = alpha_b x0_hat(x_a) + sigma_b eps(x_a, a, empty)         (eq. 12)
-    residual   eps_hat(x_t; t, y) - eps(x_s; s, empty)                        (eq. 17)
+    ddim       x_b = alpha_b x0_hat(x_a) + sigma_b eps(x_a, a, empty)         (DDIM, eq. 12)
+    residual   eps_hat(x_t; t, y) - eps(x_s; s, empty)
 
 The inversion ends at each image's own s, so its first stride may be shorter than delta_S;
 an image whose s is lower than its neighbours' waits at time 0, unchanged.

@@ -3,7 +3,7 @@
 Notation, each image for itself:
     e_pos, e_i   eps_c - eps_u, and the same for the i-th negative text
     e_i_perp     e_i - (<e_i, e_pos> / |e_pos|^2) e_pos
-    guided       eps_u + s (e_pos - sum_i w_i e_i_perp)                      (eq. 6)
+    guided       eps_u + s (e_pos - sum_i w_i e_i_perp)
 
 Inner products run over one image, not over the batch: an image's result does not
 depend on its neighbours.
@@ -76,7 +76,7 @@ def combine_perpendicular(
     weights: Float[Tensor, "batch texts"],
     guidance_scale: float,
 ) -> Float[Tensor, "batch channels height width"]:
-    """Return eq. 6; without negatives it is plain classifier-free guidance."""
+    """Return the guided noise; without negatives it is plain classifier-free guidance."""
     toward = conditional - unconditional
     direction = toward
     for negative, weight in zip(repelling, weights.unbind(dim=1), strict=True):

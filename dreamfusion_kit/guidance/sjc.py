@@ -1,12 +1,12 @@
 """Score Jacobian Chaining (Wang et al. 2022, arXiv 2212.00774).
 
 The paper's denoisers work on images with plain noise added (variance exploding); a prior
-of this kit scales the image down too. One image serves both (its section 4.1):
+of this kit scales the image down too. One image serves both:
     sigma      sigma_t / alpha_t, the noise level in the paper's sense
     noisy      x + sigma n, which is z_t / alpha_t
     denoised   D(noisy, sigma) = noisy - sigma epsilon_hat(z_t; t)
 
-Perturb-and-average scoring (PAAS, eq. 11) estimates the score at the rendered image,
+Perturb-and-average scoring (PAAS) estimates the score at the rendered image,
 which the denoiser never saw without noise, by E_n[(D(x + sigma n) - (x + sigma n)) /
 sigma^2]. The paper's code descends along -sigma times it:
     plain (eq. 15)               (noisy - denoised) / sigma   =  epsilon_hat

@@ -3,7 +3,7 @@
     LoRA      W x becomes W x + B A x, with A drawn at random and B zero: at first nothing
               changes. On the attention's projections, as in ProlificDreamer.
     camera    a small network of the pose, added to the time embedding where diffusers adds
-              that of a class (ProlificDreamer, s. 3.3); zero at first.
+              that of a class (as in ProlificDreamer); zero at first.
 
 The copy shares the frozen numbers with the prior's own U-Net, so that phi costs the memory
 of its adaptation only and the prior keeps predicting as before. Drawing A from the kit's

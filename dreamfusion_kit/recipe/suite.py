@@ -85,8 +85,7 @@ class Suite(SuiteFile):
 def caveat(recipe: Recipe, evaluation: Evaluation) -> str:
     """Return what must stand beside the asset's scores; empty for most.
 
-    A CLIP that was optimised against says how well that went, not how good the object is
-    (Dream Fields, s. 4).
+    A CLIP that was optimised against says how well that went, not how good the object is.
     """
     if isinstance(recipe.prior, ClipPrior) and recipe.prior.source == evaluation.clip:
         return (

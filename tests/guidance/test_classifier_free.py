@@ -22,7 +22,7 @@ def test_dreamfusions_omega_100_is_scale_101() -> None:
 
 
 def test_rescale_restores_the_conditionals_deviation_image_by_image() -> None:
-    """Lin et al. 2023, eqs. 15 and 16."""
+    """Lin et al. 2023, s. 3.4."""
     generator = torch.Generator().manual_seed(0)
     conditional = torch.randn(2, 3, 8, 8, generator=generator, dtype=torch.float64)
     guided = conditional * torch.tensor([3.0, 0.5])[:, None, None, None] + 0.2

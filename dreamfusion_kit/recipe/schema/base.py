@@ -83,7 +83,7 @@ class LinearSchedule(Section):
 class SqrtSchedule(LinearSchedule):
     """The same with the square root of the elapsed share: fast first, then slower.
 
-    HiFA (arXiv 2305.18766, s. 3.3) anneals the timestep so.
+    HiFA (arXiv 2305.18766) anneals the timestep so.
     """
 
     curve: Literal["sqrt"] = Field(
