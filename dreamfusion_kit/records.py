@@ -96,8 +96,10 @@ class GuidanceOutput:
     """The gradient that a guidance puts on rendered images, and what to log of it.
 
     `gradient` has the shape of the images in model layout (channels first). Its scale is
-    the mean over the batch of the per-image gradient. `timesteps` are in [0, 1].
+    the mean over the batch of the per-image gradient. `opacity_gradient` is what a guidance
+    also puts on the accumulated alpha; None for most. `timesteps` are in [0, 1].
     """
 
     gradient: Float[Tensor, "batch 3 h w"]
+    opacity_gradient: Float[Tensor, "batch h w"] | None
     timesteps: Float[Tensor, " batch"]

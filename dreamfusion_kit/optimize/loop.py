@@ -17,8 +17,9 @@ from dreamfusion_kit.camera.sampler import sample_cameras
 from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.base import Field
 from dreamfusion_kit.field.build import build_field
-from dreamfusion_kit.guidance.sds import sds_guidance
-from dreamfusion_kit.guidance.view_prompts import NEGATIVE, row_of, text_for_views
+from dreamfusion_kit.guidance.base import Views
+from dreamfusion_kit.guidance.build import build_guidance
+from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.optimize import watchdog
 from dreamfusion_kit.optimize.checkpoint import (
     Checkpoint,
@@ -37,7 +38,7 @@ from dreamfusion_kit.optimize.optimizers import (
 from dreamfusion_kit.optimize.preview import preview_png
 from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
-from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import Background, MlpBackground, PlainBackground, Recipe
 from dreamfusion_kit.records import Cameras, Lighting, Rays
@@ -60,7 +61,7 @@ def optimize(
     recipe: Recipe,
     *,
     seed: int,
-    prior: Prior,
+    prior: Teacher,
     text: TextFeatures,
     prompts: Mapping[str, str],
     scratch: Scratch,
@@ -75,7 +76,7 @@ def optimize(
     Args:
         recipe: The complete method.
         seed: The asset's seed.
-        prior: The frozen diffusion model.
+        prior: The frozen model that the guidance asks.
         text: Its features of `prompts`, one row each.
         prompts: What each row is for (see `guidance.view_prompts.guidance_prompts`).
         scratch: The held working directory; checkpoints and previews go there.
@@ -83,10 +84,9 @@ def optimize(
         monitor: Who watches.
     """
     section = recipe.optimize
-    state = _initial_state(recipe, seed, device)
+    state = _initial_state(recipe, seed, prior, PromptFeatures.of(text, prompts), device)
     seconds_before = _resume(state, scratch, monitor)
     started = time.monotonic()
-    unconditional = text.select([row_of(NEGATIVE, list(prompts))] * section.batch_size)
     monitor.start(state.history, section.num_steps)
 
     for step in range(len(state.history), section.num_steps):
@@ -119,26 +119,13 @@ def optimize(
 
         # Ask the prior how each image should change, given the words of its view.
         images = output.image.movedim(-1, 1)
-        conditional = text_for_views(
-            text,
-            cameras.azimuth_deg,
-            cameras.elevation_deg,
-            recipe.guidance.view_prompts,
-            prompts,
-        )
-        guidance = sds_guidance(
-            recipe.guidance,
-            prior,
-            images,
-            conditional,
-            unconditional,
-            step,
-            generator=draw("guidance"),
-        )
+        guidance = state.guidance.guide(Views(images, output.opacity, cameras), step, draw)
 
         # Send that gradient, and the penalties', back into the field (DreamFusion, Fig. 8).
         penalty = regularization(section.regularizers, output, state.field.smoothness, step)
         loss = (guidance.gradient * images).sum() + penalty
+        if guidance.opacity_gradient is not None:
+            loss = loss + (guidance.opacity_gradient * output.opacity).sum()
         state.optimizer.zero_grad()
         loss.backward()
         gradient_norm = clip_gradients(_parameters(state), section.max_gradient_norm)
@@ -168,8 +155,10 @@ def optimize(
     return OptimizedField(state.field, state.background, state.history, seconds)
 
 
-def _initial_state(recipe: Recipe, seed: int, device: torch.device) -> RunState:
-    """Return the state before the first step; the field's numbers are drawn on the CPU."""
+def _initial_state(
+    recipe: Recipe, seed: int, prior: Teacher, prompts: PromptFeatures, device: torch.device
+) -> RunState:
+    """Return the state before the first step; all its numbers are drawn on the CPU."""
     field = build_field(recipe.field, generator=seeding.generator(seed, "field")).to(device)
     occupancy = OccupancyGrid(recipe.renderer.occupancy, field.bounding_radius, device=device)
     groups = field.parameter_groups()
@@ -177,7 +166,10 @@ def _initial_state(recipe: Recipe, seed: int, device: torch.device) -> RunState:
     if isinstance(background, BackgroundMlp):
         groups += background.parameter_groups()
     optimizer = build_optimizer(recipe.optimize, groups)
-    return RunState(field, background, occupancy, optimizer, history=[])
+    guidance = build_guidance(
+        recipe.guidance, prior, prompts, generator=seeding.generator(seed, "phi-initial")
+    )
+    return RunState(field, background, occupancy, optimizer, guidance, history=[])
 
 
 def _build_background(

@@ -9,8 +9,10 @@ from torch import Tensor
 from dreamfusion_kit.errors import CheckpointError
 from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.base import Field
+from dreamfusion_kit.guidance.base import Guidance
 from dreamfusion_kit.optimize import metrics
 from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
 from dreamfusion_kit.recipe.schema import PlainBackground
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 
@@ -26,6 +28,7 @@ class RunState:
     background: BackgroundMlp | PlainBackground
     occupancy: OccupancyGrid
     optimizer: torch.optim.Optimizer
+    guidance: Guidance
     history: list[StepMetrics]
 
 
@@ -39,44 +42,25 @@ def to_tensors(state: RunState) -> dict[str, Tensor]:
             tensors[f"background/{name}"] = tensor
     for name, tensor in state.occupancy.state_dict().items():
         tensors[f"occupancy/{name}"] = tensor
-    for index, moments in state.optimizer.state_dict()["state"].items():
-        for name, tensor in moments.items():
-            tensors[f"optimizer/{index}/{name}"] = tensor
+    for name, tensor in optimizer_tensors(state.optimizer).items():
+        tensors[f"optimizer/{name}"] = tensor
+    for name, tensor in state.guidance.state_tensors().items():
+        tensors[f"guidance/{name}"] = tensor
     return tensors
 
 
 def restore(state: RunState, tensors: Mapping[str, Tensor]) -> None:
     """Put a checkpoint's tensors in the place of the state's own."""
     try:
-        state.field.load_state_dict(_under("field/", tensors))
+        state.field.load_state_dict(under("field/", tensors))
         if isinstance(state.background, BackgroundMlp):
-            state.background.load_state_dict(_under("background/", tensors))
-        state.occupancy.load_state_dict(_under("occupancy/", tensors))
-        state.optimizer.load_state_dict(
-            {
-                "state": _optimizer_state(_under("optimizer/", tensors)),
-                "param_groups": state.optimizer.state_dict()["param_groups"],
-            }
-        )
+            state.background.load_state_dict(under("background/", tensors))
+        state.occupancy.load_state_dict(under("occupancy/", tensors))
+        load_optimizer_tensors(state.optimizer, under("optimizer/", tensors))
+        state.guidance.load_state_tensors(under("guidance/", tensors))
         state.history[:] = metrics.from_tensor(tensors["history"])
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"the checkpoint does not fit this run ({str(error).splitlines()[0]}); expected one "
             "of the same code and recipe; remove its scratch directory to start over"
         ) from error
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for path, tensor in tensors.items():
-        index, name = path.split("/", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    return state

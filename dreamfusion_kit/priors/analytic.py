@@ -12,8 +12,9 @@ from typing import final
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.base import NoiseSchedule, Prior, to_pixel_space
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import AnalyticPrior as AnalyticSection
@@ -83,3 +84,36 @@ class AnalyticPrior(Prior):
         """Return the mixture's exact epsilon."""
         alpha_t, sigma_t = self.alpha_t(timestep), self.sigma_t(timestep)
         return mixture_epsilon(noisy, alpha_t, sigma_t, self._means, self._stds, self._weights)
+
+    def adapter(self, rank: int, *, generator: torch.Generator) -> "GaussianAdapter":
+        """Return one Gaussian that learns; it has no rank and starts at the grey middle."""
+        return GaussianAdapter(self.schedule)
+
+
+@final
+class GaussianAdapter(Adapter):
+    """The exact denoiser of one Gaussian, whose mean colour and deviation learn.
+
+    Trained on images, it becomes the Gaussian closest to them. It reads neither text nor
+    camera.
+    """
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        """Start at mean 0 and deviation 1, which is what the model's space is scaled to."""
+        super().__init__()
+        alpha_bar = schedule.alpha_bar
+        self._schedule = schedule
+        self.mean = nn.Parameter(alpha_bar.new_zeros(1, 3, 1, 1))
+        self.log_std = nn.Parameter(alpha_bar.new_zeros(1))
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+        cameras: Float[Tensor, "batch 16"],
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Return the Gaussian's exact epsilon."""
+        alpha_t, sigma_t = self._schedule.alpha_t(timestep), self._schedule.sigma_t(timestep)
+        one = torch.ones_like(self.log_std)
+        return mixture_epsilon(noisy, alpha_t, sigma_t, self.mean, self.log_std.exp(), one)

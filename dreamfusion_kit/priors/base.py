@@ -1,5 +1,7 @@
 """The one interface behind which every frozen text-to-image diffusion model stands.
 
+Above it stands `Teacher`: what a diffusion model and a CLIP have in common.
+
 Notation (DreamFusion, s. 2; variance preserving):
     noisy = alpha_t * clean + sigma_t * epsilon,   alpha_t^2 + sigma_t^2 = 1
     timestep    integer in [0, num_train_timesteps); noise grows with it
@@ -14,6 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.text import TextFeatures
 
 
@@ -32,7 +36,31 @@ class NoiseSchedule:
         return (1 - self.alpha_bar[timestep]).sqrt()
 
 
-class Prior(ABC):
+class Teacher(ABC):
+    """A frozen model that rendered views are shown to, with a text."""
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        """Return one row of features per prompt, on the model's device."""
+
+    @abstractmethod
+    def to_model_space(
+        self, images: Float[Tensor, "batch 3 h w"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Map images in [0, 1] to what the model reads; differentiable in `images`."""
+
+
+class ImageTextModel(Teacher):
+    """A frozen model that says how well an image fits a text, such as CLIP."""
+
+    @abstractmethod
+    def similarity(
+        self, pixels: Float[Tensor, "batch channels height width"], text: TextFeatures
+    ) -> Float[Tensor, " batch"]:
+        """Return each image's cosine similarity to its text; differentiable in `pixels`."""
+
+
+class Prior(Teacher):
     """A frozen diffusion model: text to features, images to its space, noise from noisy.
 
     `schedule` lies on the device on which the prior computes.
@@ -54,16 +82,6 @@ class Prior(ABC):
         return self.schedule.sigma_t(timestep)
 
     @abstractmethod
-    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
-        """Return one row of features per prompt, on the prior's device."""
-
-    @abstractmethod
-    def to_model_space(
-        self, images: Float[Tensor, "batch 3 h w"]
-    ) -> Float[Tensor, "batch channels height width"]:
-        """Map images in [0, 1] to what the model denoises; differentiable in `images`."""
-
-    @abstractmethod
     def predict(
         self,
         noisy: Float[Tensor, "batch channels height width"],
@@ -71,6 +89,19 @@ class Prior(ABC):
         text: TextFeatures,
     ) -> Float[Tensor, "batch channels height width"]:
         """Return the predicted epsilon. Never carries a gradient."""
+
+    def adapter(self, rank: int, *, generator: torch.Generator) -> Adapter:
+        """Return a trainable denoiser that starts out as this prior, which stays as it is.
+
+        Args:
+            rank: Size of the adaptation, where it is made of low-rank matrices.
+            generator: Draws its first numbers, on the CPU.
+        """
+        raise RecipeError(
+            f"prior: {type(self).__name__} has no adapter (asked for rank {rank} on "
+            f"{generator.device}); expected a prior.kind that can be fine-tuned, as "
+            "guidance.kind vsd does; choose another of the two"
+        )
 
 
 def to_pixel_space(

@@ -6,11 +6,13 @@ from typing import assert_never
 import torch
 
 from dreamfusion_kit.priors.analytic import AnalyticPrior
-from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.recipe import schema
 
 
-def build_prior(section: schema.Prior, directory: Path | None, device: torch.device | str) -> Prior:
+def build_prior(
+    section: schema.Prior, directory: Path | None, device: torch.device | str
+) -> Teacher:
     """Return the recipe's prior on `device`.
 
     `directory` is where `fetch.locate` found the pretrained files; the analytic prior
@@ -26,5 +28,11 @@ def build_prior(section: schema.Prior, directory: Path | None, device: torch.dev
             if directory is None:
                 raise TypeError("a pixel_unet prior needs the directory of its pretrained files")
             return PixelUnetPrior(section, directory, device)
+        case schema.ClipPrior():
+            from dreamfusion_kit.priors.clip import ClipTeacher
+
+            if directory is None:
+                raise TypeError("a clip prior needs the directory of its pretrained files")
+            return ClipTeacher(directory, device)
         case _:
             assert_never(section)

@@ -28,6 +28,7 @@ from transformers import AutoTokenizer, CLIPTextModel
 
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.base import NoiseSchedule, Prior, to_pixel_space
+from dreamfusion_kit.priors.lora import LoraUnet
 from dreamfusion_kit.priors.prediction import PREDICTION_TYPES, PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import PixelUnetPrior as PixelUnetSection
@@ -89,8 +90,22 @@ class PixelUnetPrior(Prior):
         text: TextFeatures,
     ) -> Float[Tensor, "batch channels height width"]:
         """Return the U-Net's epsilon in float32; a learned variance is cut off."""
+        return self._epsilon(self._unet, noisy, timestep, text, None)
+
+    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraUnet:
+        """Return the U-Net with LoRA and camera poses."""
+        return LoraUnet(self._unet, self._epsilon, rank, generator=generator)
+
+    def _epsilon(
+        self,
+        unet: torch.nn.Module,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+        class_labels: Float[Tensor, "batch features"] | None,
+    ) -> Float[Tensor, "batch channels height width"]:
         hidden = text.tensors["hidden"].to(self._device, self._dtype)
-        output = self._unet(noisy.to(self._dtype), timestep, hidden).sample
+        output = unet(noisy.to(self._dtype), timestep, hidden, class_labels=class_labels).sample
         output = output[:, : noisy.shape[1]].to(noisy.dtype)
         alpha_t, sigma_t = self.alpha_t(timestep), self.sigma_t(timestep)
         return to_epsilon(output, noisy, alpha_t, sigma_t, self._prediction_type)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, Value, did_you_mean, quoted
-from dreamfusion_kit.recipe.schema.base import NUMBER_TAG, SCHEDULE_TAG
+from dreamfusion_kit.recipe.schema.base import SCHEDULE_TAGS
 
 Context = Mapping[str, Any]  # what pydantic knows beside an error, a different set for each type
 
@@ -77,7 +77,7 @@ def _key_path(detail: ErrorDetails, data: Value) -> KeyPath:
     path: KeyPath = ()
     node = data
     for part in detail["loc"]:
-        if part in (NUMBER_TAG, SCHEDULE_TAG, "[key]"):
+        if part in (*SCHEDULE_TAGS, "[key]"):
             continue
         if isinstance(node, dict) and part not in node and part == node.get("kind"):
             continue

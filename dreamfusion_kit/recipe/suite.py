@@ -19,7 +19,7 @@ from dreamfusion_kit.recipe.document import Document, Problem, Value, did_you_me
 from dreamfusion_kit.recipe.evaluation import Evaluation
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
-from dreamfusion_kit.recipe.schema import Recipe, Section
+from dreamfusion_kit.recipe.schema import ClipPrior, Recipe, Section
 
 __all__ = ["DEFAULT", "Asset", "Evaluation", "ResolvedAsset", "Suite", "load_suite", "resolve"]
 
@@ -80,6 +80,19 @@ class Suite(SuiteFile):
     """A suite with the exam of its workspace; the root params.yaml is one as it stands."""
 
     evaluation: Evaluation = Field(description="The exam that all assets of all suites share.")
+
+
+def caveat(recipe: Recipe, evaluation: Evaluation) -> str:
+    """Return what must stand beside the asset's scores; empty for most.
+
+    A CLIP that was optimised against says how well that went, not how good the object is.
+    """
+    if isinstance(recipe.prior, ClipPrior) and recipe.prior.source == evaluation.clip:
+        return (
+            "optimised against the CLIP that judges: its R-Precision and CLIP score cannot be "
+            "compared with those of other recipes"
+        )
+    return ""
 
 
 @dataclass(frozen=True)

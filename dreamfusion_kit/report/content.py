@@ -44,7 +44,8 @@ class AssetReport:
     `metrics` is its metrics.json, `provenance` its run records by stage; both may lack
     anything and hold None. `recipe_yaml` is the resolved recipe, `identity` the hash of
     all that decides the result, `seconds` the time from prompt to mesh. `downloads` are
-    offered beside the page under their own names; name the GLB among them too. A still
+    offered beside the page under their own names; name the GLB among them too. `caveat` is
+    what must be known to read the scores. A still
     from the front stands in where there is no `turntable`.
     """
 
@@ -63,6 +64,7 @@ class AssetReport:
     previews: tuple[Preview, ...] = ()
     curves: tuple[Curve, ...] = ()
     downloads: tuple[Path, ...] = ()
+    caveat: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an id that is no asset's: it becomes a folder and an anchor."""

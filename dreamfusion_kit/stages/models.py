@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from dreamfusion_kit.priors import fetch
-from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.schema import Source
@@ -26,7 +26,7 @@ def locked_directory(source: Source, lock_path: Path, workspace: Path) -> Path:
 
 def load_prior(
     section: schema.Prior, lock_path: Path, workspace: Path, device: torch.device
-) -> Prior:
+) -> Teacher:
     """Return the recipe's prior, read from exactly the bytes that were fetched."""
     source = source_of(section)
     directory = None if source is None else locked_directory(source, lock_path, workspace)

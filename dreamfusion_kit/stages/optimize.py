@@ -31,6 +31,7 @@ CODE = (
     "field",
     "guidance",
     "optimize",
+    "optimizer_state.py",
     "priors",
     "recipe",
     "records.py",

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from dreamfusion_kit.recipe import yaml_text
-from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.recipe.evaluation import Evaluation
+from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
 from dreamfusion_kit.report.content import AssetReport, Curve, Preview, SuiteReport, View
 from dreamfusion_kit.report.gallery import write_gallery
 from dreamfusion_kit.stages import files
@@ -21,14 +22,16 @@ def run(workspace: Path, suite: str) -> Path:
     report = SuiteReport(
         name=suite,
         metrics=files.read_json(layout.metrics, made_by="score"),
-        assets=tuple(_asset(workspace, layout, asset) for asset in loaded.assets),
+        assets=tuple(
+            _asset(workspace, layout, asset, loaded.evaluation) for asset in loaded.assets
+        ),
     )
     with files.new_directory(layout.report) as directory:
         write_gallery(report, directory)
     return layout.report / "index.html"
 
 
-def _asset(workspace: Path, layout: SuiteLayout, asset: str) -> AssetReport:
+def _asset(workspace: Path, layout: SuiteLayout, asset: str, evaluation: Evaluation) -> AssetReport:
     resolved = resolve(workspace, layout.suite, asset)
     own = layout.asset(asset)
     mesh_facts = files.read_json(own.mesh / "mesh.json", made_by="mesh")
@@ -52,6 +55,7 @@ def _asset(workspace: Path, layout: SuiteLayout, asset: str) -> AssetReport:
             Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
         ),
         downloads=tuple(own.mesh / name for name in _DOWNLOADS),
+        caveat=caveat(resolved.recipe, evaluation),
     )
 
 

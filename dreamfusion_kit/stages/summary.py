@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.stages.results import asset_entry, seconds_of
@@ -17,9 +17,13 @@ def table(workspace: Path, suite: str) -> str:
     layout = SuiteLayout(workspace, suite)
     metrics = files.read_json(layout.metrics, made_by="score")
     rows: list[tuple[str, ...]] = [_COLUMNS]
-    for asset in load_suite(workspace, suite).assets:
+    notes: list[str] = []
+    loaded = load_suite(workspace, suite)
+    for asset in loaded.assets:
         own = layout.asset(asset)
         rows.append(_row(asset, asset_entry(own), seconds_of(own)))
+        if text := caveat(resolve(workspace, suite, asset).recipe, loaded.evaluation):
+            notes.append(f"{asset}: {text}")
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     precision = metrics["r_precision"]
@@ -28,7 +32,7 @@ def table(workspace: Path, suite: str) -> str:
         f"(true renders {_number(precision['ceiling'])}, chance {_number(precision['chance'])})"
     )
     gallery = layout.report / "index.html"
-    return "\n".join([*(line.rstrip() for line in lines), "", means, f"gallery: {gallery}"])
+    return "\n".join([*(line.rstrip() for line in lines), "", *notes, means, f"gallery: {gallery}"])
 
 
 def _row(asset: str, entry: Mapping[str, Any], seconds: float) -> tuple[str, ...]:

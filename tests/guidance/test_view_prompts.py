@@ -1,22 +1,19 @@
 """View words: which camera gets which, and the texts they make."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-import torch
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.guidance.view_prompts import (
     guidance_prompts,
     prompts_for,
     row_of,
-    rows_for_views,
-    text_for_views,
     view_name,
     view_weights,
 )
-from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import SdsGuidance, ViewPrompts
+from dreamfusion_kit.recipe.schema import ClipGuidance, ViewPrompts
 
 
 @pytest.mark.parametrize(
@@ -63,18 +60,21 @@ def test_texts(view_prompts: Callable[..., ViewPrompts]) -> None:
     assert set(prompts_for("a red mug", view_prompts(enabled=False)).values()) == {"a red mug"}
 
 
-def test_rows_follow_the_cameras(guidance: Callable[..., SdsGuidance]) -> None:
-    section = guidance(negative_prompt="fog")
-    prompts = guidance_prompts("a red mug", section)
-    azimuth_deg, elevation_deg = torch.tensor([0.0, 90, 180, 0]), torch.tensor([0.0, 0, 0, 80])
-    rows = rows_for_views(azimuth_deg, elevation_deg, section.view_prompts, prompts)
-    assert [list(prompts.values())[row] for row in rows] == [
-        "a red mug, front view",
-        "a red mug, side view",
-        "a red mug, back view",
-        "a red mug, overhead view",
-    ]
-    assert list(prompts.values())[row_of("negative", list(prompts))] == "fog"
+def test_texts_by_guidance(guidance: Callable[..., Any]) -> None:
+    views = ["front", "side", "back", "overhead"]
+    sds = guidance_prompts("a red mug", guidance(negative_prompt="fog"))
+    assert list(sds) == [*views, "negative"]
+    assert sds["negative"] == "fog"
+    csd = guidance_prompts("a red mug", guidance("csd", negative_prompt="fog"))
+    assert list(csd) == [*views, "negative", "unconditional"]
+    assert csd["unconditional"] == ""
+    clip = ClipGuidance(
+        kind="clip",
+        transmittance_lambda=0.5,
+        opacity_target=0.1,
+        view_prompts=guidance().view_prompts,
+    )
+    assert list(guidance_prompts("a red mug", clip)) == views
 
 
 @pytest.mark.parametrize(
@@ -99,39 +99,6 @@ def test_weights_of_front_side_back_and_overhead(
 ) -> None:
     found = view_weights(float(azimuth_deg), float(elevation_deg), view_prompts())
     assert found == pytest.approx(expected)
-
-
-def _features() -> TextFeatures:
-    """Return features of front, side, back, overhead and negative, with a mask of tokens."""
-    hidden = torch.tensor([[1.0, 0], [0, 10], [100, 0], [0, 1000], [7, 7]])
-    mask = torch.tensor([[1, 0], [1, 1], [0, 1], [1, 0], [0, 0]])
-    return TextFeatures({"hidden": hidden, "mask": mask})
-
-
-@pytest.mark.parametrize(
-    ("combine", "hidden", "mask"),
-    [
-        ("nearest", [[1, 0], [100, 0], [0, 1000]], [[1, 0], [0, 1], [1, 0]]),
-        ("interpolated", [[0.6, 4], [80, 2], [0, 1000]], [[1, 1], [1, 1], [1, 0]]),
-    ],
-)
-def test_features_of_views(
-    guidance: Callable[..., SdsGuidance],
-    view_prompts: Callable[..., ViewPrompts],
-    combine: str,
-    hidden: list[list[float]],
-    mask: list[list[int]],
-) -> None:
-    section = guidance(view_prompts=view_prompts(combine=combine))
-    found = text_for_views(
-        _features(),
-        torch.tensor([36.0, 180 + 18.0, 36]),
-        torch.tensor([0.0, 0, 80]),
-        section.view_prompts,
-        guidance_prompts("a red mug", section),
-    )
-    torch.testing.assert_close(found.tensors["hidden"], torch.tensor(hidden).float())
-    assert found.tensors["mask"].tolist() == mask
 
 
 def test_features_of_other_prompts_are_refused() -> None:

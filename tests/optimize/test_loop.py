@@ -20,6 +20,7 @@ from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
 from dreamfusion_kit.optimize.loop import OptimizedField, optimize
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.monitor import LiveMonitor
+from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.analytic import AnalyticPrior
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
@@ -141,6 +142,55 @@ def test_another_seed_gives_another_field(
     assert other.history != uninterrupted.history
 
 
+# What a kind has beside the keys of sds, and the images it asks the prior for per view.
+KINDS: dict[str, tuple[dict[str, Any], int]] = {
+    "sjc": ({"variance_reduction": False}, 2),
+    "csd": ({"negative_weight": {"start": 1.0, "end": 0.0, "from_step": 0, "to_step": 10}}, 0),
+    "vsd": (
+        {
+            "phi": {
+                "rank": 1,
+                "learning_rate": 0.01,
+                "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
+                "steps": 2,
+                "loss": "epsilon",
+                "camera_dropout": 0.1,
+            }
+        },
+        2,
+    ),
+    "ism": ({"interval": 0.05, "inversion_stride": 0.2}, 0),
+}
+
+
+def of_kind(recipe: Recipe, kind: str) -> Recipe:
+    data = recipe.model_dump(mode="python")
+    data["guidance"] |= {"kind": kind, **KINDS[kind][0]}
+    return Recipe.model_validate(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_guidance_resumes_to_the_bit(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], kind: str
+) -> None:
+    short = changed(of_kind(recipe, kind), optimize={"num_steps": 12, "checkpoint_every_steps": 4})
+    prior = counting(short, tint=0.01)
+    whole = run(short, make_scratch("whole"), prior=prior)
+    assert all(metrics.guidance_norm > 0 for metrics in whole.history)
+    if KINDS[kind][1]:
+        assert prior.batches == [2 * KINDS[kind][1]] * 12
+    stopped = make_scratch("stopped")
+    with pytest.raises(KeyboardInterrupt):
+        run(short, stopped, Silent(stop_at=7), prior=counting(short, tint=0.01))
+    assert_same(run(short, stopped, prior=counting(short, tint=0.01)), whole)
+    newest = [sorted(s.checkpoints.iterdir())[-1] for s in (stopped, make_scratch("whole"))]
+    states = [load_file(path) for path in newest]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    has_own_state = any(name.startswith("guidance/phi/") for name in states[0])
+    assert has_own_state == (kind == "vsd")
+
+
 @pytest.mark.parametrize("stops", [(3,), (5,), (6, 7), (12, 23), (23, 24)])
 def test_a_stopped_run_ends_in_the_same_bits(
     recipe: Recipe,
@@ -234,9 +284,11 @@ def files(directory: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize("kind", ["sds", "vsd"])
 def test_killed_at_random_moments_the_bytes_are_those_of_a_whole_run(
-    recipe: Recipe, tmp_path: Path
+    recipe: Recipe, tmp_path: Path, kind: str
 ) -> None:
+    recipe = recipe if kind == "sds" else of_kind(recipe, kind)
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
     harness = Path(__file__).with_name("kill_harness.py")
     finished = subprocess.run(
@@ -260,32 +312,41 @@ def test_killed_at_random_moments_the_bytes_are_those_of_a_whole_run(
 class Counting(Prior):
     """The analytic prior, counting what it is asked, and able to go wrong."""
 
-    def __init__(self, inner: AnalyticPrior, *, break_at: int | None = None) -> None:
+    def __init__(
+        self, inner: AnalyticPrior, *, break_at: int | None = None, tint: float = 0.0
+    ) -> None:
         self.inner = inner
         self.schedule = inner.schedule
         self.break_at = break_at
+        self.tint = tint  # how much a text's length moves every number of the noise
         self.batches: list[int] = []
 
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
-        return self.inner.encode_text(prompts)
+        lengths = [float(len(prompt)) for prompt in prompts]
+        return TextFeatures({"length": torch.tensor(lengths)[:, None]})
 
     def to_model_space(self, images: torch.Tensor) -> torch.Tensor:
         return self.inner.to_model_space(images)
+
+    def adapter(self, rank: int, *, generator: torch.Generator) -> Adapter:
+        return self.inner.adapter(rank, generator=generator)
 
     def predict(
         self, noisy: torch.Tensor, timestep: torch.Tensor, text: TextFeatures
     ) -> torch.Tensor:
         assert not torch.is_grad_enabled()
+        assert not noisy.requires_grad
         self.batches.append(len(noisy))
         if len(self.batches) - 1 == self.break_at:
             return torch.full_like(noisy, torch.nan)
-        return self.inner.predict(noisy, timestep, text)
+        shift = self.tint * text.tensors["length"].reshape(-1, 1, 1, 1)
+        return self.inner.predict(noisy, timestep, text) + shift
 
 
-def counting(recipe: Recipe, *, break_at: int | None = None) -> Counting:
+def counting(recipe: Recipe, *, break_at: int | None = None, tint: float = 0.0) -> Counting:
     inner = build_prior(recipe.prior, None, CPU)
     assert isinstance(inner, AnalyticPrior)
-    return Counting(inner, break_at=break_at)
+    return Counting(inner, break_at=break_at, tint=tint)
 
 
 def test_the_prior_is_asked_once_per_step(

@@ -86,3 +86,9 @@ def make_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 def pipeline(make_pipeline: Callable[..., Path]) -> Path:
     """Return a directory that no test may change."""
     return make_pipeline()
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> CLIPTokenizer:
+    """Return the tiny tokenizer itself."""
+    return build_tokenizer()

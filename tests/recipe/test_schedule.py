@@ -3,7 +3,7 @@
 import pytest
 
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import LinearSchedule
+from dreamfusion_kit.recipe.schema import LinearSchedule, PiecewiseSchedule, SqrtSchedule
 
 
 def test_a_number_is_constant() -> None:
@@ -21,3 +21,20 @@ def test_dreamfusion_covariance_annealing(step: int, expected: float) -> None:
 def test_the_ends_are_exact() -> None:
     schedule = LinearSchedule(start=0.1, end=0.3, from_step=10, to_step=13)
     assert [value_at(schedule, step) for step in (0, 10, 13, 99)] == [0.1, 0.1, 0.3, 0.3]
+
+
+def test_the_square_root_is_fast_first() -> None:
+    """HiFA's annealing: t_max - (t_max - t_min) sqrt(step / steps)."""
+    schedule = SqrtSchedule(start=0.98, end=0.02, from_step=0, to_step=400, curve="sqrt")
+    expected = [0.98, 0.98 - 0.96 * 0.5, 0.98 - 0.96 * 0.9, 0.02, 0.02]
+    found = [value_at(schedule, step) for step in (0, 100, 324, 400, 900)]
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert (found[0], found[-1]) == (0.98, 0.02)
+
+
+def test_pieces_meet_at_their_points_and_may_jump() -> None:
+    """ProlificDreamer's: 0.98, and 0.5 from step 5000 on."""
+    schedule = PiecewiseSchedule(points=((100, 0.98), (4999, 0.98), (5000, 0.5), (6000, 0.2)))
+    found = [value_at(schedule, step) for step in (0, 100, 3000, 4999, 5000, 5500, 6000, 10**6)]
+    assert found == pytest.approx([0.98, 0.98, 0.98, 0.98, 0.5, 0.35, 0.2, 0.2], abs=1e-12)
+    assert (found[0], found[4], found[-1]) == (0.98, 0.5, 0.2)

@@ -1,6 +1,5 @@
 """The recipe schema: completeness of its documentation, and the checks between keys."""
 
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,10 +54,9 @@ def test_every_section_is_frozen_and_closed(model: type[BaseModel]) -> None:
     assert model.__doc__
 
 
-def test_no_key_is_spelled_like_a_union_tag() -> None:
-    # Error paths are cleared of tags by their spelling.
-    tags = set(itertools.chain.from_iterable(_kinds(model) for model in SECTIONS))
-    assert not tags & {name for _, name in KEYS}
+def test_no_key_is_spelled_like_its_own_sections_union_tag() -> None:
+    # Error paths are cleared of a section's tag by its spelling, where no key is called so.
+    assert [model for model in SECTIONS if set(_kinds(model)) & set(model.model_fields)] == []
 
 
 def test_all_names_of_the_package_are_exported() -> None:
@@ -82,6 +80,13 @@ def _adapt(kind: Any, value: object) -> Any:
             {"start": 0, "end": 1, "from_step": 0, "to_step": 1},
             {"start": 0, "end": 1, "from_step": 1, "to_step": 1},
         ),
+        (
+            schema.Schedule,
+            {"start": 0, "end": 1, "from_step": 0, "to_step": 1, "curve": "sqrt"},
+            {"start": 0, "end": 1, "from_step": 0, "to_step": 1, "curve": "cubic"},
+        ),
+        (schema.Schedule, {"points": [[0, 1], [1, 0.5]]}, {"points": [[0, 1], [0, 0.5]]}),
+        (schema.Schedule, {"points": [[0, 1], [1, 0]]}, {"points": [[0, 1]]}),
         (base.Section, {}, {"a": 1}),
         (schema.LocalSource, {"kind": "local", "path": "a/b"}, {"kind": "local", "path": "../b"}),
         (schema.LocalSource, {"kind": "local", "path": "a"}, {"kind": "local", "path": "/a"}),
@@ -123,19 +128,28 @@ def test_front_and_back_may_touch_but_not_overlap() -> None:
         _adapt(schema.ViewPrompts, _VIEW_PROMPTS | {"front_half_width_deg": 91})
 
 
+_SDS = {
+    "kind": "sds",
+    "guidance_scale": 101,
+    "guidance_rescale": 0.0,
+    "perp_neg": None,
+    "timestep_weight": "uniform",
+    "timestep_min": 0.02,
+    "timestep_max": 0.98,
+    "negative_prompt": "",
+    "view_prompts": _VIEW_PROMPTS,
+}
+_PERP_NEG = {
+    "front_at_side": [4, 0.5, -2.426],
+    "side_at_front": [4, 0.5, -2.426],
+    "side_at_back": [1, 0.5, -0.606],
+    "front_at_back": [1, 0.5, 0.967],
+}
+
+
 def _sds(timestep_min: object, timestep_max: object) -> schema.SdsGuidance:
-    return _adapt(
-        schema.SdsGuidance,
-        {
-            "kind": "sds",
-            "guidance_scale": 101,
-            "timestep_weight": "uniform",
-            "timestep_min": timestep_min,
-            "timestep_max": timestep_max,
-            "negative_prompt": "",
-            "view_prompts": _VIEW_PROMPTS,
-        },
-    )
+    changes = {"timestep_min": timestep_min, "timestep_max": timestep_max}
+    return _adapt(schema.SdsGuidance, _SDS | changes)
 
 
 def _ramp(start: float, end: float, from_step: int, to_step: int) -> dict[str, float]:
@@ -158,6 +172,9 @@ def test_timesteps_in_order_are_taken(timestep_min: object, timestep_max: object
         (0.6, _ramp(0.98, 0.5, 0, 100), 100),
         # Both ends are in order; only in between, where one has arrived first, they cross.
         (_ramp(0.1, 0.6, 0, 10), _ramp(0.5, 0.9, 20, 30), 10),
+        # A root falls below the line between its own ends.
+        (_ramp(0.9, 0.05, 0, 100), _ramp(0.98, 0.1, 0, 100) | {"curve": "sqrt"}, 2),
+        (0.6, {"points": [[0, 0.98], [50, 0.98], [51, 0.5]]}, 51),
     ],
 )
 def test_timesteps_out_of_order_are_refused_with_the_step(
@@ -197,3 +214,32 @@ def test_a_cone_needs_a_field_that_knows_it() -> None:
     data = grid.model_dump(mode="python") | {"renderer": RENDERER}
     with pytest.raises(ValidationError, match="cone with the field voxel_grid"):
         schema.Recipe.model_validate(data)
+
+
+def test_perp_neg_needs_view_prompts() -> None:
+    _adapt(schema.SdsGuidance, _SDS | {"perp_neg": _PERP_NEG})
+    blind = _SDS | {"perp_neg": _PERP_NEG, "view_prompts": _VIEW_PROMPTS | {"enabled": False}}
+    with pytest.raises(ValidationError, match="expected view prompts"):
+        _adapt(schema.SdsGuidance, blind)
+
+
+@pytest.mark.parametrize("change", [{"guidance_rescale": 0.5}, {"perp_neg": _PERP_NEG}])
+def test_csd_has_no_guided_prediction_to_change(change: dict[str, object]) -> None:
+    csd = _SDS | {"kind": "csd", "negative_weight": 1}
+    _adapt(schema.CsdGuidance, csd)
+    with pytest.raises(ValidationError, match="difference of predictions"):
+        _adapt(schema.CsdGuidance, csd | change)
+
+
+@pytest.mark.parametrize(("guidance", "prior"), [("clip", "toybox"), ("toybox", "clip")])
+def test_clip_goes_with_clip(guidance: str, prior: str) -> None:
+    recipes = {
+        "toybox": load_recipe(ROOT / "recipes" / "toybox.yaml").model_dump(mode="json"),
+        "clip": load_recipe(ROOT / "recipes" / "toybox-clip.yaml").model_dump(mode="json"),
+    }
+    mixed = recipes["toybox"] | {
+        "guidance": recipes[guidance]["guidance"],
+        "prior": recipes[prior]["prior"],
+    }
+    with pytest.raises(ValidationError, match="expected clip with clip"):
+        _adapt(schema.Recipe, mixed)

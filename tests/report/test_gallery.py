@@ -60,6 +60,12 @@ def test_the_page_shows_the_suite_and_the_asset(make_suite, tmp_path):
         assert part in text
 
 
+def test_what_must_be_known_of_the_scores_stands_beside_them(make_suite, tmp_path):
+    text = visible(Page(render_page(make_suite(tmp_path, caveat="judged by <itself>"))))
+    assert "Read with care: judged by <itself>." in text
+    assert "Read with care" not in visible(Page(render_page(make_suite(tmp_path))))
+
+
 def test_the_mesh_stands_in_the_page_whole(make_suite, tmp_path):
     suite = make_suite(tmp_path)
     scripts = Page(render_page(suite)).scripts

@@ -5,6 +5,8 @@ is not tracked. In the descriptions "DF" cites DreamFusion (arXiv 2209.14988), "
 arXiv 2211.10440; the number after it is the one that the paper uses.
 """
 
+from typing import Self
+
 from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema.base import (
@@ -13,11 +15,13 @@ from dreamfusion_kit.recipe.schema.base import (
     Fraction,
     LinearSchedule,
     NonNegative,
+    PiecewiseSchedule,
     Positive,
     PositiveRange,
     Range,
     Schedule,
     Section,
+    SqrtSchedule,
     Steps,
 )
 from dreamfusion_kit.recipe.schema.field import (
@@ -29,7 +33,19 @@ from dreamfusion_kit.recipe.schema.field import (
     MipMlpField,
     VoxelGridField,
 )
-from dreamfusion_kit.recipe.schema.guidance import Guidance, SdsGuidance, ViewPrompts
+from dreamfusion_kit.recipe.schema.guidance import (
+    ClipGuidance,
+    CsdGuidance,
+    Guidance,
+    IsmGuidance,
+    PerpNeg,
+    Phi,
+    ScoreGuidance,
+    SdsGuidance,
+    SjcGuidance,
+    ViewPrompts,
+    VsdGuidance,
+)
 from dreamfusion_kit.recipe.schema.mesh import AdaptiveThreshold, FixedThreshold, Mesh, Threshold
 from dreamfusion_kit.recipe.schema.optimize import (
     Adam,
@@ -42,6 +58,7 @@ from dreamfusion_kit.recipe.schema.optimize import (
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticPrior,
+    ClipPrior,
     HubSource,
     LocalSource,
     MixtureComponent,
@@ -78,11 +95,20 @@ class Recipe(Section):
     mesh: Mesh = Field(description="How a field becomes a textured mesh.")
 
     @model_validator(mode="after")
-    def _cones_meet_a_field_that_knows_them(self) -> "Recipe":
+    def _cones_meet_a_field_that_knows_them(self) -> Self:
         if self.renderer.footprint == "cone" and not isinstance(self.field, MipMlpField):
             raise ValueError(
                 f"found renderer.footprint cone with the field {self.field.kind}, expected the "
                 "field mip_mlp, or the footprint point"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _clip_goes_with_clip(self) -> Self:
+        if isinstance(self.guidance, ClipGuidance) != isinstance(self.prior, ClipPrior):
+            raise ValueError(
+                f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
+                "expected clip with clip, and any other guidance with a diffusion model"
             )
         return self
 
@@ -94,10 +120,13 @@ __all__ = [
     "Background",
     "Beyond",
     "Camera",
+    "ClipGuidance",
+    "ClipPrior",
     "Color",
     "ConeBias",
     "ConstantBackground",
     "Count",
+    "CsdGuidance",
     "DensityBias",
     "DistributedShampoo",
     "FieldSection",
@@ -107,6 +136,7 @@ __all__ = [
     "Guidance",
     "HashGridField",
     "HubSource",
+    "IsmGuidance",
     "LearningRateDecay",
     "Light",
     "LinearSchedule",
@@ -119,6 +149,9 @@ __all__ = [
     "Occupancy",
     "Optimize",
     "Optimizer",
+    "PerpNeg",
+    "Phi",
+    "PiecewiseSchedule",
     "PixelUnetPrior",
     "PlainBackground",
     "Positive",
@@ -130,13 +163,17 @@ __all__ = [
     "Regularizers",
     "Renderer",
     "Schedule",
+    "ScoreGuidance",
     "SdsGuidance",
     "Section",
     "Shading",
+    "SjcGuidance",
     "Source",
+    "SqrtSchedule",
     "Steps",
     "Threshold",
     "ViewPrompts",
     "VoxelGridField",
+    "VsdGuidance",
     "Watchdog",
 ]

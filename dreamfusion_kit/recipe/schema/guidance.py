@@ -1,12 +1,25 @@
 """Guidance: how a prior and a rendered view become a gradient on that view."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dreamfusion_kit.recipe.schema.base import LinearSchedule, NonNegative, Schedule, Section
+from dreamfusion_kit.recipe.schema.base import (
+    Count,
+    Fraction,
+    LinearSchedule,
+    NonNegative,
+    PiecewiseSchedule,
+    Positive,
+    Schedule,
+    Section,
+    SqrtSchedule,
+)
+from dreamfusion_kit.recipe.schema.optimize import Adam
 
 HalfWidth = Annotated[float, Field(gt=0, lt=180)]
+DecayCoefficients = tuple[NonNegative, NonNegative, float]
+Course = float | LinearSchedule | PiecewiseSchedule  # what a Schedule key holds once validated
 
 
 class ViewPrompts(Section):
@@ -44,22 +57,55 @@ class ViewPrompts(Section):
         return self
 
 
-class SdsGuidance(Section):
-    """Score Distillation Sampling (DF eq. 3)."""
+class PerpNeg(Section):
+    """Perp-Neg (arXiv 2304.04968): other views' texts push away, but never against the view's own.
 
-    kind: Literal["sds"] = Field(description="Score Distillation Sampling.")
+    Between two views the positive text is interpolated, and each other view's text
+    weighs a exp(-b r) + c, where r in [0, 1] is how far the camera has come to that view.
+    """
+
+    front_at_side: DecayCoefficients = Field(
+        description="[a, b, c] for the front's text between front and side "
+        "(threestudio: 4, 0.5, -2.426: 0 at the front, 1.57 at the side)."
+    )
+    side_at_front: DecayCoefficients = Field(
+        description="[a, b, c] for the side's text between front and side "
+        "(threestudio: 4, 0.5, -2.426)."
+    )
+    side_at_back: DecayCoefficients = Field(
+        description="[a, b, c] for the side's text between side and back "
+        "(threestudio: 1, 0.5, -0.606)."
+    )
+    front_at_back: DecayCoefficients = Field(
+        description="[a, b, c] for the front's text between side and back "
+        "(threestudio: 1, 0.5, 0.967)."
+    )
+
+
+class ScoreGuidance(Section):
+    """What all guidances share that ask a diffusion model for its score."""
+
     guidance_scale: NonNegative = Field(
         description="s in eps_u + s (eps_c - eps_u), the diffusers convention "
-        "(DF: omega = 100, which is s = 101)."
+        "(DF: omega = 100, which is s = 101; VSD and ISM: 7.5)."
+    )
+    guidance_rescale: Fraction = Field(
+        description="Share to which the guided prediction's deviation per image is set back to "
+        "the conditional one's (Lin et al. 2023, s. 3.4, phi: 0.7); 0 is off (DF: off)."
+    )
+    perp_neg: PerpNeg | None = Field(
+        description="Perp-Neg's weights; null is plain classifier-free guidance (DF: null)."
     )
     timestep_weight: Literal["sigma_squared", "uniform", "sigma_over_alpha"] = Field(
-        description="w(t) of the gradient (DF s. 3.2: sigma_t squared; uniform performs alike)."
+        description="w(t) of the gradient (DF s. 3.2: sigma_t squared; uniform performs alike; "
+        "SJC: uniform; VSD: sigma_t squared; ISM: sigma_t over alpha_t)."
     )
     timestep_min: Schedule = Field(
         description="Lowest timestep drawn, as a fraction of the diffusion time (DF: 0.02)."
     )
     timestep_max: Schedule = Field(
-        description="Highest timestep drawn, as a fraction of the diffusion time (DF: 0.98)."
+        description="Highest timestep drawn, as a fraction of the diffusion time (DF: 0.98; "
+        "VSD: 0.98, then 0.5)."
     )
     negative_prompt: str = Field(
         description="Text of the unconditional branch; empty is plain guidance (DF: empty)."
@@ -67,10 +113,8 @@ class SdsGuidance(Section):
     view_prompts: ViewPrompts = Field(description="Text that follows the camera (DF s. 3.2).")
 
     @model_validator(mode="after")
-    def _timesteps_are_ordered_fractions(self) -> "SdsGuidance":
-        # Both bounds are piecewise linear, so the ends of their pieces decide.
-        steps = {0, *_bends(self.timestep_min), *_bends(self.timestep_max)}
-        for step in sorted(steps):
+    def _timesteps_are_ordered_fractions(self) -> Self:
+        for step in _steps_to_check(self.timestep_min, self.timestep_max):
             lower, upper = _at(self.timestep_min, step), _at(self.timestep_max, step)
             if not 0 <= lower < upper <= 1:
                 raise ValueError(
@@ -79,15 +123,128 @@ class SdsGuidance(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _perp_neg_has_views(self) -> Self:
+        if self.perp_neg is not None and not self.view_prompts.enabled:
+            raise ValueError(
+                "found perp_neg with view_prompts.enabled false, expected view prompts: "
+                "Perp-Neg pushes the other views' texts away"
+            )
+        return self
 
-def _bends(schedule: float | LinearSchedule) -> tuple[int, ...]:
-    if isinstance(schedule, LinearSchedule):
-        return (schedule.from_step, schedule.to_step)
-    return ()
+
+class SdsGuidance(ScoreGuidance):
+    """Score Distillation Sampling (DF eq. 3)."""
+
+    kind: Literal["sds"] = Field(description="Score Distillation Sampling.")
 
 
-def _at(schedule: float | LinearSchedule, step: int) -> float:
-    return schedule.value_at(step) if isinstance(schedule, LinearSchedule) else schedule
+class SjcGuidance(ScoreGuidance):
+    """Score Jacobian Chaining (arXiv 2212.00774)."""
+
+    kind: Literal["sjc"] = Field(description="Score Jacobian Chaining.")
+    variance_reduction: bool = Field(
+        description="Whether the denoised image is compared with the clean one (the authors' "
+        "code: true, eq. 16) or with the noisy one that was denoised (eq. 15)."
+    )
 
 
-Guidance = SdsGuidance  # becomes a discriminated union with the second guidance
+class CsdGuidance(ScoreGuidance):
+    """Classifier Score Distillation (arXiv 2310.19415). `guidance_scale` is its omega_1."""
+
+    kind: Literal["csd"] = Field(description="Classifier Score Distillation.")
+    negative_weight: Schedule = Field(
+        description="omega_2, the weight of eps_u - eps_negative; the paper lowers it during "
+        "the run, since a constant one costs detail. At 0 the negative prompt is not asked for."
+    )
+
+    @model_validator(mode="after")
+    def _nothing_to_combine(self) -> Self:
+        if self.guidance_rescale > 0 or self.perp_neg is not None:
+            raise ValueError(
+                "found guidance_rescale above 0 or a perp_neg, expected 0 and null: csd is a "
+                "difference of predictions, not a guided prediction"
+            )
+        return self
+
+
+class Phi(Section):
+    """VSD's second denoiser: an adapter of the prior that learns the renders' own score."""
+
+    rank: Count = Field(description="Rank of the LoRA matrices (ProlificDreamer's code: 4).")
+    learning_rate: Positive = Field(description="Learning rate (ProlificDreamer: 1e-4).")
+    optimizer: Adam = Field(description="Phi's own optimiser.")
+    steps: Count = Field(description="Steps of phi per step of the field (ProlificDreamer: 1).")
+    loss: Literal["epsilon", "v"] = Field(
+        description="Squared error of the noise, or of v = alpha_t eps - sigma_t x, which weighs "
+        "the noise's by 1 / alpha_t^2 (ProlificDreamer's code: v)."
+    )
+    camera_dropout: Fraction = Field(
+        description="Share of phi's training images without their camera "
+        "(ProlificDreamer's code: 0.1)."
+    )
+
+
+class VsdGuidance(ScoreGuidance):
+    """Variational Score Distillation (ProlificDreamer, arXiv 2305.16213)."""
+
+    kind: Literal["vsd"] = Field(description="Variational Score Distillation.")
+    phi: Phi = Field(description="The denoiser that follows the renders.")
+
+
+class IsmGuidance(ScoreGuidance):
+    """Interval Score Matching (LucidDreamer, arXiv 2311.11284)."""
+
+    kind: Literal["ism"] = Field(description="Interval Score Matching.")
+    interval: Schedule = Field(
+        description="delta_T = t - s, as a fraction of the diffusion time (LucidDreamer: 50 of "
+        "1000; its code anneals 100 to 80)."
+    )
+    inversion_stride: Fraction = Field(
+        gt=0,
+        description="delta_S, the stride of the DDIM inversion up to s, as a fraction of the "
+        "diffusion time (LucidDreamer: 200 of 1000).",
+    )
+
+
+class ClipGuidance(Section):
+    """Dream Fields' loss (arXiv 2112.01455): the image's likeness to the text, by CLIP."""
+
+    kind: Literal["clip"] = Field(description="CLIP similarity; needs prior.kind clip.")
+    transmittance_lambda: NonNegative = Field(
+        description="Weight of the mean transmittance, rewarded up to its target "
+        "(Dream Fields: 0.5)."
+    )
+    opacity_target: Schedule = Field(
+        description="1 - tau: mean opacity below which no more emptiness is rewarded "
+        "(Dream Fields: 0.5 to 0.1 in 500 steps, times the camera's zoom)."
+    )
+    view_prompts: ViewPrompts = Field(
+        description="Text that follows the camera (Dream Fields: none)."
+    )
+
+
+def _steps_to_check(*schedules: Course) -> list[int]:
+    """Return steps that decide an order: where pieces end, and all steps of curved ones."""
+    steps: set[int] = {0}
+    for schedule in schedules:
+        match schedule:
+            case SqrtSchedule():
+                steps.update(range(schedule.from_step, schedule.to_step + 1))
+            case LinearSchedule():
+                steps.update((schedule.from_step, schedule.to_step))
+            case PiecewiseSchedule():
+                steps.update(step for step, _ in schedule.points)
+            case _:
+                pass
+    return sorted(steps)
+
+
+def _at(schedule: Course, step: int) -> float:
+    return schedule if isinstance(schedule, int | float) else schedule.value_at(step)
+
+
+Guidance = Annotated[
+    SdsGuidance | SjcGuidance | CsdGuidance | VsdGuidance | IsmGuidance | ClipGuidance,
+    Field(discriminator="kind"),
+]

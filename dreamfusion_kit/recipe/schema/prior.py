@@ -76,4 +76,11 @@ class AnalyticPrior(Section):
     image_size_px: Count = Field(description="Side of the images in pixels.")
 
 
-Prior = Annotated[PixelUnetPrior | AnalyticPrior, Field(discriminator="kind")]
+class ClipPrior(Section):
+    """A CLIP in the prior's place, for guidance.kind clip; no diffusion model."""
+
+    kind: Literal["clip"] = Field(description="A CLIP in transformers format.")
+    source: Source = Field(description="Where the model's directory comes from.")
+
+
+Prior = Annotated[PixelUnetPrior | AnalyticPrior | ClipPrior, Field(discriminator="kind")]

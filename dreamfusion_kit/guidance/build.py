@@ -1,0 +1,59 @@
+"""From a recipe's `guidance:` to the object."""
+
+from functools import partial
+from typing import TypeVar, assert_never
+
+import torch
+
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.guidance.base import Guidance
+from dreamfusion_kit.guidance.clip import ClipLikeness
+from dreamfusion_kit.guidance.conditioning import PromptFeatures
+from dreamfusion_kit.guidance.csd import csd_residual
+from dreamfusion_kit.guidance.distillation import Distillation
+from dreamfusion_kit.guidance.ism import ism_residual
+from dreamfusion_kit.guidance.sds import sds_residual
+from dreamfusion_kit.guidance.sjc import sjc_residual
+from dreamfusion_kit.guidance.vsd import VariationalDistillation
+from dreamfusion_kit.priors.base import ImageTextModel, Prior, Teacher
+from dreamfusion_kit.recipe import schema
+
+T = TypeVar("T", bound=Teacher)
+
+
+def build_guidance(
+    section: schema.Guidance,
+    teacher: Teacher,
+    prompts: PromptFeatures,
+    *,
+    generator: torch.Generator,
+) -> Guidance:
+    """Return the recipe's guidance by `teacher`; `generator` draws what it starts from."""
+    if isinstance(section, schema.ClipGuidance):
+        return ClipLikeness(section, _expect(ImageTextModel, teacher, section), prompts)
+    prior = _expect(Prior, teacher, section)
+    match section:
+        case schema.SdsGuidance():
+            residual = partial(sds_residual, section, prior)
+        case schema.SjcGuidance():
+            residual = partial(sjc_residual, section, prior)
+        case schema.CsdGuidance():
+            residual = partial(csd_residual, section, prior, prompts)
+        case schema.IsmGuidance():
+            residual = partial(ism_residual, section, prior)
+        case schema.VsdGuidance():
+            phi = prior.adapter(section.phi.rank, generator=generator)
+            return VariationalDistillation(section, prior, prompts, phi)
+        case _:
+            assert_never(section)
+    return Distillation(section, prior, prompts, residual)
+
+
+def _expect(kind: type[T], teacher: Teacher, section: schema.Guidance) -> T:
+    """Return `teacher` as what the guidance asks; the recipe's own check comes before."""
+    if not isinstance(teacher, kind):
+        raise RecipeError(
+            f"guidance.kind: found {section.kind} with a {type(teacher).__name__}, expected a "
+            f"{kind.__name__}; change prior.kind"
+        )
+    return teacher

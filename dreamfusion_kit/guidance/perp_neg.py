@@ -1,0 +1,101 @@
+"""Perp-Neg (Armandpour et al. 2023, arXiv 2304.04968): negatives that cannot undo the positive.
+
+Notation, each image for itself:
+    e_pos, e_i   eps_c - eps_u, and the same for the i-th negative text
+    e_i_perp     e_i - (<e_i, e_pos> / |e_pos|^2) e_pos
+    guided       eps_u + s (e_pos - sum_i w_i e_i_perp)
+
+Inner products run over one image, not over the batch: an image's result does not
+depend on its neighbours.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion_kit.guidance.view_prompts import View, view_name
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe.schema import PerpNeg, ViewPrompts
+
+# Below this squared length there is no direction to be perpendicular to.
+_MIN_SQUARED_LENGTH = 1e-12
+
+
+@dataclass(frozen=True)
+class ViewMix:
+    """The text of one camera: `share * nearer + (1 - share) * farther`, and what repels it."""
+
+    nearer: View
+    farther: View
+    share: float
+    repelling: tuple[View, View]
+    weights: tuple[float, float]
+
+
+def view_mix(
+    section: PerpNeg, views: ViewPrompts, azimuth_deg: float, elevation_deg: float
+) -> ViewMix:
+    """Return the texts of a camera: front to side up to 90 degrees off, then side to back.
+
+    An overhead view is no mixture and is repelled by nothing. Weights never fall below 0:
+    the published decays end a little under it.
+    """
+    if view_name(azimuth_deg, elevation_deg, views) == "overhead":
+        return ViewMix("overhead", "overhead", 1.0, ("front", "side"), (0.0, 0.0))
+    quarter_turns = abs((azimuth_deg + 180) % 360 - 180) / 90
+    if quarter_turns < 1:
+        share = 1 - quarter_turns
+        weights = _decay(section.front_at_side, share), _decay(section.side_at_front, 1 - share)
+        return ViewMix("front", "side", share, ("front", "side"), weights)
+    share = 2 - quarter_turns
+    weights = _decay(section.side_at_back, share), _decay(section.front_at_back, share)
+    return ViewMix("side", "back", share, ("side", "front"), weights)
+
+
+def interpolate(
+    first: TextFeatures, second: TextFeatures, share: Float[Tensor, " batch"]
+) -> TextFeatures:
+    """Return `share * first + (1 - share) * second`, row by row."""
+    return TextFeatures(
+        {
+            name: torch.lerp(
+                second.tensors[name], rows, share.to(rows).reshape(-1, *[1] * (rows.ndim - 1))
+            )
+            for name, rows in first.tensors.items()
+        }
+    )
+
+
+def combine_perpendicular(
+    unconditional: Float[Tensor, "batch channels height width"],
+    conditional: Float[Tensor, "batch channels height width"],
+    repelling: list[Float[Tensor, "batch channels height width"]],
+    weights: Float[Tensor, "batch texts"],
+    guidance_scale: float,
+) -> Float[Tensor, "batch channels height width"]:
+    """Return the guided noise; without negatives it is plain classifier-free guidance."""
+    toward = conditional - unconditional
+    direction = toward
+    for negative, weight in zip(repelling, weights.unbind(dim=1), strict=True):
+        perpendicular = perpendicular_part(negative - unconditional, toward)
+        direction = direction - weight[:, None, None, None] * perpendicular
+    return unconditional + guidance_scale * direction
+
+
+def perpendicular_part(
+    vector: Float[Tensor, "batch channels height width"],
+    axis: Float[Tensor, "batch channels height width"],
+) -> Float[Tensor, "batch channels height width"]:
+    """Return the part of each image's `vector` that is perpendicular to its `axis`."""
+    whole_image = (1, 2, 3)
+    along = (vector * axis).sum(dim=whole_image, keepdim=True)
+    squared_length = axis.square().sum(dim=whole_image, keepdim=True)
+    return vector - along / squared_length.clamp(min=_MIN_SQUARED_LENGTH) * axis
+
+
+def _decay(coefficients: tuple[float, float, float], share: float) -> float:
+    a, b, c = coefficients
+    return max(a * math.exp(-b * share) + c, 0.0)

@@ -1,0 +1,136 @@
+"""Variational Score Distillation (Wang et al. 2023, "ProlificDreamer", arXiv 2305.16213).
+
+SDS looks for one image that the prior finds likely, and finds the mode. VSD treats the
+renders as samples of a distribution and moves it towards the prior's: the noise that SDS
+subtracts becomes the noise that a second denoiser phi, trained on the renders, would see.
+    residual   eps_hat(z_t; y, t) - eps_phi(z_t; y, c, t)                     (eq. 9)
+    phi        min E |eps_phi(alpha_t x + sigma_t eps; y, c, t) - eps|^2      (eq. 8)
+    c          the camera's pose
+Only eps_hat is guided by the text's scale. With phi at the Dirac of one render, this is SDS.
+
+The renders of one batch are the particles of one distribution. phi learns where it is
+asked: on timesteps of the step's own range.
+"""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion_kit.guidance.base import Draw, Guidance, Views
+from dreamfusion_kit.guidance.conditioning import PromptFeatures, conditioning_for
+from dreamfusion_kit.guidance.distillation import Question, answer, ask
+from dreamfusion_kit.guidance.guided_noise import guided_epsilon, noise_levels
+from dreamfusion_kit.guidance.timesteps import sample_timesteps
+from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
+from dreamfusion_kit.priors.adapter import Adapter
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.recipe.schema import VsdGuidance
+from dreamfusion_kit.records import Cameras, GuidanceOutput
+
+
+@final
+class VariationalDistillation(Guidance):
+    """VSD's gradient, and phi's training beside it."""
+
+    def __init__(
+        self, section: VsdGuidance, prior: Prior, prompts: PromptFeatures, phi: Adapter
+    ) -> None:
+        """Keep the prior and the asset's texts; `phi` is trained from here on."""
+        self._section = section
+        self._prior = prior
+        self._prompts = prompts
+        self._phi = phi
+        adam = section.phi.optimizer
+        self._optimizer = torch.optim.Adam(
+            phi.trainable().values(),
+            lr=section.phi.learning_rate,
+            betas=adam.betas,
+            eps=adam.epsilon,
+            fused=True,
+        )
+
+    def guide(self, views: Views, step: int, draw: Draw) -> GuidanceOutput:
+        """Return the gradient under phi as it is, then train phi on the same views."""
+        section, prior = self._section, self._prior
+        conditioning = conditioning_for(section, self._prompts, views.cameras)
+        asked = ask(section, prior, views.images, conditioning, step, draw("guidance"))
+        poses = pose_rows(views.cameras)
+        output = answer(section, prior, asked, self._residual(asked.question, poses))
+        generator = draw("phi")
+        for _ in range(section.phi.steps):
+            self._train_phi(asked.question, poses, generator)
+        return output
+
+    @torch.no_grad()
+    def _residual(
+        self, question: Question, poses: Float[Tensor, "batch 16"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        timestep, conditioning = question.timestep, question.conditioning
+        noisy = noise_levels(self._prior, timestep).add_noise(question.clean, question.noise)
+        guided = guided_epsilon(self._section, self._prior, noisy, timestep, conditioning)
+        return guided - self._phi(noisy, timestep, conditioning.conditional, poses)
+
+    def _train_phi(
+        self,
+        question: Question,
+        poses: Float[Tensor, "batch 16"],
+        generator: torch.Generator,
+    ) -> None:
+        """Take one step of denoising score matching on the clean images of `question`."""
+        section, clean = self._section, question.clean
+        timestep = sample_timesteps(
+            section,
+            question.step,
+            len(clean),
+            self._prior.num_train_timesteps,
+            generator=generator,
+        )
+        noise = torch.randn(
+            clean.shape, generator=generator, device=generator.device, dtype=clean.dtype
+        )
+        chance = torch.rand(len(clean), generator=generator, device=generator.device)
+        kept = (chance >= section.phi.camera_dropout)[:, None]
+        levels = noise_levels(self._prior, timestep)
+        with torch.enable_grad():
+            found = self._phi(
+                levels.add_noise(clean, noise),
+                timestep,
+                question.conditioning.conditional,
+                torch.where(kept, poses, 0.0),
+            )
+            error = found - noise
+            if section.phi.loss == "v":
+                # v = alpha eps - sigma x and z = alpha x + sigma eps: equal z, eps off by
+                # alpha times v's error.
+                error = error / levels.alpha
+            loss = error.square().mean()
+            self._optimizer.zero_grad()
+            loss.backward()
+        self._optimizer.step()
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return phi's own parameters and its optimiser's moments."""
+        tensors: dict[str, Tensor] = {}
+        for name, value in self._phi.trainable().items():
+            tensors[f"phi/{name}"] = value
+        for name, tensor in optimizer_tensors(self._optimizer).items():
+            tensors[f"optimizer/{name}"] = tensor
+        return tensors
+
+    @torch.no_grad()
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put saved parameters and moments in the place of the initial ones."""
+        own, saved = self._phi.trainable(), under("phi/", tensors)
+        if own.keys() != saved.keys():
+            raise ValueError(f"found {len(saved)} tensors of phi, expected {len(own)}")
+        for name, value in own.items():
+            value.copy_(saved[name])
+        load_optimizer_tensors(self._optimizer, under("optimizer/", tensors))
+
+
+def pose_rows(cameras: Cameras) -> Float[Tensor, "batch 16"]:
+    """Return each camera's pose, row by row."""
+    return cameras.camera_to_world.flatten(start_dim=1)

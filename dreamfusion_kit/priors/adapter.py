@@ -1,0 +1,29 @@
+"""A denoiser that learns: what VSD's phi is, whatever prior it started from."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dreamfusion_kit.priors.text import TextFeatures
+
+
+class Adapter(nn.Module, ABC):
+    """A trainable denoiser; only parameters that require a gradient are its own."""
+
+    @abstractmethod
+    def forward(
+        self,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+        cameras: Float[Tensor, "batch 16"],
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Return epsilon, differentiable in the adapter's own parameters.
+
+        `cameras` are camera-to-world matrices row by row; a row of zeros is no camera.
+        """
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that learn, by name."""
+        return {name: value for name, value in self.named_parameters() if value.requires_grad}

@@ -1,0 +1,57 @@
+"""Which text each rendered view gets."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.guidance.conditioning import PromptFeatures, conditioning_for
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe.schema import ViewPrompts
+
+KEYS = ["front", "side", "back", "overhead", "negative"]
+NUMBERED = PromptFeatures(TextFeatures({"row": torch.arange(5.0)[:, None]}), KEYS)
+
+
+def test_texts_follow_the_cameras(guidance: Callable[..., Any], views: Callable[..., Any]) -> None:
+    cameras = views(torch.zeros(4, 3, 2, 2), [0.0, 90.0, 180.0, 0.0]).cameras
+    cameras.elevation_deg[3] = 80.0
+    found = conditioning_for(guidance(), NUMBERED, cameras)
+    assert found.conditional.tensors["row"].flatten().tolist() == [0, 1, 2, 3]
+    assert found.unconditional.tensors["row"].flatten().tolist() == [4, 4, 4, 4]
+    assert found.repelling == ()
+
+
+def test_a_text_that_was_not_embedded_is_refused() -> None:
+    with pytest.raises(WeightsError, match="no row for 'unconditional'"):
+        NUMBERED.select(["unconditional"])
+
+
+def _features() -> TextFeatures:
+    """Return features of front, side, back, overhead and negative, with a mask of tokens."""
+    hidden = torch.tensor([[1.0, 0], [0, 10], [100, 0], [0, 1000], [7, 7]])
+    mask = torch.tensor([[1, 0], [1, 1], [0, 1], [1, 0], [0, 0]])
+    return TextFeatures({"hidden": hidden, "mask": mask})
+
+
+@pytest.mark.parametrize(
+    ("combine", "hidden", "mask"),
+    [
+        ("nearest", [[1, 0], [100, 0], [0, 1000]], [[1, 0], [0, 1], [1, 0]]),
+        ("interpolated", [[0.6, 4], [80, 2], [0, 1000]], [[1, 1], [1, 1], [1, 0]]),
+    ],
+)
+def test_features_are_one_views_or_a_mix(
+    view_prompts: Callable[..., ViewPrompts],
+    views: Callable[..., Any],
+    combine: str,
+    hidden: list[list[float]],
+    mask: list[list[int]],
+) -> None:
+    cameras = views(torch.zeros(3, 3, 2, 2), [36.0, 180 + 18.0, 36]).cameras
+    cameras.elevation_deg[2] = 80.0
+    found = PromptFeatures(_features(), KEYS).for_views(cameras, view_prompts(combine=combine))
+    torch.testing.assert_close(found.tensors["hidden"], torch.tensor(hidden).float())
+    assert found.tensors["mask"].tolist() == mask
