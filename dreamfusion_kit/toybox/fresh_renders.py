@@ -5,7 +5,7 @@ from torch import Tensor
 
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.sampler import sample_cameras
-from dreamfusion_kit.recipe.schema import Background
+from dreamfusion_kit.recipe.schema import PlainBackground
 from dreamfusion_kit.records import Cameras
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.seeding import generator as make_generator
@@ -19,7 +19,7 @@ _OVERSAMPLING = 64  # the rarest view, overhead, is one camera in five
 
 def fresh_renders(
     settings: DatasetSettings,
-    background: Background,
+    background: PlainBackground,
     *,
     color: str,
     object_name: str,
