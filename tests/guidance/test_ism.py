@@ -53,14 +53,14 @@ def test_on_a_single_image_as_data_the_interval_says_nothing(
 
 def test_inversion_in_small_strides_keeps_the_quantile(gaussian: Any) -> None:
     """The flow of N(m, s^2) maps x to alpha m + (x - m) sqrt(V) / s, its limit."""
-    levels = torch.linspace(1 - 1e-6, 0.2, 4000, dtype=torch.float64).tolist()
+    levels = torch.linspace(1 - 1e-6, 0.2, 400, dtype=torch.float64).tolist()
     prior = gaussian(levels, 0.2, 0.5)
-    end = torch.tensor([3000])
+    end = torch.tensor([300])
     with torch.no_grad():
         found = float(invert(prior, one(0.9), end, no_text(1), 1).flatten()[0])
     alpha, sigma = float(prior.alpha_t(end)), float(prior.sigma_t(end))
     width = math.sqrt(alpha**2 * 0.25 + sigma**2)
-    assert found == pytest.approx(alpha * 0.2 + 0.7 * width / 0.5, abs=2e-3)
+    assert found == pytest.approx(alpha * 0.2 + 0.7 * width / 0.5, abs=1e-2)
 
 
 def test_an_image_does_not_depend_on_its_neighbours(
