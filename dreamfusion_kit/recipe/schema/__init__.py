@@ -39,7 +39,9 @@ from dreamfusion_kit.recipe.schema.optimize import (
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticPrior,
+    FlowTransformerPrior,
     HubSource,
+    LatentUnetPrior,
     LocalSource,
     MixtureComponent,
     PixelUnetPrior,
@@ -86,11 +88,13 @@ __all__ = [
     "DensityBias",
     "FieldSection",
     "FixedThreshold",
+    "FlowTransformerPrior",
     "Fraction",
     "GaussianBias",
     "Guidance",
     "HashGridField",
     "HubSource",
+    "LatentUnetPrior",
     "LearningRateDecay",
     "Light",
     "LinearSchedule",

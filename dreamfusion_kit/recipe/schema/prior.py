@@ -56,6 +56,48 @@ class PixelUnetPrior(Section):
     )
 
 
+class LatentUnetPrior(Section):
+    """A U-Net on VAE latents: Stable Diffusion 1.5, 2.1-base or SDXL (Rombach et al. 2022)."""
+
+    kind: Literal["latent_unet"] = Field(description="A latent diffusion U-Net.")
+    source: Source = Field(description="Where the diffusers directory comes from.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format the U-Net computes in."
+    )
+    vae_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format of the VAE's encoder; SDXL's overflows float16."
+    )
+    image_size_px: Count = Field(
+        description="Side that renders are resized to before encoding, in pixels (SD: 512)."
+    )
+    cpu_offload: bool = Field(
+        description="Keep the denoiser in main memory and move it in for each prediction."
+    )
+
+
+class FlowTransformerPrior(Section):
+    """A rectified-flow transformer: Stable Diffusion 3 or 3.5 (Esser et al. 2024), AuraFlow."""
+
+    kind: Literal["flow_transformer"] = Field(description="A latent flow-matching transformer.")
+    source: Source = Field(description="Where the diffusers directory comes from.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format the transformer computes in."
+    )
+    vae_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format of the VAE's encoder."
+    )
+    image_size_px: Count = Field(
+        description="Side that renders are resized to before encoding, in pixels."
+    )
+    t5_enabled: bool = Field(
+        description="Read T5's features, not zeros in their place (SD3 was trained with both)."
+    )
+    t5_tokens: Count = Field(description="Length that T5's features are padded to (256).")
+    cpu_offload: bool = Field(
+        description="Keep the denoiser in main memory and move it in for each prediction."
+    )
+
+
 class MixtureComponent(Section):
     """One Gaussian of the analytic prior: images of one colour, plus white noise."""
 
@@ -76,4 +118,7 @@ class AnalyticPrior(Section):
     image_size_px: Count = Field(description="Side of the images in pixels.")
 
 
-Prior = Annotated[PixelUnetPrior | AnalyticPrior, Field(discriminator="kind")]
+Prior = Annotated[
+    PixelUnetPrior | LatentUnetPrior | FlowTransformerPrior | AnalyticPrior,
+    Field(discriminator="kind"),
+]
