@@ -119,7 +119,7 @@ def test_latents_that_overflow_say_what_to_change(
     prior: Any = build_prior(section(), stable_diffusion, "cpu")
     with torch.no_grad():
         prior._vae.encoder.conv_out.bias.fill_(torch.inf)
-    with pytest.raises(NumericsError, match="set prior.vae_dtype to float32"):
+    with pytest.raises(NumericsError, match=r"set prior\.vae_dtype to float32"):
         prior.to_model_space(images)
 
 

@@ -40,6 +40,7 @@ from dreamfusion_kit.recipe.schema.optimize import (
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticPrior,
     FlowTransformerPrior,
+    HubMirror,
     HubSource,
     LatentUnetPrior,
     LocalSource,
@@ -93,6 +94,7 @@ __all__ = [
     "GaussianBias",
     "Guidance",
     "HashGridField",
+    "HubMirror",
     "HubSource",
     "LatentUnetPrior",
     "LearningRateDecay",

@@ -27,6 +27,22 @@ class LocalSource(Section):
     )
 
 
+def _is_safe_pattern(pattern: str) -> str:
+    if not pattern.endswith((".json", ".txt", ".model", ".safetensors")) or ".." in pattern:
+        raise ValueError(
+            f"found {pattern!r}, expected a pattern that ends in .json, .txt, .model or "
+            ".safetensors: pickles are never fetched"
+        )
+    return pattern
+
+
+class HubMirror(Section):
+    """Another repository with the same model, for when the first is gone."""
+
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Repository as owner/name.")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="Commit as 40 hex digits.")
+
+
 class HubSource(Section):
     """A pretrained model on the Hugging Face hub, pinned to one commit."""
 
@@ -38,6 +54,14 @@ class HubSource(Section):
         pattern=r"^[0-9a-f]{40}$",
         description="Commit as 40 hex digits: a branch name would let the model change.",
     )
+    mirrors: tuple[HubMirror, ...] = Field(
+        description="Repositories to try in order where the first cannot be had."
+    )
+    files: tuple[Annotated[str, AfterValidator(_is_safe_pattern)], ...] = Field(
+        min_length=1,
+        description="Patterns of the files to fetch; weights in one number format only.",
+    )
+    license_note: str = Field(min_length=1, description="Licence, and what has to be accepted.")
 
 
 Source = Annotated[LocalSource | HubSource, Field(discriminator="kind")]
