@@ -45,7 +45,7 @@ def clip_hidden(
 
 def clip_penultimate(
     directory: Path, suffix: str, class_name: str, prompts: Sequence[str], device: torch.device
-) -> tuple[Float[Tensor, "prompts tokens width"], Float[Tensor, "prompts pooled"]]:
+) -> tuple[Float[Tensor, "prompts tokens width"], Float[Tensor, "prompts channels"]]:
     """Return the hidden states before the last layer, and the pooled output.
 
     SDXL and SD3 read this layer (Podell et al. 2023, s. 2.1). `suffix` is that of the
