@@ -28,8 +28,8 @@ def encode_images(
 ) -> Float[Tensor, "batch channels height width"]:
     """Return `(mean - shift) * scale` of images in [0, 1], in the images' own precision.
 
-    The mean of the encoder's Gaussian and not a draw from it: its deviation is some
-    hundredth of the latents', and a draw would only add noise to the gradient.
+    The mean of the encoder's Gaussian and not a draw from it, which would add noise to the
+    gradient.
     """
     encoder: Any = vae
     signed = to_pixel_space(images, image_size_px).to(encoder.dtype)
