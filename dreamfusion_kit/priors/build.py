@@ -25,14 +25,24 @@ def build_prior(
             # Imported here: diffusers takes seconds, which the analytic prior need not wait.
             from dreamfusion_kit.priors.pixel_unet import PixelUnetPrior
 
-            if directory is None:
-                raise TypeError("a pixel_unet prior needs the directory of its pretrained files")
-            return PixelUnetPrior(section, directory, device)
+            return PixelUnetPrior(section, _present(directory), device)
+        case schema.LatentUnetPrior():
+            from dreamfusion_kit.priors.latent_unet import LatentUnetPrior
+
+            return LatentUnetPrior(section, _present(directory), device)
+        case schema.FlowTransformerPrior():
+            from dreamfusion_kit.priors.flow_transformer import FlowTransformerPrior
+
+            return FlowTransformerPrior(section, _present(directory), device)
         case schema.ClipPrior():
             from dreamfusion_kit.priors.clip import ClipTeacher
 
-            if directory is None:
-                raise TypeError("a clip prior needs the directory of its pretrained files")
-            return ClipTeacher(directory, device)
+            return ClipTeacher(_present(directory), device)
         case _:
             assert_never(section)
+
+
+def _present(directory: Path | None) -> Path:
+    if directory is None:
+        raise TypeError("a pretrained prior needs the directory of its files")
+    return directory

@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import TypedDict, assert_never
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.recipe.schema import HubSource, LocalSource, Source
+from dreamfusion_kit.recipe.schema import HubMirror, HubSource, LocalSource, Source
 
 # Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
-ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt")
+ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 
 class LockedFile(TypedDict):
@@ -99,25 +105,48 @@ def _inside(path: str, workspace: Path) -> Path:
 
 
 def _snapshot(source: HubSource, *, local_only: bool) -> Path:
-    where = f"{source.repository} at {source.revision}"
-    try:
-        snapshot = snapshot_download(
-            source.repository,
-            revision=source.revision,
-            allow_patterns=list(ALLOWED_PATTERNS),
-            local_files_only=local_only,
+    """Return the first of the repository and its mirrors that can be had."""
+    own = HubMirror(repository=source.repository, revision=source.revision)
+    complaints: list[str] = []
+    for place in (own, *source.mirrors):
+        where = f"{place.repository} at {place.revision}"
+        try:
+            snapshot = snapshot_download(
+                place.repository,
+                revision=place.revision,
+                allow_patterns=list(source.files),
+                local_files_only=local_only,
+            )
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            complaints.append(f"{where}: {_explain(error, place, source)}")
+        else:
+            return Path(snapshot)
+    raise WeightsError("\n".join(complaints))
+
+
+def _explain(error: Exception, place: HubMirror, source: HubSource) -> str:
+    """Say in one line why a repository cannot be had, and what to do."""
+    page = f"https://huggingface.co/{place.repository}"
+    if isinstance(error, GatedRepoError):
+        return (
+            f"is gated ({source.license_note}); expected a login whose owner has accepted the "
+            f"licence; accept it on {page}, then run `hf auth login` or set HF_TOKEN"
         )
-    except LocalEntryNotFoundError as error:
-        raise WeightsError(
-            f"{where}: not in the local Hugging Face cache and not to be reached; expected its "
+    if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
+        return (
+            "does not exist or is private; expected a public repository with that commit; "
+            f"check {page} and add a mirror to prior.source.mirrors"
+        )
+    if isinstance(error, LocalEntryNotFoundError):
+        return (
+            "not in the local Hugging Face cache and not to be reached; expected its "
             "safetensors; run the fetch stage where there is a network"
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise WeightsError(
-            f"{where}: cannot be fetched ({str(error).splitlines()[0]}); expected a public or "
-            "granted repository; check its page and your login"
-        ) from error
-    return Path(snapshot)
+        )
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return (
+        f"cannot be fetched ({reason}); expected a public or granted repository; run the "
+        "fetch stage again: it goes on where it stopped"
+    )
 
 
 def _allowed_files(directory: Path) -> Iterator[Path]:

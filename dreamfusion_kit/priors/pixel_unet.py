@@ -9,41 +9,44 @@ et al. 2023, "Simple diffusion", s. 3.2). Folding only permutes numbers, so the 
 noise is the image's noise, folded.
 """
 
-import json
 import math
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast, final
+from typing import final
 
 import torch
-from diffusers import (
-    DDPMScheduler,  # pyright: ignore[reportPrivateImportUsage]
-    UNet2DConditionModel,  # pyright: ignore[reportPrivateImportUsage]
-)
+from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPTextModel
 
 from dreamfusion_kit.errors import RecipeError, WeightsError
-from dreamfusion_kit.priors.base import NoiseSchedule, Prior, to_pixel_space
+from dreamfusion_kit.priors.base import Prior, to_pixel_space
+from dreamfusion_kit.priors.directory import (
+    DIFFUSION_SCHEDULERS,
+    load_model,
+    load_schedule,
+    read_config,
+    read_index,
+)
 from dreamfusion_kit.priors.lora import LoraUnet
-from dreamfusion_kit.priors.prediction import PREDICTION_TYPES, PredictionType, to_epsilon
+from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.priors.text_encoders import clip_hidden, t5_hidden
 from dreamfusion_kit.recipe.schema import PixelUnetPrior as PixelUnetSection
 
 COMPONENTS = {
-    "unet": "UNet2DConditionModel",
-    "text_encoder": "CLIPTextModel",
-    "tokenizer": "",  # any class: the folder's own configuration names it
-    "scheduler": "DDPMScheduler",
+    "unet": ("UNet2DConditionModel",),
+    "text_encoder": ("CLIPTextModel", "T5EncoderModel"),
+    "tokenizer": (),
+    "scheduler": DIFFUSION_SCHEDULERS,
 }
+T5_TOKENS = 77  # the length that DeepFloyd IF was trained on
 
 
 @final
 class PixelUnetPrior(Prior):
-    """A U-Net that denoises pixels in [-1, 1], conditioned on CLIP text features.
+    """A U-Net that denoises pixels in [-1, 1], conditioned on CLIP or T5 text features.
 
     The text encoder is in memory only while it encodes, and the U-Net is read at the
     first prediction, so that the two never share memory (the embed stage needs one, the
@@ -54,25 +57,28 @@ class PixelUnetPrior(Prior):
         self, section: PixelUnetSection, directory: Path, device: torch.device | str
     ) -> None:
         """Check the directory's index and read its noise schedule."""
-        _check_model_index(directory)
+        self._text_class = read_index(directory, COMPONENTS)["text_encoder"]
         self._directory = directory
         self._device = torch.device(device)
         self._dtype: torch.dtype = getattr(torch, section.dtype)
         self._image_size_px = section.image_size_px
         self._patch_size = _patch_size(directory, section.image_size_px)
-        with _readable(directory / "scheduler"):
-            loaded = DDPMScheduler.from_pretrained(directory / "scheduler", local_files_only=True)
-        scheduler = cast(DDPMScheduler, loaded)
-        self._prediction_type: PredictionType = _prediction_type(directory, scheduler)
-        self.schedule = NoiseSchedule(scheduler.alphas_cumprod.to(self._device, torch.float32))
+        self.schedule, prediction_type = load_schedule(directory, self._device)
+        self._prediction_type: PredictionType = prediction_type
 
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
         """Return the encoder's last hidden states, padded to its full length."""
-        tokens = _tokenize(self._directory / "tokenizer", prompts).to(self._device)
-        # float32 whatever the U-Net's dtype: it runs once, and predict casts what it gives.
-        encoder = _load(CLIPTextModel, self._directory / "text_encoder", dtype=torch.float32)
-        with torch.no_grad():
-            hidden = encoder.to(self._device)(input_ids=tokens).last_hidden_state
+        if self._text_class == "CLIPTextModel":
+            return TextFeatures({"hidden": clip_hidden(self._directory, prompts, self._device)})
+        hidden = t5_hidden(
+            self._directory,
+            "",
+            self._text_class,
+            prompts,
+            self._device,
+            num_tokens=T5_TOKENS,
+            masked=True,
+        )
         return TextFeatures({"hidden": hidden})
 
     def to_model_space(
@@ -112,49 +118,15 @@ class PixelUnetPrior(Prior):
 
     @cached_property
     def _unet(self) -> torch.nn.Module:
-        unet = _load(UNet2DConditionModel, self._directory / "unet", dtype=self._dtype)
+        unet = load_model(UNet2DConditionModel, self._directory / "unet", dtype=self._dtype)
         # Channels last: 89 against 104 ms for a pair of 64x64 on one AVX2 core (5.5 M weights).
-        unet = unet.requires_grad_(False).to(self._device)
-        return unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-
-@contextmanager
-def _readable(path: Path) -> Generator[None, None, None]:
-    """Turn whatever a library says of a folder that it cannot read into a WeightsError."""
-    try:
-        yield
-    except Exception as error:  # The libraries raise a dozen unrelated types here.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(
-            f"{path.parent.name}/{path.name}: cannot be read ({reason}); expected the "
-            "configuration and safetensors of a diffusers model; fetch the prior again"
-        ) from error
-
-
-def _check_model_index(directory: Path) -> None:
-    """Refuse a directory whose index does not name the components that this prior reads."""
-    where = f"{directory.name}/model_index.json"
-    try:
-        index = json.loads((directory / "model_index.json").read_text())
-        found = {name: index[name][1] for name in COMPONENTS}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise WeightsError(
-            f"{where}: cannot be read ({type(error).__name__}: {error}); expected the index of a "
-            f"diffusers directory naming {', '.join(COMPONENTS)}; fetch the prior again"
-        ) from error
-    for name, expected in COMPONENTS.items():
-        if expected and found[name] != expected:
-            raise WeightsError(
-                f"{where}: {name} is a {found[name]}; a pixel_unet prior needs a {expected}; "
-                "choose another prior.kind or another prior.source"
-            )
+        return unet.to(self._device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def _patch_size(directory: Path, image_size_px: int) -> int:
     """Return the side in pixels of the patches that the U-Net reads as channels."""
-    with _readable(directory / "unet"):
-        config = json.loads((directory / "unet" / "config.json").read_text())
-        channels, size = int(config["in_channels"]), int(config["sample_size"])
+    config = read_config(directory, "unet")
+    channels, size = int(config["in_channels"]), int(config["sample_size"])
     patch = math.isqrt(channels // 3)
     if 3 * patch**2 != channels:
         raise WeightsError(
@@ -167,51 +139,3 @@ def _patch_size(directory: Path, image_size_px: int) -> int:
             f"{directory.name}/unet was trained on; change the recipe"
         )
     return patch
-
-
-def _prediction_type(directory: Path, scheduler: DDPMScheduler) -> PredictionType:
-    found = scheduler.config["prediction_type"]
-    if found not in PREDICTION_TYPES:
-        raise WeightsError(
-            f"{directory.name}/scheduler: prediction_type is {found!r}; expected one of "
-            f"{', '.join(PREDICTION_TYPES)}; choose another prior.source"
-        )
-    return cast(PredictionType, found)
-
-
-def _load(model_class: Any, directory: Path, *, dtype: torch.dtype) -> torch.nn.Module:
-    """Load a model from safetensors; refuse weights that do not fit it exactly.
-
-    The libraries only warn of missing weights and go on with random ones.
-    """
-    with _readable(directory):
-        model, report = model_class.from_pretrained(
-            directory,
-            torch_dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    wrong = [key for kind in ("missing_keys", "mismatched_keys") for key in report[kind]]
-    if wrong:
-        raise WeightsError(
-            f"{directory.parent.name}/{directory.name}: {len(wrong)} weights are missing or of "
-            f"another shape, the first {wrong[0]}; expected those of its own config.json; "
-            "fetch the prior again"
-        )
-    return model.eval()
-
-
-def _tokenize(directory: Path, prompts: Sequence[str]) -> Int[Tensor, "prompts tokens"]:
-    """Return token ids padded to the tokenizer's length; no prompt is cut."""
-    with _readable(directory):
-        tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    length = tokenizer.model_max_length
-    for prompt, ids in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):
-        if len(ids) > length:
-            raise RecipeError(
-                f"prompt {prompt!r}: {len(ids)} tokens with its view words; the prior's text "
-                f"encoder reads at most {length}; shorten the prompt"
-            )
-    padded = tokenizer(list(prompts), padding="max_length", return_tensors="pt")
-    return padded.input_ids

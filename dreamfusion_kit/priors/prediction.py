@@ -4,6 +4,19 @@ Notation: `noisy = alpha_t * x + sigma_t * epsilon`. A network is trained to pre
     epsilon         the noise itself
     v_prediction    v = alpha_t * epsilon - sigma_t * x   (Salimans and Ho 2022, app. D)
     sample          x, the clean image
+    flow            v = epsilon - x, the velocity of a rectified flow (Liu et al. 2022, eq. 1)
+
+A rectified flow mixes x_t = (1 - t) x + t epsilon, which is not variance preserving, but is
+so after division by its length: with c = 1 / sqrt((1 - t)^2 + t^2),
+
+    noisy = c x_t = alpha_t x + sigma_t epsilon,   alpha_t = c (1 - t),  sigma_t = c t.
+
+Since (1 - t) + t = 1, c = alpha_t + sigma_t: the levels alone say which flow they came from,
+
+    t = sigma_t / (alpha_t + sigma_t),   x_t = noisy / (alpha_t + sigma_t),
+
+and x_t + (1 - t) v = epsilon becomes epsilon = (noisy + alpha_t v) / (alpha_t + sigma_t),
+exact at both ends.
 """
 
 from typing import Literal, assert_never, get_args
@@ -13,8 +26,9 @@ from torch import Tensor
 
 from dreamfusion_kit.errors import NumericsError
 
-PredictionType = Literal["epsilon", "v_prediction", "sample"]
-PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
+DiffusionPrediction = Literal["epsilon", "v_prediction", "sample"]
+PREDICTION_TYPES: tuple[str, ...] = get_args(DiffusionPrediction)  # as schedulers spell them
+PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 # Below this noise level float32 cannot tell the noise in `noisy` from its rounding.
 MIN_SIGMA_FOR_SAMPLE = 1e-4
@@ -29,7 +43,7 @@ def to_epsilon(
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the epsilon that `output` stands for.
 
-    `epsilon` and `v_prediction` are exact at both ends of the diffusion. `sample` is
+    `epsilon`, `v_prediction` and `flow` are exact at both ends of the diffusion. `sample` is
     exact at alpha_t = 0 and divides by sigma_t, so it is refused where there is no noise.
     """
     alpha, sigma = alpha_t[:, None, None, None], sigma_t[:, None, None, None]
@@ -41,6 +55,8 @@ def to_epsilon(
         case "sample":
             _require_noise(sigma_t)
             return (noisy - alpha * output) / sigma
+        case "flow":
+            return (noisy + alpha * output) / (alpha + sigma)
         case _:
             assert_never(prediction_type)
 

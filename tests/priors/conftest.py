@@ -3,11 +3,30 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import (
+    AuraFlowTransformer2DModel,
+    AutoencoderKL,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 WORDS = ("a", "red", "blue", "mug", "robot", "front", "view", ",")
 MODEL_INDEX = {
@@ -92,3 +111,166 @@ def pipeline(make_pipeline: Callable[..., Path]) -> Path:
 def tokenizer() -> CLIPTokenizer:
     """Return the tiny tokenizer itself."""
     return build_tokenizer()
+
+
+# ---- one directory of each pretrained family, tiny
+
+
+def save_all(directory: Path, components: dict[str, Any], **entries: Any) -> Path:
+    """Save components into their folders, and the index that a pipeline would write."""
+    index: dict[str, Any] = {"_class_name": "Pipeline", **entries}
+    for name, component in components.items():
+        component.save_pretrained(directory / name)
+        library = type(component).__module__.split(".")[0]
+        index[name] = [library, type(component).__name__]
+    (directory / "model_index.json").write_text(json.dumps(index))
+    return directory
+
+
+def clip_encoder(model_class: Any = CLIPTextModel, width: int = 12) -> Any:
+    tokenizer = build_tokenizer()
+    return model_class(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            projection_dim=width,
+            max_position_embeddings=MAX_TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def t5_encoder(model_class: Any, config_class: Any, width: int) -> Any:
+    sizes = {"d_model": width, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    return model_class(config_class(vocab_size=len(build_tokenizer()), **sizes))
+
+
+def build_vae(latent_channels: int, scaling_factor: float, **changes: Any) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(4, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=latent_channels,
+        norm_num_groups=2,
+        sample_size=16,
+        scaling_factor=scaling_factor,
+        **changes,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_if(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory laid out like DeepFloyd IF-I's."""
+    torch.manual_seed(0)
+    components = {
+        "tokenizer": build_tokenizer(),
+        "text_encoder": t5_encoder(T5EncoderModel, T5Config, 12),
+        "unet": build_unet(3, 6, 8),
+        "scheduler": DDPMScheduler(
+            beta_schedule="squaredcos_cap_v2", variance_type="learned_range"
+        ),
+    }
+    return save_all(tmp_path_factory.mktemp("if"), components)
+
+
+@pytest.fixture(scope="session")
+def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory laid out like Stable Diffusion 1.5's."""
+    torch.manual_seed(0)
+    components = {
+        "tokenizer": build_tokenizer(),
+        "text_encoder": clip_encoder(),
+        "unet": build_unet(4, 4, 8),
+        "vae": build_vae(4, 0.18215),
+        "scheduler": PNDMScheduler(beta_start=0.00085, beta_end=0.012, skip_prk_steps=True),
+    }
+    return save_all(tmp_path_factory.mktemp("sd15"), components)
+
+
+@pytest.fixture(scope="session")
+def stable_diffusion_xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory laid out like SDXL's."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=2,
+        cross_attention_dim=12 + 8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 * 4 + 8,
+    )
+    components = {
+        "tokenizer": build_tokenizer(),
+        "tokenizer_2": build_tokenizer(),
+        "text_encoder": clip_encoder(),
+        "text_encoder_2": clip_encoder(CLIPTextModelWithProjection, 8),
+        "unet": unet,
+        "vae": build_vae(4, 0.13025),
+        "scheduler": EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012),
+    }
+    directory = tmp_path_factory.mktemp("sdxl")
+    return save_all(directory, components, force_zeros_for_empty_prompt=True)
+
+
+@pytest.fixture(scope="session")
+def stable_diffusion_3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory laid out like Stable Diffusion 3.5's."""
+    torch.manual_seed(0)
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=24,
+        caption_projection_dim=16,
+        pooled_projection_dim=12 + 8,
+        pos_embed_max_size=8,
+    )
+    components = {
+        "tokenizer": build_tokenizer(),
+        "tokenizer_2": build_tokenizer(),
+        "tokenizer_3": build_tokenizer(),
+        "text_encoder": clip_encoder(CLIPTextModelWithProjection, 12),
+        "text_encoder_2": clip_encoder(CLIPTextModelWithProjection, 8),
+        "text_encoder_3": t5_encoder(T5EncoderModel, T5Config, 24),
+        "transformer": transformer,
+        "vae": build_vae(16, 1.5305, shift_factor=0.0609),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    }
+    return save_all(tmp_path_factory.mktemp("sd3"), components)
+
+
+@pytest.fixture(scope="session")
+def aura_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory laid out like AuraFlow's."""
+    torch.manual_seed(0)
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=8,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=24,
+        caption_projection_dim=16,
+        pos_embed_max_size=64,
+    )
+    components = {
+        "tokenizer": build_tokenizer(),
+        "text_encoder": t5_encoder(UMT5EncoderModel, UMT5Config, 24),
+        "transformer": transformer,
+        "vae": build_vae(4, 0.13025),
+        "scheduler": FlowMatchEulerDiscreteScheduler(),
+    }
+    return save_all(tmp_path_factory.mktemp("aura_flow"), components)

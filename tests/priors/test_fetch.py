@@ -3,13 +3,20 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from pydantic import ValidationError
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors import fetch
-from dreamfusion_kit.recipe.schema import HubSource, LocalSource
+from dreamfusion_kit.recipe.schema import HubMirror, HubSource, LocalSource
 
 REVISION = "0123456789" * 4
 
@@ -17,6 +24,21 @@ REVISION = "0123456789" * 4
 def local(path: str) -> LocalSource:
     # The schema refuses some of these paths; the code that opens files does not rely on it.
     return LocalSource.model_construct(kind="local", path=path)
+
+
+def hub(*mirrors: HubMirror) -> HubSource:
+    return HubSource(
+        kind="hub",
+        repository="someone/model",
+        revision=REVISION,
+        mirrors=mirrors,
+        files=("*/*.json", "unet/model.safetensors"),
+        license_note="a licence to accept",
+    )
+
+
+def refusal(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
+    return kind("refused", response=MagicMock(status_code=status, headers={}))
 
 
 @pytest.fixture
@@ -69,12 +91,12 @@ def test_the_hub_is_asked_for_the_pinned_safe_files(
         return str(workspace / "weights")
 
     monkeypatch.setattr(fetch, "snapshot_download", snapshot_download)
-    source = HubSource(kind="hub", repository="someone/model", revision=REVISION)
+    source = hub()
     assert fetch.fetch(source, workspace) == workspace / "weights"
     fetch.locate(source, workspace)
     assert [call["local_files_only"] for call in calls] == [False, True]
     assert {call["revision"] for call in calls} == {REVISION}
-    assert set(calls[0]["allow_patterns"]) == {"*.safetensors", "*.json", "*.txt"}
+    assert calls[0]["allow_patterns"] == ["*/*.json", "unet/model.safetensors"]
 
 
 def test_an_unreachable_hub_says_so(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +104,48 @@ def test_an_unreachable_hub_says_so(workspace: Path, monkeypatch: pytest.MonkeyP
         raise LocalEntryNotFoundError("no connection")
 
     monkeypatch.setattr(fetch, "snapshot_download", snapshot_download)
-    source = HubSource(kind="hub", repository="someone/model", revision=REVISION)
+    source = hub()
     with pytest.raises(WeightsError, match=f"someone/model at {REVISION}: .*run the fetch stage"):
         fetch.locate(source, workspace)
+
+
+def test_mirrors_are_tried_in_order(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def snapshot_download(repository: str, **arguments: Any) -> str:
+        asked.append(f"{repository}@{arguments['revision'][0]}")
+        if len(asked) < 3:
+            raise refusal(RepositoryNotFoundError, 404)
+        return str(workspace / "weights")
+
+    monkeypatch.setattr(fetch, "snapshot_download", snapshot_download)
+    mirrors = [HubMirror(repository=f"mirror/{n}", revision=str(n) * 40) for n in (1, 2, 3)]
+    assert fetch.fetch(hub(*mirrors), workspace) == workspace / "weights"
+    assert asked == ["someone/model@0", "mirror/1@1", "mirror/2@2"]
+
+
+def test_every_refusal_is_reported_with_what_to_do(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def snapshot_download(repository: str, **arguments: Any) -> str:
+        own = repository == "someone/model"
+        raise refusal(GatedRepoError, 403) if own else refusal(RepositoryNotFoundError, 404)
+
+    monkeypatch.setattr(fetch, "snapshot_download", snapshot_download)
+    mirror = HubMirror(repository="mirror/gone", revision="1" * 40)
+    with pytest.raises(WeightsError) as caught:
+        fetch.fetch(hub(mirror), workspace)
+    gated, gone = str(caught.value).splitlines()
+    assert "a licence to accept" in gated
+    assert "https://huggingface.co/someone/model" in gated
+    assert "HF_TOKEN" in gated
+    assert gone.startswith("mirror/gone at 1111")
+    assert "does not exist or is private" in gone
+
+
+def test_a_pickle_cannot_be_asked_for() -> None:
+    with pytest.raises(ValidationError, match="pickles are never fetched"):
+        HubSource.model_validate(hub().model_dump() | {"files": ("unet/model.bin",)})
 
 
 def test_the_lock_holds_hash_and_size_of_what_may_be_read(workspace: Path) -> None:

@@ -75,6 +75,23 @@ def test_a_learned_variance_is_cut_off(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_deepfloyd_if_reads_t5_and_learns_its_variance(make_if: Path) -> None:
+    prior = build_prior(section(), make_if, "cpu")
+    text = prior.encode_text(PROMPTS)
+    assert text.tensors["hidden"].shape == (2, 77, 12)
+    generator = torch.Generator().manual_seed(3)
+    images = torch.rand(2, 3, 8, 8, generator=generator)
+    clean = prior.to_model_space(images)
+    timestep = torch.tensor([300, 800])
+    found = prior.predict(clean, timestep, text)
+    assert found.shape == clean.shape
+    unet = UNet2DConditionModel.from_pretrained(make_if / "unet").eval()
+    with torch.no_grad():
+        raw = unet(clean, timestep, encoder_hidden_states=text.tensors["hidden"]).sample
+    assert raw.shape[1] == 6
+    torch.testing.assert_close(found, raw[:, :3], rtol=1e-4, atol=1e-5)
+
+
 def test_patches_are_read_as_channels(make_pipeline: Callable[..., Path]) -> None:
     directory = make_pipeline("epsilon", in_channels=12, out_channels=12, sample_size=4)
     prior = build_prior(section(), directory, "cpu")
@@ -187,9 +204,9 @@ def test_an_index_that_names_nothing_is_refused(copy: Path, content: str | None)
 
 def test_an_index_of_another_kind_of_model_is_refused(copy: Path) -> None:
     index = json.loads((copy / "model_index.json").read_text())
-    index["text_encoder"] = ["transformers", "T5EncoderModel"]
+    index["text_encoder"] = ["transformers", "CLIPVisionModel"]
     (copy / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(WeightsError, match=r"text_encoder is a T5EncoderModel.*needs a CLIPText"):
+    with pytest.raises(WeightsError, match=r"text_encoder is a CLIPVisionModel.*needs a CLIPText"):
         use(copy)
 
 

@@ -1,5 +1,7 @@
 """Conversions against their definitions: from a known image and noise, back to the noise."""
 
+import math
+
 import pytest
 import torch
 
@@ -48,3 +50,22 @@ def test_sample_without_noise_is_refused() -> None:
     clean, _, noisy, alpha_t, sigma_t = known([0.5, 1.0])
     with pytest.raises(NumericsError, match=r"sigma_t = 0; .*raise guidance.timestep_min"):
         to_epsilon(clean, noisy, alpha_t, sigma_t, "sample")
+
+
+@pytest.mark.parametrize("t", [0.0, 0.02, 0.5, 0.98, 1.0])
+def test_the_exact_velocity_of_gaussian_data_gives_the_exact_epsilon(t: float) -> None:
+    """For x ~ N(m, s^2), both E[v | x_t] and E[epsilon | x_t] are linear regressions.
+
+    With V = (1 - t)^2 s^2 + t^2 the variance of x_t and d = x_t - (1 - t) m,
+    E[epsilon | x_t] = t d / V and E[x | x_t] = m + (1 - t) s^2 d / V.
+    """
+    mean, std = 0.3, 0.7
+    x_t = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(1, 3, 2, 2)
+    variance = (1 - t) ** 2 * std**2 + t**2
+    offset = x_t - (1 - t) * mean
+    epsilon = t * offset / variance
+    velocity = epsilon - (mean + (1 - t) * std**2 * offset / variance)
+    length = math.hypot(1 - t, t)
+    alpha_t, sigma_t = (torch.tensor([v / length]).double() for v in (1 - t, t))
+    found = to_epsilon(velocity, x_t / length, alpha_t, sigma_t, "flow")
+    torch.testing.assert_close(found, epsilon, rtol=1e-6, atol=1e-6)

@@ -93,8 +93,22 @@ def _adapt(kind: Any, value: object) -> Any:
         (schema.LocalSource, {"kind": "local", "path": "a"}, {"kind": "local", "path": ""}),
         (
             schema.HubSource,
-            {"kind": "hub", "repository": "a/b", "revision": "0" * 40},
-            {"kind": "hub", "repository": "a/b", "revision": "main"},
+            {
+                "kind": "hub",
+                "repository": "a/b",
+                "revision": "0" * 40,
+                "mirrors": [],
+                "files": ["a.json"],
+                "license_note": "n",
+            },
+            {
+                "kind": "hub",
+                "repository": "a/b",
+                "revision": "main",
+                "mirrors": [],
+                "files": ["a.json"],
+                "license_note": "n",
+            },
         ),
         (
             schema.Adam,

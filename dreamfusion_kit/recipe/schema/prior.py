@@ -27,6 +27,22 @@ class LocalSource(Section):
     )
 
 
+def _is_safe_pattern(pattern: str) -> str:
+    if not pattern.endswith((".json", ".txt", ".model", ".safetensors")) or ".." in pattern:
+        raise ValueError(
+            f"found {pattern!r}, expected a pattern that ends in .json, .txt, .model or "
+            ".safetensors: pickles are never fetched"
+        )
+    return pattern
+
+
+class HubMirror(Section):
+    """Another repository with the same model, for when the first is gone."""
+
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Repository as owner/name.")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="Commit as 40 hex digits.")
+
+
 class HubSource(Section):
     """A pretrained model on the Hugging Face hub, pinned to one commit."""
 
@@ -38,6 +54,14 @@ class HubSource(Section):
         pattern=r"^[0-9a-f]{40}$",
         description="Commit as 40 hex digits: a branch name would let the model change.",
     )
+    mirrors: tuple[HubMirror, ...] = Field(
+        description="Repositories to try in order where the first cannot be had."
+    )
+    files: tuple[Annotated[str, AfterValidator(_is_safe_pattern)], ...] = Field(
+        min_length=1,
+        description="Patterns of the files to fetch; weights in one number format only.",
+    )
+    license_note: str = Field(min_length=1, description="Licence, and what has to be accepted.")
 
 
 Source = Annotated[LocalSource | HubSource, Field(discriminator="kind")]
@@ -53,6 +77,48 @@ class PixelUnetPrior(Section):
     )
     image_size_px: Count = Field(
         description="Side of the images the U-Net was trained on, in pixels (DF: 64)."
+    )
+
+
+class LatentUnetPrior(Section):
+    """A U-Net on VAE latents: Stable Diffusion 1.5, 2.1-base or SDXL (Rombach et al. 2022)."""
+
+    kind: Literal["latent_unet"] = Field(description="A latent diffusion U-Net.")
+    source: Source = Field(description="Where the diffusers directory comes from.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format the U-Net computes in."
+    )
+    vae_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format of the VAE's encoder; SDXL's overflows float16."
+    )
+    image_size_px: Count = Field(
+        description="Side that renders are resized to before encoding, in pixels (SD: 512)."
+    )
+    cpu_offload: bool = Field(
+        description="Keep the denoiser in main memory and move it in for each prediction."
+    )
+
+
+class FlowTransformerPrior(Section):
+    """A rectified-flow transformer: Stable Diffusion 3 or 3.5 (Esser et al. 2024), AuraFlow."""
+
+    kind: Literal["flow_transformer"] = Field(description="A latent flow-matching transformer.")
+    source: Source = Field(description="Where the diffusers directory comes from.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format the transformer computes in."
+    )
+    vae_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format of the VAE's encoder."
+    )
+    image_size_px: Count = Field(
+        description="Side that renders are resized to before encoding, in pixels."
+    )
+    t5_enabled: bool = Field(
+        description="Read T5's features, not zeros in their place (SD3 was trained with both)."
+    )
+    t5_tokens: Count = Field(description="Length that T5's features are padded to (256).")
+    cpu_offload: bool = Field(
+        description="Keep the denoiser in main memory and move it in for each prediction."
     )
 
 
@@ -83,4 +149,7 @@ class ClipPrior(Section):
     source: Source = Field(description="Where the model's directory comes from.")
 
 
-Prior = Annotated[PixelUnetPrior | AnalyticPrior | ClipPrior, Field(discriminator="kind")]
+Prior = Annotated[
+    PixelUnetPrior | LatentUnetPrior | FlowTransformerPrior | AnalyticPrior | ClipPrior,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,43 @@
+"""From pictures to a VAE's latents, differentiably, and without the way back.
+
+The decoder is dropped as soon as the VAE is read: no step can decode by mistake.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL  # pyright: ignore[reportPrivateImportUsage]
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion_kit.errors import NumericsError
+from dreamfusion_kit.priors.base import to_pixel_space
+from dreamfusion_kit.priors.directory import load_model
+
+
+def load_encoder(directory: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    """Return the VAE of `vae/` without its decoder, frozen, on `device`."""
+    vae: Any = load_model(AutoencoderKL, directory / "vae", dtype=dtype)
+    del vae.decoder, vae.post_quant_conv
+    return vae.to(device)
+
+
+def encode_images(
+    vae: torch.nn.Module, images: Float[Tensor, "batch 3 h w"], image_size_px: int
+) -> Float[Tensor, "batch channels height width"]:
+    """Return `(mean - shift) * scale` of images in [0, 1], in the images' own precision.
+
+    The mean of the encoder's Gaussian and not a draw from it, which would add noise to the
+    gradient.
+    """
+    encoder: Any = vae
+    signed = to_pixel_space(images, image_size_px).to(encoder.dtype)
+    mean = encoder.encode(signed).latent_dist.mode().to(images.dtype)
+    if not bool(mean.isfinite().all()):
+        raise NumericsError(
+            f"prior: the VAE's latents are not finite in {encoder.dtype}; expected finite ones; "
+            "set prior.vae_dtype to float32"
+        )
+    shift = encoder.config.shift_factor or 0.0
+    return (mean - shift) * encoder.config.scaling_factor

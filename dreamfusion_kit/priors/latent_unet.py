@@ -1,0 +1,135 @@
+"""Stable Diffusion 1.5, 2.1-base and SDXL: a U-Net on a VAE's latents.
+
+The directory is diffusers' own: `vae/`, `unet/`, `scheduler/`, `tokenizer/`, `text_encoder/`
+and, for SDXL, `tokenizer_2/` and `text_encoder_2/`, by which it is told apart. SDXL's U-Net
+also reads a pooled text feature and six numbers on the picture's size and crop (Podell et al.
+2023, s. 2.2); they are given as an uncropped picture of the recipe's size.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.directory import (
+    DIFFUSION_SCHEDULERS,
+    load_model,
+    load_schedule,
+    names_component,
+    read_index,
+    readable,
+)
+from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
+from dreamfusion_kit.priors.offload import resident
+from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.priors.text_encoders import clip_hidden, clip_penultimate
+from dreamfusion_kit.recipe.schema import LatentUnetPrior as LatentUnetSection
+
+COMPONENTS = {
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL",),
+    "text_encoder": ("CLIPTextModel",),
+    "tokenizer": (),
+    "scheduler": DIFFUSION_SCHEDULERS,
+}
+SECOND_ENCODER = {"text_encoder_2": ("CLIPTextModelWithProjection",), "tokenizer_2": ()}
+
+
+@final
+class LatentUnetPrior(Prior):
+    """A U-Net that denoises latents, conditioned on one CLIP (SD) or two (SDXL).
+
+    Text encoders are in memory only while they encode; VAE and U-Net are read when they are
+    first needed, so that the embed stage never holds them.
+    """
+
+    def __init__(
+        self, section: LatentUnetSection, directory: Path, device: torch.device | str
+    ) -> None:
+        """Check the directory's index and read its noise schedule."""
+        read_index(directory, COMPONENTS)
+        self._is_xl = names_component(directory, "text_encoder_2")
+        if self._is_xl:
+            read_index(directory, SECOND_ENCODER)
+        self._directory = directory
+        self._device = torch.device(device)
+        self._section = section
+        self._dtype: torch.dtype = getattr(torch, section.dtype)
+        self.schedule, prediction_type = load_schedule(directory, self._device)
+        self._prediction_type: PredictionType = prediction_type
+
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        """Return hidden states, and for SDXL the pooled feature beside them."""
+        if not self._is_xl:
+            return TextFeatures({"hidden": clip_hidden(self._directory, prompts, self._device)})
+        first, _ = clip_penultimate(self._directory, "", "CLIPTextModel", prompts, self._device)
+        second, pooled = clip_penultimate(
+            self._directory, "_2", "CLIPTextModelWithProjection", prompts, self._device
+        )
+        hidden = torch.cat([first, second], dim=-1)
+        if _zeros_for_empty(self._directory):
+            # SDXL's unconditional branch was trained on zeros, not on an encoded "".
+            kept = torch.tensor([bool(prompt) for prompt in prompts], device=self._device)
+            hidden, pooled = hidden * kept[:, None, None], pooled * kept[:, None]
+        return TextFeatures({"hidden": hidden, "pooled": pooled})
+
+    def to_model_space(
+        self, images: Float[Tensor, "batch 3 h w"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Resize images to the recipe's size and encode them."""
+        return encode_images(self._vae, images, self._section.image_size_px)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Return the U-Net's epsilon in the precision of `noisy`."""
+        tensors = {name: rows.to(self._device) for name, rows in text.tensors.items()}
+        added = self._added(tensors, len(noisy)) if self._is_xl else None
+        hidden = tensors["hidden"].to(self._dtype)
+        with resident(self._unet, self._device, offload=self._section.cpu_offload) as unet:
+            output = unet(noisy.to(self._dtype), timestep, hidden, added_cond_kwargs=added).sample
+        return to_epsilon(
+            output.to(noisy.dtype),
+            noisy,
+            self.alpha_t(timestep),
+            self.sigma_t(timestep),
+            self._prediction_type,
+        )
+
+    def _added(self, tensors: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
+        """Return SDXL's further conditions: height, width, top, left, height, width."""
+        size = self._section.image_size_px
+        numbers = torch.tensor([size, size, 0, 0, size, size], device=self._device)
+        return {
+            "text_embeds": tensors["pooled"].to(self._dtype),
+            "time_ids": numbers.to(self._dtype).expand(batch, -1),
+        }
+
+    @cached_property
+    def _vae(self) -> torch.nn.Module:
+        dtype: torch.dtype = getattr(torch, self._section.vae_dtype)
+        return load_encoder(self._directory, dtype, self._device)
+
+    @cached_property
+    def _unet(self) -> torch.nn.Module:
+        unet: Any = load_model(UNet2DConditionModel, self._directory / "unet", dtype=self._dtype)
+        unet = unet.to(memory_format=torch.channels_last)
+        return unet if self._section.cpu_offload else unet.to(self._device)
+
+
+def _zeros_for_empty(directory: Path) -> bool:
+    with readable(directory / "model_index.json"):
+        index = json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
+        return bool(index.get("force_zeros_for_empty_prompt", True))
