@@ -117,6 +117,8 @@ class ToyboxPrior(nn.Module):
     def save_pretrained(self, directory: Path) -> None:
         """Write a diffusers directory in half precision."""
         directory.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.backend_tokenizer.no_padding()  # what the last call asked for
+        self.tokenizer.backend_tokenizer.no_truncation()
         self.tokenizer.save_pretrained(directory / "tokenizer")
         self.scheduler.save_pretrained(directory / "scheduler")
         for name, module in (("text_encoder", self.text_encoder), ("unet", self.unet)):

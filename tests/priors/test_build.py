@@ -1,6 +1,7 @@
 """Every pretrained family through score distillation: calls, gradients and repeatability."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ import torch
 from pydantic import TypeAdapter
 
 from dreamfusion_kit import seeding
-from dreamfusion_kit.guidance.sds import sds_guidance
+from dreamfusion_kit.camera.sampler import orbit_cameras
+from dreamfusion_kit.guidance.base import Views
+from dreamfusion_kit.guidance.build import build_guidance
+from dreamfusion_kit.guidance.conditioning import PromptFeatures
+from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
@@ -44,17 +49,15 @@ def make_prior(request: pytest.FixtureRequest) -> Callable[[], Prior]:
 def steps(prior: Prior, images: torch.Tensor, first: int, last: int) -> torch.Tensor:
     """Descend along SDS's gradient from step `first` to before `last`."""
     section = load_recipe(ROOT / "recipes" / "toybox.yaml").guidance
-    text = prior.encode_text(["a red mug", ""])
+    texts = guidance_prompts("a", section)
+    prompts = PromptFeatures.of(prior.encode_text(list(texts.values())), texts)
+    guidance = build_guidance(section, prior, prompts, generator=torch.Generator())
+    cameras = orbit_cameras(
+        torch.zeros(len(images)), elevation_deg=0.0, radius=2.0, fov_y_deg=45.0, image_size_px=8
+    )
     for step in range(first, last):
-        output = sds_guidance(
-            section,
-            prior,
-            images,
-            text.select([0]),
-            text.select([1]),
-            step,
-            generator=seeding.generator(0, "guidance", step),
-        )
+        views = Views(images, torch.ones_like(images[:, 0]), cameras)
+        output = guidance.guide(views, step, partial(seeding.generator, 0, step=step))
         assert output.gradient.dtype == torch.float32
         assert output.gradient.isfinite().all()
         images = images - 1e-3 * output.gradient

@@ -100,7 +100,8 @@ def test_half_precision_files_give_the_weights_back(
     other = ToyboxPrior(prior_settings.model_copy(update={"seed": 1}), SIZE_PX)
     other.load_pretrained(tmp_path / "prior")
     for name, parameter in other.named_parameters():
-        assert torch.equal(parameter, before[name].half().float()), name
+        if not name.startswith("attribute_head"):  # serves the training alone
+            assert torch.equal(parameter, before[name].half().float()), name
 
 
 def test_the_tokenizer_comes_with_the_weights(prior: ToyboxPrior, tmp_path: Path) -> None:
@@ -141,3 +142,12 @@ def test_the_kit_reads_the_directory_and_predicts_the_same(
     expected = alpha_bar.sqrt() * velocity + (1 - alpha_bar).sqrt() * noisy
     found = loaded.predict(noisy, timestep, loaded.encode_text(captions))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_files_do_not_depend_on_what_was_encoded(prior: ToyboxPrior, tmp_path: Path) -> None:
+    """A tokenizer keeps how it was last called; its file must not."""
+    prior.save_pretrained(tmp_path / "fresh")
+    prior.encode(["a red mug"])
+    prior.save_pretrained(tmp_path / "used")
+    first, second = (tmp_path / name / "tokenizer/tokenizer.json" for name in ("fresh", "used"))
+    assert first.read_bytes() == second.read_bytes()
