@@ -15,13 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
-from dreamfusion_kit.evaluation.clip import Clip, load_clip
-from dreamfusion_kit.evaluation.r_precision import cosine_similarity
+from dreamfusion_kit.evaluation.clip import load_clip
+from dreamfusion_kit.evaluation.r_precision import CaptionPool, cosine_similarity, r_precision
+from dreamfusion_kit.evaluation.surface import load_mesh
+from dreamfusion_kit.evaluation.views import RenderImage, mesh_renderer, render_images
 from dreamfusion_kit.recipe.suite import Asset, Suite, load_suite
 from dreamfusion_kit.stages import models
 from dreamfusion_kit.stages.layout import CLIP, AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.stages.results import asset_entry, seconds_of
+from dreamfusion_kit.toybox.captions import caption_pool, parse
+from dreamfusion_kit.toybox.render import render_scene
+from dreamfusion_kit.toybox.shapes import scene
 
 VIEWS = (0, 2)  # the front and a side, among the protocol's azimuths
 
@@ -38,28 +44,97 @@ def main(suite: str, command: str = "table", *arguments: str) -> None:
 
 
 def table(name: str) -> list[str]:
-    """Return the Markdown lines, one row per method in the suite's order."""
-    suite, layout = load_suite(Path(), name), SuiteLayout(Path(), name)
-    clip = load_clip(models.locked_directory(suite.evaluation.clip, layout.model(CLIP), Path()))
+    """Return the Markdown lines: one row per method in the suite's order, then the truth."""
+    made = Made(load_suite(Path(), name), SuiteLayout(Path(), name))
     columns: dict[str, Callable[[list[str]], float | None]] = {
-        "R-Precision": lambda assets: _mean(layout, assets, "r_precision", "color"),
-        "ceiling": lambda assets: _mean(layout, assets, "r_precision", "ceiling"),
-        "object, colour": lambda assets: _mean(layout, assets, "object_precision", "color"),
-        "object, plaster": lambda assets: _mean(layout, assets, "object_precision", "geometry"),
-        "IoU": lambda assets: _mean(layout, assets, "geometry", "iou"),
-        "Chamfer": lambda assets: _mean(layout, assets, "geometry", "chamfer"),
-        "saturation": lambda assets: fmean(saturation(layout.asset(one)) for one in assets),
-        "diversity": lambda assets: diversity(suite, layout, assets, clip),
+        "R-Precision, lit": lambda assets: made.mean(assets, "r_precision", "color"),
+        "unlit": lambda assets: fmean(made.unlit_r_precision(one) for one in assets),
+        "right object, plaster": lambda assets: made.mean(assets, "object_precision", "geometry"),
+        "IoU": lambda assets: made.mean(assets, "geometry", "iou"),
+        "Chamfer": lambda assets: made.mean(assets, "geometry", "chamfer"),
+        "saturation": lambda assets: fmean(saturation(made.unlit(one)) for one in assets),
+        "diversity": made.diversity,
+        "s / asset": lambda assets: fmean(seconds_of(made.layout.asset(one)) for one in assets),
     }
-    lines = [
-        f"| method | {' | '.join(columns)} | s / asset |",
-        "|---|" + "---:|" * (len(columns) + 1),
-    ]
-    for method, assets in methods(suite).items():
-        numbers = [_three_decimals(measure(assets)) for measure in columns.values()]
-        seconds = fmean(seconds_of(layout.asset(one)) for one in assets)
-        lines.append(f"| {method} | {' | '.join(numbers)} | {seconds:.0f} |")
-    return lines
+    lines = [f"| method | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+    for method, assets in methods(made.suite).items():
+        cells = [_cell(column, measure(assets)) for column, measure in columns.items()]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return [*lines, made.truth(list(columns))]
+
+
+class Made:
+    """A suite whose assets are made and evaluated."""
+
+    def __init__(self, suite: Suite, layout: SuiteLayout) -> None:
+        """Load the suite's judge."""
+        protocol = suite.evaluation
+        self.suite, self.layout, self.views = suite, layout, protocol.views
+        lock = layout.model(CLIP)
+        self.clip = load_clip(models.locked_directory(protocol.clip, lock, Path()))
+        self.pool = CaptionPool(caption_pool())
+        self.captions = self.clip.text_features(list(self.pool.captions))
+
+    def mean(self, assets: Sequence[str], *path: str) -> float | None:
+        """Return the mean of one entry of the assets' metrics.json, of those that have it."""
+        values: list[Any] = []
+        for name in assets:
+            value: Any = asset_entry(self.layout.asset(name))
+            for part in path:
+                value = None if value is None else value[part]
+            values.append(value)
+        known = [value for value in values if value is not None]
+        return fmean(known) if known else None
+
+    def unlit(self, name: str) -> Tensor:
+        """Return the protocol's views of the mesh in its albedo alone, `views h w 3`."""
+        mesh = load_mesh(self.layout.asset(name).mesh / "mesh.obj")
+        render = mesh_renderer(mesh, normals=self.views.normals)
+        return self._unlit(lambda *inputs: render(*inputs).image)
+
+    def unlit_r_precision(self, name: str) -> float:
+        """Return R-Precision of the views in albedo alone."""
+        similarity = cosine_similarity(self.clip.image_features(self.unlit(name)), self.captions)
+        return r_precision(similarity, self.pool.index(self.suite.assets[name].prompt))
+
+    def diversity(self, assets: Sequence[str]) -> float | None:
+        """Return how far seeds of one prompt differ: 1 - cosine of CLIP features, view by view.
+
+        The mean over all pairs of assets with the same prompt; None where there is no pair.
+        """
+        prompts = {name: self.suite.assets[name].prompt for name in assets}
+        distances: list[float] = []
+        for one, other in combinations(assets, 2):
+            if prompts[one] == prompts[other]:
+                features = [self.clip.image_features(self._lit(name)) for name in (one, other)]
+                distances.append(1 - float((features[0] * features[1]).sum(dim=1).mean()))
+        return fmean(distances) if distances else None
+
+    def truth(self, columns: Sequence[str]) -> str:
+        """Return the last row: what true renders of the suite's objects give."""
+        prompts = {asset.prompt for asset in self.suite.assets.values()}
+        pairs = [pair for pair in map(parse, sorted(prompts)) if pair is not None]
+        solids = [scene(name, color) for color, name in pairs]
+        unlit = [self._unlit(lambda *inputs, it=it: render_scene(it, *inputs)[0]) for it in solids]
+        known = {
+            "R-Precision, lit": self.mean(list(self.suite.assets), "r_precision", "ceiling"),
+            "right object, plaster": self.mean(
+                list(self.suite.assets), "object_precision", "ceiling_geometry"
+            ),
+            "saturation": fmean(saturation(views) for views in unlit),
+        }
+        cells = [_cell(column, known.get(column)) for column in columns]
+        return f"| true shapes | {' | '.join(cells)} |"
+
+    def _unlit(self, render: RenderImage) -> Tensor:
+        section = self.views.model_copy(update={"ambient": 1.0, "diffuse": 0.0})
+        supersampling = self.views.supersampling
+        return render_images(render, section, textureless=False, supersampling=supersampling)
+
+    def _lit(self, name: str) -> Tensor:
+        folder = self.layout.asset(name).evaluation / "views"
+        views = [np.asarray(Image.open(path)) for path in sorted(folder.glob("color_*.png"))]
+        return torch.from_numpy(np.stack(views)).float() / 255
 
 
 def methods(suite: Suite) -> dict[str, list[str]]:
@@ -70,29 +145,13 @@ def methods(suite: Suite) -> dict[str, list[str]]:
     return grouped
 
 
-def saturation(own: AssetLayout) -> float:
-    """Return the mean HSV saturation of the object's pixels in the colour views, 0 to 1."""
-    pixels = np.concatenate([np.asarray(view).reshape(-1, 3) for view in _views(own)]) / 255
-    grey = pixels[0]  # a corner: the protocol's background
-    drawn = pixels[np.abs(pixels - grey).max(axis=1) > 0.02]
-    high, low = drawn.max(axis=1), drawn.min(axis=1)
-    return float(np.mean((high - low) / np.maximum(high, 1e-6)))
-
-
-def diversity(
-    suite: Suite, layout: SuiteLayout, assets: Sequence[str], clip: Clip
-) -> float | None:
-    """Return how far seeds of one prompt differ: 1 - cosine of CLIP features, view by view.
-
-    Means over all pairs of assets with the same prompt; None where no prompt has two seeds.
-    """
-    distances: list[float] = []
-    for one, other in combinations(assets, 2):
-        if suite.assets[one].prompt == suite.assets[other].prompt:
-            features = [clip.image_features(_tensor(layout.asset(name))) for name in (one, other)]
-            similarity = cosine_similarity(features[0], features[1])
-            distances.append(float(1 - similarity.diagonal().mean()))
-    return fmean(distances) if distances else None
+def saturation(views: Tensor) -> float:
+    """Return the mean HSV saturation of the object's pixels, 0 to 1."""
+    pixels = views.reshape(-1, 3)
+    background = pixels[0]  # a corner
+    drawn = pixels[(pixels - background).abs().amax(dim=1) > 0.02]
+    high, low = drawn.amax(dim=1), drawn.amin(dim=1)
+    return float(((high - low) / high.clamp(min=1e-6)).mean())
 
 
 def picture(name: str, target: Path) -> None:
@@ -128,28 +187,10 @@ def _method(asset: Asset) -> str:
     return ", ".join([asset.recipe, *changes])
 
 
-def _mean(layout: SuiteLayout, assets: Sequence[str], *path: str) -> float | None:
-    values: list[Any] = []
-    for name in assets:
-        value: Any = asset_entry(layout.asset(name))
-        for part in path:
-            value = None if value is None else value[part]
-        values.append(value)
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def _views(own: AssetLayout) -> list[Image.Image]:
-    return [Image.open(path) for path in sorted((own.evaluation / "views").glob("color_*.png"))]
-
-
-def _tensor(own: AssetLayout) -> torch.Tensor:
-    views = np.stack([np.asarray(view) for view in _views(own)])
-    return torch.from_numpy(views).float() / 255
-
-
-def _three_decimals(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _cell(column: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if column.startswith("s /") else f"{value:.3f}"
 
 
 if __name__ == "__main__":
