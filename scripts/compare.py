@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from contact_sheet import save_sheet, strip
+from PIL import Image
 from torch import Tensor
 
 from dreamfusion_kit.evaluation.clip import load_clip
@@ -158,28 +159,15 @@ def picture(name: str, target: Path) -> None:
     """Draw each method's meshes from two sides, in colour and in plaster, with its name."""
     suite, layout = load_suite(Path(), name), SuiteLayout(Path(), name)
     rows = [
-        _row(method, [layout.asset(one) for one in assets])
+        strip([view for one in assets for view in _pictures(layout.asset(one))], method)
         for method, assets in methods(suite).items()
     ]
-    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)))
-    for index, row in enumerate(rows):
-        sheet.paste(row, (0, index * row.height))
-    sheet.save(target, optimize=True)
+    save_sheet(rows, target)
 
 
-def _row(method: str, assets: Sequence[AssetLayout]) -> Image.Image:
-    pictures = [
-        Image.open(own.evaluation / "views" / view_name(kind, view))
-        for own in assets
-        for kind in ("color", "textureless")
-        for view in VIEWS
-    ]
-    width, height = pictures[0].size
-    row = Image.new("RGB", (width * len(pictures), height))
-    for index, one in enumerate(pictures):
-        row.paste(one, (index * width, 0))
-    ImageDraw.Draw(row).text((2, 1), method, fill="black")
-    return row
+def _pictures(own: AssetLayout) -> list[Path]:
+    folder = own.evaluation / "views"
+    return [folder / view_name(kind, view) for kind in ("color", "textureless") for view in VIEWS]
 
 
 def _method(asset: Asset) -> str:

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from contact_sheet import save_sheet, strip
+from PIL import Image
 
 from dreamfusion_kit.recipe.load import load_yaml
 from dreamfusion_kit.recipe.suite import load_suite
@@ -52,7 +53,8 @@ def main(command: str, *arguments: str) -> None:
 
 def settings() -> dict[str, dict[str, Any]]:
     """Return each setting's changed keys, dotted, with their values."""
-    return load_yaml(SETTINGS).data["settings"]
+    found: Any = load_yaml(SETTINGS).data
+    return found["settings"]
 
 
 def run(names: tuple[str, ...]) -> None:
@@ -90,30 +92,19 @@ def table() -> list[str]:
 
 def picture(target: Path) -> None:
     """Draw every experiment's meshes, in colour and in plaster, with the setting's name."""
-    rows = [_row(name, reference) for name, reference in experiments().items()]
-    sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
-    for index, row in enumerate(rows):
-        sheet.paste(row, (0, index * row.height))
-    sheet.save(target, optimize=True)
+    save_sheet([_row(name, reference) for name, reference in experiments().items()], target)
 
 
 def _row(name: str, reference: str) -> Image.Image:
-    pictures: list[Image.Image] = []
+    pictures: list[Path] = []
     with tempfile.TemporaryDirectory() as folder:
         for asset in load_suite(Path(), SUITE).assets:
             views = SuiteLayout(Path(), SUITE).asset(asset).evaluation / "views"
             local = Path(folder) / asset
             _dvc("get", ".", views.as_posix(), "--rev", reference, "--out", str(local), "--quiet")
             for kind in ("color", "textureless"):
-                for view in VIEWS:
-                    with Image.open(local / view_name(kind, view)) as opened:
-                        pictures.append(opened.convert("RGB"))
-    width, height = pictures[0].size
-    row = Image.new("RGB", (width * len(pictures), height))
-    for index, one in enumerate(pictures):
-        row.paste(one, (index * width, 0))
-    ImageDraw.Draw(row).text((2, 1), name, fill="black")
-    return row
+                pictures += [local / view_name(kind, view) for view in VIEWS]
+        return strip(pictures, name)
 
 
 def _number(metrics: dict[str, Any], path: str) -> str:
