@@ -184,7 +184,7 @@ def _explain(error: Exception, place: HubMirror, source: HubSource) -> str:
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         return (
             f"does not exist or is private ({_token(error)}); expected a public repository with "
-            f"that commit; check {page}, set HF_TOKEN or add a mirror to prior.source.mirrors"
+            f"that commit; check {page}, set HF_TOKEN or add a mirror to the source's `mirrors`"
         )
     if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
         return (
@@ -193,8 +193,8 @@ def _explain(error: Exception, place: HubMirror, source: HubSource) -> str:
         )
     if isinstance(error, LocalEntryNotFoundError):
         return (
-            f"{reason}; expected every file of prior.source.files there; run the fetch without "
-            "--offline and HF_HUB_OFFLINE where there is a network"
+            f"{reason}; expected every file of the source's `files` there; run the fetch "
+            "without --offline and HF_HUB_OFFLINE where there is a network"
         )
     return (
         f"cannot be fetched ({reason}); expected a hub that sends its files; run the fetch "

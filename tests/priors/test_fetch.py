@@ -176,6 +176,24 @@ def test_a_gated_model_is_had_from_its_mirror(
     assert fetch.fetch(hub(MIRROR), workspace) == lock_of(FILES)
 
 
+def test_a_token_without_the_right_to_read_is_told_apart(
+    own: Repository, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    own.refused_with, own.refusal = 403, ""
+    with pytest.raises(WeightsError, match=r"refuses access \(.*403.*; a token was sent\)"):
+        fetch.fetch(hub(), workspace)
+
+
+def test_a_full_disk_is_no_reason_for_a_mirror(
+    own: Repository, mirror: Repository, hub_server: HubServer, workspace: Path
+) -> None:
+    own.listed_sizes[UNET] = 10**18
+    with pytest.raises(WeightsError, match=rf"^someone/model at {REVISION}: .* still to fetch"):
+        fetch.fetch(hub(MIRROR), workspace)
+    assert not any("mirror/one" in request.path for request in hub_server.requests)
+
+
 def test_a_hub_that_cannot_be_reached_is_named(
     hub_server: HubServer, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
