@@ -66,8 +66,6 @@ SuiteOption = Annotated[
 
 def main() -> None:
     """Run the command line; an expected failure becomes its message and exit status 2."""
-    # transformers draws a bar for every file it opens; the stages tell their own progress.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except DreamFusionKitError as error:
@@ -87,12 +85,15 @@ def _print_version(asked: bool) -> bool:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
     # Options of the program itself. Its help is the group's.
-    pass
+    if context.invoked_subcommand != "fetch":
+        # transformers draws a bar for every file it opens; only of downloads it is worth seeing.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @_command(app, "validate", "python cli.py validate recipes/toybox.yaml")
@@ -171,11 +172,18 @@ DeviceOption = Annotated[
 def fetch(
     name: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or clip.")],
     suite: SuiteOption = suites.DEFAULT,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use only what is in the local Hugging Face cache.")
+    ] = False,
 ) -> None:
-    """Bring a recipe's prior, or the evaluation's CLIP, and hash every file of it."""
+    """Bring a recipe's prior, or the evaluation's CLIP, and hash every file of it.
+
+    A killed download goes on where it stopped. Gated models need a login whose owner has
+    accepted the licence: `hf auth login`, or a token in HF_TOKEN.
+    """
     from dreamfusion_kit.stages import fetch as stage
 
-    print(stage.run(WORKSPACE, suite, name))
+    print(stage.run(WORKSPACE, suite, name, offline=offline))
 
 
 @_command(app, "embed", "python cli.py embed red_mug")

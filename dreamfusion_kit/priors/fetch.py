@@ -1,9 +1,9 @@
 """Where pretrained files come from, and the hashes that pin them.
 
-`fetch` may use the network; `locate` never does. `lock` describes a directory and
-`verify` compares it with an earlier description, so that a later stage reads exactly
-the bytes that were fetched. The same functions serve the priors and the evaluation's
-CLIP.
+`fetch` may use the network and returns a lock: the hash of every file. `locate` never
+does, and finds the directory whose files are those of the lock, so that a later stage reads
+exactly the bytes that were fetched. The same functions serve the priors and the
+evaluation's CLIP.
 """
 
 import fnmatch
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypedDict, assert_never
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import is_offline_mode
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
 )
 
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors import hub
 from dreamfusion_kit.recipe.schema import HubMirror, HubSource, LocalSource, Source
 
 # Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
@@ -38,14 +39,47 @@ class LockedFile(TypedDict):
 Lock = dict[str, LockedFile]  # by path inside the directory, "/" between its parts
 
 
-def fetch(source: Source, workspace: Path) -> Path:
-    """Return the directory of `source`; downloads what of a pinned hub revision is not here."""
-    return _find(source, workspace, local_only=False)
+def fetch(source: Source, workspace: Path, *, offline: bool = False) -> Lock:
+    """Bring the files of `source` here and return their lock.
+
+    A hub source's mirrors are tried in order. What is in the hub's local cache is not fetched
+    again, and a large file whose download was killed goes on where it stopped.
+
+    Args:
+        source: Of a recipe's prior, or of the evaluation's CLIP.
+        workspace: What a local source's path is relative to.
+        offline: Use only what is in the hub's local cache, as HF_HUB_OFFLINE=1 does.
+
+    Raises WeightsError where the files cannot be had, do not fit on the disk, or are not
+    those that the hub lists; a file that is not is removed.
+    """
+    match source:
+        case LocalSource():
+            return lock(_inside(source.path, workspace))
+        case HubSource():
+            place, snapshot = _snapshot(source, offline=offline or is_offline_mode())
+            found = lock(snapshot.directory)
+            hub.refuse_damaged(place, snapshot, {name: found[name]["sha256"] for name in found})
+            return found
+        case _:
+            assert_never(source)
 
 
-def locate(source: Source, workspace: Path) -> Path:
-    """Return the directory of `source` without the network; it was fetched before."""
-    return _find(source, workspace, local_only=True)
+def locate(source: Source, workspace: Path, expected: Mapping[str, LockedFile]) -> Path:
+    """Return the directory of `source` whose files are those of the lock `expected`.
+
+    Of a hub source and its mirrors, several can be in the cache, whole or in part; only the
+    lock says which of them was fetched. Never uses the network.
+    """
+    match source:
+        case LocalSource():
+            directory = _inside(source.path, workspace)
+            verify(directory, expected)
+            return directory
+        case HubSource():
+            return _locked_snapshot(source, expected)
+        case _:
+            assert_never(source)
 
 
 def lock(directory: Path) -> Lock:
@@ -72,16 +106,6 @@ def verify(directory: Path, expected: Mapping[str, LockedFile]) -> None:
             raise _changed(directory, name, "of the locked size but with other bytes")
 
 
-def _find(source: Source, workspace: Path, *, local_only: bool) -> Path:
-    match source:
-        case LocalSource():
-            return _inside(source.path, workspace)
-        case HubSource():
-            return _snapshot(source, local_only=local_only)
-        case _:
-            assert_never(source)
-
-
 def _inside(path: str, workspace: Path) -> Path:
     """Return `workspace / path` when neither it nor a file in it leads out of the workspace."""
     root, directory = workspace.resolve(), workspace / path
@@ -104,49 +128,83 @@ def _inside(path: str, workspace: Path) -> Path:
     return directory
 
 
-def _snapshot(source: HubSource, *, local_only: bool) -> Path:
+def _places(source: HubSource) -> tuple[HubMirror, ...]:
+    """Return the repository and its mirrors, in the order in which they are tried."""
+    return (HubMirror(repository=source.repository, revision=source.revision), *source.mirrors)
+
+
+def _snapshot(source: HubSource, *, offline: bool) -> tuple[HubMirror, hub.Snapshot]:
     """Return the first of the repository and its mirrors that can be had."""
-    own = HubMirror(repository=source.repository, revision=source.revision)
+    bring = hub.cached if offline else hub.download
     complaints: list[str] = []
-    for place in (own, *source.mirrors):
-        where = f"{place.repository} at {place.revision}"
+    for place in _places(source):
         try:
-            snapshot = snapshot_download(
-                place.repository,
-                revision=place.revision,
-                allow_patterns=list(source.files),
-                local_files_only=local_only,
-            )
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            complaints.append(f"{where}: {_explain(error, place, source)}")
-        else:
-            return Path(snapshot)
+            return place, bring(place, source.files)
+        except WeightsError:  # a full disk, which is as full for a mirror
+            raise
+        except Exception as error:  # The client's, HTTP's and the system's share no base.
+            complaints.append(f"{_name(place)}: {_explain(error, place, source)}")
     raise WeightsError("\n".join(complaints))
+
+
+def _locked_snapshot(source: HubSource, expected: Mapping[str, LockedFile]) -> Path:
+    complaints: list[str] = []
+    for place in _places(source):
+        directory = hub.snapshot_directory(place)
+        if not directory.is_dir():
+            complaints.append(
+                f"{_name(place)}: not in the cache {directory.parents[2]}; expected the files that "
+                "were fetched and locked; run the fetch stage again"
+            )
+            continue
+        try:
+            verify(directory, expected)
+        except WeightsError as error:
+            complaints.append(f"{_name(place)}: {error}")
+        else:
+            return directory
+    raise WeightsError("\n".join(complaints))
+
+
+def _name(place: HubMirror) -> str:
+    return f"{place.repository} at {place.revision}"
 
 
 def _explain(error: Exception, place: HubMirror, source: HubSource) -> str:
     """Say in one line why a repository cannot be had, and what to do."""
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # why the client looked in its cache instead
     page = f"https://huggingface.co/{place.repository}"
+    reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, GatedRepoError):
         return (
-            f"is gated ({source.license_note}); expected a login whose owner has accepted the "
-            f"licence; accept it on {page}, then run `hf auth login` or set HF_TOKEN"
+            f"is gated ({source.license_note}; {_token(error)}); expected a login whose owner has "
+            f"accepted the licence; accept it on {page}, then run `hf auth login` or set HF_TOKEN"
         )
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         return (
-            "does not exist or is private; expected a public repository with that commit; "
-            f"check {page} and add a mirror to prior.source.mirrors"
+            f"does not exist or is private ({_token(error)}); expected a public repository with "
+            f"that commit; check {page}, set HF_TOKEN or add a mirror to the source's `mirrors`"
+        )
+    if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+        return (
+            f"refuses access ({reason}; {_token(error)}); expected a token that may read it; check "
+            f"{page}, then run `hf auth login` or set HF_TOKEN"
         )
     if isinstance(error, LocalEntryNotFoundError):
         return (
-            "not in the local Hugging Face cache and not to be reached; expected its "
-            "safetensors; run the fetch stage where there is a network"
+            f"{reason}; expected every file of the source's `files` there; run the fetch "
+            "without --offline and HF_HUB_OFFLINE where there is a network"
         )
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
     return (
-        f"cannot be fetched ({reason}); expected a public or granted repository; run the "
-        "fetch stage again: it goes on where it stopped"
+        f"cannot be fetched ({reason}); expected a hub that sends its files; run the fetch "
+        "again: it goes on where it stopped; --offline uses what is in the cache"
     )
+
+
+def _token(error: HfHubHTTPError) -> str:
+    sent = "authorization" in error.response.request.headers
+    return "a token was sent" if sent else "no token was sent"
 
 
 def _allowed_files(directory: Path) -> Iterator[Path]:

@@ -4,6 +4,7 @@ Each function loads one encoder, runs it and lets go of it, so that two encoders
 memory, and none stays for the optimisation. No prompt is ever cut.
 """
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.errors import MissingExtraError, RecipeError
 from dreamfusion_kit.priors.directory import load_model, readable
 
 CLIP_CLASSES = {
@@ -30,6 +31,9 @@ T5_CLASSES = {"T5EncoderModel": T5EncoderModel, "UMT5EncoderModel": UMT5EncoderM
 
 # T5 was trained in bfloat16 and its activations overflow float16.
 T5_DTYPE = torch.bfloat16
+
+# What transformers turns a SentencePiece vocabulary into a tokenizer with: package and module.
+_SENTENCEPIECE = {"protobuf": "google.protobuf", "sentencepiece": "sentencepiece"}
 
 
 def clip_hidden(
@@ -95,6 +99,7 @@ def tokenize(
     directory: Path, prompts: Sequence[str], num_tokens: int | None = None
 ) -> tuple[Int[Tensor, "prompts tokens"], Int[Tensor, "prompts tokens"]]:
     """Return token ids and their mask, padded to `num_tokens` or the tokenizer's own length."""
+    _check_vocabulary(directory)
     with readable(directory):
         tokenizer: Any = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
@@ -108,3 +113,26 @@ def tokenize(
             )
     padded = tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt")
     return padded.input_ids, padded.attention_mask
+
+
+def _check_vocabulary(directory: Path) -> None:
+    """Raise MissingExtraError where the vocabulary needs packages that are not installed.
+
+    DeepFloyd IF comes with T5's `spiece.model` alone; others have a `tokenizer.json`, too.
+    """
+    if (directory / "tokenizer.json").is_file() or not list(directory.glob("*.model")):
+        return
+    missing = [package for package, module in _SENTENCEPIECE.items() if not _is_installed(module)]
+    if missing:
+        raise MissingExtraError(
+            f"{directory.parent.name}/{directory.name}: holds a SentencePiece vocabulary and no "
+            f"tokenizer.json, and {' and '.join(missing)} not installed; expected both packages "
+            "that read it; install them with: pip install -e '.[t5]'"
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False

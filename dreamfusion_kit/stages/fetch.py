@@ -10,10 +10,13 @@ from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 
-def run(workspace: Path, suite: str, name: str) -> Path:
-    """Fetch the prior of the recipe `name`, or the evaluation's CLIP for `clip`."""
+def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Path:
+    """Fetch the prior of the recipe `name`, or the evaluation's CLIP for `clip`.
+
+    `offline` leaves the network alone: see `priors.fetch.fetch`.
+    """
     source = _source(workspace, suite, name)
-    lock = {} if source is None else fetch.lock(fetch.fetch(source, workspace))
+    lock = {} if source is None else fetch.fetch(source, workspace, offline=offline)
     target = SuiteLayout(workspace, suite).model(name)
     files.write_json(target, lock)
     return target

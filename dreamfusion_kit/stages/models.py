@@ -18,10 +18,8 @@ def source_of(prior: schema.Prior) -> Source | None:
 
 
 def locked_directory(source: Source, lock_path: Path, workspace: Path) -> Path:
-    """Return the model's directory after checking it against its lock file."""
-    directory = fetch.locate(source, workspace)
-    fetch.verify(directory, files.read_json(lock_path, made_by="fetch"))
-    return directory
+    """Return the directory that holds exactly the files of the lock file."""
+    return fetch.locate(source, workspace, files.read_json(lock_path, made_by="fetch"))
 
 
 def load_prior(

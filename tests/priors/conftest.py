@@ -1,7 +1,7 @@
 """A tiny diffusers directory, laid out like the toybox's, with random weights."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from diffusers import (
     SD3Transformer2DModel,
     UNet2DConditionModel,
 )
+from huggingface_hub import close_session, constants
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -27,6 +28,8 @@ from transformers import (
     UMT5Config,
     UMT5EncoderModel,
 )
+
+from .hub_server import HubServer
 
 WORDS = ("a", "red", "blue", "mug", "robot", "front", "view", ",")
 MODEL_INDEX = {
@@ -274,3 +277,22 @@ def aura_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "scheduler": FlowMatchEulerDiscreteScheduler(),
     }
     return save_all(tmp_path_factory.mktemp("aura_flow"), components)
+
+
+@pytest.fixture
+def hub_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, socket_enabled: None
+) -> Iterator[HubServer]:
+    """Serve a hub without repositories; the hub's client talks to it, with a cache of its own."""
+    with HubServer() as server:
+        template = server.hub_url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", server.hub_url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        # Small enough that a file of some kilobytes reaches the disk in several writes.
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield server
+        close_session()

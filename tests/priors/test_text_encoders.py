@@ -1,0 +1,49 @@
+"""Tokenizers: what they need installed, and what they refuse to cut."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import CLIPTokenizer
+
+from dreamfusion_kit.errors import MissingExtraError, RecipeError
+from dreamfusion_kit.priors.text_encoders import tokenize
+
+
+@pytest.fixture
+def without_sentencepiece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide both packages where they are installed."""
+    for module in ("sentencepiece", "google.protobuf"):
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+def test_a_sentencepiece_vocabulary_names_the_packages_it_needs(
+    tmp_path: Path, without_sentencepiece: None
+) -> None:
+    # DeepFloyd IF's tokenizer/ holds these and special_tokens_map.json.
+    directory = tmp_path / "if" / "tokenizer"
+    directory.mkdir(parents=True)
+    (directory / "spiece.model").write_bytes(b"")
+    (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}')
+    with pytest.raises(
+        MissingExtraError,
+        match=r"^if/tokenizer: .* protobuf and sentencepiece not installed.*pip install .*\[t5\]",
+    ):
+        tokenize(directory, ["a mug"], 8)
+
+
+def test_beside_a_tokenizer_json_they_are_not_needed(
+    tmp_path: Path, tokenizer: CLIPTokenizer, without_sentencepiece: None
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    tokens, mask = tokenize(tmp_path, ["a mug", "a red mug"], 24)
+    assert tokens.shape == mask.shape == (2, 24)
+    lengths = [len(ids) for ids in tokenizer(["a mug", "a red mug"]).input_ids]
+    assert mask.sum(1).tolist() == lengths
+
+
+def test_a_prompt_is_never_cut(tmp_path: Path, tokenizer: CLIPTokenizer) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(RecipeError, match=r"'a mug': .* reads at most 3; shorten the prompt"):
+        tokenize(tmp_path, ["a mug"], 3)
