@@ -7,11 +7,13 @@ import torch
 from dreamfusion_kit.field.base import Field
 from dreamfusion_kit.field.hash_grid import HashGrid
 from dreamfusion_kit.field.mip_mlp import MipMlp
+from dreamfusion_kit.field.proposal_mlp import ProposalMlp
 from dreamfusion_kit.field.voxel_grid import VoxelGrid
 from dreamfusion_kit.recipe.schema import (
     FieldSection,
     HashGridField,
     MipMlpField,
+    Renderer,
     VoxelGridField,
 )
 
@@ -27,3 +29,13 @@ def build_field(section: FieldSection, *, generator: torch.Generator) -> Field:
             return MipMlp(section, generator=generator)
         case _:
             assert_never(section)
+
+
+def build_proposal(
+    section: Renderer, field: FieldSection, *, generator: torch.Generator
+) -> ProposalMlp | None:
+    """Return a fresh proposal network for the field's samples, where the renderer has one."""
+    if section.beyond is None or section.beyond.proposal is None:
+        return None
+    assert isinstance(field, MipMlpField)  # the recipe's own check: proposals are cones
+    return ProposalMlp(section.beyond.proposal, field, generator=generator)

@@ -69,7 +69,7 @@ from dreamfusion_kit.recipe.schema.prior import (
     Prior,
     Source,
 )
-from dreamfusion_kit.recipe.schema.renderer import Beyond, Occupancy, Renderer
+from dreamfusion_kit.recipe.schema.renderer import Beyond, Occupancy, Proposal, Renderer
 from dreamfusion_kit.recipe.schema.view import (
     Background,
     Camera,
@@ -163,6 +163,7 @@ __all__ = [
     "Positive",
     "PositiveRange",
     "Prior",
+    "Proposal",
     "RandomBackground",
     "Range",
     "Recipe",
