@@ -97,7 +97,7 @@ def optimize(
         set_learning_rates(state.optimizer, section, step)
         state.set_step(step)
         if state.occupancy.is_due(step):
-            state.occupancy.update(state.field.densities, generator=draw("occupancy"))
+            state.occupancy.update(state.field.envelope, generator=draw("occupancy"))
 
         # Look from random cameras, under random lights, at the field before random backgrounds.
         cameras = sample_cameras(recipe.camera, section.batch_size, generator=draw("camera"))
@@ -156,9 +156,7 @@ def optimize(
     monitor.finish()
     state.set_step(section.num_steps)
     seconds = seconds_before + time.monotonic() - started
-    return OptimizedField(
-        state.field, state.background, state.proposal, state.history, seconds
-    )
+    return OptimizedField(state.field, state.background, state.proposal, state.history, seconds)
 
 
 def _initial_state(

@@ -81,9 +81,7 @@ def _write(
         if isinstance(result.background, BackgroundMlp):
             save_file(result.background.state_dict(), directory / "background.safetensors")
         if result.proposal is not None:
-            save_field(
-                directory / "proposal.safetensors", result.proposal, resolved.recipe.field
-            )
+            save_field(directory / "proposal.safetensors", result.proposal, resolved.recipe.field)
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
 

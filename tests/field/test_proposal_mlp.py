@@ -46,8 +46,9 @@ def proposal(contracted: MipMlpField) -> ProposalMlp:
 
 
 def _points() -> torch.Tensor:
-    """Return positions inside the ball and beyond."""
-    return 3 * torch.randn(40, 3, generator=generator(0, "points"))
+    """Return positions in the blob, half of them, and far from it."""
+    spread = torch.tensor([0.2, 3.0]).repeat(20)[:, None]
+    return spread * torch.randn(40, 3, generator=generator(0, "points"))
 
 
 def test_without_a_network_it_is_the_field_without_one(

@@ -191,6 +191,38 @@ def test_every_guidance_resumes_to_the_bit(
     assert has_own_state == (kind == "vsd")
 
 
+def test_several_fields_under_one_phi_resume_to_the_bit(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    data = of_kind(recipe, "vsd").model_dump(mode="python")
+    data["field"] = {"kind": "particles", "count": 2, "particle": data["field"]}
+    data["optimize"] |= {"num_steps": 10, "checkpoint_every_steps": 4}
+    section = Recipe.model_validate(data)
+    whole, stopped = make_scratch("whole"), make_scratch("stopped")
+    expected = run(section, whole)
+    for stop in (6, 9):
+        with pytest.raises(KeyboardInterrupt):
+            run(section, stopped, Silent(stop_at=stop))
+    assert_same(run(section, stopped), expected)
+    last, before = (
+        load_file(whole.checkpoints / f"step_{step:08d}.safetensors") for step in (10, 8)
+    )
+    resumed = load_file(stopped.checkpoints / "step_00000010.safetensors")
+    assert last.keys() == resumed.keys()
+    assert all(torch.equal(last[name], resumed[name]) for name in last)
+    moved = {name for name in last if not torch.equal(last[name], before[name])}
+    assert {f"field/fields.{index}.density" for index in (0, 1)} <= moved
+    assert any(name.startswith("guidance/phi/") for name in moved)
+    assert not torch.equal(last["field/fields.0.density"], last["field/fields.1.density"])
+    # Each field's optimiser has taken the steps of its own turns; phi's has taken all.
+    own = [int(last[f"optimizer/{index}/step"]) for index in range(4)]
+    assert own == [5, 5, 5, 5]
+    of_phi = [name for name in last if name.startswith("guidance/optimizer/")]
+    assert {int(last[name]) for name in of_phi if name.endswith("/step")} == {
+        20
+    }  # two of phi's per step
+
+
 @pytest.mark.parametrize("stops", [(3,), (5,), (6, 7), (12, 23), (23, 24)])
 def test_a_stopped_run_ends_in_the_same_bits(
     recipe: Recipe,

@@ -393,7 +393,7 @@ def _with_proposal(field: SampleField, proposal: Wall | None, rays: Rays) -> Ren
 
 
 def test_the_field_is_asked_where_the_proposal_sees_something() -> None:
-    """Eight pieces over z from 1 to -1: the wall fills four, and dilation adds one above."""
+    """Eight pieces over z from 1 to -1: the wall fills four, and dilation adds one on each side."""
     asked: list[torch.Tensor] = []
 
     def sample(positions: torch.Tensor, with_normals: bool) -> FieldSample:
