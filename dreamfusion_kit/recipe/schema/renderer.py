@@ -39,8 +39,8 @@ class Proposal(Section):
     )
     hidden_width: Count = Field(description="Units of each hidden layer (mip-NeRF 360: 256).")
     num_samples: Count = Field(
-        description="Samples of the field per ray, drawn from the network's weights over all the "
-        "others, of which it is asked itself (mip-NeRF 360: 32 from 64)."
+        description="Samples of the field per ray, placed by the network's weights at the "
+        "recipe's other samples (mip-NeRF 360: 32 by 64)."
     )
     weight_exponent: Schedule = Field(
         description="Power of the weights that samples are drawn from; 0 spreads them evenly over "
@@ -59,8 +59,8 @@ class Beyond(Section):
     num_samples: Count = Field(description="Samples per ray behind the sphere.")
     far: Positive = Field(description="Distance from the camera at which rays end, scene units.")
     proposal: Proposal | None = Field(
-        description="A second network that the samples inside and behind are asked of, to choose "
-        "the field's own; null asks the field about all of them."
+        description="A network that is asked about the samples inside and behind the sphere, and "
+        "chooses the field's own; null asks the field about all of them."
     )
 
 
