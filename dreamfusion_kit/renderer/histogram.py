@@ -50,8 +50,7 @@ def quantile_places(
 ) -> Float[Tensor, "rays places"]:
     """Return the `num_samples + 1` places that cut a histogram into pieces of equal share.
 
-    Inside an interval its share is spread evenly. A ray without any share
-    stays in one piece.
+    Inside an interval its share is spread evenly. A ray without any share stays one piece.
     """
     tiny = torch.finfo(shares.dtype).tiny
     below = torch.nn.functional.pad(shares.cumsum(dim=-1), (1, 0))
