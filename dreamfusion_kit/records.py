@@ -80,7 +80,8 @@ class RenderOutput:
     `depth` the weighted mean distance along the ray (0 where nothing was met);
     `normals` the weighted, unnormalised mean normal (zeros when none were computed);
     `orientation` the per-ray penalty of normals that face away (DreamFusion, A.2);
-    `distortion` how far a ray's weights are spread (mip-NeRF 360, eq. 15).
+    `distortion` how far a ray's weights are spread (mip-NeRF 360, eq. 15);
+    `interlevel` how much of them a proposal network missed (eq. 13), None without one.
     """
 
     image: Float[Tensor, "batch h w 3"]
@@ -89,6 +90,7 @@ class RenderOutput:
     normals: Float[Tensor, "batch h w 3"]
     orientation: Float[Tensor, "batch h w"]
     distortion: Float[Tensor, "batch h w"]
+    interlevel: Float[Tensor, "batch h w"] | None = None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,10 @@ class Field(nn.Module, ABC):
     def densities(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
         """Return the densities alone, cheaper than `forward` and equal to its own."""
 
+    def envelope(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
+        """Return the densities or, of fields that take turns, the highest: what not to skip."""
+        return self.densities(positions)
+
     @abstractmethod
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return every parameter once, with the recipe's learning rates."""

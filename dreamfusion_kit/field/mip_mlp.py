@@ -43,7 +43,7 @@ class MipMlp(Field):
         super().__init__()
         self.section = section
         self.bounding_radius = section.bounding_radius
-        self.network = ResidualNetwork(section, generator=generator)
+        self.network = ResidualNetwork(section, num_outputs=4, generator=generator)
         initial = torch.tensor(value_at(section.covariance, 0), device=generator.device)
         self.register_buffer("covariance", initial)
 
@@ -66,7 +66,7 @@ class MipMlp(Field):
         with torch.enable_grad():
             leaf = positions.detach().requires_grad_()
             raw, albedo = torch.split(self._raw(leaf, variances), [1, 3], dim=-1)
-            shape = shape_from_raw(self.section, raw[:, 0], self._squared_radius(leaf))
+            shape = shape_from_raw(self.section, raw[:, 0], _squared_radius(self.section, leaf))
             (gradient,) = torch.autograd.grad(shape.sum(), leaf, create_graph=trains)
         if not trains:
             raw, albedo = raw.detach(), albedo.detach()
@@ -74,7 +74,7 @@ class MipMlp(Field):
 
     def densities(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
         """Return the densities alone."""
-        return self._density(self._raw(positions)[:, 0], positions)
+        return density_at(self.section, self._raw(positions)[:, 0], positions)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the network, which has one learning rate."""
@@ -94,13 +94,7 @@ class MipMlp(Field):
         positions: Float[Tensor, "samples 3"],
         variances: Float[Tensor, "samples 3"] | None = None,
     ) -> Float[Tensor, "samples 4"]:
-        spread = self.covariance
-        if variances is not None:
-            spread = spread + self._placed_variances(positions, variances)
-        features = integrated_encoding(
-            self._placed(positions), spread, num_levels=self.section.num_frequencies
-        )
-        return self.network(features)
+        return self.network(encode(self.section, self.covariance, positions, variances))
 
     def _sample(
         self,
@@ -109,37 +103,64 @@ class MipMlp(Field):
         positions: Float[Tensor, "samples 3"],
         normals: Float[Tensor, "samples 3"] | None,
     ) -> FieldSample:
-        return FieldSample(self._density(raw, positions), albedo.sigmoid(), normals)
+        return FieldSample(density_at(self.section, raw, positions), albedo.sigmoid(), normals)
 
-    def _density(
-        self, raw: Float[Tensor, " samples"], positions: Float[Tensor, "samples 3"]
-    ) -> Float[Tensor, " samples"]:
-        squared_radius = self._squared_radius(positions)
-        if self.section.space == "contracted":
-            return unbounded_density_from_raw(self.section, raw, squared_radius)
-        return density_from_raw(self.section, raw, squared_radius)
 
-    def _squared_radius(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
-        return self._placed(positions).square().sum(dim=-1)
+def encode(
+    section: MipMlpField,
+    covariance: Float[Tensor, ""],
+    positions: Float[Tensor, "samples 3"],
+    variances: Float[Tensor, "samples 3"] | None,
+) -> Float[Tensor, "samples features"]:
+    """Return the features of Gaussians at world positions: `variances` plus the covariance."""
+    spread = covariance
+    if variances is not None:
+        spread = spread + _placed_variances(section, positions, variances)
+    placed = _placed(section, positions)
+    return integrated_encoding(placed, spread, num_levels=section.num_frequencies)
 
-    def _placed(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, "samples 3"]:
-        """Return where encoding and initial blob see the positions."""
-        if self.section.space == "contracted":
-            return contract(positions, self.bounding_radius)
-        return positions
 
-    def _placed_variances(
-        self, positions: Float[Tensor, "samples 3"], variances: Float[Tensor, "samples 3"]
-    ) -> Float[Tensor, "samples 3"]:
-        if self.section.space == "contracted":
-            return contract_variances(positions, variances, self.bounding_radius)
-        return variances
+def density_at(
+    section: MipMlpField, raw: Float[Tensor, " samples"], positions: Float[Tensor, "samples 3"]
+) -> Float[Tensor, " samples"]:
+    """Return densities >= 0 per scene unit, of the network's raw ones."""
+    squared_radius = _squared_radius(section, positions)
+    if section.space == "contracted":
+        return unbounded_density_from_raw(section, raw, squared_radius)
+    return density_from_raw(section, raw, squared_radius)
+
+
+def _squared_radius(
+    section: MipMlpField, positions: Float[Tensor, "samples 3"]
+) -> Float[Tensor, " samples"]:
+    return _placed(section, positions).square().sum(dim=-1)
+
+
+def _placed(
+    section: MipMlpField, positions: Float[Tensor, "samples 3"]
+) -> Float[Tensor, "samples 3"]:
+    """Return where encoding and initial blob see the positions."""
+    if section.space == "contracted":
+        return contract(positions, section.bounding_radius)
+    return positions
+
+
+def _placed_variances(
+    section: MipMlpField,
+    positions: Float[Tensor, "samples 3"],
+    variances: Float[Tensor, "samples 3"],
+) -> Float[Tensor, "samples 3"]:
+    if section.space == "contracted":
+        return contract_variances(positions, variances, section.bounding_radius)
+    return variances
 
 
 class ResidualNetwork(nn.Module):
-    """The network of the module's formulas; features in, one raw density, three raw albedos."""
+    """The network of the module's formulas; features in, raw numbers out."""
 
-    def __init__(self, section: MipMlpField, *, generator: torch.Generator) -> None:
+    def __init__(
+        self, section: MipMlpField, *, num_outputs: int, generator: torch.Generator
+    ) -> None:
         """Draw the layers."""
         super().__init__()
         width = section.hidden_width
@@ -148,10 +169,12 @@ class ResidualNetwork(nn.Module):
             [_ResidualBlock(width, generator=generator) for _ in range(section.num_blocks)]
         )
         self.norm = nn.LayerNorm(width, device=generator.device)
-        self.last = linear(width, 4, generator=generator)
+        self.last = linear(width, num_outputs, generator=generator)
 
-    def forward(self, features: Float[Tensor, "samples features"]) -> Float[Tensor, "samples 4"]:
-        """Return raw density, then raw albedo."""
+    def forward(
+        self, features: Float[Tensor, "samples features"]
+    ) -> Float[Tensor, "samples channels"]:
+        """Return the raw density, then whatever else the network was built for."""
         hidden = self.first(features)
         for block in self.blocks:
             hidden = block(hidden)

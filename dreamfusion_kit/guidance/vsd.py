@@ -3,13 +3,14 @@
 SDS looks for one image that the prior finds likely, and finds the mode. VSD treats the
 renders as samples of a distribution and moves it towards the prior's: the noise that SDS
 subtracts becomes the noise that a second denoiser phi, trained on the renders, would see.
-    residual   eps_hat(z_t; y, t) - eps_phi(z_t; y, c, t)                     (eq. 9)
-    phi        min E |eps_phi(alpha_t x + sigma_t eps; y, c, t) - eps|^2      (eq. 8)
+    residual   eps_hat(z_t; y, t) - eps_phi(z_t; y, c, t)     (the gradient of L_VSD)
+    phi        min E |eps_phi(alpha_t x + sigma_t eps; y, c, t) - eps|^2   (phi's loss)
     c          the camera's pose
 Only eps_hat is guided by the text's scale. With phi at the Dirac of one render, this is SDS.
 
-The renders of one batch are the particles of one distribution. phi learns where it is
-asked: on timesteps of the step's own range.
+The renders of one batch are the particles of one distribution; so are those of several
+fields, where the recipe has them take turns (field.kind particles): phi is one for all. It
+learns where it is asked: on timesteps of the step's own range.
 """
 
 from collections.abc import Mapping

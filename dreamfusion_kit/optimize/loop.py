@@ -16,7 +16,8 @@ from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import sample_cameras
 from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.base import Field
-from dreamfusion_kit.field.build import build_field
+from dreamfusion_kit.field.build import build_field, build_proposal
+from dreamfusion_kit.field.proposal_mlp import ProposalMlp
 from dreamfusion_kit.guidance.base import Views
 from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
@@ -53,6 +54,7 @@ class OptimizedField:
 
     field: Field
     background: BackgroundMlp | PlainBackground
+    proposal: ProposalMlp | None
     history: list[StepMetrics]
     seconds: float
 
@@ -93,10 +95,9 @@ def optimize(
         # Bring everything that depends on the step to it; nothing depends on the way here.
         draw = partial(seeding.generator, seed, step=step, device=device)
         set_learning_rates(state.optimizer, section, step)
-        state.field.set_step(step)
-        state.occupancy.set_step(step)
+        state.set_step(step)
         if state.occupancy.is_due(step):
-            state.occupancy.update(state.field.densities, generator=draw("occupancy"))
+            state.occupancy.update(state.field.envelope, generator=draw("occupancy"))
 
         # Look from random cameras, under random lights, at the field before random backgrounds.
         cameras = sample_cameras(recipe.camera, section.batch_size, generator=draw("camera"))
@@ -115,6 +116,7 @@ def optimize(
             occupancy=state.occupancy,
             with_normals=needs_normals(section.regularizers, step),
             generator=draw("render"),
+            proposal=state.proposal,
         )
 
         # Ask the prior how each image should change, given the words of its view.
@@ -123,6 +125,8 @@ def optimize(
 
         # Send that gradient, and the penalties', back into the field (DreamFusion, Fig. 8).
         penalty = regularization(section.regularizers, output, state.field.smoothness, step)
+        if state.proposal is not None and output.interlevel is not None:
+            penalty = penalty + state.proposal.interlevel_lambda * output.interlevel.mean()
         loss = (guidance.gradient * images).sum() + penalty
         if guidance.opacity_gradient is not None:
             loss = loss + (guidance.opacity_gradient * output.opacity).sum()
@@ -150,9 +154,9 @@ def optimize(
             save_checkpoint(scratch, Checkpoint(done, seconds, to_tensors(state)))
 
     monitor.finish()
-    state.field.set_step(section.num_steps)
+    state.set_step(section.num_steps)
     seconds = seconds_before + time.monotonic() - started
-    return OptimizedField(state.field, state.background, state.history, seconds)
+    return OptimizedField(state.field, state.background, state.proposal, state.history, seconds)
 
 
 def _initial_state(
@@ -165,11 +169,14 @@ def _initial_state(
     background = _build_background(recipe.background, seed, device)
     if isinstance(background, BackgroundMlp):
         groups += background.parameter_groups()
+    proposal = _build_proposal(recipe, seed, device)
+    if proposal is not None:
+        groups += proposal.parameter_groups()
     optimizer = build_optimizer(recipe.optimize, groups)
     guidance = build_guidance(
         recipe.guidance, prior, prompts, generator=seeding.generator(seed, "phi-initial")
     )
-    return RunState(field, background, occupancy, optimizer, guidance, history=[])
+    return RunState(field, background, proposal, occupancy, optimizer, guidance, history=[])
 
 
 def _build_background(
@@ -179,6 +186,13 @@ def _build_background(
     if not isinstance(section, MlpBackground):
         return section
     return BackgroundMlp(section, generator=seeding.generator(seed, "background_mlp")).to(device)
+
+
+def _build_proposal(recipe: Recipe, seed: int, device: torch.device) -> ProposalMlp | None:
+    """Return the network that chooses samples, where the recipe has one."""
+    generator = seeding.generator(seed, "proposal")
+    proposal = build_proposal(recipe.renderer, recipe.field, generator=generator)
+    return None if proposal is None else proposal.to(device)
 
 
 def _parameters(state: RunState) -> list[Parameter]:
@@ -235,6 +249,7 @@ def _save_preview(recipe: Recipe, state: RunState, scratch: Scratch, device: tor
             occupancy=state.occupancy,
             with_normals=False,
             generator=None,
+            proposal=state.proposal,
         ).image
 
     png = preview_png(recipe.camera, recipe.shading, render_view, device=device)

@@ -9,6 +9,7 @@ from torch import Tensor
 from dreamfusion_kit.errors import CheckpointError
 from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.base import Field
+from dreamfusion_kit.field.proposal_mlp import ProposalMlp
 from dreamfusion_kit.guidance.base import Guidance
 from dreamfusion_kit.optimize import metrics
 from dreamfusion_kit.optimize.metrics import StepMetrics
@@ -26,10 +27,18 @@ class RunState:
 
     field: Field
     background: BackgroundMlp | PlainBackground
+    proposal: ProposalMlp | None
     occupancy: OccupancyGrid
     optimizer: torch.optim.Optimizer
     guidance: Guidance
     history: list[StepMetrics]
+
+    def set_step(self, step: int) -> None:
+        """Bring all parts that depend on the step to optimiser step `step`."""
+        self.field.set_step(step)
+        self.occupancy.set_step(step)
+        if self.proposal is not None:
+            self.proposal.set_step(step)
 
 
 def to_tensors(state: RunState) -> dict[str, Tensor]:
@@ -40,6 +49,9 @@ def to_tensors(state: RunState) -> dict[str, Tensor]:
     if isinstance(state.background, BackgroundMlp):
         for name, tensor in state.background.state_dict().items():
             tensors[f"background/{name}"] = tensor
+    if state.proposal is not None:
+        for name, tensor in state.proposal.state_dict().items():
+            tensors[f"proposal/{name}"] = tensor
     for name, tensor in state.occupancy.state_dict().items():
         tensors[f"occupancy/{name}"] = tensor
     for name, tensor in optimizer_tensors(state.optimizer).items():
@@ -55,6 +67,8 @@ def restore(state: RunState, tensors: Mapping[str, Tensor]) -> None:
         state.field.load_state_dict(under("field/", tensors))
         if isinstance(state.background, BackgroundMlp):
             state.background.load_state_dict(under("background/", tensors))
+        if state.proposal is not None:
+            state.proposal.load_state_dict(under("proposal/", tensors))
         state.occupancy.load_state_dict(under("occupancy/", tensors))
         load_optimizer_tensors(state.optimizer, under("optimizer/", tensors))
         state.guidance.load_state_tensors(under("guidance/", tensors))

@@ -58,21 +58,23 @@ def depth_from_weights(
 
 def distortion_from_weights(
     weights: Float[Tensor, "*rays samples"],
+    edges: Float[Tensor, "*rays edges"] | None = None,
 ) -> Float[Tensor, "*rays"]:
     """Return how far each ray's weights are spread, from 0 to 1/3 where they fill it evenly.
 
     Mip-NeRF 360's loss, eq. 15, `sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 d_i`, over
-    normalised distances in which each of the ray's intervals is equally long: the loss
-    asks for weight in one place, however the ray was cut.
+    normalised distances, from 0 to 1, in which the intervals end at `edges`; without them each
+    is equally long. The loss asks for weight in one place, however the ray was cut.
     """
-    num_samples = weights.shape[-1]
-    width = 1 / num_samples
-    middles = width * (torch.arange(num_samples, device=weights.device, dtype=weights.dtype) + 0.5)
+    if edges is None:
+        count = weights.shape[-1]
+        edges = torch.arange(count + 1, device=weights.device, dtype=weights.dtype) / count
+    widths, middles = edges.diff(dim=-1), (edges[..., :-1] + edges[..., 1:]) / 2
     # Pairs j < i, each counted twice: w_i (m_i sum_j w_j - sum_j w_j m_j).
     before = weights.cumsum(dim=-1) - weights
     moment_before = (weights * middles).cumsum(dim=-1) - weights * middles
     between = 2 * (weights * (middles * before - moment_before)).sum(dim=-1)
-    return between + width / 3 * weights.square().sum(dim=-1)
+    return between + (widths * weights.square()).sum(dim=-1) / 3
 
 
 def composite_over(

@@ -16,12 +16,14 @@ class Intervals:
 
     Pieces of a ray touch and cover its way through the sphere exactly; those that a
     shorter way does not need, and all of a ray that misses, have length 0. `t_mids` is
-    where a piece is evaluated: its middle, or a random place in it.
+    where a piece is evaluated: its middle, or a random place in it. `edges` is where, of a way
+    from 0 to 1, pieces end that do not share it evenly.
     """
 
     t_starts: Float[Tensor, "*rays samples"]
     t_ends: Float[Tensor, "*rays samples"]
     t_mids: Float[Tensor, "*rays samples"]
+    edges: Float[Tensor, "*rays edges"] | None = None
 
     @property
     def deltas(self) -> Float[Tensor, "*rays samples"]:

@@ -8,7 +8,8 @@ takes a third of the time of indexing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
+from functools import partial
+from typing import Protocol, assert_never, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +25,7 @@ from dreamfusion_kit.renderer.compositing import (
     weights_from_densities,
 )
 from dreamfusion_kit.renderer.frustum import axis_variances, frustum_moments
+from dreamfusion_kit.renderer.histogram import interlevel_from_weights, resample
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.renderer.sampling import Intervals, sample_intervals
 from dreamfusion_kit.renderer.shading import shade
@@ -33,6 +35,22 @@ SampleField = Callable[..., FieldSample]
 without and, for cones, of given variances per axis (see `field.base`). Positions lie
 inside the bounding sphere or, where the recipe says so, beyond. It may be asked
 about no position at all."""
+
+
+@runtime_checkable  # beartype checks it in the tests
+class Proposal(Protocol):
+    """All that the renderer knows of a network that says where to ask the field."""
+
+    num_samples: int
+    """How often the field is then asked about each ray."""
+    exponent: float
+    """Power of the network's weights that these samples are drawn from."""
+
+    def __call__(
+        self, positions: Float[Tensor, "samples 3"], variances: Float[Tensor, "samples 3"] | None
+    ) -> Float[Tensor, " samples"]:
+        """Return densities, per scene unit, as a `SampleField` has them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,7 @@ def render(
     occupancy: OccupancyGrid | None,
     with_normals: bool,
     generator: torch.Generator | None,
+    proposal: Proposal | None = None,
 ) -> RenderOutput:
     """Render `batch h w` rays; see `RenderOutput` for what comes back.
 
@@ -79,8 +98,14 @@ def render(
         with_normals: Whether normals are wanted for themselves. Where any image has a
             diffuse light they are computed in any case.
         generator: Moves samples in their intervals if the recipe says so; None never does.
+        proposal: Asked about the recipe's samples, to choose others for the field.
     """
-    samples = _place_samples(rays, section, bounding_radius, occupancy, generator)
+    place = partial(_place_samples, rays, section, bounding_radius, occupancy)
+    samples = place(_cut_evenly(rays, section, bounding_radius, generator))
+    proposed = None
+    if proposal is not None:
+        proposed = _weights(proposal(samples.positions, samples.variances), samples)
+        samples = place(_cut_by_weight(samples.intervals, proposed, proposal))
     with_normals = with_normals or bool((lighting.diffuse > 0).any())
     found = _ask(sample_field, samples, with_normals)
     weights = _weights(found.densities, samples)
@@ -95,8 +120,44 @@ def render(
         depth=depth_from_weights(weights, samples.intervals.t_mids).view(shape),
         normals=normals.view(*shape, 3),
         orientation=orientation.view(shape),
-        distortion=distortion_from_weights(weights).view(shape),
+        distortion=distortion_from_weights(weights, samples.intervals.edges).view(shape),
+        interlevel=_interlevel(weights, samples.intervals.edges, proposed, shape),
     )
+
+
+def _cut_evenly(
+    rays: Rays, section: Renderer, bounding_radius: float, generator: torch.Generator | None
+) -> Intervals:
+    return sample_intervals(
+        _flattened(rays),
+        bounding_radius,
+        num_samples=section.num_samples,
+        near=section.near,
+        beyond=section.beyond,
+        generator=generator if section.jitter else None,
+    )
+
+
+def _cut_by_weight(
+    intervals: Intervals, proposed: Float[Tensor, "rays intervals"], proposal: Proposal
+) -> Intervals:
+    return resample(
+        intervals,
+        proposed.detach(),
+        num_samples=proposal.num_samples,
+        exponent=proposal.exponent,
+    )
+
+
+def _interlevel(
+    weights: Float[Tensor, "rays samples"],
+    edges: Float[Tensor, "rays edges"] | None,
+    proposed: Float[Tensor, "rays intervals"] | None,
+    shape: torch.Size,
+) -> Float[Tensor, "batch h w"] | None:
+    if edges is None or proposed is None:
+        return None
+    return interlevel_from_weights(weights, edges, proposed).view(shape)
 
 
 def _place_samples(
@@ -104,18 +165,10 @@ def _place_samples(
     section: Renderer,
     bounding_radius: float,
     occupancy: OccupancyGrid | None,
-    generator: torch.Generator | None,
+    intervals: Intervals,
 ) -> _Samples:
-    """Cut all rays into intervals and pack those that are neither of length 0 nor empty."""
+    """Pack the intervals of all rays that are neither of length 0 nor empty."""
     flat = _flattened(rays)
-    intervals = sample_intervals(
-        flat,
-        bounding_radius,
-        num_samples=section.num_samples,
-        near=section.near,
-        beyond=section.beyond,
-        generator=generator if section.jitter else None,
-    )
     distances, variances = _footprints(flat, intervals, section)
     positions = flat.origins[:, None] + distances[..., None] * flat.directions[:, None]
     kept = intervals.deltas > 0

@@ -31,7 +31,7 @@ from dreamfusion_kit.evaluation.views import (
     render_views,
     webp_bytes,
 )
-from dreamfusion_kit.field.storage import load_field
+from dreamfusion_kit.field.storage import load_field, load_proposal
 from dreamfusion_kit.recipe.evaluation import Evaluation
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
@@ -183,6 +183,10 @@ def _field_renderer(
     """Return the volume renderer of the asset's field, with normals and without jitter."""
     field = load_field(own.field / "field.safetensors", recipe.field).to(device)
     field.set_step(recipe.optimize.num_steps)
+    proposal = load_proposal(own.field / "proposal.safetensors", recipe.renderer, recipe.field)
+    if proposal is not None:
+        proposal = proposal.to(device)
+        proposal.set_step(recipe.optimize.num_steps)
 
     def render_field(cameras: Cameras, lighting: Lighting, background: Tensor) -> RenderOutput:
         return render(
@@ -195,6 +199,7 @@ def _field_renderer(
             occupancy=None,
             with_normals=True,
             generator=None,
+            proposal=proposal,
         )
 
     return render_field

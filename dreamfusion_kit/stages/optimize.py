@@ -80,6 +80,8 @@ def _write(
         save_field(directory / "field.safetensors", result.field, resolved.recipe.field)
         if isinstance(result.background, BackgroundMlp):
             save_file(result.background.state_dict(), directory / "background.safetensors")
+        if result.proposal is not None:
+            save_field(directory / "proposal.safetensors", result.proposal, resolved.recipe.field)
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
 

@@ -191,6 +191,38 @@ def test_every_guidance_resumes_to_the_bit(
     assert has_own_state == (kind == "vsd")
 
 
+def test_several_fields_under_one_phi_resume_to_the_bit(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    data = of_kind(recipe, "vsd").model_dump(mode="python")
+    data["field"] = {"kind": "particles", "count": 2, "particle": data["field"]}
+    data["optimize"] |= {"num_steps": 10, "checkpoint_every_steps": 4}
+    section = Recipe.model_validate(data)
+    whole, stopped = make_scratch("whole"), make_scratch("stopped")
+    expected = run(section, whole)
+    for stop in (6, 9):
+        with pytest.raises(KeyboardInterrupt):
+            run(section, stopped, Silent(stop_at=stop))
+    assert_same(run(section, stopped), expected)
+    last, before = (
+        load_file(whole.checkpoints / f"step_{step:08d}.safetensors") for step in (10, 8)
+    )
+    resumed = load_file(stopped.checkpoints / "step_00000010.safetensors")
+    assert last.keys() == resumed.keys()
+    assert all(torch.equal(last[name], resumed[name]) for name in last)
+    moved = {name for name in last if not torch.equal(last[name], before[name])}
+    assert {f"field/fields.{index}.density" for index in (0, 1)} <= moved
+    assert any(name.startswith("guidance/phi/") for name in moved)
+    assert not torch.equal(last["field/fields.0.density"], last["field/fields.1.density"])
+    # Each field's optimiser has taken the steps of its own turns; phi's has taken all.
+    own = [int(last[f"optimizer/{index}/step"]) for index in range(4)]
+    assert own == [5, 5, 5, 5]
+    of_phi = [name for name in last if name.startswith("guidance/optimizer/")]
+    assert {int(last[name]) for name in of_phi if name.endswith("/step")} == {
+        20
+    }  # two of phi's per step
+
+
 @pytest.mark.parametrize("stops", [(3,), (5,), (6, 7), (12, 23), (23, 24)])
 def test_a_stopped_run_ends_in_the_same_bits(
     recipe: Recipe,
@@ -485,7 +517,7 @@ def test_a_scene_without_an_end_is_optimised(
         renderer={
             "jitter": False,
             "footprint": "cone",
-            "beyond": {"num_samples": 8, "far": 20.0},
+            "beyond": {"num_samples": 8, "far": 20.0, "proposal": None},
         },
         optimize={
             "num_steps": 4,
@@ -504,6 +536,77 @@ def test_a_scene_without_an_end_is_optimised(
     )
     other = run(without, make_scratch("without"))
     assert other.history[0].regularization < result.history[0].regularization
+
+
+@pytest.fixture(scope="module")
+def scene(recipe: Recipe) -> Recipe:
+    """Return the shipped unbounded scene, made tiny, on the analytic prior."""
+    data = load_recipe(ROOT / "recipes" / "mip-nerf-360-scene.yaml").model_dump(mode="python")
+    data["prior"] = recipe.prior.model_dump(mode="python")
+    data["camera"]["image_size_px"] = 8
+    data["prior"]["image_size_px"] = 8
+    data["field"] |= {"num_blocks": 1, "hidden_width": 8, "num_frequencies": 4}
+    data["renderer"]["num_samples"] = 12
+    data["renderer"]["beyond"]["num_samples"] = 6
+    data["renderer"]["beyond"]["proposal"] |= {
+        "num_blocks": 1,
+        "hidden_width": 4,
+        "num_samples": 8,
+        "weight_exponent": {"start": 0.0, "end": 1.0, "from_step": 0, "to_step": 4},
+        "learning_rate": 0.01,
+    }
+    data["renderer"]["occupancy"] |= {"resolution": 8, "warmup_steps": 2, "update_every_steps": 2}
+    data["shading"]["albedo_only_steps"] = 3
+    data["optimize"] |= {
+        "num_steps": 8,
+        "batch_size": 1,
+        "checkpoint_every_steps": 3,
+        "preview_every_steps": 4,
+        "learning_rate_decay": recipe.optimize.learning_rate_decay.model_dump(mode="python"),
+    }
+    return Recipe.model_validate(data)
+
+
+def test_a_scene_with_a_proposal_network_resumes_to_the_same_bits(
+    scene: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    whole, stopped = make_scratch("whole"), make_scratch("stopped")
+    expected = run(scene, whole)
+    for stop in (2, 5, 8):
+        with pytest.raises(KeyboardInterrupt):
+            run(scene, stopped, Silent(stop_at=stop))
+    found = run(scene, stopped)
+    assert_same(found, expected)
+    states = [result.proposal.state_dict() for result in (found, expected) if result.proposal]
+    assert len(states) == 2
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+    last = "step_00000008.safetensors"
+    saved, expected_last = (load_file(s.checkpoints / last) for s in (stopped, whole))
+    assert saved.keys() == expected_last.keys()
+    assert all(torch.equal(saved[name], expected_last[name]) for name in saved)
+    first = load_file(stopped.checkpoints / "step_00000006.safetensors")
+    moved = {name for name in saved if not torch.equal(saved[name], first[name])}
+    assert {"proposal/network.last.weight", "field/network.last.weight"} <= moved
+    previews = [{p.name: p.read_bytes() for p in s.previews.iterdir()} for s in (whole, stopped)]
+    assert previews[0] == previews[1]
+
+
+def test_a_proposal_network_that_misses_is_drawn_to_the_field(
+    scene: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    """With no other penalty, what is left of the regularisation is its own loss, and falls."""
+    regularizers = dict.fromkeys(scene.optimize.regularizers.model_dump(), 0.0)
+    data = scene.model_dump(mode="python")
+    data["optimize"] |= {
+        "num_steps": 60,
+        "regularizers": regularizers,
+        "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
+    }
+    data["field"]["learning_rate"] = 1e-9  # a field that stays
+    data["field"]["density_offset"] = 1.0
+    result = run(Recipe.model_validate(data), make_scratch("alone"))
+    losses = [metrics.regularization for metrics in result.history]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
 def test_a_checkpoint_holds_the_history_and_no_learning_rate(

@@ -230,6 +230,35 @@ def test_a_cone_needs_a_field_that_knows_it() -> None:
         schema.Recipe.model_validate(data)
 
 
+def test_a_proposal_network_needs_cones() -> None:
+    proposal = load_recipe(ROOT / "recipes" / "mip-nerf-360-scene.yaml").renderer.beyond
+    assert proposal is not None
+    data = RENDERER | {"beyond": proposal.model_dump(mode="python")}
+    assert schema.Renderer.model_validate(data)
+    with pytest.raises(ValidationError, match="proposal with the footprint point"):
+        schema.Renderer.model_validate(data | {"footprint": "point"})
+
+
+def test_particles_are_points_under_adam() -> None:
+    shipped = load_recipe(ROOT / "recipes" / "toybox-vsd-particles.yaml")
+    assert isinstance(shipped.field, schema.ParticlesField)
+    data = shipped.model_dump(mode="python")
+    cones = data | {"renderer": RENDERER}
+    with pytest.raises(ValidationError, match="cone with the field particles"):
+        schema.Recipe.model_validate(cones)
+    published = load_recipe(ROOT / "recipes" / "dreamfusion.yaml").optimize.optimizer
+    data["optimize"]["optimizer"] = published.model_dump(mode="python")
+    with pytest.raises(ValidationError, match="particles with the optimizer distributed_shampoo"):
+        schema.Recipe.model_validate(data)
+
+
+def test_particles_have_no_particles_of_their_own() -> None:
+    shipped = load_recipe(ROOT / "recipes" / "toybox-vsd-particles.yaml").field
+    data = shipped.model_dump(mode="json")
+    with pytest.raises(ValidationError, match="particles"):
+        _adapt(schema.ParticlesField, data | {"particle": data})
+
+
 def test_perp_neg_needs_view_prompts() -> None:
     _adapt(schema.SdsGuidance, _SDS | {"perp_neg": _PERP_NEG})
     blind = _SDS | {"perp_neg": _PERP_NEG, "view_prompts": _VIEW_PROMPTS | {"enabled": False}}

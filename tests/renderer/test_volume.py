@@ -319,7 +319,8 @@ def test_fog_behind_the_sphere_is_seen_where_the_recipe_says_so(with_occupancy: 
         empty = torch.zeros_like(occupancy.occupied)
         occupancy.occupied = empty  # it says that all of the sphere can be left out
     inside = 0.0 if with_occupancy else 1.0
-    for beyond, length in ((None, inside), (Beyond(num_samples=5, far=10.0), inside + 9)):
+    scene = Beyond(num_samples=5, far=10.0, proposal=None)
+    for beyond, length in ((None, inside), (scene, inside + 9)):
         output = _render(_everywhere(0.2), rays, beyond=beyond, occupancy=occupancy)
         assert float(output.opacity) == pytest.approx(-math.expm1(-0.2 * length), abs=1e-12)
 
@@ -361,3 +362,72 @@ def test_a_cone_asks_about_the_frustums_of_its_pixel() -> None:
     torch.testing.assert_close(positions[:, 2], 3 - means)
     torch.testing.assert_close(variances[:, 2], squares - means**2)
     torch.testing.assert_close(variances[:, :2], (0.01 * squares)[:, None].expand(2, 2))
+
+
+class Wall:
+    """As a proposal: fog of one density from z = 0.5 down to z = -0.5, nothing elsewhere."""
+
+    num_samples = 12
+    exponent = 1.0
+
+    def __init__(self, density: float) -> None:
+        self.density = torch.tensor(density, dtype=torch.float64, requires_grad=True)
+
+    def __call__(self, positions: torch.Tensor, variances: torch.Tensor | None) -> torch.Tensor:
+        return torch.where(positions[:, 2].abs() < 0.5, self.density, 0.0)
+
+
+def _with_proposal(field: SampleField, proposal: Wall | None, rays: Rays) -> RenderOutput:
+    return render(
+        field,
+        rays,
+        _lighting(ALBEDO),
+        torch.full(rays.origins.shape, 0.25, dtype=torch.float64),
+        section=SECTION.model_copy(update={"num_samples": 8}),
+        bounding_radius=RADIUS,
+        occupancy=None,
+        with_normals=False,
+        generator=None,
+        proposal=proposal,
+    )
+
+
+def test_the_field_is_asked_where_the_proposal_sees_something() -> None:
+    """Eight pieces over z from 1 to -1: the wall fills four, and dilation adds one on each side."""
+    asked: list[torch.Tensor] = []
+
+    def sample(positions: torch.Tensor, with_normals: bool) -> FieldSample:
+        asked.append(positions)
+        return Fog(1.0)(positions, with_normals)
+
+    _with_proposal(sample, Wall(2.0), _through_centre())
+    (positions,) = asked
+    assert len(positions) == 12
+    assert (positions[1:, 2] < positions[:-1, 2]).all()
+    assert int((positions[:, 2].abs() < 0.75).sum()) >= 11
+
+
+def test_fog_looks_alike_however_its_samples_were_chosen() -> None:
+    """Homogeneous fog has one closed form, and pieces of any length give it."""
+    even, chosen = (_with_proposal(Fog(1.3), p, _rays()) for p in (None, Wall(2.0)))
+    torch.testing.assert_close(chosen.image, even.image, atol=1e-12, rtol=0)
+    assert even.interlevel is None
+    # The distances that distortion is measured over stay those of the even pieces.
+    thin = _with_proposal(Fog(1e-3), Wall(2.0), _through_centre()).distortion
+    assert float(thin.detach()) == pytest.approx((2e-3) ** 2 / 3, rel=5e-3)
+
+
+def test_the_interlevel_loss_moves_the_proposal_and_not_the_field() -> None:
+    field, proposal = Fog(3.0), Wall(0.1)
+    output = _with_proposal(field, proposal, _through_centre())
+    assert output.interlevel is not None
+    assert float(output.interlevel.detach()) > 0.1
+    moved = torch.autograd.grad(
+        output.interlevel.sum(), [field.density, proposal.density], allow_unused=True
+    )
+    assert moved[0] is None
+    assert moved[1] is not None
+    assert float(moved[1]) < 0  # more density would bound more
+    drawn = _with_proposal(field, proposal, _through_centre())
+    unmoved = torch.autograd.grad(drawn.image.sum(), [proposal.density], allow_unused=True)
+    assert unmoved[0] is None

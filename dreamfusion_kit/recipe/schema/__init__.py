@@ -27,10 +27,12 @@ from dreamfusion_kit.recipe.schema.base import (
 from dreamfusion_kit.recipe.schema.field import (
     ConeBias,
     DensityBias,
+    FieldOrParticles,
     FieldSection,
     GaussianBias,
     HashGridField,
     MipMlpField,
+    ParticlesField,
     VoxelGridField,
 )
 from dreamfusion_kit.recipe.schema.guidance import (
@@ -69,7 +71,7 @@ from dreamfusion_kit.recipe.schema.prior import (
     Prior,
     Source,
 )
-from dreamfusion_kit.recipe.schema.renderer import Beyond, Occupancy, Renderer
+from dreamfusion_kit.recipe.schema.renderer import Beyond, Occupancy, Proposal, Renderer
 from dreamfusion_kit.recipe.schema.view import (
     Background,
     Camera,
@@ -92,7 +94,7 @@ class Recipe(Section):
     light: Light = Field(description="Where the light of training views stands.")
     shading: Shading = Field(description="Which training views are shaded, and how.")
     background: Background = Field(description="What training views are composited over.")
-    field: FieldSection = Field(description="What maps positions to density and albedo.")
+    field: FieldOrParticles = Field(description="What maps positions to density and albedo.")
     renderer: Renderer = Field(description="How a field becomes an image.")
     optimize: Optimize = Field(description="The optimisation loop.")
     mesh: Mesh = Field(description="How a field becomes a textured mesh.")
@@ -103,6 +105,16 @@ class Recipe(Section):
             raise ValueError(
                 f"found renderer.footprint cone with the field {self.field.kind}, expected the "
                 "field mip_mlp, or the footprint point"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _particles_take_turns_under_adam(self) -> Self:
+        # Shampoo counts its steps for all fields together, also those that had no gradient.
+        if isinstance(self.field, ParticlesField) and not isinstance(self.optimize.optimizer, Adam):
+            raise ValueError(
+                f"found field.kind particles with the optimizer {self.optimize.optimizer.kind}, "
+                "expected adam"
             )
         return self
 
@@ -132,6 +144,7 @@ __all__ = [
     "CsdGuidance",
     "DensityBias",
     "DistributedShampoo",
+    "FieldOrParticles",
     "FieldSection",
     "FixedThreshold",
     "FlowTransformerPrior",
@@ -155,6 +168,7 @@ __all__ = [
     "Occupancy",
     "Optimize",
     "Optimizer",
+    "ParticlesField",
     "PerpNeg",
     "Phi",
     "PiecewiseSchedule",
@@ -163,6 +177,7 @@ __all__ = [
     "Positive",
     "PositiveRange",
     "Prior",
+    "Proposal",
     "RandomBackground",
     "Range",
     "Recipe",

@@ -127,3 +127,20 @@ class MipMlpField(Section):
 
 
 FieldSection = Annotated[VoxelGridField | HashGridField | MipMlpField, Field(discriminator="kind")]
+
+
+class ParticlesField(Section):
+    """Several fields of one kind under one guidance: ProlificDreamer's particles."""
+
+    kind: Literal["particles"] = Field(description="Several fields, one of them per step.")
+    count: int = Field(
+        ge=2,
+        description="Fields; each step moves one, by turns, and the mesh is made of the first "
+        "(ProlificDreamer: 1 to 4 in 3D).",
+    )
+    particle: FieldSection = Field(description="Each field; they differ in their initial values.")
+
+
+FieldOrParticles = Annotated[
+    VoxelGridField | HashGridField | MipMlpField | ParticlesField, Field(discriminator="kind")
+]

@@ -9,6 +9,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Fraction,
     NonNegative,
     Positive,
+    Schedule,
     Section,
     Steps,
 )
@@ -30,11 +31,37 @@ class Occupancy(Section):
     )
 
 
+class Proposal(Section):
+    """A network of density alone that says where along a ray to ask (mip-NeRF 360, s. 3)."""
+
+    num_blocks: Count = Field(
+        description="Residual blocks of two layers each (mip-NeRF 360: four layers)."
+    )
+    hidden_width: Count = Field(description="Units of each hidden layer (mip-NeRF 360: 256).")
+    num_samples: Count = Field(
+        description="Samples of the field per ray, placed by the network's weights at the "
+        "recipe's other samples (mip-NeRF 360: 32 by 64)."
+    )
+    weight_exponent: Schedule = Field(
+        description="Power of the weights that samples are drawn from; 0 spreads them evenly over "
+        "the others (mip-NeRF 360: 0 to 1, half of it in a tenth of the run)."
+    )
+    interlevel_lambda: Positive = Field(
+        description="Of the loss that has the network's weights bound the field's, mean over rays "
+        "(mip-NeRF 360, eq. 13: 1)."
+    )
+    learning_rate: Positive = Field(description="Step size for the network.")
+
+
 class Beyond(Section):
     """How rays go on behind the bounding sphere, evenly in 1 / distance (mip-NeRF 360, s. 3)."""
 
     num_samples: Count = Field(description="Samples per ray behind the sphere.")
     far: Positive = Field(description="Distance from the camera at which rays end, scene units.")
+    proposal: Proposal | None = Field(
+        description="A network that is asked about the samples inside and behind the sphere, and "
+        "chooses the field's own; null asks the field about all of them."
+    )
 
 
 class Renderer(Section):
@@ -63,5 +90,14 @@ class Renderer(Section):
             raise ValueError(
                 "found jitter with the footprint cone, expected jitter: false, since a cone's "
                 "samples have no place in their interval that could move"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _proposals_are_cones(self) -> "Renderer":
+        if self.footprint == "point" and self.beyond is not None and self.beyond.proposal:
+            raise ValueError(
+                "found beyond.proposal with the footprint point, expected the footprint cone: "
+                "pieces of unequal length are asked about as frustums"
             )
         return self
