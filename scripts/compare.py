@@ -1,4 +1,6 @@
-"""Compare the methods of a made suite: one row per recipe and overrides, means over its assets.
+"""Compare the methods of a made suite: one row per recipe and overrides.
+
+Numbers are means over the first seed of each prompt; diversity is over all seeds.
 
 python scripts/compare.py guidance table             print the Markdown table
 python scripts/compare.py guidance picture OUT.png   one row per method, assets from two sides
@@ -54,14 +56,18 @@ def table(name: str) -> list[str]:
         "IoU": lambda assets: made.mean(assets, "geometry", "iou"),
         "Chamfer": lambda assets: made.mean(assets, "geometry", "chamfer"),
         "saturation": lambda assets: fmean(saturation(made.unlit(one)) for one in assets),
-        "diversity": made.diversity,
         "s / asset": lambda assets: fmean(seconds_of(made.layout.asset(one)) for one in assets),
     }
-    lines = [f"| method | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+    lines = [
+        f"| method | {' | '.join(columns)} | diversity |",
+        "|---|" + "---:|" * (len(columns) + 1),
+    ]
     for method, assets in methods(made.suite).items():
-        cells = [_cell(column, measure(assets)) for column, measure in columns.items()]
+        firsts = list({made.suite.assets[one].prompt: one for one in reversed(assets)}.values())
+        cells = [_cell(column, measure(firsts)) for column, measure in columns.items()]
+        cells.append(_cell("diversity", made.diversity(assets)))
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    return [*lines, made.truth(list(columns))]
+    return [*lines, made.truth([*columns, "diversity"])]
 
 
 class Made:
