@@ -146,7 +146,8 @@ def on_meta(config: Config, dtype: str) -> Any:
     public = {key: value for key, value in config.items() if not key.startswith("_")}
     with torch.device("meta"):
         model = _CLASSES[name].from_config(public)
-    return model.to(getattr(torch, dtype)).eval().requires_grad_(False)
+    # Not by diffusers' own `to`, which warns of precision, as if there were numbers.
+    return torch.nn.Module.to(model, getattr(torch, dtype)).eval().requires_grad_(False)
 
 
 def module_bytes(module: torch.nn.Module) -> int:
@@ -194,14 +195,19 @@ def _encoder(config: Config, dtype: str) -> Any:
 
 def _encode(vae: Any, batch: int, render_size_px: int, size_px: int) -> tuple[int, int, int]:
     """Return what waits for the gradient, the most at once, and the latents' side."""
+    images = _renders(batch, render_size_px)
     with LiveMemory() as memory, torch.device("meta"), _FusedAttention():
-        images = torch.empty(batch, 3, render_size_px, render_size_px, requires_grad=True)
         pixels = to_pixel_space(images, size_px).to(vae.dtype)
         latents = vae.encode(pixels).latent_dist.mode()
         del pixels
         waiting = memory.alive_bytes
         torch.autograd.grad(latents, images, torch.empty_like(latents))
     return waiting, memory.peak_bytes, latents.shape[-1]
+
+
+def _renders(batch: int, side: int) -> Tensor:
+    """Return rendered views, which are the field's to count."""
+    return torch.empty(batch, 3, side, side, device="meta", requires_grad=True)
 
 
 def _denoiser(
@@ -280,8 +286,8 @@ def _clip(config: Config, batch: int, render_size_px: int) -> PriorFootprint:
     with torch.device("meta"):
         model: Any = CLIPModel(settings).eval().requires_grad_(False)
     side: int = model.config.vision_config.image_size
+    images = _renders(batch, render_size_px)
     with LiveMemory() as memory, torch.device("meta"), _FusedAttention():
-        images = torch.empty(batch, 3, render_size_px, render_size_px, requires_grad=True)
         pixels = torch.nn.functional.interpolate(
             images, (side, side), mode="bicubic", antialias=True
         )

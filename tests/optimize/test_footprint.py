@@ -32,16 +32,17 @@ def test_a_grid_and_adam_by_hand() -> None:
     assert found.optimizer == 2 * 4 * grid + 2 * 4  # two moments; a count of each group's steps
 
 
-def test_shampoo_and_a_learned_background_are_counted() -> None:
-    small = {"hidden_width": 16, "num_blocks": 1, "num_frequencies": 2}
-    sizes: dict[str, Any] = {
-        "field": small,
+def test_the_paper_s_network_background_and_optimiser_by_hand() -> None:
+    small: dict[str, Any] = {
+        "field": {"hidden_width": 16, "num_blocks": 1, "num_frequencies": 2},
         "camera": {"image_size_px": 8},
         "renderer": {"num_samples": 8},
     }
-    found = field_footprint(recipe("dreamfusion-toybox", **sizes))
+    found = field_footprint(recipe("dreamfusion", **small))
     field = (12 * 16 + 16) + 2 * 16 + 2 * (16 * 16 + 16) + 2 * 16 + (16 * 4 + 4)
-    assert found.gradient > 4 * field  # the background's, too
+    background = (24 * 16 + 16) + (16 * 16 + 16) + (16 * 3 + 3)
+    assert found.gradient == 4 * (field + background)
+    assert found.parameters == found.gradient + 4  # and the covariance in use
     assert found.optimizer > 2 * found.gradient  # two momenta and the statistics
 
 

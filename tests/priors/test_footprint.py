@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors import footprint as module
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.footprint import (
     PriorFootprint,
@@ -110,7 +111,9 @@ def test_activations_are_what_the_allocator_gives_out(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     allocator_peak: Peak,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(module, "CLIP_TOKENS", 16)  # what the tests' own tokenizer pads to
     directory = request.getfixturevalue(fixture)
     section = prior_of(recipe, image_size_px=16, **changes)
     found = footprint(section, directory, tmp_path, batch=2)
@@ -130,8 +133,8 @@ def test_activations_are_what_the_allocator_gives_out(
 
     for run in (encode, predict):
         run()  # loads what is read at the first use
-    assert found.encoding == pytest.approx(allocator_peak(encode), rel=0.25)
-    assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.25)
+    assert found.encoding == pytest.approx(allocator_peak(encode), rel=0.15)
+    assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.15)
     loaded = getattr(prior, "_transformer" if recipe == "sd35" else "_unet")
     assert found.denoiser == module_bytes(loaded)
     assert found.encoder == module_bytes(prior._vae)
@@ -147,7 +150,7 @@ def test_a_pixel_model_s_forward(make_if: Path, tmp_path: Path, allocator_peak: 
     prior.predict(noisy, timestep, text)
     assert found.encoder == found.encoded == found.encoding == 0
     peak = allocator_peak(lambda: prior.predict(noisy, timestep, text))
-    assert found.predicting == pytest.approx(peak, rel=0.25)
+    assert found.predicting == pytest.approx(peak, rel=0.15)
 
 
 def test_more_images_and_more_texts_cost_in_proportion(
@@ -194,7 +197,8 @@ def test_a_clip_counts_forward_and_backward() -> None:
     )
     assert found.denoiser == found.predicting == 0
     weights = ROOT / "dreamfusion_kit/toybox/weights/clip/model.safetensors"
-    assert found.encoder == pytest.approx(weights.stat().st_size, rel=0.01)
+    # The file holds halves, which the teacher turns into float32.
+    assert found.encoder == pytest.approx(2 * weights.stat().st_size, rel=0.01)
     assert 0 < found.encoded <= found.encoding
 
 
@@ -217,7 +221,7 @@ def test_a_model_that_is_not_here_is_known_by_its_name(
 
 
 def test_a_model_that_nobody_knows(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"^prior.source: no configuration .* python cli.py"):
+    with pytest.raises(WeightsError, match=r"^prior.source: no configuration .*python cli.py fetch"):
         components(prior_of("if"), tmp_path)
 
 
