@@ -216,7 +216,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("backends", nargs="*", choices=[[], *BACKENDS], metavar="BACKEND", help=f"{', '.join(BACKENDS)}; all by default.")
+    parser.add_argument(
+        "backends",
+        nargs="*",
+        choices=[[], *BACKENDS],
+        metavar="BACKEND",
+        help=f"{', '.join(BACKENDS)}; all by default.",
+    )
     parser.add_argument("--tiny", action="store_true", help="Small models, the toybox's field.")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N.")
     parser.add_argument("--threads", type=int, default=2, help="Torch's threads.")
@@ -248,9 +254,7 @@ def _recipe(backend: Backend, *, tiny: bool, field_of: str | None) -> Recipe:
 
 
 def _shrunk(backend: Backend) -> Components:
-    return {
-        name: {**config, **backend.tiny[name]} for name, config in backend.components.items()
-    }
+    return {name: {**config, **backend.tiny[name]} for name, config in backend.components.items()}
 
 
 def measure(
@@ -273,7 +277,8 @@ def measure(
     )
     step_s, floor_s = statistics.median(times["step"]), statistics.median(times["floor"])
     here = memory.Device("", device.type == "cuda", 0, 0, libraries_bytes=0)
-    estimated = max(moment.total for moment in memory.moments(recipe, parts, here))
+    moments = memory.moments(recipe, parts, here)
+    estimated = max(moment.total for moment in moments if moment.name != memory.PREVIEW)
     return Result(
         title, step_s, floor_s, step_s / floor_s, peak, estimated, times["step"], times["floor"]
     )
@@ -301,10 +306,7 @@ def _random_prior(recipe: Recipe, parts: Components, device: torch.device) -> Pr
 
 def _skeleton(directory: Path, parts: Components) -> Path:
     """Write what a prior reads before its weights: index, configurations, noise schedule."""
-    index = {
-        name: ["diffusers", config["_class_name"]]
-        for name, config in parts.items()
-    }
+    index = {name: ["diffusers", config["_class_name"]] for name, config in parts.items()}
     encoders = _text_encoders(parts)
     index |= {name: ["transformers", class_name] for name, class_name in encoders.items()}
     for name in encoders:

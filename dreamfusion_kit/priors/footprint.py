@@ -294,9 +294,7 @@ def _clip(config: Config, batch: int, render_size_px: int) -> PriorFootprint:
         features = model.get_image_features(pixel_values=pixels).pooler_output
         waiting = memory.alive_bytes
         torch.autograd.grad(features, images, torch.empty_like(features))
-    return PriorFootprint(
-        encoder=module_bytes(model), encoded=waiting, encoding=memory.peak_bytes
-    )
+    return PriorFootprint(encoder=module_bytes(model), encoded=waiting, encoding=memory.peak_bytes)
 
 
 class _FusedAttention(TorchFunctionMode):

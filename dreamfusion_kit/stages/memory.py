@@ -1,12 +1,13 @@
 """How much memory a recipe's optimisation needs, whether it is there, and what would help.
 
-A step has up to four moments at which memory may be highest. Each holds the weights, the
+A run has up to five moments at which memory may be highest. Each holds the weights, the
 field with its optimiser's state, and beside them:
 
     the denoiser predicts     the render's graph, the encoder's graph, one forward of all texts
     the encoder's gradient    the render's graph, the encoder's forward and backward
     phi learns                the render's graph, phi's forward and backward (VSD alone)
     the field learns          the render's forward and backward
+    a preview is drawn        the forward of its two views
 
 The estimate is the largest sum. Text encoders are gone before the optimisation starts.
 """
@@ -40,6 +41,12 @@ from dreamfusion_kit.recipe.suite import resolve
 # not counted: a tenth of the device is left to them.
 USABLE_SHARE = 0.9
 _WIDTH = 32
+
+PREVIEW = "a preview is drawn"  # the one moment that is no part of a step
+
+# Sections of a recipe that decide one side of the estimate only.
+PRIOR_SECTIONS = ("prior", "guidance")
+FIELD_SECTIONS = ("field", "renderer")
 
 
 @dataclass(frozen=True)
@@ -117,24 +124,18 @@ def report(recipe: Recipe, title: str, parts: Components, origin: str, device: D
 
 
 def moments(recipe: Recipe, parts: Components, device: Device) -> list[Moment]:
-    """Return the moments of a step that the recipe has."""
-    prior = prior_footprint(
-        recipe.prior,
-        recipe.guidance,
-        parts,
-        batch_size=recipe.optimize.batch_size,
-        render_size_px=recipe.camera.image_size_px,
-    )
-    return _moments(recipe, prior, field_footprint(recipe), device)
+    """Return the moments of a run that the recipe has."""
+    return _moments(recipe, _prior(recipe, parts), field_footprint(recipe), device)
 
 
 def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
     """Yield the recipe's keys that cost memory, with the value to try instead."""
     prior, field = recipe.prior, recipe.field
-    if isinstance(prior, PixelUnetPrior | LatentUnetPrior | FlowTransformerPrior):
+    if isinstance(prior, PixelUnetPrior) and prior.dtype == "float32":
+        yield "prior.dtype", "bfloat16"
+    if isinstance(prior, LatentUnetPrior | FlowTransformerPrior):
         if prior.dtype == "float32":
             yield "prior.dtype", "bfloat16"
-    if isinstance(prior, LatentUnetPrior | FlowTransformerPrior):
         if prior.vae_dtype == "float32":
             yield "prior.vae_dtype", "bfloat16"
         if not prior.cpu_offload:
@@ -191,22 +192,42 @@ def _moments(
         found.append(Moment("the encoder works", at_rest | waiting | encoding))
     if prior.phi > 0:
         found.append(Moment("phi learns", at_rest | waiting | phi))
-    return [*found, Moment("the field learns", at_rest | learning)]
+    found.append(Moment("the field learns", at_rest | learning))
+    preview = {"field's gradient": field.gradient, "two views": field.previewing}
+    return [*found, Moment(PREVIEW, at_rest | preview)]
+
+
+def _prior(recipe: Recipe, parts: Components) -> PriorFootprint:
+    return prior_footprint(
+        recipe.prior,
+        recipe.guidance,
+        parts,
+        batch_size=recipe.optimize.batch_size,
+        render_size_px=recipe.camera.image_size_px,
+    )
 
 
 def _advice(
     recipe: Recipe, parts: Components, device: Device, needed: int, usable: int
 ) -> list[str]:
     """Return what each change would save on its own, the largest first."""
+    prior, field = _prior(recipe, parts), field_footprint(recipe)
     found: list[tuple[int, str]] = []
     for key, value in changes(recipe):
-        changed = with_key(recipe, key, value)
-        total = max(moment.total for moment in moments(changed, parts, device))
-        if total >= needed:
-            continue
-        verdict = ", which fits" if total <= usable else ""
-        text = f"saves {format_bytes(needed - total)}{verdict}"
-        found.append((total, _row(f"  {key}: {json.dumps(value)}", text)))
+        changed, section = with_key(recipe, key, value), key.partition(".")[0]
+        total = max(
+            moment.total
+            for moment in _moments(
+                changed,
+                prior if section in FIELD_SECTIONS else _prior(changed, parts),
+                field if section in PRIOR_SECTIONS else field_footprint(changed),
+                device,
+            )
+        )
+        if total < needed:
+            verdict = ", which fits" if total <= usable else ""
+            text = f"saves {format_bytes(needed - total)}{verdict}"
+            found.append((total, _row(f"  {key}: {json.dumps(value)}", text)))
     if not found:
         return ["no single change of the recipe helps: another prior, or a larger device"]
     return ["what would help, each on its own:", *(line for _, line in sorted(found))]

@@ -31,6 +31,13 @@ def shipped(name: str) -> Recipe:
     return load_recipe(ROOT / "recipes" / f"{name}.yaml")
 
 
+def latent_on_a_small_field() -> Recipe:
+    """Return Stable Diffusion with the toybox's field, which is counted in no time."""
+    small = shipped("toybox")
+    names = ("camera", "shading", "field", "renderer", "optimize")
+    return shipped("sd15").model_copy(update={name: getattr(small, name) for name in names})
+
+
 def highest(recipe: Recipe, device: Device = CPU) -> int:
     parts, _ = components(recipe.prior, ROOT)
     return max(moment.total for moment in moments(recipe, parts, device))
@@ -67,7 +74,7 @@ def test_the_loop_takes_what_was_estimated(
             )
 
     found = allocator_peak(run) + weights
-    assert highest(recipe) == pytest.approx(found, rel=0.2)
+    assert highest(recipe) == pytest.approx(found, rel=0.05)
 
 
 def test_the_report_names_every_part_and_the_sum() -> None:
@@ -82,7 +89,7 @@ def test_the_report_names_every_part_and_the_sum() -> None:
 
 
 def test_what_does_not_fit_is_told_with_the_keys_that_help() -> None:
-    recipe = with_key(shipped("sd15"), "optimize.batch_size", 4)
+    recipe = with_key(latent_on_a_small_field(), "optimize.batch_size", 4)
     needed = max(moment.total for moment in moments(recipe, STABLE_DIFFUSION_1, GPU))
     device = replace(GPU, total_bytes=round((needed - 2**20) / memory.USABLE_SHARE))
     text = report(recipe, "sd15", STABLE_DIFFUSION_1, "here", device)
@@ -105,7 +112,7 @@ def test_nothing_helps_where_even_the_smallest_part_is_too_large() -> None:
 
 
 def test_offloading_frees_the_denoiser_but_while_it_predicts() -> None:
-    recipe = shipped("sd15")
+    recipe = latent_on_a_small_field()
     plain = {moment.name: moment.total for moment in moments(recipe, STABLE_DIFFUSION_1, GPU)}
     moved = with_key(recipe, "prior.cpu_offload", True)
     found = {moment.name: moment.total for moment in moments(moved, STABLE_DIFFUSION_1, GPU)}
