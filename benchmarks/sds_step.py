@@ -54,7 +54,7 @@ from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import FlowTransformerPrior, Recipe
+from dreamfusion_kit.recipe.schema import Camera, FlowTransformerPrior, Recipe
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.renderer.volume import render
@@ -96,7 +96,7 @@ BACKENDS = {
             "unet": TINY_UNET
             | {
                 "attention_head_dim": 4,
-                "cross_attention_dim": 16,
+                "cross_attention_dim": 32,
                 "encoder_hid_dim": 12,
                 "addition_embed_type_num_heads": 4,
             }
@@ -267,7 +267,11 @@ def measure(
     step = SdsStep(recipe, prior, PromptFeatures(text, keys), device)
     shaded = max(recipe.shading.albedo_only_steps, recipe.renderer.occupancy.warmup_steps)
     step(0)  # the first has no gradients and no moments yet
-    peak = _peak_bytes(lambda: step(recipe.renderer.occupancy.warmup_steps - 1), device)
+    # Memory as it is estimated: no sample is skipped, and the camera sees the most of the field.
+    camera, last = recipe.camera, recipe.renderer.occupancy.warmup_steps - 1
+    (nearest, _), (_, longest) = camera.radius_range, camera.focal_range
+    close = {"radius_range": (nearest, nearest), "focal_range": (longest, longest)}
+    peak = _peak_bytes(lambda: step(last, camera.model_copy(update=close)), device)
     if device.type != "cuda":
         peak += step.held_bytes() + _held_bytes(_modules(prior))
     times = _times(
@@ -348,7 +352,8 @@ def _random_model(config: Config, dtype: torch.dtype, device: torch.device) -> A
             model = CLASSES[config["_class_name"]].from_config(public)
     finally:
         torch.set_default_dtype(default)
-    return model.to(dtype).eval().requires_grad_(False)
+    # Not by diffusers' own `to`, which warns of precision.
+    return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
 
 
 def _random_text(parts: Components, num_rows: int) -> TextFeatures:
@@ -405,11 +410,12 @@ class SdsStep:
         gradients = [p.grad for p in self.field.parameters() if p.grad is not None]
         return _held_bytes([self.field, self.occupancy]) + _nbytes([*moments, *gradients])
 
-    def __call__(self, index: int) -> None:
+    def __call__(self, index: int, camera: Camera | None = None) -> None:
         recipe, section = self.recipe, self.recipe.optimize
+        camera = camera or recipe.camera
         self.field.set_step(index)
         self.occupancy.set_step(index)
-        cameras = sample_cameras(recipe.camera, section.batch_size, generator=self.draw("camera"))
+        cameras = sample_cameras(camera, section.batch_size, generator=self.draw("camera"))
         lighting = sample_lighting(
             recipe.light, recipe.shading, cameras, index, generator=self.draw("light")
         )

@@ -312,7 +312,7 @@ def toybox_evaluate(
 @_command(app, "doctor", "python cli.py doctor --recipe sd15")
 def doctor(
     asset: Annotated[
-        str | None, typer.Argument(metavar="[ASSET]", help="Estimate the memory it needs.")
+        str | None, typer.Argument(metavar="ASSET", help="Estimate the memory it needs.")
     ] = None,
     recipe: Annotated[
         str | None,
