@@ -4,9 +4,10 @@ The field is built as it is, the render at a smaller size where it is large: wha
 holds is a constant (a grid's own gradient, say) plus so much per ray, so that two small
 renders give the line on which the large one lies.
 
-Counted is the last step of the occupancy grid's warm-up, and a preview then: no sample is
-skipped, and all runs take that step. Later most samples are skipped, unless the field fills
-its sphere, and a hash grid's finer levels come into use.
+Counted is the last step of the occupancy grid's warm-up, which all runs take: no sample is
+skipped. Later most are, unless the field fills its sphere, while a hash grid's finer levels
+come into use. A preview is counted as if it were drawn then: a bound where the first comes
+later.
 """
 
 import math
