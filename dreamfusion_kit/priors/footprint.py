@@ -137,7 +137,7 @@ def prior_footprint(
 
 def on_meta(config: Config, dtype: str) -> Any:
     """Return the model of a `config.json`, frozen, of shapes without numbers."""
-    name = config.get("_class_name")
+    name: str = config.get("_class_name", "model without a class")
     if name not in _CLASSES:
         raise WeightsError(
             f"prior.source: its configuration is that of a {name}; expected one of "
