@@ -38,6 +38,7 @@ lint: setup
 
 bench: setup
 	$(PYTHON) benchmarks/render_step.py --unet dreamfusion_kit/toybox/weights/prior/unet
+	$(PYTHON) benchmarks/sds_step.py --tiny
 	$(PYTHON) benchmarks/asset.py red_mug
 
 clean:

@@ -317,9 +317,27 @@ def toybox_evaluate(
 # ---- the machine
 
 
-@_command(app, "doctor", "python cli.py doctor")
-def doctor() -> None:
-    """Print what this machine has and what it lacks, and how to install that."""
-    from dreamfusion_kit.stages import doctor as stage
+@_command(app, "doctor", "python cli.py doctor --recipe sd15")
+def doctor(
+    asset: Annotated[
+        str | None, typer.Argument(metavar="ASSET", help="Estimate the memory it needs.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Estimate the memory recipes/NAME.yaml needs."),
+    ] = None,
+    suite: SuiteOption = suites.DEFAULT,
+) -> None:
+    """Print what this machine has and what it lacks, and how to install that.
 
-    print(stage.describe(WORKSPACE))
+    Of an asset or a recipe: how much memory its optimisation needs, whether this machine has
+    it, and what would make it fit. Nothing is fetched and no weights are read.
+    """
+    if asset is None and recipe is None:
+        from dreamfusion_kit.stages import doctor as stage
+
+        print(stage.describe(WORKSPACE))
+        return
+    from dreamfusion_kit.stages import memory
+
+    print(memory.describe(WORKSPACE, suite, asset=asset, recipe=recipe))

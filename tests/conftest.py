@@ -1,6 +1,8 @@
 """What holds in every test: shapes are checked, the network is closed, one thread."""
 
+import itertools
 import os
+from collections.abc import Callable
 
 # Before the first import that could read them.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
@@ -48,3 +50,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") is not None:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def allocator_peak() -> Callable[[Callable[[], object]], int]:
+    """Return a function that runs another and gives the bytes that it had allocated at most.
+
+    From the profiler's list of allocations: beside the counting that the kit does, and with
+    what a kernel takes inside one operation.
+    """
+
+    def peak(run: Callable[[], object]) -> int:
+        with torch.profiler.profile(profile_memory=True) as profile:
+            run()
+        events = profile.profiler.kineto_results.events()
+        changes = [(event.start_ns(), event.nbytes()) for event in events
+                   if event.name() == "[memory]"]  # fmt: skip
+        assert changes
+        return max(itertools.accumulate(size for _, size in sorted(changes)))
+
+    return peak

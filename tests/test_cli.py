@@ -233,6 +233,21 @@ def test_another_device_is_never_taken(run: Cli) -> None:
     assert err == "--device tpu: expected cpu, cuda or cuda:N\n"
 
 
+def test_doctor_estimates_an_asset_and_a_recipe(run: Cli) -> None:
+    asset = next(iter(parse(Path("params.yaml").read_text(), "params.yaml").data["assets"]))
+    run("suite", "add", "blob", "a blob", "--recipe", "analytic")
+    status, out, err = run("doctor", "blob", "--recipe", "analytic")
+    assert (status, err) == (0, "")
+    first, second = out.split("\n\n")
+    assert first.splitlines()[0].split() == ["recipe", "analytic,", "as", "blob", "has", "it"]
+    assert second.splitlines()[0].split() == ["recipe", "analytic"]
+    assert "\nfits " in first
+    assert run("doctor", f"{asset}s")[0] == 2
+    status, out, err = run("doctor", "--recipe", "absent")
+    assert (status, out) == (2, "")
+    assert err.startswith("recipes/absent.yaml: No such file")
+
+
 def test_doctor_names_what_is_optional(run: Cli) -> None:
     status, out, _ = run("doctor")
     assert status == 0

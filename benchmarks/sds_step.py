@@ -1,0 +1,534 @@
+"""Time one step of score distillation against the bare diffusion, per backend.
+
+    python benchmarks/sds_step.py --device cuda
+    python benchmarks/sds_step.py --tiny --threads 1
+
+Models have their full size and random weights, on which speed does not depend; nothing is
+fetched. A step is that of the backend's recipe once shading has begun: render, guidance,
+backward, optimiser. The floor is what no implementation can leave out: the VAE's encoder
+forward and backward, where there is one, and one forward of the denoiser for both texts.
+Step and floor are timed in turn, so that a load on the machine falls on both alike.
+
+`--tiny` runs small models of the same classes on the toybox's field: it shows that the
+script runs, and no more.
+"""
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from dreamfusion_kit import provenance
+from dreamfusion_kit.camera.light import sample_lighting
+from dreamfusion_kit.camera.rays import pixel_rays
+from dreamfusion_kit.camera.sampler import sample_cameras
+from dreamfusion_kit.field.build import build_field
+from dreamfusion_kit.guidance.base import Views
+from dreamfusion_kit.guidance.build import build_guidance
+from dreamfusion_kit.guidance.conditioning import PromptFeatures
+from dreamfusion_kit.guidance.view_prompts import guidance_prompts
+from dreamfusion_kit.optimize.optimizers import build_optimizer
+from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
+from dreamfusion_kit.priors.architectures import (
+    AURA_FLOW,
+    DEEPFLOYD_IF_XL,
+    STABLE_DIFFUSION_1,
+    STABLE_DIFFUSION_2,
+    STABLE_DIFFUSION_35_MEDIUM,
+    STABLE_DIFFUSION_XL,
+    Components,
+    Config,
+)
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.schema import Camera, FlowTransformerPrior, Recipe
+from dreamfusion_kit.renderer.background import sample_background
+from dreamfusion_kit.renderer.occupancy import OccupancyGrid
+from dreamfusion_kit.renderer.volume import render
+from dreamfusion_kit.seeding import generator
+from dreamfusion_kit.stages import devices, memory
+
+ROOT = Path(__file__).parents[1]
+TINY_RECIPE = "toybox"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What is timed: a recipe, the model in full size, and what makes that tiny."""
+
+    title: str
+    recipe: str
+    components: Components
+    tiny: Mapping[str, Config]
+
+
+TINY_UNET = {"block_out_channels": (8, 16, 16, 16), "norm_num_groups": 4, "layers_per_block": 1}
+TINY_VAE = {"block_out_channels": (4, 8, 8, 8), "norm_num_groups": 2, "layers_per_block": 1}
+TINY_TRANSFORMER = {
+    "sample_size": 8,
+    "attention_head_dim": 8,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 24,
+    "caption_projection_dim": 16,
+    "pos_embed_max_size": 64,
+}
+TINY_IMAGE_PX = 64
+
+BACKENDS = {
+    "if": Backend(
+        "pixel_unet, IF-I-XL",
+        "if",
+        DEEPFLOYD_IF_XL,
+        {
+            "unet": TINY_UNET
+            | {
+                "attention_head_dim": 4,
+                "cross_attention_dim": 32,
+                "encoder_hid_dim": 12,
+                "addition_embed_type_num_heads": 4,
+            }
+        },
+    ),
+    "sd15": Backend(
+        "latent_unet, Stable Diffusion 1.5",
+        "sd15",
+        STABLE_DIFFUSION_1,
+        {
+            "unet": TINY_UNET | {"attention_head_dim": 2, "cross_attention_dim": 12},
+            "vae": TINY_VAE,
+        },
+    ),
+    "sd21": Backend(
+        "latent_unet, Stable Diffusion 2.1",
+        "sd21",
+        STABLE_DIFFUSION_2,
+        {
+            "unet": TINY_UNET | {"attention_head_dim": (1, 2, 2, 2), "cross_attention_dim": 12},
+            "vae": TINY_VAE,
+        },
+    ),
+    "sdxl": Backend(
+        "latent_unet, Stable Diffusion XL",
+        "sdxl",
+        STABLE_DIFFUSION_XL,
+        {
+            "unet": TINY_UNET
+            | {
+                "block_out_channels": (8, 16, 16),
+                "transformer_layers_per_block": (1, 1, 2),
+                "attention_head_dim": (1, 2, 2),
+                "cross_attention_dim": 20,
+                "addition_time_embed_dim": 4,
+                "projection_class_embeddings_input_dim": 6 * 4 + 8,
+            },
+            "vae": TINY_VAE,
+        },
+    ),
+    "sd35": Backend(
+        "flow_transformer, Stable Diffusion 3.5 medium",
+        "sd35",
+        STABLE_DIFFUSION_35_MEDIUM,
+        {
+            "transformer": TINY_TRANSFORMER
+            | {
+                "num_layers": 2,
+                "dual_attention_layers": (0,),
+                "pooled_projection_dim": 20,
+                "pos_embed_max_size": 8,
+            },
+            "vae": TINY_VAE,
+        },
+    ),
+    "auraflow": Backend(
+        "flow_transformer, AuraFlow",
+        "sd35",
+        AURA_FLOW,
+        {
+            "transformer": TINY_TRANSFORMER | {"num_mmdit_layers": 1, "num_single_dit_layers": 1},
+            "vae": TINY_VAE,
+        },
+    ),
+}
+CLASSES = {
+    "UNet2DConditionModel": diffusers.UNet2DConditionModel,
+    "SD3Transformer2DModel": diffusers.SD3Transformer2DModel,
+    "AuraFlowTransformer2DModel": diffusers.AuraFlowTransformer2DModel,
+    "AutoencoderKL": diffusers.AutoencoderKL,
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Medians in seconds, and all times; memory in bytes, of tensors alone."""
+
+    backend: str
+    step_s: float
+    floor_s: float
+    ratio: float
+    peak_bytes: int
+    estimated_bytes: int
+    step_times_s: list[float]
+    floor_times_s: list[float]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table and write the numbers."""
+    options = _options(arguments)
+    # Deterministic products on CUDA need it, before the first of them.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(options.threads)
+    device = devices.pick(options.device)
+    results: list[Result] = []
+    for name in options.backends or BACKENDS:
+        print(f"{name} ...", file=sys.stderr)
+        backend = BACKENDS[name]
+        recipe = _recipe(backend, tiny=options.tiny, field_of=options.field_of)
+        parts = _shrunk(backend) if options.tiny else backend.components
+        results.append(measure(backend.title, recipe, parts, device, options.rounds))
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    command = f"python benchmarks/sds_step.py {' '.join(arguments or sys.argv[1:])}"
+    _print_table(results, command, device)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    record = {
+        "command": command,
+        "machine": provenance.machine(device),
+        "packages": provenance.package_versions(),
+        "load": os.getloadavg()[0],
+        "results": [asdict(result) for result in results],
+    }
+    options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "backends",
+        nargs="*",
+        choices=[[], *BACKENDS],
+        metavar="BACKEND",
+        help=f"{', '.join(BACKENDS)}; all by default.",
+    )
+    parser.add_argument("--tiny", action="store_true", help="Small models, the toybox's field.")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N.")
+    parser.add_argument("--threads", type=int, default=2, help="Torch's threads.")
+    parser.add_argument("--rounds", type=int, default=9, help="Times that each is run.")
+    parser.add_argument("--field-of", help="Recipe whose field and renderer are taken instead.")
+    parser.add_argument("--json", type=Path, default=Path("out/sds_step.json"))
+    return parser.parse_args(arguments)
+
+
+def _recipe(backend: Backend, *, tiny: bool, field_of: str | None) -> Recipe:
+    """Return the backend's recipe, with another's field and renderer where asked for."""
+    recipe = load_recipe(ROOT / "recipes" / f"{backend.recipe}.yaml")
+    prior = recipe.prior
+    if backend.components is AURA_FLOW:  # no shipped recipe has it: SD 3.5's with its encoder
+        assert isinstance(prior, FlowTransformerPrior)
+        prior = prior.model_copy(update={"t5_enabled": True})
+    if tiny:
+        small = {"dtype": "float32", "image_size_px": TINY_IMAGE_PX}
+        if hasattr(prior, "vae_dtype"):
+            small["vae_dtype"] = "float32"
+        prior = prior.model_copy(update=small)
+    recipe = recipe.model_copy(update={"prior": prior})
+    other = field_of or (TINY_RECIPE if tiny else None)
+    if other is None:
+        return recipe
+    found = load_recipe(ROOT / "recipes" / f"{other}.yaml")
+    names = ("camera", "light", "shading", "background", "field", "renderer", "optimize")
+    return recipe.model_copy(update={name: getattr(found, name) for name in names})
+
+
+def _shrunk(backend: Backend) -> Components:
+    return {name: {**config, **backend.tiny[name]} for name, config in backend.components.items()}
+
+
+def measure(
+    title: str, recipe: Recipe, parts: Components, device: torch.device, rounds: int
+) -> Result:
+    """Return times and memory of one backend."""
+    prior = _random_prior(recipe, parts, device)
+    keys = list(guidance_prompts("a red mug", recipe.guidance))
+    text = _random_text(parts, len(keys)).to(device)
+    step = SdsStep(recipe, prior, PromptFeatures(text, keys), device)
+    shaded = max(recipe.shading.albedo_only_steps, recipe.renderer.occupancy.warmup_steps)
+    step(0)  # the first has no gradients and no moments yet
+    # Memory as it is estimated: no sample is skipped, and the camera sees the most of the field.
+    camera, last = recipe.camera, recipe.renderer.occupancy.warmup_steps - 1
+    (nearest, _), (_, longest) = camera.radius_range, camera.focal_range
+    close = {"radius_range": (nearest, nearest), "focal_range": (longest, longest)}
+    peak = _peak_bytes(lambda: step(last, camera.model_copy(update=close)), device)
+    if device.type != "cuda":
+        peak += step.held_bytes() + _held_bytes(_modules(prior))
+    times = _times(
+        {"step": lambda: step(shaded), "floor": _floor(recipe, prior, text, device)},
+        rounds,
+        device,
+    )
+    step_s, floor_s = statistics.median(times["step"]), statistics.median(times["floor"])
+    here = memory.Device("", device.type == "cuda", 0, 0, libraries_bytes=0)
+    moments = memory.moments(recipe, parts, here)
+    estimated = max(moment.total for moment in moments if moment.name != memory.PREVIEW)
+    return Result(
+        title, step_s, floor_s, step_s / floor_s, peak, estimated, times["step"], times["floor"]
+    )
+
+
+# ---- a prior without files
+
+
+def _random_prior(recipe: Recipe, parts: Components, device: torch.device) -> Prior:
+    """Return the recipe's prior with random weights in the place of those on disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        prior: Any = build_prior(recipe.prior, _skeleton(Path(folder), parts), device)
+    section: Any = recipe.prior
+    for name, config in parts.items():
+        dtype = section.vae_dtype if name == "vae" else section.dtype
+        model = _random_model(config, getattr(torch, dtype), device)
+        if name == "vae":
+            del model.decoder, model.post_quant_conv
+        if name == "unet":
+            model = model.to(memory_format=torch.channels_last)
+        # What the prior would read at its first use.
+        setattr(prior, f"_{name}", model)
+    return prior
+
+
+def _skeleton(directory: Path, parts: Components) -> Path:
+    """Write what a prior reads before its weights: index, configurations, noise schedule."""
+    index = {name: ["diffusers", config["_class_name"]] for name, config in parts.items()}
+    encoders = _text_encoders(parts)
+    index |= {name: ["transformers", class_name] for name, class_name in encoders.items()}
+    for name in encoders:
+        index[name.replace("text_encoder", "tokenizer")] = ["transformers", "any"]
+    is_flow = "transformer" in parts
+    scheduler = "FlowMatchEulerDiscreteScheduler" if is_flow else "DDPMScheduler"
+    index["scheduler"] = ["diffusers", scheduler]
+    getattr(diffusers, scheduler)().save_pretrained(directory / "scheduler")
+    (directory / "model_index.json").write_text(json.dumps(index))
+    for name, config in parts.items():
+        (directory / name).mkdir()
+        (directory / name / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+def _text_encoders(parts: Components) -> dict[str, str]:
+    """Return the classes that the prior expects in the index; none of them is loaded."""
+    match parts.get("transformer", parts.get("unet", {})):
+        case {"_class_name": "SD3Transformer2DModel"}:
+            clip = "CLIPTextModelWithProjection"
+            return {"text_encoder": clip, "text_encoder_2": clip}
+        case {"_class_name": "AuraFlowTransformer2DModel"}:
+            return {"text_encoder": "UMT5EncoderModel"}
+        case {"addition_embed_type": "text_time"}:
+            second = "CLIPTextModelWithProjection"
+            return {"text_encoder": "CLIPTextModel", "text_encoder_2": second}
+        case {"addition_embed_type": "text"}:
+            return {"text_encoder": "T5EncoderModel"}
+        case _:
+            return {"text_encoder": "CLIPTextModel"}
+
+
+def _random_model(config: Config, dtype: torch.dtype, device: torch.device) -> Any:
+    public = {key: value for key, value in config.items() if not key.startswith("_")}
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # else the largest model takes its memory twice
+    try:
+        with torch.device(device):
+            model = CLASSES[config["_class_name"]].from_config(public)
+    finally:
+        torch.set_default_dtype(default)
+    # Not by diffusers' own `to`, which warns of precision.
+    return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
+
+
+def _random_text(parts: Components, num_rows: int) -> TextFeatures:
+    """Return features of the widths that the denoiser reads, and of a CLIP's length."""
+    config = parts.get("transformer") or parts["unet"]
+    widths = ("encoder_hid_dim", "joint_attention_dim", "cross_attention_dim")
+    width = next(config[key] for key in widths if config.get(key))
+    draw = generator(0, "text")
+    tensors = {"hidden": torch.randn(num_rows, 77, width, generator=draw)}
+    pooled = config.get("pooled_projection_dim")
+    if config.get("addition_embed_type") == "text_time":
+        times = 6 * config["addition_time_embed_dim"]
+        pooled = config["projection_class_embeddings_input_dim"] - times
+    if pooled:
+        tensors["pooled"] = torch.randn(num_rows, pooled, generator=draw)
+    return TextFeatures(tensors)
+
+
+def _modules(prior: Any) -> list[torch.nn.Module]:
+    return [value for value in vars(prior).values() if isinstance(value, torch.nn.Module)]
+
+
+# ---- what is timed
+
+
+class SdsStep:
+    """One step of the recipe at a given index, as `optimize/loop.py` takes it."""
+
+    def __init__(
+        self, recipe: Recipe, prior: Prior, prompts: PromptFeatures, device: torch.device
+    ) -> None:
+        self.recipe = recipe
+        self.device = device
+        self.field = build_field(recipe.field, generator=generator(0, "field")).to(device)
+        self.occupancy = OccupancyGrid(
+            recipe.renderer.occupancy, self.field.bounding_radius, device=device
+        )
+        self.occupancy.update(self.field.densities, generator=self.draw("occupancy"))
+        self.optimizer = build_optimizer(recipe.optimize, self.field.parameter_groups())
+        phi = generator(0, "phi-initial")
+        self.guidance = build_guidance(recipe.guidance, prior, prompts, generator=phi)
+
+    def draw(self, stream: str) -> torch.Generator:
+        return generator(0, stream, device=self.device)
+
+    def held_bytes(self) -> int:
+        """Return what lies in memory between two steps, without the prior."""
+        moments = [
+            value
+            for state in self.optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, torch.Tensor)
+        ]
+        gradients = [p.grad for p in self.field.parameters() if p.grad is not None]
+        return _held_bytes([self.field, self.occupancy]) + _nbytes([*moments, *gradients])
+
+    def __call__(self, index: int, camera: Camera | None = None) -> None:
+        recipe, section = self.recipe, self.recipe.optimize
+        camera = camera or recipe.camera
+        self.field.set_step(index)
+        self.occupancy.set_step(index)
+        cameras = sample_cameras(camera, section.batch_size, generator=self.draw("camera"))
+        lighting = sample_lighting(
+            recipe.light, recipe.shading, cameras, index, generator=self.draw("light")
+        )
+        rays = pixel_rays(cameras)
+        background = sample_background(
+            recipe.background, *rays.directions.shape[:3], generator=self.draw("background")
+        )
+        output = render(
+            self.field,
+            rays,
+            lighting,
+            background,
+            section=recipe.renderer,
+            bounding_radius=self.field.bounding_radius,
+            occupancy=self.occupancy,
+            with_normals=needs_normals(section.regularizers, index),
+            generator=self.draw("render"),
+        )
+        images = output.image.movedim(-1, 1)
+        guidance = self.guidance.guide(Views(images, output.opacity, cameras), index, self.draw)
+        penalty = regularization(section.regularizers, output, self.field.smoothness, index)
+        loss = (guidance.gradient * images).sum() + penalty
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def _floor(
+    recipe: Recipe, prior: Prior, text: TextFeatures, device: torch.device
+) -> Callable[[], None]:
+    """Return the encoder forward and backward, and one forward of the denoiser for two texts."""
+    batch, side = recipe.optimize.batch_size, recipe.camera.image_size_px
+    images = torch.rand(batch, 3, side, side, generator=generator(0, "images")).to(device)
+    images.requires_grad_()
+    timestep = torch.full((2 * batch,), prior.num_train_timesteps // 2, device=device)
+    texts = text.select([0] * batch + [1] * batch)
+
+    def floor() -> None:
+        clean = prior.to_model_space(images)
+        prior.predict(torch.cat([clean.detach()] * 2), timestep, texts)
+        torch.autograd.grad(clean, images, torch.ones_like(clean))
+
+    return floor
+
+
+# ---- measuring
+
+
+def _times(
+    rows: dict[str, Callable[[], None]], rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Return the seconds of each row, one number per round, after two rounds of warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for index in range(rounds + 2):
+        for name, run in rows.items():
+            _wait(device)
+            start = time.perf_counter()
+            run()
+            _wait(device)
+            if index > 1:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _peak_bytes(run: Callable[[], None], device: torch.device) -> int:
+    """Return the most memory of tensors: on CUDA all that there is, on a CPU what `run` adds."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        return torch.cuda.max_memory_allocated(device)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        run()
+    # Not the profiler's own table, which sums up; each allocation and release, in order.
+    events = [
+        event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
+    alive = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        alive += event.nbytes()
+        peak = max(peak, alive)
+    return peak
+
+
+def _held_bytes(modules: list[torch.nn.Module]) -> int:
+    return sum(_nbytes([*module.parameters(), *module.buffers()]) for module in modules)
+
+
+def _nbytes(tensors: list[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _print_table(results: list[Result], command: str, device: torch.device) -> None:
+    machine, packages = provenance.machine(device), provenance.package_versions()
+    print(f"`{command}`\n")
+    print(
+        f"{machine['device']} ({machine['cpu']}), {machine['threads']} threads, "
+        f"load {os.getloadavg()[0]:.1f}, torch {packages['torch']}, "
+        f"diffusers {packages['diffusers']}\n"
+    )
+    print("| backend | step, ms | floor, ms | ratio | peak memory | estimated |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for result in results:
+        print(
+            f"| {result.backend} | {1e3 * result.step_s:.1f} | {1e3 * result.floor_s:.1f} "
+            f"| {result.ratio:.2f} | {memory.format_bytes(result.peak_bytes)} "
+            f"| {memory.format_bytes(result.estimated_bytes)} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+"""The memory that a prior takes on its device, from its configuration alone.
+
+Its modules are built on the meta device and asked as the guidance asks them; `live_memory`
+counts. Attention is counted as the fused kernels have it, which never hold the scores of all
+pairs: both CUDA's and the CPU's do so for what the priors ask.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+import torch
+from diffusers import (
+    AuraFlowTransformer2DModel,  # pyright: ignore[reportPrivateImportUsage]
+    AutoencoderKL,  # pyright: ignore[reportPrivateImportUsage]
+    SD3Transformer2DModel,  # pyright: ignore[reportPrivateImportUsage]
+    UNet2DConditionModel,  # pyright: ignore[reportPrivateImportUsage]
+)
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from transformers import CLIPConfig, CLIPModel
+
+from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.live_memory import LiveMemory
+from dreamfusion_kit.priors import fetch
+from dreamfusion_kit.priors.architectures import PUBLISHED, Components, Config
+from dreamfusion_kit.priors.base import to_pixel_space
+from dreamfusion_kit.priors.directory import read_config, readable
+from dreamfusion_kit.priors.lora import LoraUnet
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe import schema
+
+CLIP_TOKENS = 77  # what every CLIP reads, and what IF's T5 is padded to
+_CLASSES: Mapping[str, Any] = {
+    "UNet2DConditionModel": UNet2DConditionModel,
+    "SD3Transformer2DModel": SD3Transformer2DModel,
+    "AuraFlowTransformer2DModel": AuraFlowTransformer2DModel,
+    "AutoencoderKL": AutoencoderKL,
+}
+
+
+@dataclass(frozen=True)
+class PriorFootprint:
+    """Bytes on the device. Activations of one forward are gone before the next begins.
+
+    `encoder` is what a gradient passes on its way to the image: a VAE's encoder, or a CLIP.
+    `encoded` are its activations that wait for the gradient while the denoiser predicts,
+    `encoding` the most that it holds at once, forward and backward. `phi` is VSD's second
+    denoiser with gradient and moments, `learning` what its backward pass holds.
+    """
+
+    denoiser: int = 0
+    predicting: int = 0
+    encoder: int = 0
+    encoded: int = 0
+    encoding: int = 0
+    phi: int = 0
+    learning: int = 0
+
+
+def components(section: schema.Prior, workspace: Path) -> tuple[Components, str]:
+    """Return the configurations of what is in memory during an optimisation, and their origin.
+
+    They are read where the model has been fetched, else taken from `architectures`.
+
+    Raises:
+        WeightsError: where there are neither files nor a known architecture.
+    """
+    if isinstance(section, schema.AnalyticPrior):
+        return {}, "a formula"
+    source = section.source
+    try:
+        directory = fetch.locate(source, workspace)
+        return {name: _config(directory, name) for name in _folders(section)}, "its own files"
+    except WeightsError as error:
+        published = source.kind == "hub" and PUBLISHED.get(source.repository)
+        if published:
+            return published, "its published architecture; it is not fetched yet"
+        raise WeightsError(
+            f"prior.source: no configuration of this model is here ({error}); expected a fetched "
+            f"model, or one of {', '.join(PUBLISHED)}, whose sizes are known without; run "
+            "`python cli.py fetch` or put the files in their place"
+        ) from error
+
+
+def prior_footprint(
+    section: schema.Prior,
+    guidance: schema.Guidance,
+    parts: Components,
+    *,
+    batch_size: int,
+    render_size_px: int,
+) -> PriorFootprint:
+    """Return what `batch_size` renders of `render_size_px` cost.
+
+    Args:
+        section: The recipe's prior: number formats and the size of its images.
+        guidance: Who asks: it decides how many texts are read, and whether phi is there.
+        parts: What `components` gave.
+        batch_size: Renders per step.
+        render_size_px: Their side, from which they are resized.
+    """
+    match section:
+        case schema.AnalyticPrior():
+            return PriorFootprint()
+        case schema.ClipPrior():
+            return _clip(parts["clip"], batch_size, render_size_px)
+        case schema.PixelUnetPrior():
+            unet = on_meta(parts["unet"], section.dtype)
+            side, tokens = unet.config["sample_size"], CLIP_TOKENS
+            return _denoiser(unet, guidance, batch_size, side, tokens)
+        case schema.LatentUnetPrior():
+            vae = _encoder(parts["vae"], section.vae_dtype)
+            unet = on_meta(parts["unet"], section.dtype)
+            denoiser, tokens = unet, CLIP_TOKENS
+        case schema.FlowTransformerPrior():
+            vae = _encoder(parts["vae"], section.vae_dtype)
+            denoiser = on_meta(parts["transformer"], section.dtype)
+            is_sd3 = isinstance(denoiser, SD3Transformer2DModel)
+            tokens = section.t5_tokens + (CLIP_TOKENS if is_sd3 else 0)
+        case _:
+            assert_never(section)
+    encoded, encoding, side = _encode(vae, batch_size, render_size_px, section.image_size_px)
+    asked = _denoiser(denoiser, guidance, batch_size, side, tokens)
+    return PriorFootprint(
+        denoiser=asked.denoiser,
+        predicting=asked.predicting,
+        encoder=module_bytes(vae),
+        encoded=encoded,
+        encoding=encoding,
+        phi=asked.phi,
+        learning=asked.learning,
+    )
+
+
+def on_meta(config: Config, dtype: str) -> Any:
+    """Return the model of a `config.json`, frozen, of shapes without numbers."""
+    name: str = config.get("_class_name", "model without a class")
+    if name not in _CLASSES:
+        raise WeightsError(
+            f"prior.source: its configuration is that of a {name}; expected one of "
+            f"{', '.join(_CLASSES)}; choose another prior.source"
+        )
+    public = {key: value for key, value in config.items() if not key.startswith("_")}
+    with torch.device("meta"):
+        model = _CLASSES[name].from_config(public)
+    # Not by diffusers' own `to`, which warns of precision, as if there were numbers.
+    return torch.nn.Module.to(model, getattr(torch, dtype)).eval().requires_grad_(False)
+
+
+def module_bytes(module: torch.nn.Module) -> int:
+    """Return the memory of all parameters and buffers."""
+    return sum(tensor.nbytes for tensor in [*module.parameters(), *module.buffers()])
+
+
+def num_texts(guidance: schema.Guidance) -> int:
+    """Return how many texts per image one call of the denoiser reads."""
+    if isinstance(guidance, schema.CsdGuidance):
+        return 3  # the negative one drops out where its weight is 0
+    perp_neg = isinstance(guidance, schema.ScoreGuidance) and guidance.perp_neg is not None
+    return 4 if perp_neg else 2
+
+
+def _folders(section: schema.Prior) -> tuple[str, ...]:
+    match section:
+        case schema.PixelUnetPrior():
+            return ("unet",)
+        case schema.LatentUnetPrior():
+            return ("unet", "vae")
+        case schema.FlowTransformerPrior():
+            return ("transformer", "vae")
+        case schema.ClipPrior():
+            return ("clip",)
+        case schema.AnalyticPrior():
+            return ()
+        case _:
+            assert_never(section)
+
+
+def _config(directory: Path, name: str) -> Config:
+    if name != "clip":
+        return read_config(directory, name)
+    with readable(directory):  # a CLIP's directory is its only component
+        return json.loads((directory / "config.json").read_text(encoding="utf-8"))
+
+
+def _encoder(config: Config, dtype: str) -> Any:
+    """Return a VAE as the priors keep it: without its decoder."""
+    vae = on_meta(config, dtype)
+    del vae.decoder, vae.post_quant_conv
+    return vae
+
+
+def _encode(vae: Any, batch: int, render_size_px: int, size_px: int) -> tuple[int, int, int]:
+    """Return what waits for the gradient, the most at once, and the latents' side."""
+    images = _renders(batch, render_size_px)
+    with LiveMemory() as memory, torch.device("meta"), _FusedAttention():
+        pixels = to_pixel_space(images, size_px).to(vae.dtype)
+        latents = vae.encode(pixels).latent_dist.mode()
+        del pixels
+        waiting = memory.alive_bytes
+        torch.autograd.grad(latents, images, torch.empty_like(latents))
+    return waiting, memory.peak_bytes, latents.shape[-1]
+
+
+def _renders(batch: int, side: int) -> Tensor:
+    """Return rendered views, which are the field's to count."""
+    return torch.empty(batch, 3, side, side, device="meta", requires_grad=True)
+
+
+def _denoiser(
+    model: Any, guidance: schema.Guidance, batch: int, side: int, num_tokens: int
+) -> PriorFootprint:
+    rows = num_texts(guidance) * batch
+    with LiveMemory() as memory, torch.device("meta"), _FusedAttention(), torch.no_grad():
+        _predict(model, rows, side, num_tokens)
+    phi, learning = 0, 0
+    if isinstance(guidance, schema.VsdGuidance):
+        phi, learning = _phi(model, guidance.phi.rank, batch, side, num_tokens)
+    return PriorFootprint(
+        denoiser=module_bytes(model), predicting=memory.peak_bytes, phi=phi, learning=learning
+    )
+
+
+def _predict(
+    model: Any, rows: int, side: int, num_tokens: int, class_labels: Tensor | None = None
+) -> Tensor:
+    """Ask the denoiser about `rows` images; its configuration says what it reads beside them."""
+    config, dtype = model.config, model.dtype
+    noisy = torch.empty(rows, config["in_channels"], side, side, dtype=dtype)
+    if isinstance(model, UNet2DConditionModel):
+        width = config["encoder_hid_dim"] or config["cross_attention_dim"]
+        text = torch.empty(rows, num_tokens, width, dtype=dtype)
+        timestep = torch.empty(rows, dtype=torch.int64)
+        added = _size_and_crop(config, rows, dtype)
+        return model(
+            noisy, timestep, text, class_labels=class_labels, added_cond_kwargs=added
+        ).sample
+    text = torch.empty(rows, num_tokens, config["joint_attention_dim"], dtype=dtype)
+    arguments = {"encoder_hidden_states": text, "timestep": torch.empty(rows, dtype=dtype)}
+    if isinstance(model, SD3Transformer2DModel):
+        pooled = torch.empty(rows, config["pooled_projection_dim"], dtype=dtype)
+        arguments["pooled_projections"] = pooled
+    return model(hidden_states=noisy, **arguments).sample
+
+
+def _size_and_crop(config: Config, rows: int, dtype: torch.dtype) -> dict[str, Tensor] | None:
+    """Return SDXL's further conditions."""
+    if config["addition_embed_type"] != "text_time":
+        return None
+    num_times = 6
+    pooled = (
+        config["projection_class_embeddings_input_dim"]
+        - num_times * config["addition_time_embed_dim"]
+    )
+    return {
+        "text_embeds": torch.empty(rows, pooled, dtype=dtype),
+        "time_ids": torch.empty(rows, num_times, dtype=dtype),
+    }
+
+
+def _phi(unet: Any, rank: int, batch: int, side: int, num_tokens: int) -> tuple[int, int]:
+    """Return the bytes of VSD's adapter with gradient and moments, and of its backward pass."""
+
+    def denoise(
+        adapted: Any, noisy: Tensor, timestep: Tensor, text: TextFeatures, poses: Tensor | None
+    ) -> Tensor:
+        found = _predict(adapted, len(noisy), side, num_tokens, class_labels=poses)
+        return found[:, : noisy.shape[1]]  # a learned variance is cut off
+
+    phi = LoraUnet(unet, denoise, rank, generator=torch.Generator())
+    trainable = sum(value.nbytes for value in phi.trainable().values())
+    with LiveMemory() as memory, torch.device("meta"), _FusedAttention():
+        noisy = torch.empty(batch, unet.config["in_channels"], side, side)
+        text = TextFeatures({})  # `_predict` makes its own
+        found = phi(noisy, torch.empty(batch, dtype=torch.int64), text, torch.empty(batch, 16))
+        found.square().mean().backward()
+    # Beside each parameter its gradient, which the pass already counts, and two moments.
+    return 3 * trainable, memory.peak_bytes
+
+
+def _clip(config: Config, batch: int, render_size_px: int) -> PriorFootprint:
+    settings = CLIPConfig.from_dict(dict(config))
+    with torch.device("meta"):
+        model: Any = CLIPModel(settings).eval().requires_grad_(False)
+    side: int = model.config.vision_config.image_size
+    images = _renders(batch, render_size_px)
+    with LiveMemory() as memory, torch.device("meta"), _FusedAttention():
+        pixels = torch.nn.functional.interpolate(
+            images, (side, side), mode="bicubic", antialias=True
+        )
+        features = model.get_image_features(pixel_values=pixels).pooler_output
+        waiting = memory.alive_bytes
+        torch.autograd.grad(features, images, torch.empty_like(features))
+    return PriorFootprint(encoder=module_bytes(model), encoded=waiting, encoding=memory.peak_bytes)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Counts scaled dot-product attention by its inputs and output, without the scores.
+
+    The meta device knows the plain formula only, with a matrix of all pairs.
+    """
+
+    def __torch_function__(  # Any: a function of torch takes and gives what it likes.
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is not torch.nn.functional.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        named = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+        return _Attention.apply(named["query"], named["key"], named["value"])
+
+
+class _Attention(torch.autograd.Function):
+    """Keeps for the backward pass what the fused kernels keep."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        ctx.save_for_backward(query, key, value, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value, _ = ctx.saved_tensors
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)

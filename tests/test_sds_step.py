@@ -1,0 +1,50 @@
+"""The script `benchmarks/sds_step.py` on one tiny backend."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("sds_step", ROOT / "benchmarks" / "sds_step.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "sds_step", module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_tiny_backend_is_timed_and_written(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "numbers" / "sds.json"
+    script.main(["sd15", "--tiny", "--threads", "1", "--rounds", "2", "--json", str(path)])
+    record = json.loads(path.read_text())
+    (result,) = record["results"]
+    assert result["ratio"] == pytest.approx(result["step_s"] / result["floor_s"])
+    assert len(result["step_times_s"]) == len(result["floor_times_s"]) == 2
+    # The step renders, the floor does not; and both go once through the prior.
+    assert result["ratio"] > 1
+    assert result["estimated_bytes"] == pytest.approx(result["peak_bytes"], rel=0.1)
+    assert record["machine"]["device"] == "cpu"
+    rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| latent_unet")]
+    assert len(rows) == 1
+    assert f" {result['ratio']:.2f} |" in rows[0]
+
+
+def test_every_backend_becomes_tiny(script: ModuleType) -> None:
+    from dreamfusion_kit.priors.footprint import module_bytes, on_meta
+
+    for backend in script.BACKENDS.values():
+        parts = script._shrunk(backend)
+        assert parts.keys() == backend.components.keys()
+        for config in parts.values():
+            assert module_bytes(on_meta(config, "float32")) < 2**20
