@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.adapter import Adapter
+from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
 
 
@@ -108,7 +109,4 @@ def to_pixel_space(
     images: Float[Tensor, "batch 3 h w"], image_size_px: int
 ) -> Float[Tensor, "batch 3 size size"]:
     """Map images in [0, 1] to [-1, 1] at the size of a pixel-space model."""
-    size = (image_size_px, image_size_px)
-    if images.shape[-2:] != size:
-        images = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
-    return images * 2 - 1
+    return resized(images, image_size_px, "bilinear") * 2 - 1

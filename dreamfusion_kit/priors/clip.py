@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, CLIPModel
 
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.base import ImageTextModel
+from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
 
 
@@ -70,11 +71,7 @@ class ClipTeacher(ImageTextModel):
     ) -> Float[Tensor, "batch channels height width"]:
         """Resize to CLIP's square (bicubic, as its own preprocessing) and whiten the colours."""
         side: int = cast(Any, self._model.config.vision_config).image_size
-        if images.shape[-2:] != (side, side):
-            images = torch.nn.functional.interpolate(
-                images, (side, side), mode="bicubic", antialias=True
-            )
-        return (images - self._mean) / self._std
+        return (resized(images, side, "bicubic") - self._mean) / self._std
 
     def similarity(
         self, pixels: Float[Tensor, "batch channels height width"], text: TextFeatures

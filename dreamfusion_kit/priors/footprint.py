@@ -29,6 +29,7 @@ from dreamfusion_kit.priors.architectures import PUBLISHED, Components, Config
 from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.directory import read_config, readable
 from dreamfusion_kit.priors.lora import LoraUnet
+from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
 
@@ -288,9 +289,7 @@ def _clip(config: Config, batch: int, render_size_px: int) -> PriorFootprint:
     side: int = model.config.vision_config.image_size
     images = _renders(batch, render_size_px)
     with LiveMemory() as memory, torch.device("meta"), _FusedAttention():
-        pixels = torch.nn.functional.interpolate(
-            images, (side, side), mode="bicubic", antialias=True
-        )
+        pixels = resized(images, side, "bicubic")
         features = model.get_image_features(pixel_values=pixels).pooler_output
         waiting = memory.alive_bytes
         torch.autograd.grad(features, images, torch.empty_like(features))

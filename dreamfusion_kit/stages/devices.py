@@ -1,5 +1,7 @@
 """The device that was asked for, or an error: never another one."""
 
+import os
+
 import torch
 
 from dreamfusion_kit.errors import DreamFusionKitError
@@ -19,6 +21,9 @@ def pick(name: str) -> torch.device:
                 f"--device {name}: this PyTorch ({torch.__version__}) sees no CUDA device; "
                 "use --device cpu, or install a CUDA build of torch"
             )
-        # Scatter-adds on a GPU are otherwise free to sum in any order.
-        torch.use_deterministic_algorithms(True)
+        # Scatter-adds on a GPU are otherwise free to sum in any order. cuBLAS reads the variable
+        # at its first product. PyTorch warns of operations that it does not vouch for, such as
+        # the sums along a ray, whose order is fixed all the same.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     return device
