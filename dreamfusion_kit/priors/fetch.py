@@ -82,6 +82,25 @@ def locate(source: Source, workspace: Path, expected: Mapping[str, LockedFile]) 
             assert_never(source)
 
 
+def present(source: Source, workspace: Path) -> Path:
+    """Return the first directory of `source` that is here, whole or not and unchecked.
+
+    For what is worth knowing before anything is fetched; stages that compute use `locate`.
+    """
+    match source:
+        case LocalSource():
+            return _inside(source.path, workspace)
+        case HubSource():
+            places = _places(source)
+            for directory in map(hub.snapshot_directory, places):
+                if directory.is_dir():
+                    return directory
+            names = " or ".join(map(_name, places))
+            raise WeightsError(f"{names}: not in the cache; run the fetch stage")
+        case _:
+            assert_never(source)
+
+
 def lock(directory: Path) -> Lock:
     """Return the hash and size of every file that the kit may read, in order of path."""
     return {

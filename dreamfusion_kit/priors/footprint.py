@@ -73,7 +73,7 @@ def components(section: schema.Prior, workspace: Path) -> tuple[Components, str]
         return {}, "a formula"
     source = section.source
     try:
-        directory = fetch.locate(source, workspace)
+        directory = fetch.present(source, workspace)
         return {name: _config(directory, name) for name in _folders(section)}, "its own files"
     except WeightsError as error:
         published = source.kind == "hub" and PUBLISHED.get(source.repository)
