@@ -19,15 +19,14 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
+from random_prior import random_prior, random_text
 
 from dreamfusion_kit import provenance
 from dreamfusion_kit.camera.light import sample_lighting
@@ -51,7 +50,6 @@ from dreamfusion_kit.priors.architectures import (
     Config,
 )
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import Camera, FlowTransformerPrior, Recipe
@@ -162,12 +160,6 @@ BACKENDS = {
         },
     ),
 }
-CLASSES = {
-    "UNet2DConditionModel": diffusers.UNet2DConditionModel,
-    "SD3Transformer2DModel": diffusers.SD3Transformer2DModel,
-    "AuraFlowTransformer2DModel": diffusers.AuraFlowTransformer2DModel,
-    "AutoencoderKL": diffusers.AutoencoderKL,
-}
 
 
 @dataclass(frozen=True)
@@ -261,9 +253,9 @@ def measure(
     title: str, recipe: Recipe, parts: Components, device: torch.device, rounds: int
 ) -> Result:
     """Return times and memory of one backend."""
-    prior = _random_prior(recipe, parts, device)
+    prior = random_prior(recipe, parts, device)
     keys = list(guidance_prompts("a red mug", recipe.guidance))
-    text = _random_text(parts, len(keys)).to(device)
+    text = random_text(parts, len(keys)).to(device)
     step = SdsStep(recipe, prior, PromptFeatures(text, keys), device)
     shaded = max(recipe.shading.albedo_only_steps, recipe.renderer.occupancy.warmup_steps)
     step(0)  # the first has no gradients and no moments yet
@@ -286,90 +278,6 @@ def measure(
     return Result(
         title, step_s, floor_s, step_s / floor_s, peak, estimated, times["step"], times["floor"]
     )
-
-
-# ---- a prior without files
-
-
-def _random_prior(recipe: Recipe, parts: Components, device: torch.device) -> Prior:
-    """Return the recipe's prior with random weights in the place of those on disk."""
-    with tempfile.TemporaryDirectory() as folder:
-        prior: Any = build_prior(recipe.prior, _skeleton(Path(folder), parts), device)
-    section: Any = recipe.prior
-    for name, config in parts.items():
-        dtype = section.vae_dtype if name == "vae" else section.dtype
-        model = _random_model(config, getattr(torch, dtype), device)
-        if name == "vae":
-            del model.decoder, model.post_quant_conv
-        if name == "unet":
-            model = model.to(memory_format=torch.channels_last)
-        # What the prior would read at its first use.
-        setattr(prior, f"_{name}", model)
-    return prior
-
-
-def _skeleton(directory: Path, parts: Components) -> Path:
-    """Write what a prior reads before its weights: index, configurations, noise schedule."""
-    index = {name: ["diffusers", config["_class_name"]] for name, config in parts.items()}
-    encoders = _text_encoders(parts)
-    index |= {name: ["transformers", class_name] for name, class_name in encoders.items()}
-    for name in encoders:
-        index[name.replace("text_encoder", "tokenizer")] = ["transformers", "any"]
-    is_flow = "transformer" in parts
-    scheduler = "FlowMatchEulerDiscreteScheduler" if is_flow else "DDPMScheduler"
-    index["scheduler"] = ["diffusers", scheduler]
-    getattr(diffusers, scheduler)().save_pretrained(directory / "scheduler")
-    (directory / "model_index.json").write_text(json.dumps(index))
-    for name, config in parts.items():
-        (directory / name).mkdir()
-        (directory / name / "config.json").write_text(json.dumps(config))
-    return directory
-
-
-def _text_encoders(parts: Components) -> dict[str, str]:
-    """Return the classes that the prior expects in the index; none of them is loaded."""
-    match parts.get("transformer", parts.get("unet", {})):
-        case {"_class_name": "SD3Transformer2DModel"}:
-            clip = "CLIPTextModelWithProjection"
-            return {"text_encoder": clip, "text_encoder_2": clip}
-        case {"_class_name": "AuraFlowTransformer2DModel"}:
-            return {"text_encoder": "UMT5EncoderModel"}
-        case {"addition_embed_type": "text_time"}:
-            second = "CLIPTextModelWithProjection"
-            return {"text_encoder": "CLIPTextModel", "text_encoder_2": second}
-        case {"addition_embed_type": "text"}:
-            return {"text_encoder": "T5EncoderModel"}
-        case _:
-            return {"text_encoder": "CLIPTextModel"}
-
-
-def _random_model(config: Config, dtype: torch.dtype, device: torch.device) -> Any:
-    public = {key: value for key, value in config.items() if not key.startswith("_")}
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)  # else the largest model takes its memory twice
-    try:
-        with torch.device(device):
-            model = CLASSES[config["_class_name"]].from_config(public)
-    finally:
-        torch.set_default_dtype(default)
-    # Not by diffusers' own `to`, which warns of precision.
-    return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
-
-
-def _random_text(parts: Components, num_rows: int) -> TextFeatures:
-    """Return features of the widths that the denoiser reads, and of a CLIP's length."""
-    config = parts.get("transformer") or parts["unet"]
-    widths = ("encoder_hid_dim", "joint_attention_dim", "cross_attention_dim")
-    width = next(config[key] for key in widths if config.get(key))
-    draw = generator(0, "text")
-    tensors = {"hidden": torch.randn(num_rows, 77, width, generator=draw)}
-    pooled = config.get("pooled_projection_dim")
-    if config.get("addition_embed_type") == "text_time":
-        times = 6 * config["addition_time_embed_dim"]
-        pooled = config["projection_class_embeddings_input_dim"] - times
-    if pooled:
-        tensors["pooled"] = torch.randn(num_rows, pooled, generator=draw)
-    return TextFeatures(tensors)
 
 
 def _modules(prior: Any) -> list[torch.nn.Module]:

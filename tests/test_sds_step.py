@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("sds_step", ROOT / "benchmarks" / "sds_step.py")
     assert spec is not None
     assert spec.loader is not None

@@ -8,6 +8,7 @@ hub's go through a CDN.
 import hashlib
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ def _serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler, ABC):
     """What both servers share: an answer, and a note of it."""
 
     protocol_version = "HTTP/1.1"
@@ -117,8 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer()
 
+    @abstractmethod
     def answer(self) -> None:
-        raise NotImplementedError
+        """Reply to the request."""
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -88,7 +88,7 @@ def chromium_path() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return path
-    pytest.skip("no chromium found; on Debian: apt-get install chromium")
+    pytest.fail("no chromium found; on Debian: apt-get install chromium")
 
 
 @pytest.fixture(scope="session")
