@@ -5,9 +5,11 @@ no user, host or absolute path, so that it may be published with the asset.
 """
 
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
@@ -49,7 +51,11 @@ class Machine(TypedDict):
 
 
 class Provenance(TypedDict):
-    """The record. `inputs` are SHA-256 hashes by name; `seconds` is wall-clock time."""
+    """The record. `inputs` are SHA-256 hashes by name; `seconds` is wall-clock time.
+
+    `peak_memory_bytes` is the most that the process held: of a GPU what torch's allocator gave
+    to tensors, of a CPU all that was resident, libraries included.
+    """
 
     python: str
     packages: dict[str, str]
@@ -57,6 +63,15 @@ class Provenance(TypedDict):
     machine: Machine
     inputs: dict[str, str]
     seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an asset took from text features to mesh: wall-clock time, and the highest memory."""
+
+    seconds: float
+    peak_memory_bytes: int
 
 
 def record(
@@ -70,6 +85,7 @@ def record(
         machine=machine(device),
         inputs=dict(sorted(inputs.items())),
         seconds=round(seconds, 3),
+        peak_memory_bytes=_peak_memory_bytes(device),
     )
 
 
@@ -105,6 +121,13 @@ def machine(device: torch.device) -> Machine:
         device=name,
         threads=torch.get_num_threads(),
     )
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _git(workspace: Path, *arguments: str) -> str:

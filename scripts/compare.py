@@ -24,10 +24,11 @@ from dreamfusion_kit.evaluation.clip import load_clip
 from dreamfusion_kit.evaluation.r_precision import CaptionPool, cosine_similarity, r_precision
 from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import RenderImage, mesh_renderer, render_images
+from dreamfusion_kit.provenance import Cost
 from dreamfusion_kit.recipe.suite import Asset, Suite, load_suite
 from dreamfusion_kit.stages import models
 from dreamfusion_kit.stages.layout import CLIP, AssetLayout, SuiteLayout, view_name
-from dreamfusion_kit.stages.results import asset_entry, seconds_of
+from dreamfusion_kit.stages.results import asset_entry, cost_of
 from dreamfusion_kit.toybox.captions import caption_pool, parse
 from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.shapes import scene
@@ -56,7 +57,8 @@ def table(name: str) -> list[str]:
         "IoU": lambda assets: made.mean(assets, "geometry", "iou"),
         "Chamfer": lambda assets: made.mean(assets, "geometry", "chamfer"),
         "saturation": lambda assets: fmean(saturation(made.unlit(one)) for one in assets),
-        "s / asset": lambda assets: fmean(seconds_of(made.layout.asset(one)) for one in assets),
+        "s / asset": lambda assets: fmean(made.cost(one).seconds for one in assets),
+        "MiB": lambda assets: max(made.cost(one).peak_memory_bytes for one in assets) / 2**20,
     }
     lines = [
         f"| method | {' | '.join(columns)} | diversity |",
@@ -92,6 +94,10 @@ class Made:
             values.append(value)
         known = [value for value in values if value is not None]
         return fmean(known) if known else None
+
+    def cost(self, name: str) -> Cost:
+        """Return the asset's time and memory."""
+        return cost_of(self.layout.asset(name))
 
     def unlit(self, name: str) -> Tensor:
         """Return the protocol's views of the mesh in its albedo alone, `views h w 3`."""
@@ -184,7 +190,7 @@ def _method(asset: Asset) -> str:
 def _cell(column: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.0f}" if column.startswith("s /") else f"{value:.3f}"
+    return f"{value:.0f}" if column in ("s / asset", "MiB") else f"{value:.3f}"
 
 
 if __name__ == "__main__":

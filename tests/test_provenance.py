@@ -5,6 +5,7 @@ import json
 import platform
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,20 @@ def test_the_record_says_what_computed(checkout: Path) -> None:
     assert record["machine"]["device"] == "cpu"
     assert record["inputs"] == {"a": "1" * 64, "b": "2" * 64}
     assert record["seconds"] == 12.346
+
+
+def test_the_peak_grows_by_what_is_held() -> None:
+    """In a process of its own, since a peak never falls: imports set one that a block passes."""
+    code = (
+        "import torch; from dreamfusion_kit import provenance as p; cpu = torch.device('cpu');"
+        "one = torch.ones(100_000_000); before = p._peak_memory_bytes(cpu);"
+        "two = torch.ones(100_000_000);"
+        "print(p._peak_memory_bytes(cpu) - before)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert int(finished.stdout) == pytest.approx(4e8, rel=0.1)
 
 
 def test_the_commit_and_whether_it_tells_the_truth(checkout: Path) -> None:

@@ -22,6 +22,7 @@ from dreamfusion_kit.evaluation.r_precision import (
     r_precision,
     wilson_interval,
 )
+from dreamfusion_kit.provenance import Cost
 
 _DECIMALS = 4
 
@@ -175,7 +176,7 @@ def janus(views: Sequence[str], true_views: Sequence[str]) -> Janus:
 def summarize(
     per_asset: Sequence[AssetMetrics],
     *,
-    seconds: Mapping[str, float],
+    costs: Mapping[str, Cost],
     clip: str,
     pool: CaptionPool,
     confidence_level: float,
@@ -187,7 +188,7 @@ def summarize(
 
     Args:
         per_asset: The metrics of every asset.
-        seconds: Time from prompt to mesh by asset id, for every asset.
+        costs: Time and memory by asset id, for every asset.
         clip: The judge's name, written beside its verdict.
         pool: The declared captions, without any asset's own addition.
         confidence_level: Coverage of R-Precision's intervals.
@@ -196,19 +197,19 @@ def summarize(
         raise EvaluationError(
             "suite: found no assets, expected one or more; add one to params.yaml"
         )
-    summary = _table(per_asset, seconds, confidence_level)
+    summary = _table(per_asset, costs, confidence_level)
     groups = {
         "trained": [entry for entry in per_asset if entry["held_out"] is False],
         "held_out": [entry for entry in per_asset if entry["held_out"] is True],
     }
     tables = {
-        name: _table(group, seconds, confidence_level) for name, group in groups.items() if group
+        name: _table(group, costs, confidence_level) for name, group in groups.items() if group
     }
     judge = {"clip": clip, "caption_pool": {"size": len(pool.captions), "sha256": pool.sha256}}
     return _rounded(summary | tables | judge)
 
 
-def asset_row(entry: AssetMetrics, seconds: float) -> Json:
+def asset_row(entry: AssetMetrics, cost: Cost) -> Json:
     """Return one asset as a flat row of the suite's CSV; the keys are the same for all."""
     geometry = entry["geometry"] or {}
     objects = entry["object_precision"] or {}
@@ -229,7 +230,8 @@ def asset_row(entry: AssetMetrics, seconds: float) -> Json:
             **measures,
             **{name: sides.get(name) for name in _JANUS_MEANS},
             **entry["mesh"],
-            "seconds": seconds,
+            "seconds": cost.seconds,
+            "peak_memory_bytes": cost.peak_memory_bytes,
         }
     )
 
@@ -270,7 +272,7 @@ def _object_precision(
 
 
 def _table(
-    entries: Sequence[AssetMetrics], seconds: Mapping[str, float], confidence_level: float
+    entries: Sequence[AssetMetrics], costs: Mapping[str, Cost], confidence_level: float
 ) -> Json:
     precision = [entry["r_precision"] for entry in entries]
     color = statistics.fmean(kinds["color"] for kinds in precision)
@@ -305,7 +307,8 @@ def _table(
         **{name: _mean_of_known(views[name] for views in sides) for name in _JANUS_MEANS},
         "watertight": statistics.fmean(entry["mesh"]["watertight"] for entry in entries),
         "components": statistics.fmean(entry["mesh"]["components"] for entry in entries),
-        "seconds_per_asset": statistics.fmean(seconds[entry["asset"]] for entry in entries),
+        "seconds_per_asset": statistics.fmean(costs[entry["asset"]].seconds for entry in entries),
+        "peak_memory_bytes": max(costs[entry["asset"]].peak_memory_bytes for entry in entries),
     }
 
 

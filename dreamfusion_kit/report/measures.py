@@ -7,7 +7,7 @@ from typing import Literal
 
 from dreamfusion_kit.report.content import Json
 
-Unit = Literal["share", "score", "distance", "seconds", "count", "flag"]
+Unit = Literal["share", "score", "distance", "seconds", "memory", "count", "flag"]
 
 DASH = "\N{EM DASH}"
 """Stands where a number has no meaning or was not measured."""
@@ -103,6 +103,12 @@ SUITE_MEASURES = (
         "seconds",
         "Wall-clock time from prompt to mesh, on the machine named with each asset.",
     ),
+    Measure(
+        "Peak memory",
+        "peak_memory_bytes",
+        "memory",
+        "The most that any asset's process held: on a CPU with its libraries, on a GPU tensors.",
+    ),
 )
 
 ASSET_MEASURES = (
@@ -154,6 +160,8 @@ def written(value: float | None, unit: Unit) -> str:
             return "yes" if value else "no"
         case "seconds":
             return f"{value:,.0f} s" if value >= 10 else f"{value:.1f} s"
+        case "memory":
+            return f"{value / 2**30:.2f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
 
 
 def groups(metrics: Mapping[str, Json]) -> list[tuple[str, Mapping[str, Json]]]:

@@ -9,7 +9,7 @@ from dreamfusion_kit.report.content import AssetReport, Curve, Preview, SuiteRep
 from dreamfusion_kit.report.gallery import write_gallery
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import VIEW_KINDS, AssetLayout, SuiteLayout, view_name
-from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, seconds_of
+from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of
 
 _DOWNLOADS = ("mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png", "mesh.ply")
 _MAX_PREVIEWS = 10
@@ -47,7 +47,7 @@ def _asset(workspace: Path, layout: SuiteLayout, asset: str, evaluation: Evaluat
         provenance={
             stage: files.read_json(own.run(stage), made_by=stage) for stage in TIMED_STAGES
         },
-        seconds=seconds_of(own),
+        seconds=cost_of(own).seconds,
         turntable=own.evaluation / "turntable.webp",
         views=_views(own),
         previews=_previews(own),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dreamfusion_kit.provenance import Cost
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import AssetLayout
 
@@ -13,7 +14,10 @@ def asset_entry(own: AssetLayout) -> Any:
     return files.read_json(own.evaluation / "metrics.json", made_by="evaluate")
 
 
-def seconds_of(own: AssetLayout) -> float:
-    """Return the time from text features to mesh."""
+def cost_of(own: AssetLayout) -> Cost:
+    """Return the time from text features to mesh, and the memory of the stage that held most."""
     records = [files.read_json(own.run(stage), made_by=stage) for stage in TIMED_STAGES]
-    return float(sum(record["seconds"] for record in records))
+    return Cost(
+        seconds=float(sum(record["seconds"] for record in records)),
+        peak_memory_bytes=max(record["peak_memory_bytes"] for record in records),
+    )

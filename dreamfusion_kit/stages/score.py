@@ -11,7 +11,7 @@ from dreamfusion_kit.recipe.schema import LocalSource, Source
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
-from dreamfusion_kit.stages.results import asset_entry, seconds_of
+from dreamfusion_kit.stages.results import asset_entry, cost_of
 from dreamfusion_kit.toybox.captions import caption_pool
 
 
@@ -20,15 +20,15 @@ def run(workspace: Path, suite: str) -> Path:
     loaded = load_suite(workspace, suite)
     layout = SuiteLayout(workspace, suite)
     entries = [asset_entry(layout.asset(asset)) for asset in loaded.assets]
-    seconds = {asset: seconds_of(layout.asset(asset)) for asset in loaded.assets}
+    costs = {asset: cost_of(layout.asset(asset)) for asset in loaded.assets}
     summary = summarize(
         entries,
-        seconds=seconds,
+        costs=costs,
         clip=_name(loaded.evaluation.clip),
         pool=CaptionPool(caption_pool()),
         confidence_level=loaded.evaluation.confidence_level,
     )
-    rows = [asset_row(entry, seconds[entry["asset"]]) for entry in entries]
+    rows = [asset_row(entry, costs[entry["asset"]]) for entry in entries]
     files.write_text(layout.table, _csv(rows))
     files.write_json(layout.metrics, summary)
     return layout.metrics

@@ -7,7 +7,7 @@ from typing import Any
 from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
-from dreamfusion_kit.stages.results import asset_entry, seconds_of
+from dreamfusion_kit.stages.results import asset_entry, cost_of
 
 _COLUMNS = ("asset", "R-Prec. colour", "object (plaster)", "IoU", "Chamfer", "fronts", "seconds")
 
@@ -21,7 +21,7 @@ def table(workspace: Path, suite: str) -> str:
     loaded = load_suite(workspace, suite)
     for asset in loaded.assets:
         own = layout.asset(asset)
-        rows.append(_row(asset, asset_entry(own), seconds_of(own)))
+        rows.append(_row(asset, asset_entry(own), cost_of(own).seconds))
         if text := caveat(resolve(workspace, suite, asset).recipe, loaded.evaluation):
             notes.append(f"{asset}: {text}")
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.toybox_layout import DATASETS, WEIGHTS, settings
 from dreamfusion_kit.toybox.dataset import load_dataset, merged, render_dataset, save_dataset
 from dreamfusion_kit.toybox.settings import TrainingSettings
@@ -28,12 +29,20 @@ def render_data(workspace: Path) -> None:
 
 
 def run_train_prior(workspace: Path, device: torch.device) -> Path:
-    """Train the prior, or go on with it; write its diffusers directory."""
+    """Train the prior, or go on with it; write its diffusers directory.
+
+    Where `prior.initial` names what is written here, the next call is another sitting.
+    """
     section = settings(workspace).prior
     dataset = load_dataset(workspace / DATASETS["dataset"])
-    scratch = _scratch(workspace, "prior", section)
+    initial = None if section.initial is None else workspace / section.initial
     model = train_prior(
-        section, dataset, scratch, device=device, report=_Losses("prior", section.num_steps)
+        section,
+        dataset,
+        _scratch(workspace, "prior", section, initial),
+        device=device,
+        initial=initial,
+        report=_Losses("prior", section.num_steps),
     )
     model.cpu().save_pretrained(workspace / WEIGHTS / "prior")
     return WEIGHTS / "prior"
@@ -63,9 +72,13 @@ def run_train_view(workspace: Path, device: torch.device) -> Path:
     return WEIGHTS / "view"
 
 
-def _scratch(workspace: Path, name: str, section: TrainingSettings) -> Path:
-    """Return where a training keeps its checkpoints: one place per way of training."""
-    key = identity(section.model_dump(mode="json", exclude=_PROLONGABLE))
+def _scratch(
+    workspace: Path, name: str, section: TrainingSettings, initial: Path | None = None
+) -> Path:
+    """Return where a training keeps its checkpoints: one place per way and start of training."""
+    way = section.model_dump(mode="json", exclude=_PROLONGABLE)
+    start = [] if initial is None else sorted(initial.rglob("*.safetensors"))
+    key = identity([way, [files.sha256(path) for path in start]])
     return workspace / ".work" / f"toybox-{name}-{key[:16]}"
 
 

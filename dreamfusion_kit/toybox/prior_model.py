@@ -149,6 +149,7 @@ class ToyboxPrior(nn.Module):
         self.unet = UNet2DConditionModel.from_pretrained(
             directory / "unet", local_files_only=True, torch_dtype=torch.float32
         )
+        self.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def _text_encoder(settings: PriorSettings, vocabulary: int) -> CLIPTextModel:

@@ -1,6 +1,6 @@
 """The schema of `toybox/params.yaml`: how the embedded world, its prior and judges are made."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dreamfusion_kit.recipe.schema import (
     Camera,
@@ -13,7 +13,9 @@ from dreamfusion_kit.recipe.schema import (
     Section,
     Shading,
     Steps,
+    WorkspacePath,
 )
+from dreamfusion_kit.toybox.shapes import OBJECTS
 
 
 class DatasetSettings(Section):
@@ -43,6 +45,13 @@ class TrainingSettings(Section):
 class PriorSettings(TrainingSettings):
     """The text-to-image diffusion model."""
 
+    initial: WorkspacePath | None = Field(
+        description="Directory of the weights to go on from, relative to the workspace; null "
+        "starts from random ones. Batches follow from the seed: another sitting, another seed."
+    )
+    object_weights: dict[str, Positive] = Field(
+        description="How often each object is drawn, relative to the others. All are named."
+    )
     patch_size: Count = Field(
         description="Pixels per side of the square that the U-Net reads as one position "
         "(space-to-depth, a permutation of pixels: the diffusion itself is unchanged)."
@@ -63,6 +72,15 @@ class PriorSettings(TrainingSettings):
     )
     ema_decay: Fraction = Field(description="Decay of the averaged weights that are shipped.")
     sample_every_steps: Count = Field(description="Steps between sample sheets.")
+
+    @field_validator("object_weights")
+    @classmethod
+    def _names_every_object(cls, weights: dict[str, float]) -> dict[str, float]:
+        if set(weights) != set(OBJECTS):
+            raise ValueError(
+                f"found {', '.join(sorted(weights))}, expected {', '.join(sorted(OBJECTS))}"
+            )
+        return weights
 
 
 class ClipSettings(TrainingSettings):

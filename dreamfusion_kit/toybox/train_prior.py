@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
@@ -33,14 +33,19 @@ def train_prior(
     scratch: Path,
     *,
     device: torch.device,
+    initial: Path | None = None,
     report: Callable[[int, float], None],
 ) -> ToyboxPrior:
     """Train, or go on where `scratch` was left; return the model with averaged weights.
 
-    `report` is called with each step and its loss. Every draw is addressed by its step, so
-    a killed run that resumes sees the batches it would have seen.
+    `initial` is a directory that an earlier sitting wrote, whose weights replace the random
+    ones. `report` is called with each step and its loss. Every draw is addressed by its step,
+    so a killed run that resumes sees the batches it would have seen.
     """
-    model = ToyboxPrior(settings, dataset.rgba.shape[1]).to(device)
+    model = ToyboxPrior(settings, dataset.rgba.shape[1])
+    if initial is not None:
+        model.load_pretrained(initial)
+    model.train().to(device)
     optimizer = make_optimizer(model, settings)
     averages = AveragedWeights(model, settings.ema_decay)
     checkpoint = scratch / "prior.safetensors"
@@ -78,7 +83,7 @@ def _losses(
     """
     draw = make_generator(settings.seed, "prior-batch", step)
     device = next(model.parameters()).device
-    indices = torch.randint(len(dataset), (settings.batch_size,), generator=draw)
+    indices = _weighted_indices(settings, dataset, draw)
     images = dataset.images(indices, settings.background, generator=draw)
     captions = dataset.captions(indices, generator=draw)
     dropped = torch.rand(settings.batch_size, generator=draw) < settings.caption_dropout
@@ -107,6 +112,16 @@ def _attribute_loss(
         for values, label in zip(logits, labels.T, strict=True)
     ]
     return torch.stack(losses).sum()
+
+
+def _weighted_indices(
+    settings: PriorSettings, dataset: Dataset, draw: torch.Generator
+) -> Int[Tensor, " batch"]:
+    """Draw renders with replacement, each as likely as its object's weight says."""
+    weights = torch.tensor([settings.object_weights[name] for name in OBJECTS])
+    return torch.multinomial(
+        weights[dataset.object_index], settings.batch_size, replacement=True, generator=draw
+    )
 
 
 def _stratified_timesteps(

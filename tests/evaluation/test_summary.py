@@ -18,6 +18,7 @@ from dreamfusion_kit.evaluation.summary import (
     janus,
     summarize,
 )
+from dreamfusion_kit.provenance import Cost
 
 _POOL = CaptionPool(("a red mug", "a blue robot", "a green car"))
 _MUG, _ROBOT, _CAR = torch.eye(3)
@@ -113,7 +114,7 @@ def test_summary_averages_assets_and_sets_held_out_pairs_apart() -> None:
     ]
     summary = summarize(
         assets,
-        seconds={"a": 10.0, "b": 20.0, "c": 60.0},
+        costs={"a": Cost(10.0, 300), "b": Cost(20.0, 200), "c": Cost(60.0, 100)},
         clip="tiny",
         pool=_POOL,
         confidence_level=0.95,
@@ -131,6 +132,7 @@ def test_summary_averages_assets_and_sets_held_out_pairs_apart() -> None:
     assert summary["clip_score"] == 0.5
     assert (summary["iou"], summary["chamfer"], summary["f_score"]) == (0.8, 0.02, 0.9)
     assert summary["seconds_per_asset"] == 30.0
+    assert summary["peak_memory_bytes"] == 300
     assert (summary["front_views"], summary["true_front_views"]) == (2.0, 1.0)
     assert summary["watertight"] == 0.3333
     assert summary["components"] == 3.0
@@ -139,13 +141,14 @@ def test_summary_averages_assets_and_sets_held_out_pairs_apart() -> None:
     assert summary["trained"]["r_precision"]["color"] == 1.0
     assert summary["held_out"]["r_precision"]["color"] == 0.5
     assert summary["held_out"]["seconds_per_asset"] == 20.0
+    assert summary["held_out"]["peak_memory_bytes"] == 200
     json.dumps(summary, allow_nan=False)
 
 
 def test_summary_has_no_table_for_an_empty_group() -> None:
     summary = summarize(
         [_asset("c", 1, held_out=None)],
-        seconds={"c": 1.0},
+        costs={"c": Cost(1.0, 100)},
         clip="tiny",
         pool=_POOL,
         confidence_level=0.95,
@@ -160,14 +163,15 @@ def test_summary_has_no_table_for_an_empty_group() -> None:
 
 def test_an_empty_suite_is_an_error() -> None:
     with pytest.raises(EvaluationError, match="no assets"):
-        summarize([], seconds={}, clip="tiny", pool=_POOL, confidence_level=0.95)
+        summarize([], costs={}, clip="tiny", pool=_POOL, confidence_level=0.95)
 
 
 def test_rows_have_the_same_columns_for_every_asset() -> None:
-    known = asset_row(_asset("a", 4, held_out=False), 10.00004)
-    foreign = asset_row(_asset("c", 1, held_out=None), 1.0)
+    known = asset_row(_asset("a", 4, held_out=False), Cost(10.00004, 300))
+    foreign = asset_row(_asset("c", 1, held_out=None), Cost(1.0, 100))
     assert list(known) == list(foreign)
     assert known["seconds"] == 10.0
+    assert known["peak_memory_bytes"] == 300
     assert known["iou"] == 0.8
     assert foreign["iou"] is None
     assert known["true_front_views"] == 1

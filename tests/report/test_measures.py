@@ -37,6 +37,8 @@ def test_what_is_no_finite_number_is_not_found(key):
         (131.4, "seconds", "131 s"),
         (1234.0, "seconds", "1,234 s"),
         (2.54, "seconds", "2.5 s"),
+        (813 * 2**20, "memory", "813 MiB"),
+        (1.5 * 2**30, "memory", "1.50 GiB"),
         (3, "count", "3"),
         (2.625, "count", "2.62"),
         (1, "flag", "yes"),

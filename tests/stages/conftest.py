@@ -26,8 +26,8 @@ def evaluated(workspace: Path) -> Path:
     for index, asset in enumerate(ASSETS):
         own = layout.asset(asset)
         _write(own.evaluation / "metrics.json", _metrics(asset))
-        _write(own.run("optimize"), {"seconds": 3 + index})
-        _write(own.run("mesh"), {"seconds": 1 + index})
+        _write(own.run("optimize"), {"seconds": 3 + index, "peak_memory_bytes": 500 + index})
+        _write(own.run("mesh"), {"seconds": 1 + index, "peak_memory_bytes": 400})
     return workspace
 
 

@@ -26,6 +26,7 @@ def test_the_summary_has_the_promised_keys(evaluated: Path) -> None:
     assert summary["chamfer"] == 0.02
     assert summary["clip_score"] == 0.5
     assert summary["seconds_per_asset"] == 6.0
+    assert summary["peak_memory_bytes"] == 502
     assert summary["watertight"] == pytest.approx(2 / 3, abs=1e-4)
     assert summary["components"] == 2
     assert summary["front_views"] is None  # balls, cubes and cones look the same all around
@@ -37,6 +38,7 @@ def test_the_table_has_a_row_per_asset(evaluated: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["asset"] for row in rows] == list(ASSETS)
     assert [float(row["seconds"]) for row in rows] == [4.0, 6.0, 8.0]
+    assert [int(row["peak_memory_bytes"]) for row in rows] == [500, 501, 502]
 
 
 def test_twice_gives_the_same_bytes(evaluated: Path) -> None:

@@ -62,6 +62,8 @@ def dataset_settings() -> DatasetSettings:
 def prior_settings() -> PriorSettings:
     return PriorSettings(
         **TRAINING,
+        initial=None,
+        object_weights=dict.fromkeys(OBJECTS, 1.0),
         patch_size=2,
         block_out_channels=(16, 32),
         layers_per_block=1,

@@ -36,3 +36,22 @@ def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(RecipeError, match=r"ema_decoy.*did you mean ema_decay"):
         validate(load_yaml(path), ToyboxSettings)
+
+
+@pytest.mark.parametrize(
+    ("found", "replacement", "message"),
+    [
+        ("ball: 0.4", "bell: 0.4", "found bell, .*expected ball, "),
+        ("initial: dreamfusion_kit", "initial: ../elsewhere", "stays inside the workspace"),
+    ],
+    ids=["an unknown object", "a path outside"],
+)
+def test_a_wrong_start_is_refused(
+    tmp_path: Path, found: str, replacement: str, message: str
+) -> None:
+    text = PARAMS.read_text()
+    assert found in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(found, replacement))
+    with pytest.raises(RecipeError, match=message):
+        validate(load_yaml(path), ToyboxSettings)

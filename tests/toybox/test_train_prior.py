@@ -52,6 +52,42 @@ def test_training_moves_the_weights(
     assert not all(map(torch.equal, one, other))
 
 
+def test_another_sitting_starts_from_what_was_shipped(
+    prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
+) -> None:
+    """With a rate next to nothing the weights stay what the first sitting wrote, in half floats."""
+    first = module.train_prior(
+        prior_settings, dataset, tmp_path / "first", device=CPU, report=lambda step, loss: None
+    )
+    first.save_pretrained(tmp_path / "shipped")
+    settings = prior_settings.model_copy(update={"learning_rate": 1e-12, "seed": 1})
+    second = module.train_prior(
+        settings,
+        dataset,
+        tmp_path / "second",
+        device=CPU,
+        initial=tmp_path / "shipped",
+        report=lambda step, loss: None,
+    )
+    assert second.unet.training
+    shipped = [first.unet.state_dict(), first.text_encoder.state_dict()]
+    found = [second.unet.state_dict(), second.text_encoder.state_dict()]
+    for expected, actual in zip(shipped, found, strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_objects_are_drawn_by_their_weights(
+    prior_settings: PriorSettings, dataset: Dataset
+) -> None:
+    """Two images have the first object and one the second: at 1 and 3 they are drawn 2 to 3."""
+    known = Dataset(*(getattr(dataset, key)[[0, 0, 1]] for key in Dataset.__annotations__))
+    weights = prior_settings.object_weights | {OBJECTS[0]: 1.0, OBJECTS[1]: 3.0}
+    settings = prior_settings.model_copy(update={"batch_size": 2000, "object_weights": weights})
+    draw = torch.Generator().manual_seed(0)
+    indices = module._weighted_indices(settings, known, draw)  # pyright: ignore[reportPrivateUsage]
+    assert (indices == 2).float().mean() == pytest.approx(3 / 5, abs=0.04)
+
+
 def test_a_sample_sheet_changes_nothing(
     prior_settings: PriorSettings,
     dataset: Dataset,

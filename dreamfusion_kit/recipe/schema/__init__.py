@@ -70,6 +70,7 @@ from dreamfusion_kit.recipe.schema.prior import (
     PixelUnetPrior,
     Prior,
     Source,
+    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.renderer import Beyond, Occupancy, Proposal, Renderer
 from dreamfusion_kit.recipe.schema.view import (
@@ -197,4 +198,5 @@ __all__ = [
     "VoxelGridField",
     "VsdGuidance",
     "Watchdog",
+    "WorkspacePath",
 ]

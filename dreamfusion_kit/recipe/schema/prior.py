@@ -18,13 +18,14 @@ def _inside_workspace(path: str) -> str:
     return path
 
 
+WorkspacePath = Annotated[str, AfterValidator(_inside_workspace)]
+
+
 class LocalSource(Section):
     """A pretrained model that lies in the workspace."""
 
     kind: Literal["local"] = Field(description="A directory of this workspace.")
-    path: Annotated[str, AfterValidator(_inside_workspace)] = Field(
-        description="Directory of the model, relative to the workspace."
-    )
+    path: WorkspacePath = Field(description="Directory of the model, relative to the workspace.")
 
 
 def _is_safe_pattern(pattern: str) -> str:
