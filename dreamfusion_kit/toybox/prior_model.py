@@ -136,20 +136,24 @@ class ToyboxPrior(nn.Module):
         (directory / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
     def load_pretrained(self, directory: Path) -> None:
-        """Take the tokenizer and both networks that `save_pretrained` wrote, as float32.
+        """Take the tokenizer and both networks' numbers that `save_pretrained` wrote, as float32.
 
-        The tokenizer comes from the directory too: its numbering belongs to the weights.
+        The tokenizer comes from the directory too: its numbering belongs to the weights. What
+        is saved again says nothing of the place that it was read from.
         """
         self.tokenizer = CLIPTokenizer.from_pretrained(
             directory / "tokenizer", local_files_only=True
         )
-        self.text_encoder = CLIPTextModel.from_pretrained(
+        for place in ("is_local", "local_files_only"):
+            self.tokenizer.init_kwargs.pop(place, None)
+        text_encoder = CLIPTextModel.from_pretrained(
             directory / "text_encoder", local_files_only=True, dtype=torch.float32
         )
-        self.unet = UNet2DConditionModel.from_pretrained(
+        unet = UNet2DConditionModel.from_pretrained(
             directory / "unet", local_files_only=True, torch_dtype=torch.float32
         )
-        self.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.text_encoder.load_state_dict(text_encoder.state_dict())
+        self.unet.load_state_dict(unet.state_dict())
 
 
 def _text_encoder(settings: PriorSettings, vocabulary: int) -> CLIPTextModel:

@@ -45,7 +45,7 @@ def train_prior(
     model = ToyboxPrior(settings, dataset.rgba.shape[1])
     if initial is not None:
         model.load_pretrained(initial)
-    model.train().to(device)
+    model.to(device)
     optimizer = make_optimizer(model, settings)
     averages = AveragedWeights(model, settings.ema_decay)
     checkpoint = scratch / "prior.safetensors"

@@ -151,3 +151,15 @@ def test_files_do_not_depend_on_what_was_encoded(prior: ToyboxPrior, tmp_path: P
     prior.save_pretrained(tmp_path / "used")
     first, second = (tmp_path / name / "tokenizer/tokenizer.json" for name in ("fresh", "used"))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_files_do_not_depend_on_where_weights_came_from(prior: ToyboxPrior, tmp_path: Path) -> None:
+    """Another sitting of training writes what a single one would have written."""
+    prior.save_pretrained(tmp_path / "first")
+    prior.load_pretrained(tmp_path / "first")
+    prior.save_pretrained(tmp_path / "second")
+    written = sorted(path for path in (tmp_path / "first").rglob("*") if path.is_file())
+    assert len(written) >= 6
+    for path in written:
+        again = tmp_path / "second" / path.relative_to(tmp_path / "first")
+        assert again.read_bytes() == path.read_bytes(), path.name
