@@ -126,8 +126,12 @@ def machine(device: torch.device) -> Machine:
 def _peak_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    try:  # Linux; its `ru_maxrss` counts what the parent held before this program replaced it
+        fields = dict(map(_field, Path("/proc/self/status").read_text().splitlines()))
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+    return 1024 * int(fields["VmHWM"].removesuffix("kB"))
 
 
 def _git(workspace: Path, *arguments: str) -> str:

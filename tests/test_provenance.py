@@ -59,9 +59,11 @@ def test_the_peak_grows_by_what_is_held() -> None:
         "two = torch.ones(100_000_000);"
         "print(p._peak_memory_bytes(cpu) - before)"
     )
+    block = torch.ones(400_000_000)  # what starts the process holds more, and does not count
     finished = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
+    assert len(block) == 400_000_000
     assert int(finished.stdout) == pytest.approx(4e8, rel=0.1)
 
 
