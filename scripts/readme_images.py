@@ -1,6 +1,7 @@
-"""Make the README's picture from a suite's evaluated views.
+"""Make a picture of a suite's evaluated views.
 
-python scripts/readme_images.py default docs/images/demo.png
+python scripts/readme_images.py default docs/images/demo.png           every view, two rows an asset
+python scripts/readme_images.py toybox-16 docs/images/toybox-16.png 4  three views, 4 assets a row
 """
 
 import sys
@@ -9,19 +10,26 @@ from pathlib import Path
 from contact_sheet import save_sheet, strip
 
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.stages.layout import SuiteLayout
+from dreamfusion_kit.stages.layout import SuiteLayout, view_name
+
+FEW = (("color", 0), ("color", 2), ("textureless", 1))  # front, side, and between them in plaster
 
 
-def main(suite: str, target: Path) -> None:
-    """Write one row in colour and one in plaster per asset, all views side by side."""
+def main(suite: str, target: Path, assets_per_row: int | None = None) -> None:
+    """Write all views of each asset, or a few of several assets side by side."""
     layout = SuiteLayout(Path(), suite)
-    rows = [
-        strip(sorted((layout.asset(asset).evaluation / "views").glob(f"{kind}_*.png")))
-        for asset in load_suite(Path(), suite).assets
-        for kind in ("color", "textureless")
+    folders = [
+        layout.asset(asset).evaluation / "views" for asset in load_suite(Path(), suite).assets
     ]
-    save_sheet(rows, target)
+    if assets_per_row is None:
+        kinds = ("color", "textureless")
+        rows = [sorted(folder.glob(f"{kind}_*.png")) for folder in folders for kind in kinds]
+    else:
+        few = [[folder / view_name(*view) for view in FEW] for folder in folders]
+        starts = range(0, len(few), assets_per_row)
+        rows = [sum(few[start : start + assets_per_row], []) for start in starts]
+    save_sheet([strip(row) for row in rows], target)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))
