@@ -25,9 +25,9 @@ def main(suite: str, target: Path, assets_per_row: int | None = None) -> None:
         kinds = ("color", "textureless")
         rows = [sorted(folder.glob(f"{kind}_*.png")) for folder in folders for kind in kinds]
     else:
-        few = [[folder / view_name(*view) for view in FEW] for folder in folders]
-        starts = range(0, len(few), assets_per_row)
-        rows = [sum(few[start : start + assets_per_row], []) for start in starts]
+        few = [folder / view_name(*view) for folder in folders for view in FEW]
+        length = assets_per_row * len(FEW)
+        rows = [few[start : start + length] for start in range(0, len(few), length)]
     save_sheet([strip(row) for row in rows], target)
 
 
