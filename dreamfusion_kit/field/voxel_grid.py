@@ -36,7 +36,9 @@ class VoxelGrid(Field):
         device = generator.device
         noise = torch.randn(*shape, 4, generator=generator, device=device) * _INITIAL_STD
         self.density = nn.Parameter(noise[..., 0].clone())
-        self.albedo = nn.Parameter(noise[..., 1:].clone())
+        self.albedo = nn.Parameter(
+            noise[..., 1:] + torch.logit(noise.new_tensor(section.initial_albedo))
+        )
         axis = torch.linspace(
             -self.bounding_radius, self.bounding_radius, section.resolution, device=device
         ).square()

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion_kit.guidance.view_prompts import View, view_name
+from dreamfusion_kit.guidance.view_prompts import View, side_of, view_name
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import PerpNeg, ViewPrompts
 
@@ -44,15 +44,16 @@ def view_mix(
     the published decays end a little under it.
     """
     if view_name(azimuth_deg, elevation_deg, views) == "overhead":
-        return ViewMix("overhead", "overhead", 1.0, ("front", "side"), (0.0, 0.0))
+        return ViewMix("overhead", "overhead", 1.0, ("front", "left"), (0.0, 0.0))
+    side = side_of(azimuth_deg)
     quarter_turns = abs((azimuth_deg + 180) % 360 - 180) / 90
     if quarter_turns < 1:
         share = 1 - quarter_turns
         weights = _decay(section.front_at_side, share), _decay(section.side_at_front, 1 - share)
-        return ViewMix("front", "side", share, ("front", "side"), weights)
+        return ViewMix("front", side, share, ("front", side), weights)
     share = 2 - quarter_turns
     weights = _decay(section.side_at_back, share), _decay(section.front_at_back, share)
-    return ViewMix("side", "back", share, ("side", "front"), weights)
+    return ViewMix(side, "back", share, (side, "front"), weights)
 
 
 def interpolate(

@@ -11,7 +11,8 @@ from typing import Literal, get_args
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.recipe.schema import ClipGuidance, CsdGuidance, Guidance, ViewPrompts
 
-View = Literal["front", "side", "back", "overhead"]
+View = Literal["front", "left", "right", "back", "overhead"]
+Side = Literal["left", "right"]
 VIEWS: tuple[View, ...] = get_args(View)
 NEGATIVE = "negative"
 UNCONDITIONAL = "unconditional"
@@ -28,14 +29,20 @@ def view_name(azimuth_deg: float, elevation_deg: float, section: ViewPrompts) ->
     from_front = abs((azimuth_deg + 180) % 360 - 180)
     if from_front <= section.front_half_width_deg:
         return "front"
-    return "back" if 180 - from_front <= section.back_half_width_deg else "side"
+    return "back" if 180 - from_front <= section.back_half_width_deg else side_of(azimuth_deg)
+
+
+def side_of(azimuth_deg: float) -> Side:
+    """Return the object's side that a camera is on; one in the plane between is on the left."""
+    return "left" if azimuth_deg % 360 <= 180 else "right"
 
 
 def prompts_for(prompt: str, section: ViewPrompts) -> dict[View, str]:
     """Return each view's text, such as "a red mug, front view"; the bare prompt if disabled."""
     words: dict[View, str] = {
         "front": section.front,
-        "side": section.side,
+        "left": section.left,
+        "right": section.right,
         "back": section.back,
         "overhead": section.overhead,
     }
@@ -62,13 +69,15 @@ def guidance_prompts(prompt: str, section: Guidance) -> dict[str, str]:
 
 def view_weights(
     azimuth_deg: float, elevation_deg: float, section: ViewPrompts
-) -> tuple[float, float, float, float]:
+) -> tuple[float, float, float, float, float]:
     """Return the shares of `VIEWS` in a camera's text, which sum to 1; overhead is never mixed."""
     if elevation_deg > section.overhead_above_deg:
-        return (0.0, 0.0, 0.0, 1.0)
+        return (0.0, 0.0, 0.0, 0.0, 1.0)
     from_front = abs((azimuth_deg + 180) % 360 - 180) / 90  # 0 front, 1 side, 2 back
     front, back = max(1 - from_front, 0.0), max(from_front - 1, 0.0)
-    return (front, 1 - front - back, back, 0.0)
+    side = 1 - front - back
+    left, right = (side, 0.0) if side_of(azimuth_deg) == "left" else (0.0, side)
+    return (front, left, right, back, 0.0)
 
 
 def row_of(key: str, keys: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from dreamfusion_kit.mesh.clean import SurfaceFacts, clean_surface, vertex_norma
 from dreamfusion_kit.mesh.density_grid import DensityGrid, fill_cavities, sample_density_grid
 from dreamfusion_kit.mesh.isosurface import Surface, extract_isosurface
 from dreamfusion_kit.mesh.query import AlbedoFunction, DensityFunction
+from dreamfusion_kit.mesh.skin import skin_albedo
 from dreamfusion_kit.mesh.texture import UvAtlas, bake_texture, query_colors, unwrap
 from dreamfusion_kit.mesh.threshold import surface_threshold
 from dreamfusion_kit.recipe.schema import Mesh
@@ -56,14 +57,16 @@ def extract_mesh(
     threshold = surface_threshold(section.threshold, sampled)
     grid, cavity_points = fill_cavities(sampled, threshold)
     surface, surface_facts = clean_surface(extract_isosurface(grid, threshold), section)
+    normals = vertex_normals(surface)
+    seen = skin_albedo(densities, albedo, section.texture_depth)
     size = section.texture_size_px
     atlas = unwrap(surface, texture_size_px=size)
     return TexturedMesh(
         surface=surface,
-        normals=vertex_normals(surface),
-        vertex_colors=query_colors(albedo, surface.vertices, device=device),
+        normals=normals,
+        vertex_colors=query_colors(seen, surface.vertices, normals, device=device),
         atlas=atlas,
-        texture=bake_texture(surface, atlas, albedo, texture_size_px=size, device=device),
+        texture=bake_texture(surface, normals, atlas, seen, texture_size_px=size, device=device),
         facts={
             **_density_facts(sampled, threshold, cavity_points),
             **_surface_facts(surface_facts, atlas, size),

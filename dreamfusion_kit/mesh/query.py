@@ -14,16 +14,18 @@ _CHUNK = 1 << 17  # bounds the memory of a field's intermediate activations
 
 
 def query_field(
-    function: Callable[[Tensor], Tensor],
-    positions: Float[np.ndarray, "samples 3"],
-    *,
+    function: Callable[..., Tensor],
+    *inputs: Float[np.ndarray, "samples 3"],
     device: torch.device,
 ) -> Float[np.ndarray, "samples *channels"]:
-    """Return `function(positions)` as float64; positions are world coordinates.
+    """Return `function(*inputs)` as float64: world positions, and what else it reads for each.
 
     The function sees float32 tensors on `device`, at least one position at a time.
     """
-    tensor = torch.from_numpy(positions.astype(np.float32))
+    chunks = [torch.from_numpy(rows.astype(np.float32)).split(_CHUNK) for rows in inputs]
     with torch.no_grad():
-        answers = [function(chunk.to(device)).cpu() for chunk in tensor.split(_CHUNK)]
+        answers = [
+            function(*(rows.to(device) for rows in chunk)).cpu()
+            for chunk in zip(*chunks, strict=True)
+        ]
     return torch.cat(answers).double().numpy()

@@ -1,4 +1,4 @@
-"""A UV atlas of a surface, and the field's albedo baked into it.
+"""A UV atlas of a surface, and its albedo baked into it.
 
 UV coordinates are in [0, 1] with v upwards, as OBJ has them: texel (row, column) of a
 square image of `size` texels has its centre at u = (column + 0.5) / size and
@@ -18,9 +18,11 @@ from jaxtyping import Float, Int, UInt8
 
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.isosurface import Surface
-from dreamfusion_kit.mesh.query import AlbedoFunction, query_field
+from dreamfusion_kit.mesh.query import query_field
+from dreamfusion_kit.mesh.skin import SkinFunction
 from dreamfusion_kit.open3d_library import open3d
 
+_MIN_LENGTH = 1e-12  # opposite normals leave none
 _CHART_PADDING_TEXELS = 4  # neighbouring charts stay apart down to the second mip level
 
 
@@ -62,30 +64,39 @@ def unwrap(surface: Surface, *, texture_size_px: int) -> UvAtlas:
 
 def bake_texture(
     surface: Surface,
+    normals: Float[np.ndarray, "vertices 3"],
     atlas: UvAtlas,
-    albedo: AlbedoFunction,
+    albedo: SkinFunction,
     *,
     texture_size_px: int,
     device: torch.device,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Return the texture: each texel has the albedo of the surface point nearest in UV space.
 
+    `normals` are the vertices'; between them they are interpolated and of unit length again.
+
     Texels between the charts take the colour of the nearest chart's border by the same
     rule, so that neither bilinear filtering nor mip maps ever meet a background colour.
     """
     texels = _texel_centres(texture_size_px)
     face, barycentric = _nearest_in_uv(atlas, texels, texture_size_px)
-    corners = surface.vertices[surface.faces[face]]
-    positions = np.einsum("tk,tkd->td", barycentric, corners)
-    colors = query_colors(albedo, positions, device=device)
+    corners = surface.faces[face]
+    positions = np.einsum("tk,tkd->td", barycentric, surface.vertices[corners])
+    mixed = np.einsum("tk,tkd->td", barycentric, normals[corners])
+    lengths = np.linalg.norm(mixed, axis=1, keepdims=True).clip(min=_MIN_LENGTH)
+    colors = query_colors(albedo, positions, mixed / lengths, device=device)
     return colors.reshape(texture_size_px, texture_size_px, 3)
 
 
 def query_colors(
-    albedo: AlbedoFunction, positions: Float[np.ndarray, "samples 3"], *, device: torch.device
+    albedo: SkinFunction,
+    positions: Float[np.ndarray, "samples 3"],
+    normals: Float[np.ndarray, "samples 3"],
+    *,
+    device: torch.device,
 ) -> UInt8[np.ndarray, "samples 3"]:
-    """Return the albedo at positions as 8 bit colours, rounded to nearest."""
-    colors = query_field(albedo, positions, device=device)
+    """Return the albedo at surface positions as 8 bit colours, rounded to nearest."""
+    colors = query_field(albedo, positions, normals, device=device)
     bad = ~((colors > -1e-3) & (colors < 1 + 1e-3))  # true for nan, spares rounding errors
     if bad.any():
         raise MeshError(

@@ -6,13 +6,14 @@ so that the words rather than one template carry the meaning.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
 
 VIEWS = ("front", "side", "back", "overhead")
+_SIDES = ("left", "right")  # the object's own: from its left, its front points to the left
 
 _PHRASINGS = (
     "{subject}",
@@ -25,6 +26,7 @@ _PHRASINGS = (
 )
 _CANONICAL_PROBABILITY = 0.6
 _VIEW_PROBABILITY = 0.85
+_SIDE_PROBABILITY = 0.75  # how many side views say which side it is
 
 HELD_OUT: frozenset[tuple[str, str]] = frozenset(
     (tuple(COLORS)[(4 * index + 2) % len(COLORS)], name) for index, name in enumerate(OBJECTS)
@@ -74,23 +76,25 @@ def parse(prompt: str) -> tuple[str, str] | None:
     return match[1], match[2]
 
 
-def attributes(text: str) -> tuple[int, int, int]:
-    """Return what a training caption says: colour, object and view, each as an index.
+_ATTRIBUTES: tuple[tuple[str, ...], ...] = (tuple(COLORS), OBJECTS, VIEWS, _SIDES)
+
+
+def attributes(text: str) -> tuple[int, ...]:
+    """Return what a training caption says: colour, object, view and side, each as an index.
 
     The index after the last stands for nothing said: no colour for plaster, no view where
     the caption names none.
     """
     words = re.findall(r"\w+", text)
-    return _named(COLORS, words), _named(OBJECTS, words), _named(VIEWS, words)
+    return tuple(_named(names, words) for names in _ATTRIBUTES)
 
 
-NUM_ATTRIBUTES = (len(COLORS) + 1, len(OBJECTS) + 1, len(VIEWS) + 1)
+NUM_ATTRIBUTES = tuple(len(names) + 1 for names in _ATTRIBUTES)
 """How many values each of `attributes` can take."""
 
 
-def _named(names: Iterable[str], words: Sequence[str]) -> int:
+def _named(names: Sequence[str], words: Sequence[str]) -> int:
     """Return the position of the one name among `words`, the number of names if there is none."""
-    names = tuple(names)
     return next((index for index, name in enumerate(names) if name in words), len(names))
 
 
@@ -102,16 +106,25 @@ def view_of(azimuth_deg: float, elevation_deg: float) -> str:
     return "front" if from_front <= 45 else "back" if from_front >= 135 else "side"
 
 
-def training_caption(
-    color: str | None, object_name: str, view: str, *, generator: torch.Generator
-) -> str:
-    """Draw a phrasing for a render; `color` None is a textureless one.
+def view_words(azimuth_deg: float, elevation_deg: float) -> str:
+    """Return the view word of a camera, before a side the object's left or right."""
+    view = view_of(azimuth_deg, elevation_deg)
+    if view != "side":
+        return view
+    return "left side" if azimuth_deg % 360 < 180 else "right side"
 
-    Most captions are canonical, most name the view; view words appear only where they
-    are true.
+
+def training_caption(
+    color: str | None, object_name: str, words: str, *, generator: torch.Generator
+) -> str:
+    """Draw a phrasing for a render with these `view_words`; `color` None is a textureless one.
+
+    Most captions are canonical, most name the view, and of the side views most say which side
+    it is; view words appear only where they are true.
     """
     subject = plaster_caption(object_name) if color is None else caption(color, object_name)
-    draw = torch.rand(3, generator=generator).tolist()
+    draw = torch.rand(4, generator=generator).tolist()
+    view = words if draw[3] < _SIDE_PROBABILITY else words.split()[-1]
     named_view = f", {view} view" if draw[1] < _VIEW_PROBABILITY else ""
     if color is None or draw[0] < _CANONICAL_PROBABILITY:
         return subject + named_view

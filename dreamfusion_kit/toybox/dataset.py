@@ -19,7 +19,7 @@ from dreamfusion_kit.camera.sampler import sample_cameras
 from dreamfusion_kit.recipe.schema import PlainBackground
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.seeding import generator as make_generator
-from dreamfusion_kit.toybox.captions import HELD_OUT, training_caption, view_of
+from dreamfusion_kit.toybox.captions import HELD_OUT, training_caption, view_words
 from dreamfusion_kit.toybox.render import render_premultiplied
 from dreamfusion_kit.toybox.settings import DatasetSettings
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS, scene
@@ -60,9 +60,9 @@ class Dataset:
     def _caption(self, index: int, generator: torch.Generator) -> str:
         color_index = int(self.color_index[index])
         color = None if color_index < 0 else tuple(COLORS)[color_index]
-        view = view_of(float(self.azimuth_deg[index]), float(self.elevation_deg[index]))
+        words = view_words(float(self.azimuth_deg[index]), float(self.elevation_deg[index]))
         name = OBJECTS[int(self.object_index[index])]
-        return training_caption(color, name, view, generator=generator)
+        return training_caption(color, name, words, generator=generator)
 
 
 def training_pairs() -> list[tuple[str, str]]:

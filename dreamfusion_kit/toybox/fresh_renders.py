@@ -9,7 +9,7 @@ from dreamfusion_kit.recipe.schema import PlainBackground
 from dreamfusion_kit.records import Cameras
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.seeding import generator as make_generator
-from dreamfusion_kit.toybox.captions import view_of
+from dreamfusion_kit.toybox.captions import view_words
 from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.settings import DatasetSettings
 from dreamfusion_kit.toybox.shapes import scene
@@ -35,7 +35,7 @@ def fresh_renders(
     # Stratified draws come in the order of their azimuth: the first few would be all alike.
     section = settings.camera.model_copy(update={"stratified_azimuth": False})
     cameras = sample_cameras(section, _OVERSAMPLING * count, generator=draw)
-    words = map(view_of, cameras.azimuth_deg.tolist(), cameras.elevation_deg.tolist())
+    words = map(view_words, cameras.azimuth_deg.tolist(), cameras.elevation_deg.tolist())
     cameras = _selected(
         cameras, [index for index, word in enumerate(words) if word == view][:count]
     )

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dreamfusion_kit.toybox.samples import SIDES, Samples
+from dreamfusion_kit.toybox.samples import SAMPLED_VIEWS, Samples
 from dreamfusion_kit.toybox.shapes import OBJECTS
 
 _GAP_PX = 2
@@ -21,15 +21,15 @@ def draw_sheet(by_scale: Mapping[float, Samples]) -> Image.Image:
     """Return the first round of the samples of every guidance scale, labelled."""
     size = next(iter(by_scale.values())).images.shape[1]
     cell = size + _GAP_PX
-    height = _TOP_PX + len(by_scale) * (len(SIDES) * cell + _GROUP_GAP_PX)
+    height = _TOP_PX + len(by_scale) * (len(SAMPLED_VIEWS) * cell + _GROUP_GAP_PX)
     sheet = Image.new("RGB", (_LEFT_PX + len(OBJECTS) * cell, height), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE_PX)
     for column, name in enumerate(OBJECTS):
         middle = _LEFT_PX + column * cell + size / 2
         pen.text((middle, _TOP_PX / 2), name, _INK, font, anchor="mm")
     for group, (scale, samples) in enumerate(by_scale.items()):
-        for row, view in enumerate(SIDES):
-            top = _TOP_PX + group * (len(SIDES) * cell + _GROUP_GAP_PX) + row * cell
+        for row, view in enumerate(SAMPLED_VIEWS):
+            top = _TOP_PX + group * (len(SAMPLED_VIEWS) * cell + _GROUP_GAP_PX) + row * cell
             label = f"{view}, CFG {scale:g}"
             pen.text((_LEFT_PX - 6, top + size / 2), label, _INK, font, anchor="rm")
             for column, name in enumerate(OBJECTS):

@@ -17,7 +17,8 @@ from dreamfusion_kit.toybox.captions import caption
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
 from dreamfusion_kit.toybox.shapes import COLORS, DISTINCT_SIDES, OBJECTS
 
-SIDES = ("front", "side", "back")
+LEFT_RIGHT = ("left side", "right side")
+SAMPLED_VIEWS = ("front", *LEFT_RIGHT, "back")
 ROUNDS = len(COLORS)
 
 
@@ -38,7 +39,7 @@ class Prompt:
     @property
     def is_in_turn(self) -> bool:
         """Return whether the view is the one that its round has for every pair."""
-        return self.view == SIDES[self.round_index % len(SIDES)]
+        return self.view == SAMPLED_VIEWS[self.round_index % len(SAMPLED_VIEWS)]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def sample_prior(
 def prompt_batches(*, every_side: bool) -> Iterator[list[Prompt]]:
     """Yield the prompts of one round and one side, objects in their order."""
     for round_index in range(ROUNDS):
-        for view in SIDES:
+        for view in SAMPLED_VIEWS:
             batch = [
                 Prompt(tuple(COLORS)[(index + round_index) % ROUNDS], name, view, round_index)
                 for index, name in enumerate(OBJECTS)

@@ -23,7 +23,7 @@ from dreamfusion_kit.toybox.training import (
     save_training,
 )
 
-_SHEET_VIEWS = ("front", "side")
+_SHEET_VIEWS = ("front", "left side", "right side")
 _SHEET_STEPS = 25
 
 
@@ -104,7 +104,7 @@ def _losses(
 def _attribute_loss(
     model: ToyboxPrior, text: Float[Tensor, "batch tokens width"], captions: Sequence[str]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of colour, object and view, read linearly from the mean text feature."""
+    """Cross-entropy of colour, object, view and side, read linearly from the mean text feature."""
     logits = model.attribute_head(text.mean(1)).split(NUM_ATTRIBUTES, dim=1)
     labels = torch.tensor([attributes(caption) for caption in captions], device=text.device)
     losses = [
@@ -134,7 +134,7 @@ def _stratified_timesteps(
 
 
 def _write_sheet(model: ToyboxPrior, averages: AveragedWeights, path: Path) -> None:
-    """Draw every object in one colour from two sides with the averaged weights."""
+    """Draw every object in one colour from three sides with the averaged weights."""
     current = {name: p.detach().clone() for name, p in model.named_parameters()}
     averages.copy_to(model)
     model.eval()

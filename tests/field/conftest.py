@@ -24,6 +24,7 @@ def voxel_section() -> VoxelGridField:
         kind="voxel_grid",
         resolution=9,
         density_learning_rate=0.1,
+        initial_albedo=0.5,
         albedo_learning_rate=0.02,
         **SHARED,
     )

@@ -11,16 +11,16 @@ from dreamfusion_kit.guidance.conditioning import PromptFeatures, conditioning_f
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import ViewPrompts
 
-KEYS = ["front", "side", "back", "overhead", "negative"]
-NUMBERED = PromptFeatures(TextFeatures({"row": torch.arange(5.0)[:, None]}), KEYS)
+KEYS = ["front", "left", "right", "back", "overhead", "negative"]
+NUMBERED = PromptFeatures(TextFeatures({"row": torch.arange(6.0)[:, None]}), KEYS)
 
 
 def test_texts_follow_the_cameras(guidance: Callable[..., Any], views: Callable[..., Any]) -> None:
-    cameras = views(torch.zeros(4, 3, 2, 2), [0.0, 90.0, 180.0, 0.0]).cameras
-    cameras.elevation_deg[3] = 80.0
+    cameras = views(torch.zeros(5, 3, 2, 2), [0.0, 90.0, 270.0, 180.0, 0.0]).cameras
+    cameras.elevation_deg[4] = 80.0
     found = conditioning_for(guidance(), NUMBERED, cameras)
-    assert found.conditional.tensors["row"].flatten().tolist() == [0, 1, 2, 3]
-    assert found.unconditional.tensors["row"].flatten().tolist() == [4, 4, 4, 4]
+    assert found.conditional.tensors["row"].flatten().tolist() == [0, 1, 2, 3, 4]
+    assert found.unconditional.tensors["row"].flatten().tolist() == [5, 5, 5, 5, 5]
     assert found.repelling == ()
 
 
@@ -30,9 +30,9 @@ def test_a_text_that_was_not_embedded_is_refused() -> None:
 
 
 def _features() -> TextFeatures:
-    """Return features of front, side, back, overhead and negative, with a mask of tokens."""
-    hidden = torch.tensor([[1.0, 0], [0, 10], [100, 0], [0, 1000], [7, 7]])
-    mask = torch.tensor([[1, 0], [1, 1], [0, 1], [1, 0], [0, 0]])
+    """Return features of front, left, right, back, overhead and negative, with a mask of tokens."""
+    hidden = torch.tensor([[1.0, 0], [0, 10], [0, 20], [100, 0], [0, 1000], [7, 7]])
+    mask = torch.tensor([[1, 0], [1, 1], [1, 1], [0, 1], [1, 0], [0, 0]])
     return TextFeatures({"hidden": hidden, "mask": mask})
 
 
@@ -40,7 +40,7 @@ def _features() -> TextFeatures:
     ("combine", "hidden", "mask"),
     [
         ("nearest", [[1, 0], [100, 0], [0, 1000]], [[1, 0], [0, 1], [1, 0]]),
-        ("interpolated", [[0.6, 4], [80, 2], [0, 1000]], [[1, 1], [1, 1], [1, 0]]),
+        ("interpolated", [[0.6, 4], [80, 4], [0, 1000]], [[1, 1], [1, 1], [1, 0]]),
     ],
 )
 def test_features_are_one_views_or_a_mix(

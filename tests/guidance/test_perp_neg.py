@@ -86,29 +86,30 @@ def test_equal_predictions_divide_by_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("azimuth_deg", "nearer", "share", "weights"),
+    ("azimuth_deg", "nearer", "farther", "share", "weights"),
     [
-        (0.0, "front", 1.0, (0.0001227, 1.574)),
-        (45.0, "front", 0.5, (0.6892031, 0.6892031)),
-        (-45.0, "front", 0.5, (0.6892031, 0.6892031)),
-        (89.999, "front", 0.0, (1.574, 0.00012)),
-        (90.0, "side", 1.0, (0.0005307, 1.5735307)),
-        (270.0, "side", 1.0, (0.0005307, 1.5735307)),
-        (180.0, "side", 0.0, (0.394, 1.967)),
+        (0.0, "front", "left", 1.0, (0.0001227, 1.574)),
+        (45.0, "front", "left", 0.5, (0.6892031, 0.6892031)),
+        (-45.0, "front", "right", 0.5, (0.6892031, 0.6892031)),
+        (89.999, "front", "left", 0.0, (1.574, 0.00012)),
+        (90.0, "left", "back", 1.0, (0.0005307, 1.5735307)),
+        (270.0, "right", "back", 1.0, (0.0005307, 1.5735307)),
+        (180.0, "left", "back", 0.0, (0.394, 1.967)),
     ],
 )
 def test_texts_and_weights_around_the_object(
     view_prompts: Callable[..., ViewPrompts],
     azimuth_deg: float,
     nearer: str,
+    farther: str,
     share: float,
     weights: tuple[float, float],
 ) -> None:
     mix = view_mix(SECTION, view_prompts(), azimuth_deg, 10.0)
-    assert mix.nearer == nearer
+    assert (mix.nearer, mix.farther) == (nearer, farther)
     assert mix.share == pytest.approx(share, abs=1e-4)
     assert mix.weights == pytest.approx(weights, abs=1e-4)
-    assert mix.repelling == (("front", "side") if nearer == "front" else ("side", "front"))
+    assert mix.repelling == ((nearer, farther) if nearer == "front" else (nearer, "front"))
 
 
 def test_from_above_nothing_is_mixed_or_repelled(

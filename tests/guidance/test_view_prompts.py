@@ -21,19 +21,20 @@ from dreamfusion_kit.recipe.schema import ClipGuidance, ViewPrompts
     [
         (0, "front"),
         (45, "front"),
-        (45.1, "side"),
+        (45.1, "left"),
         (-45, "front"),
-        (-45.1, "side"),
-        (90, "side"),
-        (149.9, "side"),
+        (-45.1, "right"),
+        (90, "left"),
+        (149.9, "left"),
         (150, "back"),
         (180, "back"),
         (-180, "back"),
         (210, "back"),
-        (210.1, "side"),
+        (210.1, "right"),
         (315, "front"),
         (359, "front"),
-        (360 + 90, "side"),
+        (360 + 90, "left"),
+        (-90 - 720, "right"),
         (-720, "front"),
     ],
 )
@@ -53,7 +54,8 @@ def test_overhead_begins_strictly_above(
 def test_texts(view_prompts: Callable[..., ViewPrompts]) -> None:
     assert prompts_for("a red mug", view_prompts()) == {
         "front": "a red mug, front view",
-        "side": "a red mug, side view",
+        "left": "a red mug, left side view",
+        "right": "a red mug, right side view",
         "back": "a red mug, back view",
         "overhead": "a red mug, overhead view",
     }
@@ -61,7 +63,7 @@ def test_texts(view_prompts: Callable[..., ViewPrompts]) -> None:
 
 
 def test_texts_by_guidance(guidance: Callable[..., Any]) -> None:
-    views = ["front", "side", "back", "overhead"]
+    views = ["front", "left", "right", "back", "overhead"]
     sds = guidance_prompts("a red mug", guidance(negative_prompt="fog"))
     assert list(sds) == [*views, "negative"]
     assert sds["negative"] == "fog"
@@ -80,18 +82,18 @@ def test_texts_by_guidance(guidance: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("azimuth_deg", "elevation_deg", "expected"),
     [
-        (0, 0, (1, 0, 0, 0)),
-        (45, 60, (0.5, 0.5, 0, 0)),
-        (-45, 0, (0.5, 0.5, 0, 0)),
-        (90, 0, (0, 1, 0, 0)),
-        (270, 0, (0, 1, 0, 0)),
-        (126, 0, (0, 0.6, 0.4, 0)),
-        (180, 0, (0, 0, 1, 0)),
-        (720 - 162, 0, (0, 0.2, 0.8, 0)),
-        (45, 60.01, (0, 0, 0, 1)),
+        (0, 0, (1, 0, 0, 0, 0)),
+        (45, 60, (0.5, 0.5, 0, 0, 0)),
+        (-45, 0, (0.5, 0, 0.5, 0, 0)),
+        (90, 0, (0, 1, 0, 0, 0)),
+        (270, 0, (0, 0, 1, 0, 0)),
+        (126, 0, (0, 0.6, 0, 0.4, 0)),
+        (180, 0, (0, 0, 0, 1, 0)),
+        (720 - 162, 0, (0, 0, 0.2, 0.8, 0)),
+        (45, 60.01, (0, 0, 0, 0, 1)),
     ],
 )
-def test_weights_of_front_side_back_and_overhead(
+def test_weights_of_front_sides_back_and_overhead(
     view_prompts: Callable[..., ViewPrompts],
     azimuth_deg: float,
     elevation_deg: float,
@@ -102,5 +104,5 @@ def test_weights_of_front_side_back_and_overhead(
 
 
 def test_features_of_other_prompts_are_refused() -> None:
-    with pytest.raises(WeightsError, match="no row for 'side' among front, negative"):
-        row_of("side", ["front", "negative"])
+    with pytest.raises(WeightsError, match="no row for 'left' among front, negative"):
+        row_of("left", ["front", "negative"])

@@ -20,6 +20,7 @@ def section() -> Mesh:
         max_faces=4000,
         smoothing_iterations=0,
         texture_size_px=128,
+        texture_depth=0.0,
     )
 
 

@@ -51,8 +51,14 @@ def points_on_faces(surface, atlas, count=7):
 
 
 def bake(surface, atlas, albedo):
+    return bake_seen(surface, atlas, lambda positions, normals: albedo(positions))
+
+
+def bake_seen(surface, atlas, albedo):
+    """Bake with the normals that a sphere around the origin has."""
+    normals = surface.vertices / np.linalg.norm(surface.vertices, axis=1, keepdims=True)
     cpu = torch.device("cpu")
-    return bake_texture(surface, atlas, albedo, texture_size_px=SIZE, device=cpu)
+    return bake_texture(surface, normals, atlas, albedo, texture_size_px=SIZE, device=cpu)
 
 
 def test_the_atlas_keeps_faces_and_their_order(surface, atlas):
@@ -105,6 +111,15 @@ def test_a_smooth_albedo_is_read_back(surface, atlas, rainbow):
     assert np.sqrt((error**2).mean()) < 0.004
 
 
+def test_every_texel_knows_its_normal(surface, atlas):
+    """On a sphere the unit normal is the direction from the centre, also inside of faces."""
+    positions, uvs = points_on_faces(surface, atlas)
+    texture = bake_seen(surface, atlas, lambda positions, normals: (normals + 1) / 2)
+    directions = positions / np.linalg.norm(positions, axis=1, keepdims=True)
+    error = 2 * bilinear(texture, uvs) / 255 - 1 - directions
+    assert np.sqrt((error**2).mean()) < 0.02
+
+
 def test_no_background_colour_is_left_for_mip_maps(surface, atlas):
     texture = bake(surface, atlas, red_and_blue).astype(float)
     assert (texture.sum(axis=-1) == 255).all()
@@ -122,10 +137,10 @@ def test_twice_gives_the_same_bytes(surface, atlas, rainbow):
 
 
 def test_colours_are_rounded_to_nearest(cpu):
-    def albedo(positions):
+    def albedo(positions, normals):
         return torch.tensor([[0.0, 0.5, 1.0]]).expand(len(positions), 3)
 
-    colors = query_colors(albedo, np.zeros((2, 3)), device=cpu)
+    colors = query_colors(albedo, np.zeros((2, 3)), np.zeros((2, 3)), device=cpu)
     np.testing.assert_array_equal(colors, [[0, 128, 255]] * 2)
 
 
@@ -133,5 +148,8 @@ def test_colours_are_rounded_to_nearest(cpu):
 def test_damaged_albedo_is_refused(cpu, value):
     with pytest.raises(MeshError, match=r"2 of 2 albedo values .* outside \[0, 1\]"):
         query_colors(
-            lambda positions: torch.full_like(positions, value), np.zeros((2, 3)), device=cpu
+            lambda positions, normals: torch.full_like(positions, value),
+            np.zeros((2, 3)),
+            np.zeros((2, 3)),
+            device=cpu,
         )

@@ -7,7 +7,7 @@ import torch
 
 from dreamfusion_kit.stages.toybox_layout import settings
 from dreamfusion_kit.toybox.fresh_renders import fresh_renders
-from dreamfusion_kit.toybox.samples import SIDES
+from dreamfusion_kit.toybox.samples import SAMPLED_VIEWS
 from dreamfusion_kit.toybox.shapes import COLORS, DISTINCT_SIDES
 from dreamfusion_kit.toybox.view_model import load_view_model
 
@@ -21,9 +21,9 @@ def test_the_judge_of_sides_is_right_about_true_renders() -> None:
     sections = settings(ROOT)
     judge = load_view_model(ROOT / "dreamfusion_kit" / "toybox" / "weights" / "view")
     hits = [
-        view == side
+        view == side.split()[-1]
         for number, name in enumerate(sorted(DISTINCT_SIDES))
-        for side in SIDES
+        for side in SAMPLED_VIEWS
         for view in judge.views(
             fresh_renders(
                 sections.dataset,

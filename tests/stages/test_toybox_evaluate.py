@@ -9,10 +9,15 @@ import torch
 
 from dreamfusion_kit.recipe.load import load_yaml
 from dreamfusion_kit.stages import pipeline
-from dreamfusion_kit.stages.toybox_evaluate import Judges, measure_samples, view_accuracy
+from dreamfusion_kit.stages.toybox_evaluate import (
+    Judges,
+    measure_samples,
+    side_accuracy,
+    view_accuracy,
+)
 from dreamfusion_kit.toybox.captions import HELD_OUT, VIEWS, caption, caption_pool
 from dreamfusion_kit.toybox.samples import Samples, prompt_batches
-from dreamfusion_kit.toybox.shapes import DISTINCT_SIDES
+from dreamfusion_kit.toybox.shapes import COLORS, DISTINCT_SIDES
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +43,11 @@ def painted() -> Samples:
     prompts = tuple(prompt for batch in prompt_batches(every_side=True) for prompt in batch)
     pool = caption_pool()
     pixels = [
-        [pool.index(caption(prompt.color, prompt.object_name)), VIEWS.index(prompt.view), 0]
+        [
+            pool.index(caption(prompt.color, prompt.object_name)),
+            VIEWS.index(prompt.view.split()[-1]),
+            0,
+        ]
         for prompt in prompts
     ]
     return Samples(prompts, torch.tensor(pixels, dtype=torch.float32)[:, None, None])
@@ -71,17 +80,31 @@ def test_a_wrong_caption_counts_once_and_in_its_group() -> None:
 
 
 def test_wrong_sides_count_for_their_side_and_object() -> None:
-    """A car seen from the front wherever its back was asked for: one answer of three is wrong."""
+    """A car seen from the front wherever its back was asked for: one answer of four is wrong."""
     samples = painted()
     for image, prompt in zip(samples.images, samples.prompts, strict=True):
         if (prompt.object_name, prompt.view) == ("car", "back"):
             image[..., 1] = VIEWS.index("front")
     measures = view_accuracy(READER, samples)  # type: ignore[arg-type]
     count = len(DISTINCT_SIDES)
-    assert measures["view_accuracy_by_object"]["car"] == pytest.approx(2 / 3)
+    assert measures["view_accuracy_by_object"]["car"] == pytest.approx(3 / 4)
     assert measures["view_accuracy_back"] == pytest.approx(1 - 1 / count)
-    assert measures["view_accuracy_front"] == 1.0
-    assert measures["view_accuracy"] == pytest.approx(1 - 1 / (3 * count))
+    assert measures["view_accuracy_front"] == measures["view_accuracy_left_side"] == 1.0
+    assert measures["view_accuracy"] == pytest.approx(1 - 1 / (4 * count))
+
+
+def test_a_side_view_is_held_against_the_means_of_both_sides_of_its_own_pair() -> None:
+    """Blue counts the sides; green cars' means are swapped, so each of them is taken wrongly."""
+    samples = painted()
+    samples.images[..., 2] = torch.tensor([p.view == "right side" for p in samples.prompts])[
+        :, None, None
+    ]
+    left, right = torch.zeros(1, 1, 3), torch.tensor([0, 0, 1.0]).expand(1, 1, 3)
+    pairs = [(color, name) for color in COLORS for name in DISTINCT_SIDES]
+    means = {pair: torch.stack([left, right]) for pair in pairs}
+    assert side_accuracy(means, samples) == {"side_accuracy": 1.0}
+    means["green", "car"] = torch.stack([right, left])
+    assert side_accuracy(means, samples)["side_accuracy"] == pytest.approx(1 - 1 / len(pairs))
 
 
 def test_dvc_knows_the_code_that_the_measures_come_from() -> None:

@@ -12,6 +12,7 @@ from dreamfusion_kit.toybox.captions import (
     parse,
     training_caption,
     view_of,
+    view_words,
 )
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
 
@@ -58,22 +59,28 @@ def test_view_words_follow_the_camera(azimuth: float, elevation: float, view: st
 
 
 @pytest.mark.parametrize(
-    ("text", "color", "name", "view"),
+    ("text", "color", "name", "view", "side"),
     [
-        ("a red mug, front view", "red", "mug", "front"),
-        ("side view of an orange car", "orange", "car", "side"),
-        ("a toy robot in blue", "blue", "robot", None),
-        ("a white plaster duck, overhead view", None, "duck", "overhead"),
-        ("", None, None, None),
+        ("a red mug, front view", "red", "mug", "front", None),
+        ("side view of an orange car", "orange", "car", "side", None),
+        ("a pink duck, right side view", "pink", "duck", "side", "right"),
+        ("a toy robot in blue", "blue", "robot", None, None),
+        ("a white plaster duck, overhead view", None, "duck", "overhead", None),
+        ("", None, None, None, None),
     ],
 )
 def test_attributes_are_what_the_caption_says(
-    text: str, color: str | None, name: str | None, view: str | None
+    text: str, color: str | None, name: str | None, view: str | None, side: str | None
 ) -> None:
     def index(names: tuple[str, ...], said: str | None) -> int:
         return len(names) if said is None else names.index(said)
 
-    expected = (index(tuple(COLORS), color), index(OBJECTS, name), index(VIEWS, view))
+    expected = (
+        index(tuple(COLORS), color),
+        index(OBJECTS, name),
+        index(VIEWS, view),
+        index(("left", "right"), side),
+    )
     assert attributes(text) == expected
 
 
@@ -83,16 +90,46 @@ def test_about_a_tenth_of_the_pairs_is_held_out() -> None:
     assert len({color for color, _ in HELD_OUT}) == len(COLORS)
 
 
-def test_training_captions_never_name_a_false_view() -> None:
-    texts = {
-        training_caption("red", "mug", "side", generator=torch.Generator().manual_seed(seed))
-        for seed in range(200)
-    }
-    assert len(texts) > 5
+def test_a_training_caption_never_names_a_false_view() -> None:
+    texts = _training_captions("red", "left side")
+    assert len(set(texts)) > 5
     assert all("red" in text and "mug" in text for text in texts)
-    assert not any(word in text for text in texts for word in ("front", "back", "overhead"))
+    false = ("front", "back", "overhead", "right")
+    assert not any(word in text for text in texts for word in false)
+
+
+def test_side_views_are_named_with_and_without_their_side() -> None:
+    texts = _training_captions("red", "right side")
+    named = [text for text in texts if "right side view" in text]
+    plain = [text for text in texts if "side view" in text and "right" not in text]
+    assert len(named) > len(plain) > 0
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "words"),
+    [
+        (90, 0, "left side"),
+        (450, 0, "left side"),
+        (-90, 60, "right side"),
+        (270, 0, "right side"),
+        (90, 61, "overhead"),
+        (180, 0, "back"),
+    ],
+)
+def test_an_objects_left_is_where_azimuth_is_90(
+    azimuth: float, elevation: float, words: str
+) -> None:
+    assert view_words(azimuth, elevation) == words
+
+
+def _training_captions(color: str | None, words: str) -> list[str]:
+    seeds = range(200)
+    return [
+        training_caption(color, "mug", words, generator=torch.Generator().manual_seed(seed))
+        for seed in seeds
+    ]
 
 
 def test_plaster_captions_name_no_color() -> None:
-    text = training_caption(None, "mug", "front", generator=torch.Generator().manual_seed(0))
-    assert text.startswith("a white plaster mug")
+    texts = _training_captions(None, "front")
+    assert all(text.startswith("a white plaster mug") for text in texts)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dreamfusion_kit.toybox.sample_sheet import draw_sheet
-from dreamfusion_kit.toybox.samples import SIDES, Samples, prompt_batches
+from dreamfusion_kit.toybox.samples import SAMPLED_VIEWS, Samples, prompt_batches
 from dreamfusion_kit.toybox.shapes import OBJECTS
 
 SIZE_PX = 16
@@ -16,7 +16,8 @@ def painted(blue: float) -> Samples:
     images = torch.zeros(len(prompts), SIZE_PX, SIZE_PX, 3)
     for image, prompt in zip(images, prompts, strict=True):
         if prompt.round_index == 0:
-            red, green = OBJECTS.index(prompt.object_name) / 20, SIDES.index(prompt.view) / 4
+            red = OBJECTS.index(prompt.object_name) / 20
+            green = SAMPLED_VIEWS.index(prompt.view) / 4
             image[:] = torch.tensor([red, green, blue])
     return Samples(tuple(prompts), images)
 
@@ -25,7 +26,7 @@ def test_every_sample_is_in_its_row_and_column() -> None:
     scales = {1.0: 0.4, 7.5: 0.8}
     sheet = np.asarray(draw_sheet({scale: painted(blue) for scale, blue in scales.items()}))
     for blue in scales.values():
-        for row in range(len(SIDES)):
+        for row in range(len(SAMPLED_VIEWS)):
             for column in range(len(OBJECTS)):
                 color = np.round(np.array([column / 20, row / 4, blue]) * 255).astype(np.uint8)
                 rows, columns = np.nonzero((sheet == color).all(axis=-1))

@@ -7,7 +7,7 @@ import torch
 
 from dreamfusion_kit.toybox.captions import caption_pool
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
-from dreamfusion_kit.toybox.samples import SIDES, Prompt, prompt_batches, sample_prior
+from dreamfusion_kit.toybox.samples import SAMPLED_VIEWS, Prompt, prompt_batches, sample_prior
 from dreamfusion_kit.toybox.settings import PriorSettings
 from dreamfusion_kit.toybox.shapes import DISTINCT_SIDES, OBJECTS
 
@@ -17,27 +17,30 @@ def prompts(*, every_side: bool) -> list[Prompt]:
 
 
 @pytest.mark.parametrize("every_side", [False, True])
-def test_prompts_in_turn_name_every_pair_once_and_every_side_equally(every_side: bool) -> None:
+def test_prompts_in_turn_name_every_pair_once_and_the_views_about_equally_often(
+    every_side: bool,
+) -> None:
     in_turn = [prompt for prompt in prompts(every_side=every_side) if prompt.is_in_turn]
     named = sorted(prompt.text.rpartition(", ")[0] for prompt in in_turn)
     assert named == sorted(caption_pool())
     counts = Counter((prompt.object_name, prompt.view) for prompt in in_turn)
-    assert set(counts.values()) == {len(in_turn) // len(OBJECTS) // len(SIDES)}
+    assert len(counts) == len(OBJECTS) * len(SAMPLED_VIEWS)
+    assert set(counts.values()) == {2, 3}  # nine rounds, four views
 
 
 def test_the_first_round_shows_every_object_from_every_side_in_one_color() -> None:
     first = [prompt for prompt in prompts(every_side=False) if prompt.round_index == 0]
-    assert len(first) == len(OBJECTS) * len(SIDES) == len(set(first))
+    assert len(first) == len(OBJECTS) * len(SAMPLED_VIEWS) == len(set(first))
     assert len({(prompt.object_name, prompt.color) for prompt in first}) == len(OBJECTS)
 
 
 def test_every_side_asks_for_all_sides_of_objects_that_have_them() -> None:
     asked = [p for p in prompts(every_side=True) if p.object_name in DISTINCT_SIDES]
-    assert len(asked) == len(set(asked)) == len(DISTINCT_SIDES) * 9 * len(SIDES)
+    assert len(asked) == len(set(asked)) == len(DISTINCT_SIDES) * 9 * len(SAMPLED_VIEWS)
 
 
 def test_a_prompt_reads_as_guidance_writes_it() -> None:
-    assert Prompt("orange", "mug", "back", 0).text == "an orange mug, back view"
+    assert Prompt("orange", "mug", "left side", 0).text == "an orange mug, left side view"
 
 
 class _Painter(ToyboxPrior):

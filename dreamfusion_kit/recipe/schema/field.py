@@ -47,6 +47,9 @@ class VoxelGridField(Section):
     density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
     density_bias: DensityBias = Field(description="The blob that an optimisation starts from.")
     density_offset: float = Field(description=DENSITY_OFFSET)
+    initial_albedo: float = Field(
+        gt=0, lt=1, description="The albedo everywhere at step 0, in all channels."
+    )
     density_learning_rate: Positive = Field(description="Adam's step size for raw densities.")
     albedo_learning_rate: Positive = Field(description="Adam's step size for raw albedo.")
 

@@ -28,10 +28,14 @@ class ViewPrompts(Section):
     enabled: bool = Field(description="Whether the prompt follows the view at all.")
     combine: Literal["nearest", "interpolated"] = Field(
         description="Whether a view takes the closest text's features (DF A.2) or mixes those of "
-        "front, side and back by its azimuth (DF s. 3.2)."
+        "front, sides and back by its azimuth (DF s. 3.2)."
     )
     front: str = Field(description="Appended around azimuth 0, where the object's front is.")
-    side: str = Field(description="Appended between front and back.")
+    left: str = Field(
+        description="Appended between front and back where the camera is on the object's left, at "
+        "azimuth 90 degrees (DF: as right)."
+    )
+    right: str = Field(description="Appended around azimuth 270 degrees (DF: as left).")
     back: str = Field(description="Appended around azimuth 180 degrees.")
     overhead: str = Field(description="Appended above overhead_above_deg, at any azimuth.")
     overhead_above_deg: float = Field(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dreamfusion_kit.recipe.schema.base import Fraction, Positive, Section, Steps
+from dreamfusion_kit.recipe.schema.base import Fraction, NonNegative, Positive, Section, Steps
 
 
 class AdaptiveThreshold(Section):
@@ -42,4 +42,8 @@ class Mesh(Section):
     )
     texture_size_px: int = Field(
         ge=16, le=8192, description="Side of the square albedo texture in pixels."
+    )
+    texture_depth: NonNegative = Field(
+        description="How far below the surface the texture's albedo is gathered, as a camera right "
+        "above sees it, scene units; 0 takes the surface's own."
     )
