@@ -16,6 +16,7 @@ from dreamfusion_kit.evaluation.frechet import frechet_distance
 from dreamfusion_kit.evaluation.r_precision import CaptionPool, cosine_similarity, retrieval_hits
 from dreamfusion_kit.evaluation.views import render_images
 from dreamfusion_kit.recipe.evaluation import Evaluation
+from dreamfusion_kit.recipe.schema import ConstantBackground
 from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.toybox_layout import METRICS, WEIGHTS, settings
@@ -39,7 +40,9 @@ from dreamfusion_kit.toybox.view_model import ViewModel, load_view_model
 GUIDANCE_SCALES = (1.0, 3.0, 7.5)
 _EVERY_SIDE_AT = 3.0  # the scale whose views are measured most closely
 _SAMPLER_STEPS = 8
+ONE_SIDED = ("chair", "duck")  # their outline from the left is that from the right, mirrored
 _RENDERS_PER_MEAN = 8
+_GREY = ConstantBackground(kind="constant", color=(0.575, 0.575, 0.575))  # the prior's mean
 _RENDERS_PER_PAIR = 9  # one in the set that stands in for samples, the rest in the reference
 _DECIMALS = 4
 
@@ -150,15 +153,18 @@ def _true_renders(sections: ToyboxSettings) -> tuple[Samples, Samples]:
 
 
 def _mean_side_views(sections: ToyboxSettings) -> dict[Pair, Float[Tensor, "2 h w 3"]]:
-    """Return the mean picture of each pair with distinct sides from its left and its right."""
-    pairs = [(color, name) for name in OBJECTS if name in DISTINCT_SIDES for color in COLORS]
+    """Return the mean picture of each one-sided object in each colour from its left and right.
+
+    They are all before the same grey: what differs between the two is the object alone.
+    """
+    pairs = [(color, name) for name in ONE_SIDED for color in COLORS]
     report = _progress("mean side views", len(pairs))
 
     def mean_view(pair: Pair, view: str) -> Float[Tensor, "h w 3"]:
         color, name = pair
         images = fresh_renders(
             sections.dataset,
-            sections.prior.background,
+            _GREY,
             color=color,
             object_name=name,
             view=view,
@@ -222,10 +228,10 @@ def view_accuracy(judge: ViewModel, samples: Samples) -> Json:
 def side_accuracy(means: Mapping[Pair, Float[Tensor, "2 h w 3"]], samples: Samples) -> Json:
     """Return how often a side view is nearer to the mean picture of its own side.
 
-    The classifier does not tell left from right. The distance is that of pixels, and what
-    this simple judge is worth its accuracy on true renders says.
+    The classifier does not tell left from right. The distance is that of pixels: it knows
+    the objects whose outline points one way, and its accuracy on true renders says how well.
     """
-    sides = samples.where(lambda p: p.object_name in DISTINCT_SIDES and p.view in LEFT_RIGHT)
+    sides = samples.where(lambda p: p.object_name in ONE_SIDED and p.view in LEFT_RIGHT)
     hits = [
         int((means[_pair(prompt)] - image).square().sum(dim=(1, 2, 3)).argmin())
         == LEFT_RIGHT.index(prompt.view)

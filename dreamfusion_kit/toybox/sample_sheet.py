@@ -12,7 +12,7 @@ from dreamfusion_kit.toybox.shapes import OBJECTS
 
 _GAP_PX = 2
 _GROUP_GAP_PX = 8  # between guidance scales
-_LEFT_PX, _TOP_PX = 92, 18
+_LEFT_PX, _TOP_PX = 124, 18
 _FONT_SIZE_PX = 12
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 

@@ -10,6 +10,7 @@ import torch
 from dreamfusion_kit.recipe.load import load_yaml
 from dreamfusion_kit.stages import pipeline
 from dreamfusion_kit.stages.toybox_evaluate import (
+    ONE_SIDED,
     Judges,
     measure_samples,
     side_accuracy,
@@ -94,16 +95,16 @@ def test_wrong_sides_count_for_their_side_and_object() -> None:
 
 
 def test_a_side_view_is_held_against_the_means_of_both_sides_of_its_own_pair() -> None:
-    """Blue counts the sides; green cars' means are swapped, so each of them is taken wrongly."""
+    """Blue counts the sides; green ducks' means are swapped, so each of them is taken wrongly."""
     samples = painted()
     samples.images[..., 2] = torch.tensor([p.view == "right side" for p in samples.prompts])[
         :, None, None
     ]
     left, right = torch.zeros(1, 1, 3), torch.tensor([0, 0, 1.0]).expand(1, 1, 3)
-    pairs = [(color, name) for color in COLORS for name in DISTINCT_SIDES]
+    pairs = [(color, name) for color in COLORS for name in ONE_SIDED]
     means = {pair: torch.stack([left, right]) for pair in pairs}
     assert side_accuracy(means, samples) == {"side_accuracy": 1.0}
-    means["green", "car"] = torch.stack([right, left])
+    means["green", "duck"] = torch.stack([right, left])
     assert side_accuracy(means, samples)["side_accuracy"] == pytest.approx(1 - 1 / len(pairs))
 
 
