@@ -42,8 +42,9 @@ def section(view_prompts: Callable[..., ViewPrompts]) -> ClipGuidance:
 
 
 def guide(section: ClipGuidance, views: Views, step: int) -> Any:
-    keys = ["front", "side", "back", "overhead"]
-    prompts = PromptFeatures(TextFeatures({"liking": torch.tensor([[1.0], [3.0], [0], [0]])}), keys)
+    keys = ["front", "left", "right", "back", "overhead"]
+    likings = torch.tensor([[1.0], [3.0], [0], [0], [0]])
+    prompts = PromptFeatures(TextFeatures({"liking": likings}), keys)
     built = build_guidance(section, Likes(), prompts, generator=torch.Generator())
     assert built.state_tensors() == {}
     return built.guide(views, step, lambda _: pytest.fail("nothing is drawn"))
@@ -55,7 +56,7 @@ def opaque(views: Views, *opacities: float) -> Views:
 
 
 def test_gradients_on_image_and_opacity(section: ClipGuidance, views: Callable[..., Views]) -> None:
-    """Likeness 2 * mean * text, mean over two images; the front view's text is 1, the side's 3."""
+    """Likeness 2 * mean * text, mean over two images; the front view's text is 1, the left's 3."""
     seen = opaque(views(torch.rand(2, 3, 4, 4), [0.0, 90.0]), 0.8, 0.3)
     output = guide(section, seen, 0)
     per_pixel = 2 / (3 * 4 * 4) / 2

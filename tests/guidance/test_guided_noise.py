@@ -45,7 +45,7 @@ def test_perp_neg_in_a_batch_is_perp_neg_alone(
     gaussian: Any,
 ) -> None:
     section = guidance(perp_neg=PERP_NEG, guidance_scale=7.5)
-    features = prompts(section, front=0.3, side=-0.5, back=0.8, negative=0.1)
+    features = prompts(section, front=0.3, left=-0.5, right=0.2, back=0.8, negative=0.1)
     prior, azimuths = gaussian([0.9, 0.3], 0.3, 0.6), [20.0, 100.0, -170.0]
     batch = conditioning_for(section, features, views(NOISY, azimuths).cameras)
     together = guided_epsilon(section, prior, NOISY, TIMESTEP, batch)
@@ -64,9 +64,9 @@ def test_perp_neg_reads_the_texts_of_the_camera(
     views: Callable[..., Any],
     gaussian: Any,
 ) -> None:
-    """At 45 degrees: half front and half side, both repelling by 4 exp(-1/4) - 2.426."""
+    """At 45 degrees: half front and half left, both repelling by 4 exp(-1/4) - 2.426."""
     section = guidance(perp_neg=PERP_NEG, guidance_scale=7.5)
-    features = prompts(section, front=0.4, side=-0.6)
+    features = prompts(section, front=0.4, left=-0.6)
     prior, noisy, timestep = gaussian([0.9], 0.3, 0.6), NOISY[:1], TIMESTEP[:1]
     texts = conditioning_for(section, features, views(noisy, [45.0]).cameras)
     middle = texts.conditional.tensors["shift"]

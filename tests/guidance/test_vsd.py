@@ -38,7 +38,7 @@ def prior() -> AnalyticPrior:
 
 
 def texts(prior: AnalyticPrior) -> PromptFeatures:
-    keys = ["front", "side", "back", "overhead", "negative"]
+    keys = ["front", "left", "right", "back", "overhead", "negative"]
     return PromptFeatures(prior.encode_text(keys), keys)
 
 

@@ -48,6 +48,7 @@ def mesh():
         max_faces=1500,
         smoothing_iterations=0,
         texture_size_px=64,
+        texture_depth=0.0,
     )
     return extract_mesh(
         asymmetric,

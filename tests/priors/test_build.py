@@ -49,6 +49,9 @@ def make_prior(request: pytest.FixtureRequest) -> Callable[[], Prior]:
 def steps(prior: Prior, images: torch.Tensor, first: int, last: int) -> torch.Tensor:
     """Descend along SDS's gradient from step `first` to before `last`."""
     section = load_recipe(ROOT / "recipes" / "toybox.yaml").guidance
+    words = {"left": "left", "right": "right"}  # 16 letters fit
+    short = section.view_prompts.model_copy(update=words)
+    section = section.model_copy(update={"view_prompts": short})
     texts = guidance_prompts("a", section)
     prompts = PromptFeatures.of(prior.encode_text(list(texts.values())), texts)
     guidance = build_guidance(section, prior, prompts, generator=torch.Generator())

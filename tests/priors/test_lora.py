@@ -131,7 +131,8 @@ def views(step: int) -> Views:
 
 def test_vsd_on_a_unet_resumes_to_the_bit(prior: PixelUnetPrior) -> None:
     section = load_recipe(Path(__file__).parents[2] / "recipes" / "toybox-vsd.yaml").guidance
-    short = section.view_prompts.model_copy(update={"overhead": "front"})  # 16 letters fit
+    words = {"left": "left", "right": "right", "overhead": "front"}  # 16 letters fit
+    short = section.view_prompts.model_copy(update=words)
     section = section.model_copy(update={"view_prompts": short})
     prompts = guidance_prompts("a", section)
     features = PromptFeatures.of(prior.encode_text(list(prompts.values())), prompts)

@@ -101,7 +101,7 @@ def test_a_sample_sheet_changes_nothing(
     sheets = sorted((tmp_path / "with").glob("*.png"))
     assert [sheet.name for sheet in sheets] == ["samples-000002.png", "samples-000004.png"]
     with Image.open(sheets[0]) as sheet:
-        assert sheet.size == (16 * len(OBJECTS), 16 * 2)
+        assert sheet.size == (16 * len(OBJECTS), 16 * 3)
 
 
 def test_timesteps_follow_the_power(prior_settings: PriorSettings) -> None:
@@ -125,7 +125,7 @@ def test_the_attribute_head_learns_the_views(
             update={
                 "attribute_lambda": attribute_lambda,
                 "learning_rate": 1e-2,
-                "num_steps": 12,
+                "num_steps": 24,
                 "warmup_steps": 1,
                 "decay_steps": 1,
                 "ema_decay": 0.0,
