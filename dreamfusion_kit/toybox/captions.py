@@ -55,7 +55,11 @@ def caption_pool() -> tuple[str, ...]:
 
 
 def corpus() -> tuple[str, ...]:
-    """Return every training caption of every pair, for the tokenizer."""
+    """Return every training caption of every pair, for the tokenizer.
+
+    "Left" and "right", which came later, are not among them: more words would renumber the
+    tokens of the shipped weights. They are spelled by their letters.
+    """
     lines: list[str] = []
     for name in OBJECTS:
         for view in VIEWS:
