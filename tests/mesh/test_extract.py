@@ -24,6 +24,27 @@ def test_a_sphere_becomes_that_sphere(section, cpu, solid, sphere, rainbow, scal
     np.testing.assert_allclose(mesh.vertex_colors / 255, (mesh.surface.vertices + 1) / 2, atol=2e-3)
 
 
+def test_a_milky_fields_colours_come_from_below_its_skin(section, cpu, solid, sphere):
+    """At density 2 the outer 0.03 are (1 - exp(-0.06)) / (1 - exp(-0.5)) = 0.15 of what is seen."""
+
+    def red_skin(positions):
+        red = (sphere(0.57)(positions) > 0).float()
+        return torch.stack([red, torch.zeros_like(red), 1 - red], dim=-1)
+
+    def redness(depth):
+        mesh = extract_mesh(
+            solid(sphere(0.6), scale=2.0, width=0.002),
+            red_skin,
+            section.model_copy(update={"texture_depth": depth}),
+            bounding_radius=1.0,
+            device=cpu,
+        )
+        return mesh.vertex_colors[:, 0].mean() / 255, mesh.texture[..., 0].mean() / 255
+
+    assert redness(0.0) == pytest.approx((1, 1))
+    assert redness(0.25) == pytest.approx((0.15, 0.15), abs=0.05)
+
+
 def test_a_hollow_sphere_has_one_surface(section, cpu, solid, sphere, rainbow):
     def hollow(positions):
         return (sphere(0.5)(positions)).abs() - 0.15
