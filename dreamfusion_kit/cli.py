@@ -164,7 +164,12 @@ def suite_rm(asset: AssetArgument, suite: SuiteOption = suites.DEFAULT) -> None:
 # ---- the stages of the pipeline, in its order
 
 DeviceOption = Annotated[
-    str, typer.Option(metavar="DEVICE", help="cpu, cuda or cuda:N; never another than asked for.")
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        envvar="DREAMFUSION_DEVICE",
+        help="cpu, cuda or cuda:N; never another than asked for.",
+    ),
 ]
 
 

@@ -128,10 +128,10 @@ def _peak_memory_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     try:  # Linux; its `ru_maxrss` counts what the parent held before this program replaced it
         fields = dict(map(_field, Path("/proc/self/status").read_text().splitlines()))
-    except OSError:
+        return 1024 * int(fields["VmHWM"].removesuffix("kB"))
+    except (OSError, KeyError):  # other systems, and sandboxes that leave the line out
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else 1024 * peak
-    return 1024 * int(fields["VmHWM"].removesuffix("kB"))
 
 
 def _git(workspace: Path, *arguments: str) -> str:

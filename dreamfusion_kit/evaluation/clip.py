@@ -11,14 +11,10 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (
-    AutoTokenizer,
-    CLIPImageProcessorPil,
-    CLIPModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
 
-from dreamfusion_kit.errors import EvaluationError, WeightsError
+from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.evaluation.clip_text import check_lengths, load_tokenizer
 from dreamfusion_kit.evaluation.views import quantized
 
 _BATCH_SIZE = 32
@@ -59,7 +55,7 @@ class Clip:
         length: int = text_config.max_position_embeddings
         # A fixed length, so that a caption's features do not depend on its neighbours.
         tokens = self.tokenizer(captions, padding="max_length", max_length=length)
-        self._check_lengths(captions, tokens["input_ids"], length)
+        check_lengths(captions, tokens["input_ids"], length)
         ids, mask = torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])
         features = [
             _pooled(
@@ -70,15 +66,6 @@ class Clip:
             for part, kept in zip(ids.split(_BATCH_SIZE), mask.split(_BATCH_SIZE), strict=True)
         ]
         return _unit(features)
-
-    @staticmethod
-    def _check_lengths(captions: list[str], token_ids: list[list[int]], length: int) -> None:
-        for caption, ids in zip(captions, token_ids, strict=True):
-            if len(ids) > length:
-                raise EvaluationError(
-                    f"caption {caption!r}: found {len(ids)} tokens, expected at most {length} "
-                    "for this CLIP; shorten the prompt"
-                )
 
 
 def load_clip(directory: Path, *, device: torch.device | str = "cpu") -> Clip:
@@ -94,7 +81,7 @@ def load_clip(directory: Path, *, device: torch.device | str = "cpu") -> Clip:
         )
     try:
         model, report = _load_model(directory, device)
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        tokenizer = load_tokenizer(directory)
         processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]

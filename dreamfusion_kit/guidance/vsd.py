@@ -13,7 +13,8 @@ fields, where the recipe has them take turns (field.kind particles): phi is one 
 learns where it is asked: on timesteps of the step's own range.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import final
 
 import torch
@@ -107,9 +108,8 @@ class VariationalDistillation(Guidance):
                 # v = alpha eps - sigma x and z = alpha x + sigma eps: equal z, eps off by
                 # alpha times v's error.
                 error = error / levels.alpha
-            loss = error.square().mean()
             self._optimizer.zero_grad()
-            loss.backward()
+            _backward(error.square().mean(), error.numel(), self._phi.trainable().values())
         self._optimizer.step()
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -130,6 +130,19 @@ class VariationalDistillation(Guidance):
         for name, value in own.items():
             value.copy_(saved[name])
         load_optimizer_tensors(self._optimizer, under("optimizer/", tensors))
+
+
+def _backward(mean: Float[Tensor, ""], count: int, parameters: Iterable[Tensor]) -> None:
+    """Differentiate a mean over `count` numbers, whose gradient float16 could not hold.
+
+    Each number's share is below float16's smallest, so the sum's gradient goes through the
+    network instead. By a power of two, so that float32 gives the same to the bit.
+    """
+    scale = 2.0 ** math.floor(math.log2(count))
+    (scale * mean).backward()
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.div_(scale)
 
 
 def pose_rows(cameras: Cameras) -> Float[Tensor, "batch 16"]:

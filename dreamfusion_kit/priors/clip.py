@@ -29,7 +29,9 @@ class ClipTeacher(ImageTextModel):
         """Read the model, its tokenizer and the colours that it was trained on."""
         try:
             model, report = _load_model(directory)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                directory, local_files_only=True, trust_remote_code=False
+            )
             colors = json.loads((directory / "preprocessor_config.json").read_text())
             mean, std = colors["image_mean"], colors["image_std"]
         except Exception as error:  # The libraries raise a dozen unrelated types here.

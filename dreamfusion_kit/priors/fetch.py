@@ -9,7 +9,7 @@ evaluation's CLIP.
 import fnmatch
 import hashlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypedDict, assert_never
 
 from huggingface_hub import is_offline_mode
@@ -55,10 +55,10 @@ def fetch(source: Source, workspace: Path, *, offline: bool = False) -> Lock:
     """
     match source:
         case LocalSource():
-            return lock(_inside(source.path, workspace))
+            return _lock(source, _inside(source.path, workspace))
         case HubSource():
             place, snapshot = _snapshot(source, offline=offline or is_offline_mode())
-            found = lock(snapshot.directory)
+            found = _lock(source, snapshot.directory)
             hub.refuse_damaged(place, snapshot, {name: found[name]["sha256"] for name in found})
             return found
         case _:
@@ -74,7 +74,7 @@ def locate(source: Source, workspace: Path, expected: Mapping[str, LockedFile]) 
     match source:
         case LocalSource():
             directory = _inside(source.path, workspace)
-            verify(directory, expected)
+            _verify(source, directory, expected)
             return directory
         case HubSource():
             return _locked_snapshot(source, expected)
@@ -99,30 +99,6 @@ def present(source: Source, workspace: Path) -> Path:
             raise WeightsError(f"{names}: not in the cache; run the fetch stage")
         case _:
             assert_never(source)
-
-
-def lock(directory: Path) -> Lock:
-    """Return the hash and size of every file that the kit may read, in order of path."""
-    return {
-        path.relative_to(directory).as_posix(): LockedFile(
-            sha256=_sha256(path), size_bytes=path.stat().st_size
-        )
-        for path in _allowed_files(directory)
-    }
-
-
-def verify(directory: Path, expected: Mapping[str, LockedFile]) -> None:
-    """Raise WeightsError at the first file that is not the one `lock` saw."""
-    present = {path.relative_to(directory).as_posix(): path for path in _allowed_files(directory)}
-    for name in sorted(present.keys() ^ expected.keys()):
-        state = "missing" if name in expected else "not in the lock file"
-        raise _changed(directory, name, state)
-    for name, path in present.items():
-        size = path.stat().st_size
-        if size != expected[name]["size_bytes"]:
-            raise _changed(directory, name, f"{size} bytes, not {expected[name]['size_bytes']}")
-        if _sha256(path) != expected[name]["sha256"]:
-            raise _changed(directory, name, "of the locked size but with other bytes")
 
 
 def _inside(path: str, workspace: Path) -> Path:
@@ -177,7 +153,7 @@ def _locked_snapshot(source: HubSource, expected: Mapping[str, LockedFile]) -> P
             )
             continue
         try:
-            verify(directory, expected)
+            _verify(source, directory, expected)
         except WeightsError as error:
             complaints.append(f"{_name(place)}: {error}")
         else:
@@ -224,6 +200,49 @@ def _explain(error: Exception, place: HubMirror, source: HubSource) -> str:
 def _token(error: HfHubHTTPError) -> str:
     sent = "authorization" in error.response.request.headers
     return "a token was sent" if sent else "no token was sent"
+
+
+def _lock(source: Source, directory: Path) -> Lock:
+    """Return the hash and size of every file of `source`."""
+    return {
+        name: LockedFile(sha256=_sha256(path), size_bytes=path.stat().st_size)
+        for name, path in _files(source, directory).items()
+    }
+
+
+def _verify(source: Source, directory: Path, expected: Mapping[str, LockedFile]) -> None:
+    """Raise WeightsError at the first file that is not the one `_lock` saw."""
+    files = _files(source, directory)
+    for name in sorted(files.keys() ^ expected.keys()):
+        state = "missing" if name in expected else "not in the lock file"
+        raise _changed(directory, name, state)
+    for name, path in files.items():
+        size = path.stat().st_size
+        if size != expected[name]["size_bytes"]:
+            raise _changed(directory, name, f"{size} bytes, not {expected[name]['size_bytes']}")
+        if _sha256(path) != expected[name]["sha256"]:
+            raise _changed(directory, name, "of the locked size but with other bytes")
+
+
+def _files(source: Source, directory: Path) -> dict[str, Path]:
+    """Return every file of `source` that the kit may read, by its path, in order of path.
+
+    The hub's cache is shared: what others fetched of the same commit is passed over, but not
+    beside the source's own files in a component's folder, where a library might read it.
+    """
+    here = {path.relative_to(directory).as_posix(): path for path in _allowed_files(directory)}
+    if isinstance(source, LocalSource):
+        return here
+    own = hub.matching(here, source.files)
+    folders = {folder for name in own if (folder := PurePosixPath(name).parent) != PurePosixPath()}
+    for name in here.keys() - own:
+        if PurePosixPath(name).parent in folders:
+            raise WeightsError(
+                f"{directory.name}/{name}: lies in the hub's cache beside the source's files "
+                "and is none of them; expected those alone in each of their folders; name it in "
+                "`files`, delete it, or set HF_HUB_CACHE to another folder"
+            )
+    return {name: here[name] for name in here if name in own}
 
 
 def _allowed_files(directory: Path) -> Iterator[Path]:

@@ -112,13 +112,12 @@ class FlowTransformerPrior(Prior):
         if self._is_sd3:
             arguments["pooled_projections"] = text.tensors["pooled"]
         arguments = {name: rows.to(self._device, self._dtype) for name, rows in arguments.items()}
-        # SD3 counts time in thousandths, AuraFlow from 0 to 1.
-        clock = flow_time * NUM_TRAIN_TIMESTEPS if self._is_sd3 else flow_time
+        # SD3 counts time in thousandths, in float32 up to its sinusoids: bfloat16 has no 950.5.
+        # AuraFlow counts from 0 to 1, in the model's own precision.
+        clock = flow_time * NUM_TRAIN_TIMESTEPS if self._is_sd3 else flow_time.to(self._dtype)
         offload = self._section.cpu_offload
         with resident(self._transformer, self._device, offload=offload) as transformer:
-            velocity = transformer(
-                hidden_states=mixed, timestep=clock.to(self._dtype), **arguments
-            ).sample
+            velocity = transformer(hidden_states=mixed, timestep=clock, **arguments).sample
         return to_epsilon(velocity.to(noisy.dtype), noisy, alpha_t, sigma_t, "flow")
 
     def _encode_sd3(self, prompts: Sequence[str]) -> TextFeatures:

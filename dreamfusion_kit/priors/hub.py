@@ -7,7 +7,7 @@ when its download was killed; here a large file goes on where it stopped.
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -141,6 +141,11 @@ def _matching(files: Sequence[RepoFile], patterns: Sequence[str]) -> list[RepoFi
     return list(
         filter_repo_objects(files, allow_patterns=list(patterns), key=lambda file: file.path)
     )
+
+
+def matching(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
+    """Return the paths that `patterns` ask for, as the hub's client reads them."""
+    return set(filter_repo_objects(names, allow_patterns=list(patterns)))
 
 
 def _is_here(place: HubMirror, file: RepoFile) -> bool:

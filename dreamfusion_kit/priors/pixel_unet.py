@@ -74,7 +74,8 @@ class PixelUnetPrior(Prior):
             self._directory,
             "",
             self._text_class,
-            prompts,
+            # As in diffusers' IFPipeline: the model was trained on captions in lower case.
+            [prompt.lower() for prompt in prompts],
             self._device,
             num_tokens=T5_TOKENS,
             masked=True,

@@ -22,7 +22,8 @@ def with_overrides(recipe: Document, suite: Document, at: KeyPath) -> Document:
     decided the value, so that later problems name the line that caused them.
 
     Raises:
-        RecipeError: for keys that the recipe does not have, or that contain each other.
+        RecipeError: for keys that the recipe does not have, that contain each other, or that name
+            another pretrained model.
     """
     overrides = _mapping_at(suite.data, at)
     problems = [
@@ -56,6 +57,8 @@ def _refusal(key: str, data: dict[str, Value], all_keys: Mapping[str, Value]) ->
             hint = f" (did you mean {dotted((*parts[:depth], meant))}?)" if meant else ""
             return f"unknown key of the recipe{hint}"
         node = node[part]
+    if key in ("prior", "prior.kind") or key.startswith("prior.source"):
+        return "found another model; models are fetched per recipe; expected a recipe of its own"
     return None
 
 

@@ -67,6 +67,11 @@ class SuiteFile(Section):
 
     @model_validator(mode="after")
     def _recipes_are_those_used(self) -> "SuiteFile":
+        if "clip" in self.recipes:
+            raise ValueError(
+                "recipes: found clip, the evaluation's CLIP for `fetch`; expected other names; "
+                "rename the recipe"
+            )
         used = list(dict.fromkeys(asset.recipe for asset in self.assets.values()))
         if sorted(self.recipes) != sorted(used):
             raise ValueError(

@@ -16,6 +16,7 @@ import yaml
 from dreamfusion_kit.recipe.document import Document, KeyPath, Place, Problem, Value, recipe_error
 
 MAX_DEPTH = 32
+_MAX_DIGITS = 100  # of an integer; Python writes none of thousands
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = (
@@ -200,6 +201,8 @@ class _NodeReader:
 
 
 def _int(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError
     digits = text.replace("_", "").lstrip("+-")
     base = {"0b": 2, "0o": 8, "0x": 16}.get(digits[:2], 10)
     magnitude = int(digits if base == 10 else digits[2:], base)

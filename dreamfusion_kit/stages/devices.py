@@ -13,13 +13,18 @@ def pick(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise DreamFusionKitError(f"--device {name}: expected cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
         raise DreamFusionKitError(f"--device {name}: expected cpu, cuda or cuda:N")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise DreamFusionKitError(
                 f"--device {name}: this PyTorch ({torch.__version__}) sees no CUDA device; "
                 "use --device cpu, or install a CUDA build of torch"
+            )
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            raise DreamFusionKitError(
+                f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices, "
+                "counted from cuda:0; choose one of them"
             )
         # Scatter-adds on a GPU are otherwise free to sum in any order. cuBLAS reads the variable
         # at its first product. PyTorch warns of operations that it does not vouch for, such as

@@ -1,8 +1,11 @@
 """Stage evaluate: views of the mesh and the field, CLIP retrieval, distance to the true shape."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -31,6 +34,7 @@ from dreamfusion_kit.evaluation.views import (
     render_views,
     webp_bytes,
 )
+from dreamfusion_kit.field.chunks import sample_in_chunks
 from dreamfusion_kit.field.storage import load_field, load_proposal
 from dreamfusion_kit.recipe.evaluation import Evaluation
 from dreamfusion_kit.recipe.schema import Recipe
@@ -49,6 +53,8 @@ from dreamfusion_kit.toybox.captions import (
 from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.shapes import BOUNDING_RADIUS, DISTINCT_SIDES, OBJECTS, Scene, scene
 from dreamfusion_kit.toybox.view_model import load_view_model
+
+RecordT = TypeVar("RecordT", Cameras, Lighting, RenderOutput)
 
 _VIEW_WEIGHTS = Path("dreamfusion_kit/toybox/weights/view")
 
@@ -180,7 +186,10 @@ def _geometry(protocol: Evaluation, mesh: TexturedMesh, truth: _Truth) -> Geomet
 def _field_renderer(
     recipe: Recipe, own: AssetLayout, device: torch.device
 ) -> Callable[[Cameras, Lighting, Tensor], RenderOutput]:
-    """Return the volume renderer of the asset's field, with normals and without jitter."""
+    """Return the volume renderer of the asset's field, with normals and without jitter.
+
+    It takes and returns tensors on the CPU, whatever `device` the field is on.
+    """
     field = load_field(own.field / "field.safetensors", recipe.field).to(device)
     field.set_step(recipe.optimize.num_steps)
     proposal = load_proposal(own.field / "proposal.safetensors", recipe.renderer, recipe.field)
@@ -189,11 +198,11 @@ def _field_renderer(
         proposal.set_step(recipe.optimize.num_steps)
 
     def render_field(cameras: Cameras, lighting: Lighting, background: Tensor) -> RenderOutput:
-        return render(
-            field,
-            pixel_rays(cameras),
-            lighting,
-            background,
+        output = render(
+            partial(sample_in_chunks, field),
+            pixel_rays(_moved(cameras, device)),
+            _moved(lighting, device),
+            background.to(device),
             section=recipe.renderer,
             bounding_radius=field.bounding_radius,
             occupancy=None,
@@ -201,8 +210,17 @@ def _field_renderer(
             generator=None,
             proposal=proposal,
         )
+        return _moved(output, torch.device("cpu"))
 
     return render_field
+
+
+def _moved(record: RecordT, device: torch.device) -> RecordT:
+    """Return the dataclass with all its tensors on `device`."""
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+    return dataclasses.replace(record, **moved)
 
 
 def _write_views(directory: Path, views: ViewImages) -> None:

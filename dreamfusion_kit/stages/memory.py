@@ -93,7 +93,9 @@ def this_device() -> Device:
         free, total = torch.cuda.mem_get_info()
         return Device(torch.cuda.get_device_name(), True, total, free, 0)
     page = os.sysconf("SC_PAGE_SIZE")
-    total, free = (page * os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
+    total = page * os.sysconf("SC_PHYS_PAGES")
+    # macOS does not say what is free.
+    free = page * os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else total
     # Kibibytes on Linux, bytes on macOS. So far this program has only loaded its libraries.
     unit = 1 if sys.platform == "darwin" else 1024
     libraries = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -51,8 +51,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     inputs = _inputs(resolved, own, lock_path)
     prior = models.load_prior(resolved.recipe.prior, lock_path, workspace, device)
     text, prompts = load_text(own.text)
-    machine = (str(device), torch.get_num_threads(), str(torch.__version__))
-    key = identity({**inputs, "machine": machine})
+    key = identity({**inputs, "machine": _machine(device)})
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
         result = optimize(
             resolved.recipe,
@@ -96,6 +95,13 @@ def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[
         "model": files.sha256(lock_path),
         "code": identity(_code()),
     }
+
+
+def _machine(device: torch.device) -> list[str]:
+    """Return what else decides the bytes: a GPU's name or a CPU's instructions, threads, torch."""
+    here = provenance.machine(device)
+    flags = here["cpu_flags"] if device.type == "cpu" else []
+    return [here["device"], *flags, str(here["threads"]), str(torch.__version__)]
 
 
 def _code() -> dict[str, str]:

@@ -20,6 +20,7 @@ from transformers import (
 from dreamfusion_kit import seeding
 from dreamfusion_kit.errors import EvaluationError, WeightsError
 from dreamfusion_kit.evaluation.clip import Clip, load_clip
+from dreamfusion_kit.evaluation.clip_text import check_caption
 
 _WORDS = ("<pad>", "<start>", "<end>", "<unknown>", "a", "red", "blue", "mug", "robot")
 _LENGTH = 8
@@ -127,6 +128,41 @@ def test_features_repeat_and_tell_inputs_apart(clip: Clip) -> None:
 def test_a_caption_too_long_is_refused(clip: Clip) -> None:
     with pytest.raises(EvaluationError, match="found 9 tokens, expected at most 8"):
         clip.text_features(["a red mug", "a red mug a blue robot a"])
+
+
+def test_a_caption_too_long_is_refused_without_the_model(directory: Path, tmp_path: Path) -> None:
+    alone = Path(shutil.copytree(directory, tmp_path / "text"))
+    (alone / "model.safetensors").unlink()
+    check_caption(alone, "a red mug a blue robot")
+    with pytest.raises(EvaluationError, match="found 9 tokens, expected at most 8"):
+        check_caption(alone, "a red mug a blue robot a")
+    (alone / "tokenizer.json").write_text("{")
+    with pytest.raises(WeightsError, match="a CLIP whose text cannot be read"):
+        check_caption(alone, "a red mug")
+
+
+def test_no_code_of_a_directory_is_run(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = Path(shutil.copytree(directory, tmp_path / "clip"))
+    _ask_for_code(evil)
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    with pytest.raises(WeightsError):
+        check_caption(evil, "a red mug")
+    assert not (evil / "ran").exists()
+
+
+def _ask_for_code(directory: Path) -> None:
+    """Name a tokenizer of the directory's own, which leaves a file where it runs."""
+    for name, changes in (
+        ("config.json", {"model_type": "unknown"}),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}),
+    ):
+        settings = json.loads((directory / name).read_text())
+        settings.pop("tokenizer_class", None)
+        (directory / name).write_text(json.dumps(settings | changes))
+    code = f"from pathlib import Path\nPath({str(directory / 'ran')!r}).touch()\nclass Evil: ...\n"
+    (directory / "evil.py").write_text(code)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from dreamfusion_kit.guidance import vsd as module
 from dreamfusion_kit.guidance.base import Guidance
 from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
@@ -115,6 +116,28 @@ def test_phi_becomes_the_distribution_of_the_renders(
     torch.testing.assert_close(phi.mean.detach(), center, atol=0.08, rtol=0)
     width = float((clean - center).square().mean().sqrt())
     assert float(phi.log_std.detach().exp()) == pytest.approx(width, rel=0.2)
+
+
+def test_the_gradient_of_a_mean_survives_float16() -> None:
+    """By hand: d mean(x^2) / d w of x = w a, with 2 a^2 w / count below float16's smallest."""
+    factors = torch.full((1 << 20,), 0.05, dtype=torch.float16)
+    weight = torch.nn.Parameter(torch.tensor(0.1))
+    mean = (factors * weight.half()).float().square().mean()
+    module._backward(mean, factors.numel(), [weight])
+    assert float(weight.grad) == pytest.approx(2 * 0.05**2 * 0.1, rel=0.01)
+
+
+def test_the_gradient_of_a_mean_is_that_of_autograd_to_the_bit() -> None:
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(37, 5, generator=draw)
+    found, expected = (
+        torch.nn.Parameter(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)))
+        for _ in range(2)
+    )
+    error = (inputs @ found).tanh()
+    module._backward(error.square().mean(), error.numel(), [found])
+    (inputs @ expected).tanh().square().mean().backward()
+    assert torch.equal(found.grad, expected.grad)
 
 
 def test_only_phi_learns_and_only_by_its_own_loss(

@@ -81,7 +81,7 @@ def mirror(hub_server: HubServer) -> Repository:
 
 
 def test_a_local_directory_is_found(workspace: Path) -> None:
-    expected = fetch.lock(workspace / "weights")
+    expected = fetch.fetch(local("weights"), workspace)
     assert fetch.fetch(local("weights"), workspace) == expected
     assert fetch.locate(local("weights"), workspace, expected) == workspace / "weights"
 
@@ -278,7 +278,8 @@ def test_a_whole_place_with_other_bytes_is_passed_over(
     expected = fetch.fetch(only_mirror, workspace)
     assert fetch.locate(hub(MIRROR), workspace, expected) == second
     first = snapshots(tmp_path, "someone/model", REVISION)
-    assert fetch.locate(hub(MIRROR), workspace, fetch.lock(first)) == first
+    of_first = lock_of(FILES | {"unet/config.json": b"[]"})
+    assert fetch.locate(hub(MIRROR), workspace, of_first) == first
 
 
 def test_files_that_are_nowhere_as_locked_are_named(
@@ -292,6 +293,32 @@ def test_files_that_are_nowhere_as_locked_are_named(
     assert changed.startswith(f"someone/model at {REVISION}: {REVISION}/{UNET}: is missing")
     assert absent.startswith(f"mirror/one at {MIRROR.revision}: not in the cache")
     assert "run the fetch stage again" in absent
+
+
+def test_what_others_fetched_of_the_same_commit_is_passed_over(
+    own: Repository, workspace: Path, tmp_path: Path
+) -> None:
+    expected = fetch.fetch(hub(), workspace)
+    here = snapshots(tmp_path, "someone/model", REVISION)
+    for name in ("model_index.json", "safety_checker/model.safetensors"):
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_bytes(b"{}")
+    assert fetch.locate(hub(), workspace, expected) == here
+    assert fetch.fetch(hub(), workspace) == expected
+
+
+def test_a_foreign_file_in_a_component_s_folder_is_named(
+    own: Repository, workspace: Path, tmp_path: Path
+) -> None:
+    """A library that finds two files of weights may read the one that was not locked."""
+    expected = fetch.fetch(hub(), workspace)
+    foreign = "unet/model.fp16.safetensors"
+    (snapshots(tmp_path, "someone/model", REVISION) / foreign).write_bytes(b"")
+    message = f"{foreign}: lies in the hub's cache beside the source's files"
+    with pytest.raises(WeightsError, match=message):
+        fetch.locate(hub(), workspace, expected)
+    with pytest.raises(WeightsError, match=message):
+        fetch.fetch(hub(), workspace)
 
 
 # ---- killed in the middle
@@ -342,8 +369,8 @@ def test_a_killed_fetch_goes_on_where_it_stopped(hub_server: HubServer, tmp_path
     served.stalls.clear()
     assert run().returncode == 0
     assert hub_server.bytes_of(UNET) - sent == 4 * mebibyte
-    lock = fetch.lock(tmp_path / f"home/hub/models--someone--model/snapshots/{REVISION}")
-    assert lock == lock_of(files)
+    snapshot = tmp_path / f"home/hub/models--someone--model/snapshots/{REVISION}"
+    assert lock_of({name: (snapshot / name).read_bytes() for name in files}) == lock_of(files)
     assert run("--offline").stdout == "out/default/model/toybox.json\n"
 
 
@@ -356,7 +383,7 @@ def test_a_pickle_cannot_be_asked_for() -> None:
 
 
 def test_the_lock_holds_hash_and_size_of_what_may_be_read(workspace: Path) -> None:
-    assert fetch.lock(workspace / "weights") == {
+    assert fetch.fetch(local("weights"), workspace) == {
         "unet/config.json": {"sha256": hashlib.sha256(b"{}").hexdigest(), "size_bytes": 2},
         "unet/model.safetensors": {
             "sha256": hashlib.sha256(b"12345678").hexdigest(),
@@ -366,7 +393,7 @@ def test_the_lock_holds_hash_and_size_of_what_may_be_read(workspace: Path) -> No
 
 
 def test_an_unchanged_directory_is_accepted(workspace: Path) -> None:
-    fetch.verify(workspace / "weights", fetch.lock(workspace / "weights"))
+    fetch.locate(local("weights"), workspace, fetch.fetch(local("weights"), workspace))
 
 
 @pytest.mark.parametrize(
@@ -374,17 +401,17 @@ def test_an_unchanged_directory_is_accepted(workspace: Path) -> None:
     [(None, "missing"), (b"123", "3 bytes, not 8"), (b"12345679", "with other bytes")],
 )
 def test_a_changed_file_is_named(workspace: Path, content: bytes | None, found: str) -> None:
-    expected = fetch.lock(workspace / "weights")
+    expected = fetch.fetch(local("weights"), workspace)
     file = workspace / "weights" / "unet" / "model.safetensors"
     file.unlink()
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(WeightsError, match=rf"^weights/unet/model.safetensors: is .*{found}"):
-        fetch.verify(workspace / "weights", expected)
+        fetch.locate(local("weights"), workspace, expected)
 
 
 def test_a_file_that_was_not_locked_is_named(workspace: Path) -> None:
-    expected = fetch.lock(workspace / "weights")
+    expected = fetch.fetch(local("weights"), workspace)
     (workspace / "weights" / "unet" / "other.safetensors").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"unet/other.safetensors: is not in the lock file"):
-        fetch.verify(workspace / "weights", expected)
+        fetch.locate(local("weights"), workspace, expected)

@@ -76,6 +76,23 @@ def test_sd3_is_what_its_folders_say(stable_diffusion_3: Path, t5_enabled: bool)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_sd3_s_clock_is_not_rounded(
+    stable_diffusion_3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bfloat16 has eight bits: it would tell the model another level than the latents have."""
+    told: list[torch.Tensor] = []
+    forward = SD3Transformer2DModel.forward
+
+    def listen(self: SD3Transformer2DModel, *inputs: Any, timestep: torch.Tensor, **more: Any):
+        told.append(timestep)
+        return forward(self, *inputs, timestep=timestep, **more)
+
+    monkeypatch.setattr(SD3Transformer2DModel, "forward", listen)
+    prior = build_prior(section(dtype="bfloat16"), stable_diffusion_3, "cpu")
+    prior.predict(torch.zeros(2, 16, 4, 4), TIMESTEP, prior.encode_text(PROMPTS))
+    torch.testing.assert_close(told[0], 1000 * FLOW_TIME)
+
+
 def test_aura_flow_is_what_its_folders_say(aura_flow: Path) -> None:
     prior = build_prior(section(), aura_flow, "cpu")
     hidden = prior.encode_text(PROMPTS).tensors["hidden"]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerFast
 
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.build import build_prior
@@ -90,6 +91,22 @@ def test_deepfloyd_if_reads_t5_and_learns_its_variance(make_if: Path) -> None:
         raw = unet(clean, timestep, encoder_hidden_states=text.tensors["hidden"]).sample
     assert raw.shape[1] == 6
     torch.testing.assert_close(found, raw[:, :3], rtol=1e-4, atol=1e-5)
+
+
+def test_deepfloyd_if_reads_lower_case(make_if: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(make_if, tmp_path / "if"))
+    words = ["<pad>", "a", "A", "red", "Red", "mug", "MUG"]
+    cased = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, "<pad>"))
+    cased.pre_tokenizer = pre_tokenizers.Whitespace()
+    shutil.rmtree(directory / "tokenizer")
+    PreTrainedTokenizerFast(tokenizer_object=cased, pad_token="<pad>").save_pretrained(
+        directory / "tokenizer"
+    )
+    prior = build_prior(section(), directory, "cpu")
+    small, capital = (
+        prior.encode_text([text]).tensors["hidden"] for text in ("a red mug", "A Red MUG")
+    )
+    assert torch.equal(small, capital)
 
 
 def test_patches_are_read_as_channels(make_pipeline: Callable[..., Path]) -> None:

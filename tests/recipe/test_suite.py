@@ -88,6 +88,16 @@ def test_overrides_replace_single_keys_and_whole_sections(workspace: Path) -> No
             "without keys",
         ),
         (
+            "prior.source.path: toybox",
+            "overrides.prior.source.path: found another model; "
+            "models are fetched per recipe; expected a recipe of its own",
+        ),
+        (
+            "prior: {kind: analytic}",
+            "overrides.prior: found another model; "
+            "models are fetched per recipe; expected a recipe of its own",
+        ),
+        (
             "optimize.num_steps: many",
             'overrides.optimize.num_steps: found "many", expected a whole number',
         ),
@@ -130,6 +140,7 @@ def test_a_problem_of_the_recipe_itself_names_the_recipe(workspace: Path) -> Non
             "recipes: [toybox, analytic]",
             "recipes: found [toybox, analytic], expected exactly what the assets use: [toybox]",
         ),
+        ("recipes: [toybox]", "recipes: [clip]", "recipes: found clip, the evaluation's CLIP"),
         ("recipes: [toybox]", "recipes: []", "expected exactly what the assets use: [toybox]"),
         ("  red_mug:", "  Red-Mug:", 'assets.Red-Mug: found "Red-Mug", expected text like'),
         ("  red_mug:", "  12:", "found the key 12, expected text: put it in quotes"),

@@ -106,9 +106,10 @@ def test_a_merge_key_is_an_ordinary_key() -> None:
     assert parse("<<: {a: 1}\n", "f.yaml").data == {"<<": {"a": 1}}
 
 
-def test_a_number_too_long_to_read_is_refused() -> None:
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "F" * 4000])
+def test_a_number_too_long_to_read_is_refused(number: str) -> None:
     with pytest.raises(RecipeError, match="expected a number that can be read"):
-        parse("a: " + "9" * 5000, "f.yaml")
+        parse(f"a: {number}", "f.yaml")
 
 
 _printable = st.text(

@@ -1,0 +1,38 @@
+"""Asking a field about any number of positions in bounded memory, where nothing is learned."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion_kit.field.base import Field
+from dreamfusion_kit.records import FieldSample
+
+# A hash grid of 16 levels holds some 14 KB per position while it finds normals.
+_CHUNK = 1 << 17
+
+
+def sample_in_chunks(
+    field: Field,
+    positions: Float[Tensor, "samples 3"],
+    with_normals: bool,
+    variances: Float[Tensor, "samples 3"] | None = None,
+) -> FieldSample:
+    """Return what `field` says of all positions, asked about some of them at a time."""
+    parts = [
+        field(places, with_normals, spread) for places, spread in _chunks(positions, variances)
+    ]
+    normals = [part.normals for part in parts if part.normals is not None]
+    return FieldSample(
+        densities=torch.cat([part.densities for part in parts]),
+        albedo=torch.cat([part.albedo for part in parts]),
+        normals=torch.cat(normals) if normals else None,
+    )
+
+
+def _chunks(positions: Tensor, variances: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    places = positions.split(_CHUNK)  # one empty chunk where there is no position
+    if variances is None:
+        return ((part, None) for part in places)
+    return zip(places, variances.split(_CHUNK), strict=True)
