@@ -125,15 +125,14 @@ class Made:
 
     def truth(self, columns: Sequence[str]) -> str:
         """Return the last row: what true renders of the suite's objects give."""
-        prompts = {asset.prompt for asset in self.suite.assets.values()}
-        pairs = [pair for pair in map(parse, sorted(prompts)) if pair is not None]
+        by_prompt = {asset.prompt: name for name, asset in self.suite.assets.items()}
+        one_each = list(by_prompt.values())
+        pairs = [pair for pair in map(parse, sorted(by_prompt)) if pair is not None]
         solids = [scene(name, color) for color, name in pairs]
         unlit = [self._unlit(lambda *inputs, it=it: render_scene(it, *inputs)[0]) for it in solids]
         known = {
-            "R-Precision, lit": self.mean(list(self.suite.assets), "r_precision", "ceiling"),
-            "right object, plaster": self.mean(
-                list(self.suite.assets), "object_precision", "ceiling_geometry"
-            ),
+            "R-Precision, lit": self.mean(one_each, "r_precision", "ceiling"),
+            "right object, plaster": self.mean(one_each, "object_precision", "ceiling_geometry"),
             "saturation": fmean(saturation(views) for views in unlit),
         }
         cells = [_cell(column, known.get(column)) for column in columns]

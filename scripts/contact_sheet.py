@@ -20,7 +20,7 @@ def strip(pictures: Sequence[Path], label: str = "") -> Image.Image:
 def save_sheet(rows: Sequence[Image.Image], target: Path) -> None:
     """Write rows of one height below each other."""
     size = (max(row.width for row in rows), sum(row.height for row in rows))
-    sheet = Image.new("RGB", size)
+    sheet = Image.new("RGB", size, "#808080")  # the views' own background
     for index, row in enumerate(rows):
         sheet.paste(row, (0, index * row.height))
     target.parent.mkdir(parents=True, exist_ok=True)
