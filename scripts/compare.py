@@ -151,9 +151,14 @@ class Made:
 
 def methods(suite: Suite) -> dict[str, list[str]]:
     """Return the suite's assets by method: a recipe, and what is overridden in it."""
+    variants: dict[str, set[str]] = {}
+    for asset in suite.assets.values():
+        variants.setdefault(asset.recipe, set()).add(_method(asset))
     grouped: dict[str, list[str]] = {}
     for name, asset in suite.assets.items():
-        grouped.setdefault(_method(asset), []).append(name)
+        # What all assets of a recipe override is in the suite's file and in no comparison.
+        is_alone = len(variants[asset.recipe]) == 1
+        grouped.setdefault(asset.recipe if is_alone else _method(asset), []).append(name)
     return grouped
 
 
