@@ -21,7 +21,7 @@ def pick(name: str) -> torch.device:
                 f"--device {name}: this PyTorch ({torch.__version__}) sees no CUDA device; "
                 "use --device cpu, or install a CUDA build of torch"
             )
-        if device.index is not None and device.index >= torch.cuda.device_count():
+        if (device.index or 0) >= torch.cuda.device_count():
             raise DreamFusionKitError(
                 f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices, "
                 "counted from cuda:0; choose one of them"
