@@ -60,6 +60,15 @@ def test_the_page_shows_the_suite_and_the_asset(make_suite, tmp_path):
         assert part in text
 
 
+def test_a_card_names_its_asset(make_suite, tmp_path):
+    """Several assets of one prompt look alike in the overview."""
+    html = render_page(make_suite(tmp_path))
+    card = html[
+        html.index('<li class="card">') : html.index("</li>", html.index('<li class="card">'))
+    ]
+    assert "red_cube" in Page(card).text
+
+
 def test_what_must_be_known_of_the_scores_stands_beside_them(make_suite, tmp_path):
     text = visible(Page(render_page(make_suite(tmp_path, caveat="judged by <itself>"))))
     assert "Read with care: judged by <itself>." in text
