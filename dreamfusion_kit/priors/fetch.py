@@ -235,7 +235,7 @@ def _files(source: Source, directory: Path) -> dict[str, Path]:
         return here
     own = hub.matching(here, source.files)
     folders = {folder for name in own if (folder := PurePosixPath(name).parent) != PurePosixPath()}
-    for name in here.keys() - own:
+    for name in sorted(here.keys() - own):
         if PurePosixPath(name).parent in folders:
             raise WeightsError(
                 f"{directory.name}/{name}: lies in the hub's cache beside the source's files "
