@@ -279,12 +279,17 @@ def toybox_render() -> None:
 
 
 @_command(toybox_app, "train-prior", "python cli.py toybox train-prior")
-def toybox_train_prior(device: DeviceOption = "cpu") -> None:
+def toybox_train_prior(
+    device: DeviceOption = "cpu",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that draw batches; a GPU waits without them.")
+    ] = 0,
+) -> None:
     """Train the diffusion prior; a killed training goes on where it was."""
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import toybox as stage
 
-    print(stage.run_train_prior(WORKSPACE, devices.pick(device)))
+    print(stage.run_train_prior(WORKSPACE, devices.pick(device), workers))
 
 
 @_command(toybox_app, "train-clip", "python cli.py toybox train-clip")

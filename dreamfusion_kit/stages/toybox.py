@@ -28,8 +28,10 @@ def render_data(workspace: Path) -> None:
         save_dataset(dataset, workspace / DATASETS[name])
 
 
-def run_train_prior(workspace: Path, device: torch.device) -> Path:
+def run_train_prior(workspace: Path, device: torch.device, workers: int = 0) -> Path:
     """Train the prior, or go on with it; write its diffusers directory.
+
+    Batches are drawn by `workers` processes beside this one, or by this one.
 
     Where `prior.initial` names what is written here, the next call is another sitting.
     """
@@ -42,6 +44,7 @@ def run_train_prior(workspace: Path, device: torch.device) -> Path:
         _scratch(workspace, "prior", section, initial),
         device=device,
         initial=initial,
+        workers=workers,
         report=_Losses("prior", section.num_steps),
     )
     model.cpu().save_pretrained(workspace / WEIGHTS / "prior")

@@ -1,6 +1,7 @@
 """Train the toybox's diffusion prior: v-prediction on renders with captions."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.captions import NUM_ATTRIBUTES, attributes, caption
@@ -34,13 +37,15 @@ def train_prior(
     *,
     device: torch.device,
     initial: Path | None = None,
+    workers: int = 0,
     report: Callable[[int, float], None],
 ) -> ToyboxPrior:
     """Train, or go on where `scratch` was left; return the model with averaged weights.
 
     `initial` is a directory that an earlier sitting wrote, whose weights replace the random
     ones. `report` is called with each step and its loss. Every draw is addressed by its step,
-    so a killed run that resumes sees the batches it would have seen.
+    so a killed run that resumes sees the batches it would have seen, and so does one whose
+    batches are drawn by `workers` other processes, as a GPU needs them.
     """
     model = ToyboxPrior(settings, dataset.rgba.shape[1])
     if initial is not None:
@@ -50,13 +55,20 @@ def train_prior(
     averages = AveragedWeights(model, settings.ema_decay)
     checkpoint = scratch / "prior.safetensors"
     start = resume_training(checkpoint, model, optimizer, averages)
-    for step in range(start, settings.num_steps):
+    batches = DataLoader(
+        _Batches(settings, dataset, model.scheduler.config["num_train_timesteps"]),
+        batch_size=None,
+        sampler=range(start, settings.num_steps),
+        num_workers=workers,
+        generator=torch.Generator(),  # its own, or it would draw from the global one
+    )
+    for step, batch in enumerate(batches, start):
         # Set the rate.
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
 
         # Descend on one batch.
-        loss, attribute_loss = _losses(model, settings, dataset, step)
+        loss, attribute_loss = _losses(model, batch)
         optimizer.zero_grad(set_to_none=True)
         (loss + settings.attribute_lambda * attribute_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -73,32 +85,56 @@ def train_prior(
     return model
 
 
-def _losses(
-    model: ToyboxPrior, settings: PriorSettings, dataset: Dataset, step: int
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+@dataclass(frozen=True)
+class _Batch:
+    """What one step learns from, on the CPU."""
+
+    images: Float[Tensor, "batch h w 3"]
+    noise: Float[Tensor, "batch channels rows columns"]
+    timesteps: Int[Tensor, " batch"]
+    captions: list[str]
+
+
+class _Batches(TorchDataset[_Batch]):
+    """The batches by step: each follows from the seed and its step, whoever draws it."""
+
+    def __init__(self, settings: PriorSettings, dataset: Dataset, num_timesteps: int) -> None:
+        self._settings = settings
+        self._dataset = dataset
+        self._num_timesteps = num_timesteps
+
+    def __getitem__(self, step: int) -> _Batch:
+        settings, dataset = self._settings, self._dataset
+        draw = make_generator(settings.seed, "prior-batch", step)
+        indices = _weighted_indices(settings, dataset, draw)
+        images = dataset.images(indices, settings.background, generator=draw)
+        captions = dataset.captions(indices, generator=draw)
+        dropped = torch.rand(settings.batch_size, generator=draw) < settings.caption_dropout
+        captions = ["" if drop else text for drop, text in zip(dropped, captions, strict=True)]
+        patch, (batch, height, width, channels) = settings.patch_size, images.shape
+        folded = (batch, channels * patch**2, height // patch, width // patch)
+        noise = torch.randn(folded, generator=draw)
+        timesteps = _stratified_timesteps(settings, self._num_timesteps, draw)
+        return _Batch(images, noise, timesteps, captions)
+
+
+def _losses(model: ToyboxPrior, batch: _Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return one batch's two losses.
 
     The first is the mean squared error of v = alpha_t eps - sigma_t x (Salimans & Ho 2022,
     app. D), the second that of the captions' attributes.
     """
-    draw = make_generator(settings.seed, "prior-batch", step)
     device = next(model.parameters()).device
-    indices = _weighted_indices(settings, dataset, draw)
-    images = dataset.images(indices, settings.background, generator=draw)
-    captions = dataset.captions(indices, generator=draw)
-    dropped = torch.rand(settings.batch_size, generator=draw) < settings.caption_dropout
-    captions = ["" if drop else text for drop, text in zip(dropped, captions, strict=True)]
-    clean = model.to_model_space(images)
-    noise = torch.randn(clean.shape, generator=draw)
-    timesteps = _stratified_timesteps(model, settings, draw)
+    clean = model.to_model_space(batch.images.to(device))
+    noise, timesteps = batch.noise.to(device), batch.timesteps.to(device)
     scheduler: Any = model.scheduler  # Its stubs ask for int32 timesteps; any integer will do.
     noisy = scheduler.add_noise(clean, noise, timesteps)
     velocity = scheduler.get_velocity(clean, noise, timesteps)
-    noisy = noisy.to(device, memory_format=torch.channels_last)
-    text = model.encode(captions)
-    predicted = model.unet(noisy, timesteps.to(device), text).sample
-    loss = torch.nn.functional.mse_loss(predicted, velocity.to(device))
-    return loss, _attribute_loss(model, text, captions)
+    noisy = noisy.to(memory_format=torch.channels_last)
+    text = model.encode(batch.captions)
+    predicted = model.unet(noisy, timesteps, text).sample
+    loss = torch.nn.functional.mse_loss(predicted, velocity)
+    return loss, _attribute_loss(model, text, batch.captions)
 
 
 def _attribute_loss(
@@ -125,12 +161,12 @@ def _weighted_indices(
 
 
 def _stratified_timesteps(
-    model: ToyboxPrior, settings: PriorSettings, draw: torch.Generator
-) -> Tensor:
+    settings: PriorSettings, num_timesteps: int, draw: torch.Generator
+) -> Int[Tensor, " batch"]:
     """Draw one timestep from each of `batch_size` equally likely parts: less noise in the loss."""
     batch = settings.batch_size
     unit = (torch.arange(batch) + torch.rand(batch, generator=draw)) / batch
-    return (unit**settings.timestep_power * model.scheduler.config["num_train_timesteps"]).long()
+    return (unit**settings.timestep_power * num_timesteps).long()
 
 
 def _write_sheet(model: ToyboxPrior, averages: AveragedWeights, path: Path) -> None:

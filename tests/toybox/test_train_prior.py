@@ -8,7 +8,6 @@ from PIL import Image
 
 from dreamfusion_kit.toybox import train_prior as module
 from dreamfusion_kit.toybox.dataset import Dataset
-from dreamfusion_kit.toybox.prior_model import ToyboxPrior
 from dreamfusion_kit.toybox.settings import PriorSettings
 from dreamfusion_kit.toybox.shapes import OBJECTS
 
@@ -20,7 +19,12 @@ class KilledError(Exception):
 
 
 def train(
-    settings: PriorSettings, dataset: Dataset, scratch: Path, *, kill_at: int | None = None
+    settings: PriorSettings,
+    dataset: Dataset,
+    scratch: Path,
+    *,
+    kill_at: int | None = None,
+    workers: int = 0,
 ) -> list[torch.Tensor]:
     """Return the trained parameters; raise `KilledError` as step `kill_at` is reported."""
 
@@ -29,7 +33,9 @@ def train(
         if step == kill_at:
             raise KilledError
 
-    model = module.train_prior(settings, dataset, scratch, device=CPU, report=report)
+    model = module.train_prior(
+        settings, dataset, scratch, device=CPU, workers=workers, report=report
+    )
     return [parameter.detach() for parameter in model.parameters()]
 
 
@@ -41,6 +47,16 @@ def test_a_killed_training_ends_with_the_same_bytes(
         train(prior_settings, dataset, tmp_path / "killed", kill_at=2)
     resumed = train(prior_settings, dataset, tmp_path / "killed")
     assert all(map(torch.equal, resumed, whole))
+
+
+def test_whoever_draws_the_batches_they_are_the_same(
+    prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
+) -> None:
+    before = torch.get_rng_state()
+    alone = train(prior_settings, dataset, tmp_path / "alone")
+    helped = train(prior_settings, dataset, tmp_path / "helped", workers=2)
+    assert all(map(torch.equal, helped, alone))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_training_moves_the_weights(
@@ -107,9 +123,8 @@ def test_a_sample_sheet_changes_nothing(
 def test_timesteps_follow_the_power(prior_settings: PriorSettings) -> None:
     """P(u^p <= x) = x^(1 / p): with p = 1/2 a quarter of the draws lies below half the range."""
     settings = prior_settings.model_copy(update={"batch_size": 1000, "timestep_power": 0.5})
-    model = ToyboxPrior(settings, 16)
     draw = torch.Generator().manual_seed(0)
-    timesteps = module._stratified_timesteps(model, settings, draw)  # pyright: ignore[reportPrivateUsage]
+    timesteps = module._stratified_timesteps(settings, 1000, draw)  # pyright: ignore[reportPrivateUsage]
     assert 0 <= int(timesteps.min()) < int(timesteps.max()) <= 999
     assert (timesteps < 500).float().mean() == pytest.approx(0.25, abs=0.002)
     assert (timesteps >= 900).float().mean() == pytest.approx(0.19, abs=0.002)
