@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from dreamfusion_kit.field.lookup import corner_weights, weighted_rows
+from dreamfusion_kit.field.lookup import corner_weights, spread_as_integers, weighted_rows
 
 
 def _example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -35,6 +36,52 @@ def test_twice_gives_the_same_bytes() -> None:
         found.append(table.grad)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+def _spread_example(scale: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    indices = torch.randint(0, 100, (5000, 8), generator=generator)
+    weights = torch.rand(5000, 8, generator=generator)
+    return indices, weights, scale * torch.randn(5000, 3, generator=generator)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-3, 1.0, 1e20])
+def test_the_sum_of_integers_is_that_of_doubles(scale: float) -> None:
+    indices, weights, gradient = _spread_example(scale)
+    expected = torch.zeros(100, 3, dtype=torch.float64)
+    for row, share, value in zip(indices, weights.double(), gradient.double(), strict=True):
+        expected.index_put_((row,), share[:, None] * value, accumulate=True)
+    found = spread_as_integers(100, indices, weights, gradient)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6 * scale)
+
+
+def test_the_sum_of_integers_is_the_same_in_any_order() -> None:
+    indices, weights, gradient = _spread_example(1.0)
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(1))
+    shuffled = spread_as_integers(100, indices[order], weights[order], gradient[order])
+    assert torch.equal(shuffled, spread_as_integers(100, indices, weights, gradient))
+
+
+def test_the_sum_of_integers_shows_what_is_not_finite_and_keeps_zeros() -> None:
+    indices, weights, gradient = _spread_example(1.0)
+    assert (spread_as_integers(100, indices, weights, 0 * gradient) == 0).all()
+    assert spread_as_integers(100, indices[:0], weights[:0], gradient[:0]).shape == (100, 3)
+    for bad in (torch.inf, torch.nan):
+        gradient[7, 1] = bad
+        assert spread_as_integers(100, indices, weights, gradient).isnan().all()
+
+
+@pytest.mark.gpu
+def test_cuda_has_the_gradient_of_a_cpu() -> None:
+    indices, weights, gradient = _spread_example(1.0)
+    found = []
+    for device in ("cpu", "cuda"):
+        table = torch.zeros(100, 3, device=device, requires_grad=True)
+        weighted_rows(table, indices.to(device), weights.to(device)).backward(gradient.to(device))
+        assert table.grad is not None
+        found.append(table.grad.cpu())
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
 
 
 def test_no_samples_leave_a_zero_gradient() -> None:

@@ -14,7 +14,7 @@ from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
 from dreamfusion_kit.optimize.loop import OptimizedField, optimize
 from dreamfusion_kit.optimize.metrics import StepMetrics
-from dreamfusion_kit.priors.base import Teacher
+from dreamfusion_kit.priors.base import Prior, Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import AnalyticPrior, Recipe
@@ -157,6 +157,7 @@ def test_the_prior_answers_the_same_on_both_devices(cuda: torch.device) -> None:
 
     def predicted(device: torch.device) -> torch.Tensor:
         prior = shipped_prior(recipe, device)
+        assert isinstance(prior, Prior)
         text = prior.encode_text(["a red mug", "a blue rocket, back view"]).to(device)
         noisy = prior.to_model_space(images.to(device))
         return prior.predict(noisy, timestep.to(device), text).cpu()
