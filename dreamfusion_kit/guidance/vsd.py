@@ -28,6 +28,7 @@ from dreamfusion_kit.guidance.guided_noise import guided_epsilon, noise_levels
 from dreamfusion_kit.guidance.timesteps import sample_timesteps
 from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
 from dreamfusion_kit.priors.adapter import Adapter
+from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.recipe.schema import VsdGuidance
 from dreamfusion_kit.records import Cameras, GuidanceOutput
@@ -96,7 +97,7 @@ class VariationalDistillation(Guidance):
         chance = torch.rand(len(clean), generator=generator, device=generator.device)
         kept = (chance >= section.phi.camera_dropout)[:, None]
         levels = noise_levels(self._prior, timestep)
-        with torch.enable_grad():
+        with torch.enable_grad(), repeatable_attention(clean.device):
             found = self._phi(
                 levels.add_noise(clean, noise),
                 timestep,

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 
 from dreamfusion_kit.errors import RecipeError, WeightsError
+from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import ImageTextModel
 from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
@@ -79,7 +80,8 @@ class ClipTeacher(ImageTextModel):
         self, pixels: Float[Tensor, "batch channels height width"], text: TextFeatures
     ) -> Float[Tensor, " batch"]:
         """Return the cosine of the angle between each image's features and its text's."""
-        output: Any = self._model.get_image_features(pixel_values=pixels)
+        with repeatable_attention(pixels.device):
+            output: Any = self._model.get_image_features(pixel_values=pixels)
         return (_unit(output.pooler_output) * text.tensors["clip"]).sum(dim=-1)
 
 

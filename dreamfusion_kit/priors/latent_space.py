@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.errors import NumericsError
+from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.directory import load_model
 
@@ -33,7 +34,8 @@ def encode_images(
     """
     encoder: Any = vae
     signed = to_pixel_space(images, image_size_px).to(encoder.dtype)
-    mean = encoder.encode(signed).latent_dist.mode().to(images.dtype)
+    with repeatable_attention(signed.device):
+        mean = encoder.encode(signed).latent_dist.mode().to(images.dtype)
     if not bool(mean.isfinite().all()):
         raise NumericsError(
             f"prior: the VAE's latents are not finite in {encoder.dtype}; expected finite ones; "
