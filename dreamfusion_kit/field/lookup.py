@@ -63,10 +63,9 @@ def spread_as_integers(
 ) -> Float[Tensor, "rows channels"]:
     """Return the table's gradient, summed in 64-bit fixed point: the same bytes in any order.
 
-    PyTorch's own deterministic sum sorts the addends first, which took most of a hash grid's
-    step. The unit is a power of two small enough that no sum overflows: some 2^-34 of the
-    largest gradient for 2^28 addends. Weights lie in [0, 1]. A gradient that is not finite
-    gives NaN everywhere.
+    PyTorch's own deterministic sum would sort the addends first. The unit is a power of two
+    small enough that no sum overflows: some 2^-34 of the largest gradient for 2^28 addends.
+    Weights lie in [0, 1]. A gradient that is not finite gives NaN everywhere.
     """
     if indices.numel() == 0:
         return gradient.new_zeros(num_rows, gradient.shape[1])
