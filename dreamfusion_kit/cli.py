@@ -282,7 +282,10 @@ def toybox_render() -> None:
 def toybox_train_prior(
     device: DeviceOption = "cpu",
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that draw batches; a GPU waits without them.")
+        int,
+        typer.Option(
+            min=0, help="Processes that draw the batches, 0: this one. A GPU needs some 12."
+        ),
     ] = 0,
 ) -> None:
     """Train the diffusion prior; a killed training goes on where it was."""

@@ -8,7 +8,6 @@ with `embedding_bag` and its own backward, 13 ms with `embedding_bag` forward an
 row's addends have an order, and on CUDA, where they have none, they are integers.
 """
 
-import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -20,9 +19,10 @@ from torch import Tensor
 # Samples whose gradient is spread at once. Fresh memory for all of 147,000 samples cost a
 # quarter of the backward; the sum is the same to the bit for any chunk.
 _CHUNK = 32768
-_CUDA_CHUNK = 1 << 20  # a kernel's launch costs more there than its memory
+_CUDA_CHUNK = 1 << 18  # fewer and larger launches: 24 MiB for each channel of the table
 
-_SUM_BITS = 62  # what a sum of int64 may take, its sign aside
+_SUM_BITS = 62  # of the 63 that int64 has beside its sign; one is spare for rounding
+_MAX_SHIFT = 120  # the unit stays a normal number of float32
 
 
 class _WeightedRows(torch.autograd.Function):
@@ -64,23 +64,22 @@ def spread_as_integers(
     """Return the table's gradient, summed in 64-bit fixed point: the same bytes in any order.
 
     PyTorch's own deterministic sum would sort the addends first. The unit is a power of two
-    small enough that no sum overflows: some 2^-34 of the largest gradient for 2^28 addends.
-    Weights lie in [0, 1]. A gradient that is not finite gives NaN everywhere.
+    small enough that no sum overflows: some 2^-34 of the largest gradient for 2^28 addends,
+    but no less than 2^-120. Addends below half a unit are lost. Weights lie in [0, 1]. A
+    gradient that is not finite gives NaN everywhere.
     """
     if indices.numel() == 0:
         return gradient.new_zeros(num_rows, gradient.shape[1])
     largest = gradient.abs().amax()
-    num_bits = math.ceil(math.log2(indices.numel()))
-    # |gradient| < 2^exponent; beyond 2^120 the unit would leave the range of float32.
-    exponent = torch.frexp(largest).exponent
-    shift = (_SUM_BITS - num_bits - exponent).clamp(max=120)
-    unit = torch.ldexp(torch.ones_like(largest, dtype=torch.float64), -shift)
+    num_bits = (indices.numel() - 1).bit_length()
+    exponent = torch.frexp(largest).exponent  # |gradient| < 2^exponent
+    shift = (_SUM_BITS - num_bits - exponent).clamp(max=_MAX_SHIFT)
+    unit = torch.exp2(-shift.double())
     sums = torch.zeros(num_rows, gradient.shape[1], dtype=torch.int64, device=gradient.device)
     with _in_any_order():
         for rows, addends in _addends(indices, weights, gradient, _CUDA_CHUNK):
-            sums.index_add_(0, rows, (addends / unit).round().long())
-    finite = torch.where(largest.isfinite(), unit, torch.nan)
-    return (sums * finite).to(gradient.dtype)
+            sums.index_add_(0, rows, addends.div_(unit.to(addends.dtype)).round_().long())
+    return (sums * unit.where(largest.isfinite(), torch.nan)).to(gradient.dtype)
 
 
 def _addends(
@@ -95,7 +94,10 @@ def _addends(
 
 @contextmanager
 def _in_any_order() -> Generator[None]:
-    """Let sums take any order meanwhile: those of integers are the same in each."""
+    """Let sums take any order meanwhile: those of integers are the same in each.
+
+    PyTorch's switch is the process's: this is for one backward pass at a time.
+    """
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(False)

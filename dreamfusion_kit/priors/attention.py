@@ -10,7 +10,7 @@ def repeatable_attention(device: torch.device) -> AbstractContextManager[object]
     """Return what a forward pass runs in where gradients go back through its attention.
 
     On CUDA the fused kernels' backward adds up in any order, unless strict determinism is
-    asked for, which refuses other operations of a step; plain products keep theirs. A CPU's
-    kernel repeats as it is.
+    asked for, which refuses other operations of a step; plain products keep theirs. They hold
+    the scores of all pairs until the gradient has passed. A CPU's kernel repeats as it is.
     """
     return nullcontext() if device.type == "cpu" else sdpa_kernel(SDPBackend.MATH)

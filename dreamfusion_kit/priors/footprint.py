@@ -1,8 +1,9 @@
 """The memory that a prior takes on its device, from its configuration alone.
 
 Its modules are built on the meta device and asked as the guidance asks them; `live_memory`
-counts. Attention is counted as the fused kernels have it, which never hold the scores of all
-pairs: both CUDA's and the CPU's do so for what the priors ask.
+counts. A denoiser's attention is counted as the fused kernels have it, which never hold the
+scores of all pairs. Where a gradient goes back through it they are held, as on CUDA (see
+`attention.py`); a CPU takes less.
 """
 
 import json
@@ -197,7 +198,7 @@ def _encoder(config: Config, dtype: str) -> Any:
 def _encode(vae: Any, batch: int, render_size_px: int, size_px: int) -> tuple[int, int, int]:
     """Return what waits for the gradient, the most at once, and the latents' side."""
     images = _renders(batch, render_size_px)
-    with LiveMemory() as memory, torch.device("meta"), _FusedAttention():
+    with LiveMemory() as memory, torch.device("meta"):
         pixels = to_pixel_space(images, size_px).to(vae.dtype)
         latents = vae.encode(pixels).latent_dist.mode()
         del pixels
@@ -273,7 +274,7 @@ def _phi(unet: Any, rank: int, batch: int, side: int, num_tokens: int) -> tuple[
 
     phi = LoraUnet(unet, denoise, rank, generator=torch.Generator())
     trainable = sum(value.nbytes for value in phi.trainable().values())
-    with LiveMemory() as memory, torch.device("meta"), _FusedAttention():
+    with LiveMemory() as memory, torch.device("meta"):
         noisy = torch.empty(batch, unet.config["in_channels"], side, side)
         text = TextFeatures({})  # `_predict` makes its own
         found = phi(noisy, torch.empty(batch, dtype=torch.int64), text, torch.empty(batch, 16))
@@ -288,7 +289,7 @@ def _clip(config: Config, batch: int, render_size_px: int) -> PriorFootprint:
         model: Any = CLIPModel(settings).eval().requires_grad_(False)
     side: int = model.config.vision_config.image_size
     images = _renders(batch, render_size_px)
-    with LiveMemory() as memory, torch.device("meta"), _FusedAttention():
+    with LiveMemory() as memory, torch.device("meta"):
         pixels = resized(images, side, "bicubic")
         features = model.get_image_features(pixel_values=pixels).pooler_output
         waiting = memory.alive_bytes

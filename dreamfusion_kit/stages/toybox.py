@@ -31,7 +31,7 @@ def render_data(workspace: Path) -> None:
 def run_train_prior(workspace: Path, device: torch.device, workers: int = 0) -> Path:
     """Train the prior, or go on with it; write its diffusers directory.
 
-    Batches are drawn by `workers` processes beside this one, or by this one.
+    Batches are drawn by `workers` processes beside this one, or by this one (0).
 
     Where `prior.initial` names what is written here, the next call is another sitting.
     """

@@ -45,7 +45,7 @@ def train_prior(
     `initial` is a directory that an earlier sitting wrote, whose weights replace the random
     ones. `report` is called with each step and its loss. Every draw is addressed by its step,
     so a killed run that resumes sees the batches it would have seen, and so does one whose
-    batches are drawn by `workers` other processes, as a GPU needs them.
+    batches are drawn by `workers` other processes, which keep a GPU busy.
     """
     model = ToyboxPrior(settings, dataset.rgba.shape[1])
     if initial is not None:

@@ -1,10 +1,12 @@
 """Sections of a small recipe, to vary."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
 from dreamfusion_kit.recipe.schema import Optimize, Regularizers, Watchdog
 
 WATCHDOG = {"check_every_steps": 5, "after_step": 10, "min_opacity": 0.01, "max_opacity": 0.9}
@@ -63,3 +65,14 @@ def regularizers() -> Callable[..., Regularizers]:
 @pytest.fixture
 def watchdog_section() -> Watchdog:
     return Watchdog.model_validate(WATCHDOG)
+
+
+@pytest.fixture
+def make_scratch(tmp_path: Path) -> Callable[[str], Scratch]:
+    """Return a function that makes a run's working directory."""
+
+    def make(name: str) -> Scratch:
+        with open_scratch(tmp_path / name, "0" * 64) as scratch:
+            return scratch
+
+    return make

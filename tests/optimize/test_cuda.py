@@ -11,7 +11,7 @@ from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
 from dreamfusion_kit.field.build import build_field
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
-from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
+from dreamfusion_kit.optimize.checkpoint import Scratch
 from dreamfusion_kit.optimize.loop import OptimizedField, optimize
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.priors.base import Prior, Teacher
@@ -23,11 +23,7 @@ from dreamfusion_kit.seeding import generator
 from dreamfusion_kit.stages import devices
 
 ROOT = Path(__file__).parents[2]
-RECIPES = [
-    path.stem
-    for pattern in ("toybox*.yaml", "dreamfusion-toybox.yaml")
-    for path in sorted((ROOT / "recipes").glob(pattern))
-]
+RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*toybox*.yaml"))
 NUM_STEPS, STOP_AT = 8, 5
 
 pytestmark = [
@@ -88,15 +84,6 @@ def run(
         device=device,
         monitor=Stopping(stop_at),
     )
-
-
-@pytest.fixture
-def make_scratch(tmp_path: Path) -> Callable[[str], Scratch]:
-    def make(name: str) -> Scratch:
-        with open_scratch(tmp_path / name, "0" * 64) as scratch:
-            return scratch
-
-    return make
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -106,15 +106,6 @@ def run(
     )
 
 
-@pytest.fixture
-def make_scratch(tmp_path: Path) -> Callable[[str], Scratch]:
-    def make(name: str) -> Scratch:
-        with open_scratch(tmp_path / name, "0" * 64) as scratch:
-            return scratch
-
-    return make
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> OptimizedField:
     with open_scratch(tmp_path_factory.mktemp("whole"), "0" * 64) as scratch:

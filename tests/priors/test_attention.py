@@ -5,14 +5,15 @@ from torch.backends import cuda
 from dreamfusion_kit.priors.attention import repeatable_attention
 
 
-def kernels() -> tuple[bool, bool, bool]:
-    return cuda.math_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.flash_sdp_enabled()
+def kernels() -> tuple[bool, bool, bool, bool]:
+    fused = cuda.mem_efficient_sdp_enabled(), cuda.flash_sdp_enabled(), cuda.cudnn_sdp_enabled()
+    return cuda.math_sdp_enabled(), *fused
 
 
 def test_on_cuda_attention_is_plain_products_meanwhile() -> None:
     before = kernels()
     with repeatable_attention(torch.device("cuda", 0)):
-        assert kernels() == (True, False, False)
+        assert kernels() == (True, False, False, False)
     assert kernels() == before
 
 
@@ -31,8 +32,8 @@ def test_cuda_gives_the_same_gradient_twice(dtype: torch.dtype) -> None:
     )
     found = []
     for _ in range(5):
-        leaf = queries.clone().requires_grad_()
-        with repeatable_attention(leaf.device):
-            output = torch.nn.functional.scaled_dot_product_attention(leaf, keys, values)
-        found.append(torch.autograd.grad(output, leaf, pull)[0])
+        leaves = [part.clone().requires_grad_() for part in (queries, keys, values)]
+        with repeatable_attention(pull.device):
+            output = torch.nn.functional.scaled_dot_product_attention(*leaves)
+        found.append(torch.cat(torch.autograd.grad(output, leaves, pull)))
     assert all(torch.equal(other, found[0]) for other in found[1:])
