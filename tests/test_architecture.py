@@ -27,6 +27,7 @@ OPEN3D_ROOMS = {"mesh", "evaluation"}
 # Test files without a package file of their name, and what they hold instead.
 NOT_MIRRORED = {
     "test_architecture.py": "the whole package",
+    "optimize/test_cuda.py": "the toybox's recipes on a GPU",
     "pipeline/test_repro.py": "what DVC reruns",
     "recipe/test_published_numbers.py": "recipes/dreamfusion.yaml",
     "recipe/test_shipped_recipes.py": "the files in recipes/",
