@@ -49,6 +49,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
     assert all(map(torch.equal, resumed, whole))
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # from Python 3.12 on
 def test_whoever_draws_the_batches_they_are_the_same(
     prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
 ) -> None:
