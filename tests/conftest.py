@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 # Before the first import that could read them.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
@@ -10,13 +11,23 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # its kernels then run on a CPU, slowly
+
 from jaxtyping import install_import_hook
 from pytest_socket import disable_socket, enable_socket
 
+# Triton reads a kernel's own globals, which a wrapper does not have.
+_FIELD = tuple(
+    f"field.{path.stem}"
+    for path in (Path(__file__).parents[1] / "dreamfusion_kit" / "field").glob("*.py")
+    if path.stem != "hash_kernels"
+)
 # Not recipe/, whose pydantic models check themselves, nor cli and stages, which hold no
 # tensor functions and whose signatures Typer inspects.
 _CHECKED = (
-    "camera", "evaluation", "field", "guidance", "mesh", "optimize", "priors", "records",
+    "camera", "evaluation", *_FIELD, "guidance", "mesh", "optimize", "priors", "records",
     "renderer", "report", "seeding", "toybox",
 )  # fmt: skip
 # As for the type checker, an int is a float (PEP 484).

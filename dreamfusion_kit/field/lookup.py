@@ -8,13 +8,18 @@ with `embedding_bag` and its own backward, 13 ms with `embedding_bag` forward an
 row's addends have an order, and on CUDA, where they have none, they are integers.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+# Of some samples, the rows at their corners and the weights of these, both `samples corners`.
+Corners = tuple[Tensor, Tensor]
+
+NUM_CORNERS = 8
 
 # Samples whose gradient is spread at once. Fresh memory for all of 147,000 samples cost a
 # quarter of the backward; the sum is the same to the bit for any chunk.
@@ -34,61 +39,103 @@ class _WeightedRows(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(indices, weights)
         ctx.num_rows = len(table)
-        return torch.nn.functional.embedding_bag(
-            indices, table, per_sample_weights=weights, mode="sum"
-        )
+        return weighted_sums(table, indices, weights)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
-        indices, weights = ctx.saved_tensors
-        spread = spread_as_integers if gradient.is_cuda else _spread
-        table_gradient = spread(ctx.num_rows, indices, weights, gradient)
-        return table_gradient, None, None
+        chunk = chunk_size(gradient.device)
+        corners = zip(*(saved.split(chunk) for saved in ctx.saved_tensors), strict=True)
+        return spread(ctx.num_rows, gradient, corners), None, None
 
 
-def _spread(num_rows: int, indices: Tensor, weights: Tensor, gradient: Tensor) -> Tensor:
-    """Return the table's gradient: each sample's, by its weights, on its rows."""
+def weighted_rows(
+    table: Float[Tensor, "rows channels"],
+    indices: Int[Tensor, "samples corners"],
+    weights: Float[Tensor, "samples corners"],
+) -> Float[Tensor, "samples channels"]:
+    """Return for each sample the weighted sum of its table rows.
+
+    Differentiable with respect to `table` alone, once. `indices` are int64: the 32-bit
+    path of `index_add_` took three times as long.
+    """
+    return _WeightedRows.apply(table, indices, weights)
+
+
+def weighted_sums(
+    table: Float[Tensor, "rows channels"],
+    indices: Int[Tensor, "samples corners"],
+    weights: Float[Tensor, "samples corners"],
+) -> Float[Tensor, "samples channels"]:
+    """Return what `weighted_rows` does, for use inside a backward's own forward."""
+    return torch.nn.functional.embedding_bag(indices, table, per_sample_weights=weights, mode="sum")
+
+
+def chunk_size(device: torch.device) -> int:
+    """Return how many samples to spread at once."""
+    return _CUDA_CHUNK if device.type == "cuda" else _CHUNK
+
+
+def spread(
+    num_rows: int, gradient: Float[Tensor, "samples channels"], corners: Iterable[Corners]
+) -> Float[Tensor, "rows channels"]:
+    """Return the table's gradient: each sample's, by its weights, on its rows.
+
+    `corners` are those of all samples in their order, some samples at a time.
+    """
+    if gradient.is_cuda:
+        return spread_as_integers(num_rows, gradient, corners)
     table_gradient = gradient.new_zeros(num_rows, gradient.shape[1])
-    for rows, addends in _addends(indices, weights, gradient, _CHUNK):
+    for rows, addends in _addends(gradient, corners):
         table_gradient.index_add_(0, rows, addends)
     return table_gradient
 
 
 def spread_as_integers(
-    num_rows: int,
-    indices: Int[Tensor, "samples corners"],
-    weights: Float[Tensor, "samples corners"],
-    gradient: Float[Tensor, "samples channels"],
+    num_rows: int, gradient: Float[Tensor, "samples channels"], corners: Iterable[Corners]
 ) -> Float[Tensor, "rows channels"]:
-    """Return the table's gradient, summed in 64-bit fixed point: the same bytes in any order.
+    """Return the same as `spread`, summed in fixed point: the same bytes in any order.
 
-    PyTorch's own deterministic sum would sort the addends first. The unit is a power of two
-    small enough that no sum overflows: some 2^-34 of the largest gradient for 2^28 addends,
-    but no less than 2^-120. Addends below half a unit are lost. Weights lie in [0, 1]. A
-    gradient that is not finite gives NaN everywhere.
+    PyTorch's own deterministic sum would sort the addends first.
     """
-    if indices.numel() == 0:
-        return gradient.new_zeros(num_rows, gradient.shape[1])
-    largest = gradient.abs().amax()
-    num_bits = (indices.numel() - 1).bit_length()
-    exponent = torch.frexp(largest).exponent  # |gradient| < 2^exponent
-    shift = (_SUM_BITS - num_bits - exponent).clamp(max=_MAX_SHIFT)
-    unit = torch.exp2(-shift.double())
+    unit = sum_unit(gradient)
     sums = torch.zeros(num_rows, gradient.shape[1], dtype=torch.int64, device=gradient.device)
     with _in_any_order():
-        for rows, addends in _addends(indices, weights, gradient, _CUDA_CHUNK):
+        for rows, addends in _addends(gradient, corners):
             sums.index_add_(0, rows, addends.div_(unit.to(addends.dtype)).round_().long())
-    return (sums * unit.where(largest.isfinite(), torch.nan)).to(gradient.dtype)
+    return from_sums(sums, unit, gradient.dtype)
 
 
-def _addends(
-    indices: Tensor, weights: Tensor, gradient: Tensor, chunk: int
-) -> Generator[tuple[Tensor, Tensor]]:
+def sum_unit(gradient: Float[Tensor, "samples channels"]) -> Float[Tensor, ""]:
+    """Return what one stands for where a gradient's addends are summed as 64-bit integers.
+
+    It is a power of two small enough that no sum overflows: some 2^-34 of the largest
+    gradient for 2^28 addends, but no less than 2^-120. Addends below half of it are lost.
+    Weights lie in [0, 1]. A gradient that is not finite has NaN.
+    """
+    if gradient.numel() == 0:
+        return gradient.new_ones((), dtype=torch.float64)
+    largest = gradient.abs().amax()
+    num_bits = (NUM_CORNERS * len(gradient) - 1).bit_length()
+    exponent = torch.frexp(largest).exponent  # |gradient| < 2^exponent
+    shift = (_SUM_BITS - num_bits - exponent).clamp(max=_MAX_SHIFT)
+    return torch.exp2(-shift.double()).where(largest.isfinite(), torch.nan)
+
+
+def from_sums(
+    sums: Int[Tensor, "rows channels"], unit: Float[Tensor, ""], dtype: torch.dtype
+) -> Float[Tensor, "rows channels"]:
+    """Return what sums of units stand for."""
+    return (sums * unit).to(dtype)
+
+
+def _addends(gradient: Tensor, corners: Iterable[Corners]) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield rows, and what is added to each."""
-    chunks = (tensor.split(chunk) for tensor in (indices, weights, gradient))
-    for rows, shares, values in zip(*chunks, strict=True):
-        addends = values[:, None, :] * shares[:, :, None]
+    done = 0
+    for rows, weights in corners:
+        values = gradient[done : done + len(rows)]
+        done += len(rows)
+        addends = values[:, None, :] * weights[:, :, None]
         yield rows.reshape(-1), addends.reshape(-1, gradient.shape[1])
 
 
@@ -105,19 +152,6 @@ def _in_any_order() -> Generator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-
-
-def weighted_rows(
-    table: Float[Tensor, "rows channels"],
-    indices: Int[Tensor, "samples corners"],
-    weights: Float[Tensor, "samples corners"],
-) -> Float[Tensor, "samples channels"]:
-    """Return for each sample the weighted sum of its table rows.
-
-    Differentiable with respect to `table` alone, once. `indices` are int64: the 32-bit
-    path of `index_add_` took three times as long.
-    """
-    return _WeightedRows.apply(table, indices, weights)
 
 
 def corner_weights(fractions: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 8"]:

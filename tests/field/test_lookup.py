@@ -52,7 +52,7 @@ def test_the_sum_of_integers_is_that_of_doubles(scale: float) -> None:
     expected = torch.zeros(100, 3, dtype=torch.float64)
     for row, share, value in zip(indices, weights.double(), gradient.double(), strict=True):
         expected.index_put_((row,), share[:, None] * value, accumulate=True)
-    found = spread_as_integers(100, indices, weights, gradient)
+    found = spread_as_integers(100, gradient, [(indices, weights)])
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6 * scale)
 
@@ -61,8 +61,8 @@ def test_what_is_next_to_nothing_is_summed_in_the_smallest_unit() -> None:
     """At 2^-100 the unit would leave float32's range; it stays at 2^-120 instead."""
     indices, weights = torch.zeros(1000, 8, dtype=torch.long), torch.ones(1000, 8)
     gradient = torch.full((1000, 1), 2.0**-100)
-    assert spread_as_integers(1, indices, weights, gradient).item() == 8000 * 2.0**-100
-    assert spread_as_integers(1, indices, weights, gradient * 2.0**-22).item() == 0
+    assert spread_as_integers(1, gradient, [(indices, weights)]).item() == 8000 * 2.0**-100
+    assert spread_as_integers(1, gradient * 2.0**-22, [(indices, weights)]).item() == 0
 
 
 @pytest.mark.parametrize("num_samples", [1, 3, 4096, 4097, 100_000])
@@ -71,19 +71,17 @@ def test_the_largest_sum_of_integers_does_not_overflow(num_samples: int) -> None
     indices = torch.zeros(num_samples, 8, dtype=torch.long)
     largest = 2.0 - 2.0**-23  # the largest float32 below a power of two
     gradient = torch.tensor([[largest, -largest]]).repeat(num_samples, 1)
-    found = spread_as_integers(1, indices, torch.ones(num_samples, 8), gradient)
+    found = spread_as_integers(1, gradient, [(indices, torch.ones(num_samples, 8))])
     expected = torch.tensor([[8 * num_samples * largest, -8 * num_samples * largest]])
     torch.testing.assert_close(found, expected, rtol=1e-7, atol=0)
 
 
-def test_the_sum_of_integers_is_the_same_in_any_order_and_any_chunks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_sum_of_integers_is_the_same_in_any_order_and_any_chunks() -> None:
     indices, weights, gradient = _spread_example(1.0)
     order = torch.randperm(5000, generator=torch.Generator().manual_seed(1))
-    whole = spread_as_integers(100, indices, weights, gradient)
-    monkeypatch.setattr(lookup, "_CUDA_CHUNK", 700)
-    shuffled = spread_as_integers(100, indices[order], weights[order], gradient[order])
+    whole = spread_as_integers(100, gradient, [(indices, weights)])
+    parts = zip(indices[order].split(700), weights[order].split(700), strict=True)
+    shuffled = spread_as_integers(100, gradient[order], parts)
     assert torch.equal(shuffled, whole)
 
 
@@ -94,12 +92,13 @@ def test_determinism_is_what_it_was_after_a_sum_of_integers(
         assert not torch.are_deterministic_algorithms_enabled()
         raise KeyboardInterrupt
 
+    indices, weights, gradient = _spread_example(1.0)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        spread_as_integers(100, *_spread_example(1.0))
+        spread_as_integers(100, gradient, [(indices, weights)])
         monkeypatch.setattr(lookup, "_addends", fail)
         with pytest.raises(KeyboardInterrupt):
-            spread_as_integers(100, *_spread_example(1.0))
+            spread_as_integers(100, gradient, [(indices, weights)])
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
@@ -108,11 +107,11 @@ def test_determinism_is_what_it_was_after_a_sum_of_integers(
 
 def test_the_sum_of_integers_shows_what_is_not_finite_and_keeps_zeros() -> None:
     indices, weights, gradient = _spread_example(1.0)
-    assert (spread_as_integers(100, indices, weights, 0 * gradient) == 0).all()
-    assert spread_as_integers(100, indices[:0], weights[:0], gradient[:0]).shape == (100, 3)
+    assert (spread_as_integers(100, 0 * gradient, [(indices, weights)]) == 0).all()
+    assert spread_as_integers(100, gradient[:0], []).shape == (100, 3)
     for bad in (torch.inf, torch.nan):
         gradient[7, 1] = bad
-        assert spread_as_integers(100, indices, weights, gradient).isnan().all()
+        assert spread_as_integers(100, gradient, [(indices, weights)]).isnan().all()
 
 
 @pytest.mark.gpu
