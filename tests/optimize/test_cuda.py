@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils import deterministic
 
 from dreamfusion_kit.camera.light import albedo_lighting
 from dreamfusion_kit.camera.rays import pixel_rays
@@ -38,6 +39,7 @@ def cuda() -> Iterator[torch.device]:
     """Return the device as every stage picks it, and undo what that switched on."""
     yield devices.pick("cuda")
     torch.use_deterministic_algorithms(False)
+    deterministic.fill_uninitialized_memory = True
 
 
 class Stopping:
