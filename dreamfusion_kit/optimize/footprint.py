@@ -103,7 +103,7 @@ def field_footprint(recipe: Recipe) -> FieldFootprint:
 def _model(recipe: Recipe) -> _Model:
     section = recipe.field
     if isinstance(section, HashGridField):
-        # tinycudann needs a GPU and takes less: plain torch is the bound.
+        # tinycudann needs a GPU. Kept is the same, features; what comes and goes is small.
         section = section.model_copy(update={"backend": "torch"})
     field = build_field(section, generator=seeding.generator(0, "field"))
     field.set_step(_step(recipe))
@@ -124,10 +124,10 @@ def _at_full_size(recipe: Recipe, count: Count, *, views: int) -> tuple[int, ...
     side, per_ray = recipe.camera.image_size_px, recipe.renderer.num_samples
     if recipe.renderer.beyond is not None:
         per_ray += recipe.renderer.beyond.num_samples
-    # Cheap samples are taken all. A dense grid spreads its gradient in chunks, of which the
-    # small renders, too, have to fill one.
-    is_cheap = isinstance(recipe.field, VoxelGridField)
-    most_taken, small = (300_000, 65_536) if is_cheap else (32_768, 16_384)
+    # Cheap samples are taken all. Grids spread their gradient in chunks, beside which the small
+    # renders, too, have to be what is large.
+    is_grid = isinstance(recipe.field, VoxelGridField | HashGridField)
+    most_taken, small = (300_000, 65_536) if is_grid else (32_768, 16_384)
     if views * side**2 * per_ray <= most_taken:
         return count(side, views)
     near = math.ceil(math.sqrt(small / per_ray))

@@ -78,4 +78,6 @@ def test_normals_and_levels_cost() -> None:
     shaded = field_footprint(recipe("toybox-hash", **small))
     assert shaded.rendered > 3 * without.rendered  # four more positions for every sample
     coarse = field_footprint(recipe("toybox-hash", **small, field={"initial_levels": 1}))
-    assert coarse.rendered < shaded.rendered
+    # Features of a level that is not in use are kept as zeros; its rows are never looked up.
+    assert coarse.rendered == shaded.rendered
+    assert coarse.learning < shaded.learning
