@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import math
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,15 +32,31 @@ def test_a_tiny_backend_is_timed_and_written(
     script.main(["sd15", "--tiny", "--threads", "1", "--rounds", "2", "--json", str(path)])
     record = json.loads(path.read_text())
     (result,) = record["results"]
-    assert result["ratio"] == pytest.approx(result["step_s"] / result["floor_s"])
-    assert len(result["step_times_s"]) == len(result["floor_times_s"]) == 2
-    # The step renders, the floor does not; and both go once through the prior.
-    assert result["ratio"] > 1
+    for name in ("first", "later"):
+        ratio = result[f"{name}_step_s"] / result["floor_s"]
+        assert result[f"{name}_ratio"] == pytest.approx(ratio)
+        # The step renders, the floor does not; and both go once through the prior.
+        assert ratio > 1
+    assert {name: len(times) for name, times in result["times_s"].items()} == {
+        "first": 2,
+        "later": 2,
+        "floor": 2,
+    }
     assert result["estimated_bytes"] == pytest.approx(result["peak_bytes"], rel=0.1)
     assert record["machine"]["device"] == "cpu"
     rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| latent_unet")]
     assert len(rows) == 1
-    assert f" {result['ratio']:.2f} |" in rows[0]
+    assert f" {result['first_ratio']:.2f} |" in rows[0]
+    assert f" {result['later_ratio']:.2f} |" in rows[0]
+
+
+def test_later_steps_ask_about_an_eighth_of_the_sphere(script: ModuleType) -> None:
+    recipe = script.load_recipe(ROOT / "recipes" / "toybox.yaml")
+    grid = script.object_occupancy(recipe, 2.0, torch.device("cpu"))
+    points = torch.tensor([[0.9, 0.0, 0.0], [0.0, -1.1, 0.0], [0.0, 0.0, 0.0]])
+    assert grid.query(points).tolist() == [True, False, True]
+    ball = 4 / 3 * math.pi * 0.25**3
+    assert float(grid.occupied.float().mean()) == pytest.approx(ball, rel=0.02)
 
 
 def test_every_backend_becomes_tiny(script: ModuleType) -> None:
