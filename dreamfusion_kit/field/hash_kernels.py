@@ -12,6 +12,8 @@ two runs give the same bytes, though atomic sums have no order.
 
 import functools
 import itertools
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from dreamfusion_kit.errors import MissingExtraError
 from dreamfusion_kit.field.levels import Level
 from dreamfusion_kit.field.lookup import from_sums, sum_unit
 
@@ -65,19 +68,36 @@ def _launch(
     if num_samples == 0 or not levels:
         return
     scales, shapes = _level_tensors(levels, unit_positions.device)
-    kernel[(triton.cdiv(num_samples, _BLOCK), len(levels))](
-        *arguments,
-        unit_positions.contiguous(),
-        scales,
-        shapes,
-        num_samples,
-        num_levels=len(levels),
-        num_features=num_features,
-        width=triton.next_power_of_2(num_features),
-        block=_BLOCK,
-        # A fused product and sum would round positions otherwise than torch does.
-        enable_fp_fusion=False,
-    )
+    grid = (triton.cdiv(num_samples, _BLOCK), len(levels))
+    # Triton launches on the current device, not on that of its arguments.
+    with torch.cuda.device_of(unit_positions), _compiler_named():
+        kernel[grid](
+            *arguments,
+            unit_positions.contiguous(),
+            scales,
+            shapes,
+            num_samples,
+            num_levels=len(levels),
+            num_features=num_features,
+            width=triton.next_power_of_2(num_features),
+            block=_BLOCK,
+            # A fused product and sum would round positions otherwise than torch does.
+            enable_fp_fusion=False,
+        )
+
+
+@contextmanager
+def _compiler_named() -> Generator[None]:
+    """Say what to install where Triton's own error only says what it did not find."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "C compiler" not in str(error):
+            raise
+        raise MissingExtraError(
+            "the hash grid's kernels: Triton found no C compiler to build its launcher with; "
+            "install gcc, or name another compiler in the environment variable CC"
+        ) from error
 
 
 @functools.cache

@@ -67,7 +67,7 @@ def weighted_sums(
     indices: Int[Tensor, "samples corners"],
     weights: Float[Tensor, "samples corners"],
 ) -> Float[Tensor, "samples channels"]:
-    """Return what `weighted_rows` does, for use inside a backward's own forward."""
+    """Return the same sums, for whoever finds the gradient with `spread` himself."""
     return torch.nn.functional.embedding_bag(indices, table, per_sample_weights=weights, mode="sum")
 
 

@@ -1,8 +1,11 @@
 """The kernels against plain torch: by Triton's interpreter, and compiled where CUDA is."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from dreamfusion_kit.errors import MissingExtraError
 from dreamfusion_kit.field import hash_kernels
 from dreamfusion_kit.field.hash_features import hash_features
 from dreamfusion_kit.field.levels import Level, build_levels
@@ -78,6 +81,29 @@ def test_what_is_not_finite_shows(hash_section: HashGridField) -> None:
     gradient[7, 1] = torch.inf
     found = hash_kernels.gradient(table.shape, gradient, positions.to(DEVICE), levels)
     assert found.isnan().all()
+
+
+def test_a_missing_compiler_is_named(
+    hash_section: HashGridField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Launcher:
+        def __init__(self, message: str) -> None:
+            self.message = message
+
+        def __getitem__(self, grid: tuple[int, int]) -> Callable[..., None]:
+            def launch(*arguments: object, **options: object) -> None:
+                raise RuntimeError(self.message)
+
+            return launch
+
+    table, positions, levels = _example(hash_section)
+    for message, expected in (
+        ("Failed to find C compiler. Please specify via CC", (MissingExtraError, "install gcc")),
+        ("out of memory", (RuntimeError, "^out of memory$")),
+    ):
+        monkeypatch.setattr(hash_kernels, "_features_kernel", Launcher(message))
+        with pytest.raises(expected[0], match=expected[1]):
+            hash_kernels.features(table, positions, levels)
 
 
 @pytest.mark.gpu
