@@ -8,8 +8,8 @@ fetched. A step is that of the backend's recipe once shading has begun: render, 
 backward, optimiser. The floor is what no implementation can leave out: the VAE's encoder
 forward and backward, where there is one, and one forward of the denoiser for both texts.
 Step and floor are timed in turn, so that a load on the machine falls on both alike. A step
-is timed twice: as the run begins, when no space is known to be empty, and as it goes on, when
-an object fills the middle of the field, half its radius, and all samples around are skipped.
+is timed twice: with the whole sphere asked about, as while no space is known to be empty, and
+with an object of half the sphere's radius in it, around which all samples are skipped.
 
 `--tiny` runs small models of the same classes on the toybox's field: it shows that the
 script runs, and no more.
@@ -169,11 +169,11 @@ class Result:
     """Medians in seconds, and all times; memory in bytes, of tensors alone."""
 
     backend: str
-    first_step_s: float
-    later_step_s: float
+    whole_step_s: float
+    object_step_s: float
     floor_s: float
-    first_ratio: float
-    later_ratio: float
+    whole_ratio: float
+    object_ratio: float
     peak_bytes: int
     estimated_bytes: int
     times_s: dict[str, list[float]]
@@ -271,22 +271,22 @@ def measure(
         peak += step.held_bytes() + _held_bytes(_modules(prior))
     around_object = object_occupancy(recipe, step.field.bounding_radius, device)
     rows = {
-        "first": lambda: step(shaded),
-        "later": lambda: step(shaded, occupancy=around_object),
+        "whole": lambda: step(shaded),
+        "object": lambda: step(shaded, occupancy=around_object),
         "floor": _floor(recipe, prior, text, device),
     }
     times = _times(rows, rounds, device)
-    first_s, later_s, floor_s = (statistics.median(times[row]) for row in rows)
+    whole_s, object_s, floor_s = (statistics.median(times[row]) for row in rows)
     here = memory.Device("", device.type == "cuda", 0, 0, libraries_bytes=0)
     moments = memory.moments(recipe, parts, here)
     estimated = max(moment.total for moment in moments if moment.name != memory.PREVIEW)
     return Result(
         backend=title,
-        first_step_s=first_s,
-        later_step_s=later_s,
+        whole_step_s=whole_s,
+        object_step_s=object_s,
         floor_s=floor_s,
-        first_ratio=first_s / floor_s,
-        later_ratio=later_s / floor_s,
+        whole_ratio=whole_s / floor_s,
+        object_ratio=object_s / floor_s,
         peak_bytes=peak,
         estimated_bytes=estimated,
         times_s=times,
@@ -454,14 +454,15 @@ def _print_table(results: list[Result], command: str, device: torch.device) -> N
         f"diffusers {packages['diffusers']}\n"
     )
     print(
-        "| backend | floor, ms | first steps, ms | ratio | later, ms | ratio | memory | estimated |"
+        "| backend | floor, ms | whole sphere, ms | ratio | object, ms | ratio "
+        "| memory | estimated |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for result in results:
         print(
             f"| {result.backend} | {1e3 * result.floor_s:.1f} "
-            f"| {1e3 * result.first_step_s:.1f} | {result.first_ratio:.2f} "
-            f"| {1e3 * result.later_step_s:.1f} | {result.later_ratio:.2f} "
+            f"| {1e3 * result.whole_step_s:.1f} | {result.whole_ratio:.2f} "
+            f"| {1e3 * result.object_step_s:.1f} | {result.object_ratio:.2f} "
             f"| {memory.format_bytes(result.peak_bytes)} "
             f"| {memory.format_bytes(result.estimated_bytes)} |"
         )

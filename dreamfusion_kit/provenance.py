@@ -27,6 +27,7 @@ PACKAGES = (
     "tinycudann",
     "torch",
     "transformers",
+    "triton",
 )
 
 # What decides which kernels a CPU runs, and so the last bits of a result.

@@ -253,4 +253,3 @@ def test_doctor_names_what_is_optional(run: Cli) -> None:
     assert status == 0
     assert out.startswith("python      3.")
     assert "tinycudann  " in out
-    assert "triton  " in out

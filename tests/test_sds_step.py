@@ -32,25 +32,25 @@ def test_a_tiny_backend_is_timed_and_written(
     script.main(["sd15", "--tiny", "--threads", "1", "--rounds", "2", "--json", str(path)])
     record = json.loads(path.read_text())
     (result,) = record["results"]
-    for name in ("first", "later"):
+    for name in ("whole", "object"):
         ratio = result[f"{name}_step_s"] / result["floor_s"]
         assert result[f"{name}_ratio"] == pytest.approx(ratio)
         # The step renders, the floor does not; and both go once through the prior.
         assert ratio > 1
     assert {name: len(times) for name, times in result["times_s"].items()} == {
-        "first": 2,
-        "later": 2,
+        "whole": 2,
+        "object": 2,
         "floor": 2,
     }
     assert result["estimated_bytes"] == pytest.approx(result["peak_bytes"], rel=0.1)
     assert record["machine"]["device"] == "cpu"
     rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| latent_unet")]
     assert len(rows) == 1
-    assert f" {result['first_ratio']:.2f} |" in rows[0]
-    assert f" {result['later_ratio']:.2f} |" in rows[0]
+    assert f" {result['whole_ratio']:.2f} |" in rows[0]
+    assert f" {result['object_ratio']:.2f} |" in rows[0]
 
 
-def test_later_steps_ask_about_an_eighth_of_the_sphere(script: ModuleType) -> None:
+def test_an_object_is_an_eighth_of_the_sphere(script: ModuleType) -> None:
     recipe = script.load_recipe(ROOT / "recipes" / "toybox.yaml")
     grid = script.object_occupancy(recipe, 2.0, torch.device("cpu"))
     points = torch.tensor([[0.9, 0.0, 0.0], [0.0, -1.1, 0.0], [0.0, 0.0, 0.0]])

@@ -3,7 +3,7 @@
 A render asks about millions of positions, each with eight rows in each of 16 levels. Rows
 and weights are never held for all of them: they are found piece by piece, and once more in
 the backward pass. On CUDA two kernels do all of it where Triton is installed, which torch
-brings along on Linux; elsewhere plain torch does.
+brings along on Linux, and the GPU is not older than Volta; elsewhere plain torch does.
 """
 
 import functools
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dreamfusion_kit.field.levels import Level
 from dreamfusion_kit.field.lookup import Corners, chunk_size, corner_weights, spread, weighted_sums
@@ -53,7 +54,10 @@ class _HashFeatures(torch.autograd.Function):
         return torch.cat(parts).reshape(len(unit_positions), len(levels) * table.shape[1])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None, None]:
         (unit_positions,), (gradient,) = ctx.saved_tensors, gradients
         levels, shape = ctx.levels, ctx.shape
         if _has_kernels(gradient):
@@ -66,12 +70,13 @@ class _HashFeatures(torch.autograd.Function):
 
 def _has_kernels(tensor: Tensor) -> bool:
     """Return whether the kernels can take it: the GPU's float32, as fields have it."""
-    return tensor.is_cuda and tensor.dtype == torch.float32 and _has_triton()
+    return tensor.is_cuda and tensor.dtype == torch.float32 and _runs_triton(tensor.device)
 
 
 @functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+def _runs_triton(device: torch.device) -> bool:
+    is_installed = importlib.util.find_spec("triton") is not None
+    return is_installed and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def _corners(unit_positions: Tensor, levels: tuple[Level, ...]) -> Iterator[Corners]:
@@ -81,11 +86,11 @@ def _corners(unit_positions: Tensor, levels: tuple[Level, ...]) -> Iterator[Corn
     for part in unit_positions.split(max(1, chunk)):
         positions = part.clamp(0, 1)[:, None, :] * scales[:, None] + 0.5
         lower = positions.floor()
-        rows = corner_rows(levels, lower.long())
+        rows = _corner_rows(levels, lower.long())
         yield rows.flatten(0, 1), corner_weights(positions - lower).flatten(0, 1)
 
 
-def corner_rows(
+def _corner_rows(
     levels: tuple[Level, ...], cells: Int[Tensor, "samples levels 3"]
 ) -> Int[Tensor, "samples levels 8"]:
     """Return the rows, in one table of all levels, of the corners of each level's cell.

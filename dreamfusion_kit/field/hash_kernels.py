@@ -12,6 +12,7 @@ two runs give the same bytes, though atomic sums have no order.
 
 import functools
 import itertools
+import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -52,7 +53,7 @@ def gradient(
     num_features = table_shape[1]
     unit = sum_unit(feature_gradient.reshape(len(unit_positions) * len(levels), num_features))
     sums = torch.zeros(table_shape, dtype=torch.int64, device=unit.device)
-    arguments = (feature_gradient.contiguous(), sums, unit.float())
+    arguments = (feature_gradient.contiguous(), sums, unit.reciprocal().float())
     _launch(_gradient_kernel, arguments, unit_positions, levels, num_features)
     return from_sums(sums, unit, feature_gradient.dtype)
 
@@ -70,14 +71,14 @@ def _launch(
     scales, shapes = _level_tensors(levels, unit_positions.device)
     grid = (triton.cdiv(num_samples, _BLOCK), len(levels))
     # Triton launches on the current device, not on that of its arguments.
-    with torch.cuda.device_of(unit_positions), _compiler_named():
+    with torch.cuda.device_of(unit_positions), _needs_named():
         kernel[grid](
             *arguments,
             unit_positions.contiguous(),
             scales,
             shapes,
             num_samples,
-            num_levels=len(levels),
+            len(levels),
             num_features=num_features,
             width=triton.next_power_of_2(num_features),
             block=_BLOCK,
@@ -87,16 +88,16 @@ def _launch(
 
 
 @contextmanager
-def _compiler_named() -> Generator[None]:
-    """Say what to install where Triton's own error only says what it did not find."""
+def _needs_named() -> Generator[None]:
+    """Say what to install where Triton cannot build its launcher, in C, at the first launch."""
     try:
         yield
-    except RuntimeError as error:
-        if "C compiler" not in str(error):
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        if isinstance(error, RuntimeError) and "C compiler" not in str(error):
             raise
         raise MissingExtraError(
-            "the hash grid's kernels: Triton found no C compiler to build its launcher with; "
-            "install gcc, or name another compiler in the environment variable CC"
+            f"the hash grid's kernels: Triton could not build its launcher ({error}); it needs a "
+            "C compiler (gcc, or the one named in CC) and Python's headers (python3-dev)"
         ) from error
 
 
@@ -122,7 +123,7 @@ def _features_kernel(
     scales,
     shapes,
     num_samples,
-    num_levels: tl.constexpr,
+    num_levels,  # no constant, so that a new level compiles nothing anew
     num_features: tl.constexpr,
     width: tl.constexpr,
     block: tl.constexpr,
@@ -146,12 +147,12 @@ def _features_kernel(
 def _gradient_kernel(
     feature_gradient,
     sums,
-    unit,
+    units_in_one,
     unit_positions,
     scales,
     shapes,
     num_samples,
-    num_levels: tl.constexpr,
+    num_levels,  # no constant, so that a new level compiles nothing anew
     num_features: tl.constexpr,
     width: tl.constexpr,
     block: tl.constexpr,
@@ -164,10 +165,10 @@ def _gradient_kernel(
     is_asked = is_sample[:, None] & (columns < num_features)[None, :]
     places = (samples[:, None] * num_levels + level) * num_features + columns[None, :]
     values = tl.load(feature_gradient + places, mask=is_asked, other=0.0)
-    one = tl.load(unit)
+    scale = tl.load(units_in_one)  # a power of two: products with it are exact
     for corner in tl.static_range(8):
         rows, weights = _corner(x, y, z, shapes + 3 * level, corner)
-        addends = tl.floor(values * weights[:, None] / one + 0.5).to(tl.int64)
+        addends = tl.floor(values * weights[:, None] * scale + 0.5).to(tl.int64)
         places = rows[:, None] * num_features + columns[None, :]
         tl.atomic_add(sums + places, addends, mask=is_asked, sem="relaxed")
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # Of some samples, the rows at their corners and the weights of these, both `samples corners`.
 Corners = tuple[Tensor, Tensor]
@@ -42,7 +43,10 @@ class _WeightedRows(torch.autograd.Function):
         return weighted_sums(table, indices, weights)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
         chunk = chunk_size(gradient.device)
         corners = zip(*(saved.split(chunk) for saved in ctx.saved_tensors), strict=True)
@@ -67,12 +71,12 @@ def weighted_sums(
     indices: Int[Tensor, "samples corners"],
     weights: Float[Tensor, "samples corners"],
 ) -> Float[Tensor, "samples channels"]:
-    """Return the same sums, for whoever finds the gradient with `spread` himself."""
+    """Return the same sums, for a caller who finds the gradient with `spread`."""
     return torch.nn.functional.embedding_bag(indices, table, per_sample_weights=weights, mode="sum")
 
 
 def chunk_size(device: torch.device) -> int:
-    """Return how many samples to spread at once."""
+    """Return how many samples to look up or to spread at once."""
     return _CUDA_CHUNK if device.type == "cuda" else _CHUNK
 
 

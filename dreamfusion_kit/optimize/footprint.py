@@ -103,7 +103,8 @@ def field_footprint(recipe: Recipe) -> FieldFootprint:
 def _model(recipe: Recipe) -> _Model:
     section = recipe.field
     if isinstance(section, HashGridField):
-        # tinycudann needs a GPU. Kept is the same, features; what comes and goes is small.
+        # tinycudann needs a GPU. Kept is the same, features; what comes and goes is small beside
+        # them, also on CUDA, where the table's gradient is summed in 8 bytes a number.
         section = section.model_copy(update={"backend": "torch"})
     field = build_field(section, generator=seeding.generator(0, "field"))
     field.set_step(_step(recipe))

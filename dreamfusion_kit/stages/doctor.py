@@ -16,7 +16,6 @@ _LIBRARIES = {
     "X11": "libx11-6",
 }
 _OPTIONAL = {
-    "triton": "fast hash grids on CUDA; CUDA builds of torch for Linux bring it along",
     "tinycudann": "another backend of hash grids on CUDA; build it from its sources with a CUDA "
     "toolkit: the recipes run without it",
 }

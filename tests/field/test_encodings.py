@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dreamfusion_kit.errors import MissingExtraError
+from dreamfusion_kit.field import lookup
 from dreamfusion_kit.field.encodings import HashEncoding, build_encoding
 from dreamfusion_kit.recipe.schema import HashGridField
 from dreamfusion_kit.seeding import generator
@@ -53,6 +54,33 @@ def test_features_are_those_of_the_scalar_formula(
     expected = [_oracle(section, table, position) for position in positions.numpy()]
     found = encoding(positions, section.num_levels)
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_any_pieces_give_the_same_bytes(
+    hash_section: HashGridField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoding = HashEncoding(hash_section, generator=generator(0, "field"))
+    positions = torch.rand(1000, 3, generator=generator(1, "field"))
+    gradient = torch.randn(1000, 8, generator=generator(2, "field"))
+    found = []
+    for chunk in (10**6, 4 * 300, 1):  # bags: samples times levels
+        monkeypatch.setattr(lookup, "_CHUNK", chunk)
+        encoding.table.grad = None
+        features = encoding(positions, 4)
+        features.backward(gradient)
+        assert encoding.table.grad is not None
+        found.append((features.detach(), encoding.table.grad))
+    for features, table_gradient in found[1:]:
+        assert torch.equal(features, found[0][0])
+        assert torch.equal(table_gradient, found[0][1])
+
+
+def test_there_is_no_second_gradient(hash_section: HashGridField) -> None:
+    encoding = HashEncoding(hash_section, generator=generator(0, "field"))
+    features = encoding(torch.rand(5, 3, generator=generator(1, "field")), 4)
+    (first,) = torch.autograd.grad(features.square().sum(), encoding.table, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
 
 
 def test_levels_out_of_use_are_zero_and_the_others_unchanged(hash_section: HashGridField) -> None:

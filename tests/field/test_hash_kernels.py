@@ -1,9 +1,12 @@
 """The kernels against plain torch: by Triton's interpreter, and compiled where CUDA is."""
 
+import subprocess
 from collections.abc import Callable
 
 import pytest
 import torch
+
+pytest.importorskip("triton", reason="Triton is not installed; it is for Linux alone")
 
 from dreamfusion_kit.errors import MissingExtraError
 from dreamfusion_kit.field import hash_kernels
@@ -83,25 +86,27 @@ def test_what_is_not_finite_shows(hash_section: HashGridField) -> None:
     assert found.isnan().all()
 
 
-def test_a_missing_compiler_is_named(
+def test_what_a_launcher_needs_is_named(
     hash_section: HashGridField, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Launcher:
-        def __init__(self, message: str) -> None:
-            self.message = message
+        def __init__(self, error: Exception) -> None:
+            self.error = error
 
         def __getitem__(self, grid: tuple[int, int]) -> Callable[..., None]:
             def launch(*arguments: object, **options: object) -> None:
-                raise RuntimeError(self.message)
+                raise self.error
 
             return launch
 
     table, positions, levels = _example(hash_section)
-    for message, expected in (
-        ("Failed to find C compiler. Please specify via CC", (MissingExtraError, "install gcc")),
-        ("out of memory", (RuntimeError, "^out of memory$")),
+    for error, expected in (
+        (RuntimeError("Failed to find C compiler."), (MissingExtraError, "needs a C compiler")),
+        (subprocess.CalledProcessError(1, "gcc"), (MissingExtraError, "Python's headers")),
+        (FileNotFoundError("/no/cc"), (MissingExtraError, r"\(/no/cc\)")),
+        (RuntimeError("out of memory"), (RuntimeError, "^out of memory$")),
     ):
-        monkeypatch.setattr(hash_kernels, "_features_kernel", Launcher(message))
+        monkeypatch.setattr(hash_kernels, "_features_kernel", Launcher(error))
         with pytest.raises(expected[0], match=expected[1]):
             hash_kernels.features(table, positions, levels)
 

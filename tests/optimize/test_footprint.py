@@ -46,7 +46,9 @@ def test_the_paper_s_network_background_and_optimiser_by_hand() -> None:
     assert found.optimizer > 2 * found.gradient  # two momenta and the statistics
 
 
-@pytest.mark.parametrize(("name", "views"), [("toybox", 2), ("dreamfusion-toybox", 1)])
+@pytest.mark.parametrize(
+    ("name", "views"), [("toybox", 2), ("toybox-hash", 2), ("dreamfusion-toybox", 1)]
+)
 def test_a_large_render_lies_on_the_line_of_two_small_ones(name: str, views: int) -> None:
     large = recipe(name, optimize={"batch_size": views})
     by_line = field_footprint(large)

@@ -78,7 +78,8 @@ class HashGridField(Section):
         description="Hidden layers of the MLP; 0 is one linear layer (Magic3D: 1)."
     )
     backend: Literal["torch", "tinycudann"] = Field(
-        description="Who computes the encoding; tinycudann needs CUDA and the package."
+        description="Who computes the encoding: the kit, on CUDA by Triton's kernels (torch), or "
+        "tinycudann, which needs CUDA and the package."
     )
     bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
     density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
