@@ -134,13 +134,18 @@ def from_sums(
 
 
 def _addends(gradient: Tensor, corners: Iterable[Corners]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows, and what is added to each."""
+    """Yield rows, and what is added to each: good until the next pair is asked for."""
     done = 0
+    memory = gradient.new_empty(0)
     for rows, weights in corners:
         values = gradient[done : done + len(rows)]
         done += len(rows)
-        addends = values[:, None, :] * weights[:, :, None]
-        yield rows.reshape(-1), addends.reshape(-1, gradient.shape[1])
+        size = rows.numel() * gradient.shape[1]
+        if memory.numel() < size:  # once, since no later piece is larger than the first
+            memory = gradient.new_empty(size)
+        addends = memory[:size].view(*rows.shape, gradient.shape[1])
+        torch.mul(values[:, None, :], weights[:, :, None], out=addends)
+        yield rows.reshape(-1), addends.flatten(0, 1)
 
 
 @contextmanager

@@ -5,9 +5,12 @@ grids are indexed [x, y, z]. Normals do not cost extra lookups: central differen
 the whole grid are taken once per call and interpolated beside the other channels.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from dreamfusion_kit.field.base import Field, ParameterGroup
 from dreamfusion_kit.field.density_bias import density_from_raw, shape_from_raw
@@ -54,7 +57,7 @@ class VoxelGrid(Field):
         """Return density, albedo and, `with_normals`, normals at world positions."""
         channels = [self.density[..., None], self.albedo]
         if with_normals:
-            channels.append(self._shape_gradient())
+            channels += self._shape_gradient()
         table = torch.cat(channels, dim=-1).flatten(end_dim=2)
         values = weighted_rows(table, *self._corners(positions))
         sizes = [1, 3, 3 if with_normals else 0]
@@ -84,7 +87,7 @@ class VoxelGrid(Field):
 
         Raw values, without the initial blob: a grid of constants has roughness 0.
         """
-        return _roughness(self.density) + _roughness(self.albedo)
+        return _Roughness.apply(self.density) + _Roughness.apply(self.albedo)
 
     def set_step(self, step: int) -> None:
         """Do nothing: the grid has one resolution from the start."""
@@ -113,25 +116,57 @@ class VoxelGrid(Field):
         indices = first[:, None] + torch.tensor(offsets, device=positions.device)
         return indices, corner_weights(scaled - lower)
 
-    def _shape_gradient(self) -> Float[Tensor, "x y z 3"]:
-        """Return the gradient per scene unit at the vertices, by central differences."""
+    def _shape_gradient(self) -> list[Float[Tensor, "x y z 1"]]:
+        """Return the gradient's three parts per scene unit at the vertices, by central differences.
+
+        They are not stacked: each copy into a table of few channels is slow.
+        """
         shape = shape_from_raw(self.section, self.density, self.squared_radius)
         slopes = [_central_difference(shape, dim) for dim in range(3)]
-        return torch.stack(slopes, dim=-1) / (2 * self._cell_size)
+        return [(slope / (2 * self._cell_size))[..., None] for slope in slopes]
 
 
 def _central_difference(grid: Float[Tensor, "x y z"], dim: int) -> Float[Tensor, "x y z"]:
     """Return `next - previous` along `dim`; at the two faces twice the one-sided difference."""
-    size = grid.shape[dim]
-    steps = grid.narrow(dim, 1, size - 1) - grid.narrow(dim, 0, size - 1)
-    first, last = steps.narrow(dim, 0, 1), steps.narrow(dim, size - 2, 1)
+    upper, lower = _neighbors(grid, dim)
+    steps = upper - lower
+    first, last = steps.narrow(dim, 0, 1), steps.narrow(dim, steps.shape[dim] - 1, 1)
     return torch.cat([first, steps], dim=dim) + torch.cat([steps, last], dim=dim)
 
 
-def _roughness(grid: Float[Tensor, "x y z *channels"]) -> Float[Tensor, ""]:
-    total = grid.new_zeros(())
-    for dim in range(3):
-        size = grid.shape[dim]
-        difference = grid.narrow(dim, 1, size - 1) - grid.narrow(dim, 0, size - 1)
-        total = total + difference.square().mean()
-    return total
+class _Roughness(torch.autograd.Function):
+    """The mean squared difference of neighbours, summed over the three dimensions.
+
+    Autograd would fill a whole grid with zeros for the gradient of each side of each
+    difference, and add up the six.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, grid: Tensor) -> Tensor:  # Any: torch names no type for the context.
+        ctx.save_for_backward(grid)
+        total = grid.new_zeros(())
+        for dim in range(3):
+            upper, lower = _neighbors(grid, dim)
+            total = total + (upper - lower).square().mean()
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> Tensor:
+        (grid,), (gradient,) = ctx.saved_tensors, gradients
+        total = torch.zeros_like(grid)
+        for dim in (2, 1, 0):
+            upper, lower = _neighbors(grid, dim)
+            pull = (gradient / lower.numel()) * (2 * (upper - lower))
+            total_upper, total_lower = _neighbors(total, dim)
+            total_lower -= pull
+            total_upper += pull
+        return total
+
+
+def _neighbors(grid: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return views of all vertices that have one before them along `dim`, and of those before."""
+    size = grid.shape[dim]
+    return grid.narrow(dim, 1, size - 1), grid.narrow(dim, 0, size - 1)

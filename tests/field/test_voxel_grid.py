@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -125,6 +126,23 @@ def test_roughness_is_the_mean_squared_difference(voxel_section: VoxelGridField)
         grid.density.fill_(3)
         grid.albedo.fill_(-1)
     assert float(grid.smoothness().detach()) == 0
+
+
+def test_the_gradient_of_roughness_pulls_each_vertex_towards_its_neighbors(
+    voxel_section: VoxelGridField,
+) -> None:
+    grid = _grid(voxel_section)
+    (3 * grid.smoothness()).backward()
+    for parameter in (grid.density, grid.albedo):
+        values = parameter.detach().numpy().astype(np.float64)
+        expected = np.zeros_like(values)
+        for axis in range(3):
+            difference = np.moveaxis(np.diff(values, axis=axis), axis, 0)
+            along = np.moveaxis(expected, axis, 0)  # a view
+            along[:-1] -= 6 * difference / difference.size
+            along[1:] += 6 * difference / difference.size
+        assert parameter.grad is not None
+        np.testing.assert_allclose(parameter.grad.numpy(), expected, rtol=1e-4, atol=1e-9)
 
 
 def test_every_parameter_is_in_one_group(voxel_section: VoxelGridField) -> None:
