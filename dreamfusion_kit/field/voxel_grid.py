@@ -157,7 +157,7 @@ class _Roughness(torch.autograd.Function):
     ) -> Tensor:
         (grid,), (gradient,) = ctx.saved_tensors, gradients
         total = torch.zeros_like(grid)
-        for dim in (2, 1, 0):
+        for dim in (2, 1, 0):  # autograd's order, and so its bytes
             upper, lower = _neighbors(grid, dim)
             pull = (gradient / lower.numel()) * (2 * (upper - lower))
             total_upper, total_lower = _neighbors(total, dim)
