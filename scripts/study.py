@@ -4,6 +4,8 @@ python scripts/study.py run [NAME ...]     run the settings that have no experim
 python scripts/study.py table              print the Markdown table of all that were run
 python scripts/study.py picture OUT.png    one row per setting, each asset from two sides
 
+Fog and roughness are those of faults.py.
+
 A setting is a change to recipes/toybox.yaml, named in suites/study/settings.yaml. Each runs
 in a temporary checkout of the last commit, so the workspace stays as it is.
 """
@@ -14,13 +16,17 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import trimesh
 from contact_sheet import save_sheet, strip
+from dvc.api import DVCFileSystem
+from faults import fog, roughness
 from PIL import Image
 
 from dreamfusion_kit.recipe.load import load_yaml
-from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.stages.layout import SuiteLayout, view_name
 
 SUITE = "study"
@@ -33,6 +39,7 @@ COLUMNS: Mapping[str, str] = {
     "object, plaster": "object_precision.geometry",
     "IoU": "iou",
     "Chamfer": "chamfer",
+    "fronts": "front_views",
     "s / asset": "seconds_per_asset",
 }
 VIEWS = (0, 2)  # the front and a side, among the protocol's azimuths
@@ -79,15 +86,28 @@ def experiments() -> dict[str, str]:
 def table() -> list[str]:
     """Return the Markdown lines: what was changed, and what it gave."""
     lines = [
-        "| setting | change | " + " | ".join(COLUMNS) + " |",
-        "|---|---|" + "---:|" * len(COLUMNS),
+        "| setting | change | " + " | ".join([*COLUMNS, "fog, %", "roughness"]) + " |",
+        "|---|---|" + "---:|" * (len(COLUMNS) + 2),
     ]
     for name, reference in experiments().items():
         metrics = json.loads(_git("show", f"{reference}:{METRICS}"))
         changes = ", ".join(f"`{key}: {_value(value)}`" for key, value in settings()[name].items())
         numbers = [_number(metrics, path) for path in COLUMNS.values()]
-        lines.append(f"| {name} | {changes} | " + " | ".join(numbers) + " |")
+        lines.append(f"| {name} | {changes} | {' | '.join([*numbers, *_faults(reference)])} |")
     return lines
+
+
+def _faults(reference: str) -> tuple[str, str]:
+    """Return an experiment's fog and roughness, means over its assets."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        layout = _fetched(reference, root, "mesh", "field")
+        suite = load_suite(root, SUITE)
+        own = {asset: layout.asset(asset) for asset in suite.assets}
+        views = suite.evaluation.views
+        fogs = [fog(own[one], resolve(root, SUITE, one).recipe, views) for one in own]
+        angles = [roughness(trimesh.load_mesh(one.mesh / "mesh.ply")) for one in own.values()]
+    return f"{100 * fmean(fogs):.2f}", f"{fmean(angles):.1f}"
 
 
 def picture(target: Path) -> None:
@@ -96,15 +116,25 @@ def picture(target: Path) -> None:
 
 
 def _row(name: str, reference: str) -> Image.Image:
-    pictures: list[Path] = []
     with tempfile.TemporaryDirectory() as folder:
-        for asset in load_suite(Path(), SUITE).assets:
-            views = SuiteLayout(Path(), SUITE).asset(asset).evaluation / "views"
-            local = Path(folder) / asset
-            _dvc("get", ".", views.as_posix(), "--rev", reference, "--out", str(local), "--quiet")
-            for kind in ("color", "textureless"):
-                pictures += [local / view_name(kind, view) for view in VIEWS]
+        layout = _fetched(reference, Path(folder), "evaluation")
+        pictures = [
+            layout.asset(asset).evaluation / "views" / view_name(kind, view)
+            for asset in load_suite(Path(folder), SUITE).assets
+            for kind in ("color", "textureless")
+            for view in VIEWS
+        ]
         return strip(pictures, name)
+
+
+def _fetched(reference: str, root: Path, *kinds: str) -> SuiteLayout:
+    """Copy an experiment's recipes, suite and outputs of these kinds to `root`."""
+    experiment = DVCFileSystem(rev=reference)
+    outputs = [f"out/{SUITE}/{kind}" for kind in kinds]
+    for path in ("params.yaml", "recipes", f"suites/{SUITE}", *outputs):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        experiment.get(path, str(root / path), recursive=True)
+    return SuiteLayout(root, SUITE)
 
 
 def _number(metrics: dict[str, Any], path: str) -> str:
