@@ -35,8 +35,7 @@ SETTINGS = Path("suites/study/settings.yaml")
 METRICS = f"metrics/{SUITE}.json"
 COLUMNS: Mapping[str, str] = {
     "R-Precision": "r_precision.color",
-    "ceiling": "r_precision.ceiling",
-    "object, plaster": "object_precision.geometry",
+    "right object, plaster": "object_precision.geometry",
     "IoU": "iou",
     "Chamfer": "chamfer",
     "fronts": "front_views",
