@@ -25,7 +25,7 @@ from dreamfusion_kit.camera.sampler import orbit_cameras
 from dreamfusion_kit.field.base import Field
 from dreamfusion_kit.field.build import build_field
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import FieldSection, HashGridField, Recipe
+from dreamfusion_kit.recipe.schema import FieldSection, HashGridSection, Recipe
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.renderer.volume import render
 from dreamfusion_kit.seeding import generator
@@ -88,9 +88,9 @@ def _random_unet(image_size_px: int) -> UNet2DConditionModel:
     )
 
 
-def _hash_section(base: FieldSection) -> HashGridField:
+def _hash_section(base: FieldSection) -> HashGridSection:
     """Return a small hash grid with the blob, activation and learning rate of `base`."""
-    return HashGridField(
+    return HashGridSection(
         kind="hash_grid",
         num_levels=8,
         features_per_level=2,

@@ -54,7 +54,7 @@ from dreamfusion_kit.priors.architectures import (
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import Camera, FlowTransformerPrior, Recipe
+from dreamfusion_kit.recipe.schema import CameraSection, FlowTransformerSection, Recipe
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.renderer.volume import render
@@ -232,7 +232,7 @@ def _recipe(backend: Backend, *, tiny: bool, field_of: str | None) -> Recipe:
     recipe = load_recipe(ROOT / "recipes" / f"{backend.recipe}.yaml")
     prior = recipe.prior
     if backend.components is AURA_FLOW:  # no shipped recipe has it: SD 3.5's with its encoder
-        assert isinstance(prior, FlowTransformerPrior)
+        assert isinstance(prior, FlowTransformerSection)
         prior = prior.model_copy(update={"t5_enabled": True})
     if tiny:
         small = {"dtype": "float32", "image_size_px": TINY_IMAGE_PX}
@@ -342,7 +342,10 @@ class SdsStep:
         return _held_bytes([self.field, self.occupancy]) + _nbytes([*moments, *gradients])
 
     def __call__(
-        self, index: int, camera: Camera | None = None, occupancy: OccupancyGrid | None = None
+        self,
+        index: int,
+        camera: CameraSection | None = None,
+        occupancy: OccupancyGrid | None = None,
     ) -> None:
         recipe, section = self.recipe, self.recipe.optimize
         camera = camera or recipe.camera

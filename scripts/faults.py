@@ -24,7 +24,7 @@ from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import mesh_renderer
 from dreamfusion_kit.field.chunks import sample_in_chunks
 from dreamfusion_kit.field.storage import load_field
-from dreamfusion_kit.recipe.evaluation import Views
+from dreamfusion_kit.recipe.evaluation import ViewsSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.renderer.volume import render
@@ -76,7 +76,7 @@ def row(name: str) -> list[str]:
 
 
 @torch.no_grad()
-def fog(own: AssetLayout, recipe: Recipe, views: Views) -> float:
+def fog(own: AssetLayout, recipe: Recipe, views: ViewsSection) -> float:
     """Return the mean opacity of the field's rays that pass the mesh by a pixel or more."""
     count, size = views.num_azimuths, IMAGE_SIZE_PX
     cameras = orbit_cameras(

@@ -5,12 +5,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.camera.sampler import uniform
-from dreamfusion_kit.recipe.schema import Light, Shading
+from dreamfusion_kit.recipe.schema import LightSection, ShadingSection
 from dreamfusion_kit.records import Cameras, Lighting
 
 
 def sample_light_positions(
-    section: Light, cameras: Cameras, *, generator: torch.Generator
+    section: LightSection, cameras: Cameras, *, generator: torch.Generator
 ) -> Float[Tensor, "batch 3"]:
     """Draw lights near the camera's side: direction ~ N(camera, std^2 I), then a distance."""
     noise = torch.randn(cameras.positions.shape, generator=generator, device=generator.device)
@@ -21,7 +21,12 @@ def sample_light_positions(
 
 
 def sample_lighting(
-    light: Light, shading: Shading, cameras: Cameras, step: int, *, generator: torch.Generator
+    light: LightSection,
+    shading: ShadingSection,
+    cameras: Cameras,
+    step: int,
+    *,
+    generator: torch.Generator,
 ) -> Lighting:
     """Draw a light and a shading mode for each image.
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.camera.pose import fov_y_from_focal, look_at, orbit_position
-from dreamfusion_kit.recipe.schema import Camera
+from dreamfusion_kit.recipe.schema import CameraSection
 from dreamfusion_kit.records import Cameras
 
 
@@ -20,7 +20,7 @@ def uniform(
 
 
 def sample_elevation_deg(
-    section: Camera, batch: int, *, generator: torch.Generator
+    section: CameraSection, batch: int, *, generator: torch.Generator
 ) -> Float[Tensor, " batch"]:
     """Draw elevations from DreamFusion's mixture: uniform in angle, or uniform in area.
 
@@ -37,7 +37,7 @@ def sample_elevation_deg(
 
 
 def sample_azimuth_deg(
-    section: Camera, batch: int, *, generator: torch.Generator
+    section: CameraSection, batch: int, *, generator: torch.Generator
 ) -> Float[Tensor, " batch"]:
     """Draw azimuths; stratified, each image of the batch gets its own share of the range."""
     lower, upper = section.azimuth_range_deg
@@ -47,7 +47,7 @@ def sample_azimuth_deg(
     return lower + (upper - lower) * unit
 
 
-def sample_cameras(section: Camera, batch: int, *, generator: torch.Generator) -> Cameras:
+def sample_cameras(section: CameraSection, batch: int, *, generator: torch.Generator) -> Cameras:
     """Draw training cameras. Jitters follow DreamFusion A.2, read as standard deviations."""
     elevation_deg = sample_elevation_deg(section, batch, generator=generator)
     azimuth_deg = sample_azimuth_deg(section, batch, generator=generator)

@@ -27,7 +27,7 @@ from dreamfusion_kit.evaluation.surface import (
     is_watertight,
     sample_surface,
 )
-from dreamfusion_kit.recipe.evaluation import GeometryProtocol
+from dreamfusion_kit.recipe.evaluation import GeometrySection
 
 SignedDistance = Callable[[Tensor], Tensor]
 """Signed distances `samples` of positions `samples 3`, negative inside; only the sign and the
@@ -89,7 +89,7 @@ class GeometryMetrics:
 def measure_geometry(
     mesh: Surface,
     signed_distance: SignedDistance,
-    section: GeometryProtocol,
+    section: GeometrySection,
     *,
     bounding_radius: float,
     generator: torch.Generator,
@@ -236,7 +236,7 @@ def _cell_centers(
 # ---- alignment
 
 
-def _align(pair: _Pair, section: GeometryProtocol) -> Alignment:
+def _align(pair: _Pair, section: GeometrySection) -> Alignment:
     """Return the yaw and scale of least Chamfer distance.
 
     For each yaw the turned mesh is centred on the truth, bounding box on bounding box, in

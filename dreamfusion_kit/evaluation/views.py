@@ -25,7 +25,7 @@ from dreamfusion_kit.evaluation.surface import (
     face_normals,
     smooth_normals,
 )
-from dreamfusion_kit.recipe.evaluation import Turntable, Views
+from dreamfusion_kit.recipe.evaluation import TurntableSection, ViewsSection
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.renderer.shading import shade
 
@@ -52,7 +52,7 @@ class ViewImages:
 
 
 @torch.no_grad()
-def render_views(render: Render, section: Views, *, supersampling: int) -> ViewImages:
+def render_views(render: Render, section: ViewsSection, *, supersampling: int) -> ViewImages:
     """Return the protocol's views.
 
     Args:
@@ -72,7 +72,7 @@ def render_views(render: Render, section: Views, *, supersampling: int) -> ViewI
 
 @torch.no_grad()
 def render_images(
-    render: RenderImage, section: Views, *, textureless: bool, supersampling: int
+    render: RenderImage, section: ViewsSection, *, textureless: bool, supersampling: int
 ) -> Float[Tensor, "views h w 3"]:
     """Return the protocol's colour or textureless images alone (the ceiling's true renders)."""
     images = [
@@ -84,7 +84,7 @@ def render_images(
 
 @torch.no_grad()
 def render_turntable(
-    render: Render, section: Views, turntable: Turntable, *, supersampling: int
+    render: Render, section: ViewsSection, turntable: TurntableSection, *, supersampling: int
 ) -> Float[Tensor, "frames h w 3"]:
     """Return colour frames of a full turn under the protocol's light."""
     view = section.model_copy(update={"image_size_px": turntable.image_size_px})
@@ -95,7 +95,9 @@ def render_turntable(
     return torch.cat([_downsample(frame, supersampling) for frame in frames])
 
 
-def _orbit(section: Views, num_views: int, supersampling: int) -> list[tuple[Cameras, Tensor]]:
+def _orbit(
+    section: ViewsSection, num_views: int, supersampling: int
+) -> list[tuple[Cameras, Tensor]]:
     """Return one camera and background per view: a view at a time bounds the memory."""
     size = section.image_size_px * supersampling
     background = torch.tensor(section.background).expand(1, size, size, 3)
@@ -112,7 +114,7 @@ def _orbit(section: Views, num_views: int, supersampling: int) -> list[tuple[Cam
     return [(camera, background) for camera in cameras]
 
 
-def _light(section: Views, cameras: Cameras, *, textureless: bool) -> Lighting:
+def _light(section: ViewsSection, cameras: Cameras, *, textureless: bool) -> Lighting:
     return headlight(
         cameras, ambient=section.ambient, diffuse=section.diffuse, textureless=textureless
     )

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.field.integrated_encoding import integrated_encoding
 from dreamfusion_kit.field.layers import linear
-from dreamfusion_kit.recipe.schema import MlpBackground
+from dreamfusion_kit.recipe.schema import MlpBackgroundSection
 
 
 class BackgroundMlp(nn.Module):
     """Directions to colours in [0, 1], through Swish layers and a sigmoid."""
 
-    def __init__(self, section: MlpBackground, *, generator: torch.Generator) -> None:
+    def __init__(self, section: MlpBackgroundSection, *, generator: torch.Generator) -> None:
         """Draw the layers."""
         super().__init__()
         self.section = section

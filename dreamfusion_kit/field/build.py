@@ -11,35 +11,35 @@ from dreamfusion_kit.field.particles import Particles
 from dreamfusion_kit.field.proposal_mlp import ProposalMlp
 from dreamfusion_kit.field.voxel_grid import VoxelGrid
 from dreamfusion_kit.recipe.schema import (
-    FieldOrParticles,
-    HashGridField,
-    MipMlpField,
-    ParticlesField,
-    Renderer,
-    VoxelGridField,
+    FieldOrParticlesSection,
+    HashGridSection,
+    MipMlpSection,
+    ParticlesSection,
+    RendererSection,
+    VoxelGridSection,
 )
 
 
-def build_field(section: FieldOrParticles, *, generator: torch.Generator) -> Field:
+def build_field(section: FieldOrParticlesSection, *, generator: torch.Generator) -> Field:
     """Return a fresh field on the generator's device."""
     match section:
-        case VoxelGridField():
+        case VoxelGridSection():
             return VoxelGrid(section, generator=generator)
-        case HashGridField():
+        case HashGridSection():
             return HashGrid(section, generator=generator)
-        case MipMlpField():
+        case MipMlpSection():
             return MipMlp(section, generator=generator)
-        case ParticlesField(count=count, particle=particle):
+        case ParticlesSection(count=count, particle=particle):
             return Particles([build_field(particle, generator=generator) for _ in range(count)])
         case _:
             assert_never(section)
 
 
 def build_proposal(
-    section: Renderer, field: FieldOrParticles, *, generator: torch.Generator
+    section: RendererSection, field: FieldOrParticlesSection, *, generator: torch.Generator
 ) -> ProposalMlp | None:
     """Return a fresh proposal network for the field's samples, where the renderer has one."""
     if section.beyond is None or section.beyond.proposal is None:
         return None
-    assert isinstance(field, MipMlpField)  # the recipe's own check: proposals are cones
+    assert isinstance(field, MipMlpSection)  # the recipe's own check: proposals are cones
     return ProposalMlp(section.beyond.proposal, field, generator=generator)

@@ -16,17 +16,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion_kit.recipe.schema import ConeBias, DensityBias, FieldSection, GaussianBias
+from dreamfusion_kit.recipe.schema import (
+    ConeBiasSection,
+    DensityBiasSection,
+    FieldSection,
+    GaussianBiasSection,
+)
 
 
 def bias_at(
-    section: DensityBias, squared_radius: Float[Tensor, "*points"]
+    section: DensityBiasSection, squared_radius: Float[Tensor, "*points"]
 ) -> Float[Tensor, "*points"]:
     """Return the initial blob at squared distances from the origin; a cone goes below 0."""
     match section:
-        case GaussianBias():
+        case GaussianBiasSection():
             return section.scale * torch.exp(squared_radius / (-2 * section.std**2))
-        case ConeBias():
+        case ConeBiasSection():
             # The root's slope is infinite at 0, where the cone has its tip and no normal.
             radius = squared_radius.clamp_min(torch.finfo(squared_radius.dtype).tiny).sqrt()
             return section.scale * (1 - radius / section.radius)

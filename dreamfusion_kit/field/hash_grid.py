@@ -14,7 +14,7 @@ from dreamfusion_kit.field.normals import (
     finite_difference_gradient,
     normals_from_gradient,
 )
-from dreamfusion_kit.recipe.schema import HashGridField
+from dreamfusion_kit.recipe.schema import HashGridSection
 from dreamfusion_kit.records import FieldSample
 
 
@@ -23,7 +23,7 @@ class HashGrid(Field):
 
     num_levels: Tensor
 
-    def __init__(self, section: HashGridField, *, generator: torch.Generator) -> None:
+    def __init__(self, section: HashGridSection, *, generator: torch.Generator) -> None:
         """Draw the tables and the network, and start with the coarse levels."""
         super().__init__()
         self.section = section
@@ -92,7 +92,7 @@ def _squared_radius(positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " sa
 
 
 def _build_network(
-    section: HashGridField, num_features: int, generator: torch.Generator
+    section: HashGridSection, num_features: int, generator: torch.Generator
 ) -> nn.Sequential:
     """Return the network that turns features into one raw density and three raw albedos."""
     widths = [num_features, *[section.hidden_width] * section.num_hidden_layers, 4]

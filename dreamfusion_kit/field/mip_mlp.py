@@ -29,7 +29,7 @@ from dreamfusion_kit.field.integrated_encoding import integrated_encoding
 from dreamfusion_kit.field.layers import linear
 from dreamfusion_kit.field.normals import normals_from_gradient
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import MipMlpField
+from dreamfusion_kit.recipe.schema import MipMlpSection
 from dreamfusion_kit.records import FieldSample
 
 
@@ -38,7 +38,7 @@ class MipMlp(Field):
 
     covariance: Tensor
 
-    def __init__(self, section: MipMlpField, *, generator: torch.Generator) -> None:
+    def __init__(self, section: MipMlpSection, *, generator: torch.Generator) -> None:
         """Draw the network, and start with the first step's covariance."""
         super().__init__()
         self.section = section
@@ -107,7 +107,7 @@ class MipMlp(Field):
 
 
 def encode(
-    section: MipMlpField,
+    section: MipMlpSection,
     covariance: Float[Tensor, ""],
     positions: Float[Tensor, "samples 3"],
     variances: Float[Tensor, "samples 3"] | None,
@@ -121,7 +121,7 @@ def encode(
 
 
 def density_at(
-    section: MipMlpField, raw: Float[Tensor, " samples"], positions: Float[Tensor, "samples 3"]
+    section: MipMlpSection, raw: Float[Tensor, " samples"], positions: Float[Tensor, "samples 3"]
 ) -> Float[Tensor, " samples"]:
     """Return densities >= 0 per scene unit, of the network's raw ones."""
     squared_radius = _squared_radius(section, positions)
@@ -131,13 +131,13 @@ def density_at(
 
 
 def _squared_radius(
-    section: MipMlpField, positions: Float[Tensor, "samples 3"]
+    section: MipMlpSection, positions: Float[Tensor, "samples 3"]
 ) -> Float[Tensor, " samples"]:
     return _placed(section, positions).square().sum(dim=-1)
 
 
 def _placed(
-    section: MipMlpField, positions: Float[Tensor, "samples 3"]
+    section: MipMlpSection, positions: Float[Tensor, "samples 3"]
 ) -> Float[Tensor, "samples 3"]:
     """Return where encoding and initial blob see the positions."""
     if section.space == "contracted":
@@ -146,7 +146,7 @@ def _placed(
 
 
 def _placed_variances(
-    section: MipMlpField,
+    section: MipMlpSection,
     positions: Float[Tensor, "samples 3"],
     variances: Float[Tensor, "samples 3"],
 ) -> Float[Tensor, "samples 3"]:
@@ -159,7 +159,7 @@ class ResidualNetwork(nn.Module):
     """The network of the module's formulas; features in, raw numbers out."""
 
     def __init__(
-        self, section: MipMlpField, *, num_outputs: int, generator: torch.Generator
+        self, section: MipMlpSection, *, num_outputs: int, generator: torch.Generator
     ) -> None:
         """Draw the layers."""
         super().__init__()

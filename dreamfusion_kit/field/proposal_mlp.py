@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.field.mip_mlp import ResidualNetwork, density_at, encode
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import MipMlpField, Proposal
+from dreamfusion_kit.recipe.schema import MipMlpSection, ProposalSection
 
 
 class ProposalMlp(nn.Module):
@@ -23,7 +23,7 @@ class ProposalMlp(nn.Module):
     covariance: Tensor
 
     def __init__(
-        self, section: Proposal, field: MipMlpField, *, generator: torch.Generator
+        self, section: ProposalSection, field: MipMlpSection, *, generator: torch.Generator
     ) -> None:
         """Draw the network, and start at the first step."""
         super().__init__()

@@ -17,16 +17,16 @@ from dreamfusion_kit.field.build import build_field, build_proposal
 from dreamfusion_kit.field.particles import Particles
 from dreamfusion_kit.field.proposal_mlp import ProposalMlp
 from dreamfusion_kit.recipe.canonical import canonical_json
-from dreamfusion_kit.recipe.schema import FieldOrParticles, ParticlesField, Renderer
+from dreamfusion_kit.recipe.schema import FieldOrParticlesSection, ParticlesSection, RendererSection
 from dreamfusion_kit.seeding import generator
 
 _KEY = "field"
 T = TypeVar("T", bound=nn.Module)
 
 
-def save_field(path: Path, field: Field | ProposalMlp, section: FieldOrParticles) -> None:
+def save_field(path: Path, field: Field | ProposalMlp, section: FieldOrParticlesSection) -> None:
     """Write the state of a field, or of its proposal network, with the field's section."""
-    if isinstance(section, ParticlesField):
+    if isinstance(section, ParticlesSection):
         assert isinstance(field, Particles)
         for index, particle in enumerate(field.particles):
             own = path if index == 0 else path.with_stem(f"{path.stem}_{index}")
@@ -36,20 +36,22 @@ def save_field(path: Path, field: Field | ProposalMlp, section: FieldOrParticles
     save_file(tensors, path, metadata={_KEY: canonical_json(section)})
 
 
-def load_field(path: Path, section: FieldOrParticles) -> Field:
+def load_field(path: Path, section: FieldOrParticlesSection) -> Field:
     """Return one field on the CPU; CheckpointError if the file is not one of `section`."""
-    if isinstance(section, ParticlesField):
+    if isinstance(section, ParticlesSection):
         section = section.particle
     return _load(build_field(section, generator=generator(0, "placeholder")), path, section)
 
 
-def load_proposal(path: Path, renderer: Renderer, section: FieldOrParticles) -> ProposalMlp | None:
+def load_proposal(
+    path: Path, renderer: RendererSection, section: FieldOrParticlesSection
+) -> ProposalMlp | None:
     """Return the proposal network of the field of `section`; None where there is none."""
     proposal = build_proposal(renderer, section, generator=generator(0, "placeholder"))
     return None if proposal is None else _load(proposal, path, section)
 
 
-def _load(module: T, path: Path, section: FieldOrParticles) -> T:
+def _load(module: T, path: Path, section: FieldOrParticlesSection) -> T:
     tensors = _read(path, section)
     try:
         module.load_state_dict(tensors)
@@ -58,7 +60,7 @@ def _load(module: T, path: Path, section: FieldOrParticles) -> T:
     return module
 
 
-def _read(path: Path, section: FieldOrParticles) -> dict[str, Tensor]:
+def _read(path: Path, section: FieldOrParticlesSection) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             found = (file.metadata() or {}).get(_KEY)

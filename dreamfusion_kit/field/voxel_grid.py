@@ -16,7 +16,7 @@ from dreamfusion_kit.field.base import Field, ParameterGroup
 from dreamfusion_kit.field.density_bias import density_from_raw, shape_from_raw
 from dreamfusion_kit.field.lookup import corner_weights, weighted_rows
 from dreamfusion_kit.field.normals import normals_from_gradient
-from dreamfusion_kit.recipe.schema import VoxelGridField
+from dreamfusion_kit.recipe.schema import VoxelGridSection
 from dreamfusion_kit.records import FieldSample
 
 # Standard deviation of the raw values at the start: enough to break symmetry, too little
@@ -29,7 +29,7 @@ class VoxelGrid(Field):
 
     squared_radius: Tensor
 
-    def __init__(self, section: VoxelGridField, *, generator: torch.Generator) -> None:
+    def __init__(self, section: VoxelGridSection, *, generator: torch.Generator) -> None:
         """Draw the raw values; the initial blob is added to them, not stored."""
         super().__init__()
         self.section = section

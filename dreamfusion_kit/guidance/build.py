@@ -22,26 +22,26 @@ T = TypeVar("T", bound=Teacher)
 
 
 def build_guidance(
-    section: schema.Guidance,
+    section: schema.GuidanceSection,
     teacher: Teacher,
     prompts: PromptFeatures,
     *,
     generator: torch.Generator,
 ) -> Guidance:
     """Return the recipe's guidance by `teacher`; `generator` draws what it starts from."""
-    if isinstance(section, schema.ClipGuidance):
+    if isinstance(section, schema.ClipGuidanceSection):
         return ClipLikeness(section, _expect(ImageTextModel, teacher, section), prompts)
     prior = _expect(Prior, teacher, section)
     match section:
-        case schema.SdsGuidance():
+        case schema.SdsSection():
             residual = partial(sds_residual, section, prior)
-        case schema.SjcGuidance():
+        case schema.SjcSection():
             residual = partial(sjc_residual, section, prior)
-        case schema.CsdGuidance():
+        case schema.CsdSection():
             residual = partial(csd_residual, section, prior, prompts)
-        case schema.IsmGuidance():
+        case schema.IsmSection():
             residual = partial(ism_residual, section, prior)
-        case schema.VsdGuidance():
+        case schema.VsdSection():
             phi = prior.adapter(section.phi.rank, generator=generator)
             return VariationalDistillation(section, prior, prompts, phi)
         case _:
@@ -49,7 +49,7 @@ def build_guidance(
     return Distillation(section, prior, prompts, residual)
 
 
-def _expect(kind: type[T], teacher: Teacher, section: schema.Guidance) -> T:
+def _expect(kind: type[T], teacher: Teacher, section: schema.GuidanceSection) -> T:
     """Return `teacher` as what the guidance asks; the recipe's own check comes before."""
     if not isinstance(teacher, kind):
         raise RecipeError(

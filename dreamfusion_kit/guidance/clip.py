@@ -19,7 +19,7 @@ from dreamfusion_kit.guidance.base import Draw, Guidance, Views
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.priors.base import ImageTextModel
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import ClipGuidance
+from dreamfusion_kit.recipe.schema import ClipGuidanceSection
 from dreamfusion_kit.records import GuidanceOutput
 
 
@@ -28,7 +28,7 @@ class ClipLikeness(Guidance):
     """The loss's gradient on images and on opacity."""
 
     def __init__(
-        self, section: ClipGuidance, model: ImageTextModel, prompts: PromptFeatures
+        self, section: ClipGuidanceSection, model: ImageTextModel, prompts: PromptFeatures
     ) -> None:
         """Keep the model and the asset's texts."""
         self._section = section

@@ -17,7 +17,7 @@ from dreamfusion_kit.guidance.view_prompts import (
     view_weights,
 )
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import ScoreGuidance, ViewPrompts
+from dreamfusion_kit.recipe.schema import ScoreGuidanceSection, ViewPromptsSection
 from dreamfusion_kit.records import Cameras
 
 
@@ -37,7 +37,7 @@ class PromptFeatures:
         """Return one row per key; WeightsError where a key was not embedded."""
         return self.features.select([row_of(key, self.keys) for key in keys])
 
-    def for_views(self, cameras: Cameras, section: ViewPrompts) -> TextFeatures:
+    def for_views(self, cameras: Cameras, section: ViewPromptsSection) -> TextFeatures:
         """Return one row per camera: its view's features, or a mix of its two nearest views'."""
         match section.combine:
             case "nearest":
@@ -65,7 +65,7 @@ class Conditioning:
 
 
 def conditioning_for(
-    section: ScoreGuidance, prompts: PromptFeatures, cameras: Cameras
+    section: ScoreGuidanceSection, prompts: PromptFeatures, cameras: Cameras
 ) -> Conditioning:
     """Return the texts of the images that `cameras` took."""
     batch = len(cameras.azimuth_deg)

@@ -17,12 +17,12 @@ from dreamfusion_kit.guidance.guided_noise import noise_levels
 from dreamfusion_kit.guidance.view_prompts import UNCONDITIONAL
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import CsdGuidance
+from dreamfusion_kit.recipe.schema import CsdSection
 
 
 @torch.no_grad()
 def csd_residual(
-    section: CsdGuidance, prior: Prior, prompts: PromptFeatures, question: Question
+    section: CsdSection, prior: Prior, prompts: PromptFeatures, question: Question
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the classifier's residual, per image; all texts in one call of the prior."""
     negative_weight = value_at(section.negative_weight, question.step)

@@ -19,7 +19,7 @@ from dreamfusion_kit.guidance.base import Draw, Guidance, Views
 from dreamfusion_kit.guidance.conditioning import Conditioning, PromptFeatures, conditioning_for
 from dreamfusion_kit.guidance.timesteps import sample_timesteps, timestep_weight
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.recipe.schema import ScoreGuidance
+from dreamfusion_kit.recipe.schema import ScoreGuidanceSection
 from dreamfusion_kit.records import GuidanceOutput
 
 
@@ -43,7 +43,11 @@ class Distillation(Guidance):
     """A distillation without state: all that tells one from another is its residual."""
 
     def __init__(
-        self, section: ScoreGuidance, prior: Prior, prompts: PromptFeatures, residual: Residual
+        self,
+        section: ScoreGuidanceSection,
+        prior: Prior,
+        prompts: PromptFeatures,
+        residual: Residual,
     ) -> None:
         """Keep the prior and the asset's texts."""
         self._section = section
@@ -77,7 +81,7 @@ class Asked:
 
 
 def ask(
-    section: ScoreGuidance,
+    section: ScoreGuidanceSection,
     prior: Prior,
     images: Float[Tensor, "batch 3 h w"],
     conditioning: Conditioning,
@@ -98,7 +102,7 @@ def ask(
 
 
 def answer(
-    section: ScoreGuidance,
+    section: ScoreGuidanceSection,
     prior: Prior,
     asked: Asked,
     residual: Float[Tensor, "batch channels height width"],

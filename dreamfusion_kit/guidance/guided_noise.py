@@ -10,7 +10,7 @@ from dreamfusion_kit.guidance.classifier_free import combine, rescale
 from dreamfusion_kit.guidance.conditioning import Conditioning
 from dreamfusion_kit.guidance.perp_neg import combine_perpendicular
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.recipe.schema import ScoreGuidance
+from dreamfusion_kit.recipe.schema import ScoreGuidanceSection
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def noise_levels(prior: Prior, timestep: Int[Tensor, " batch"]) -> NoiseLevels:
 
 @torch.no_grad()
 def guided_epsilon(
-    section: ScoreGuidance,
+    section: ScoreGuidanceSection,
     prior: Prior,
     noisy: Float[Tensor, "batch channels height width"],
     timestep: Int[Tensor, " batch"],

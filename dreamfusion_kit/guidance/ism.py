@@ -21,12 +21,12 @@ from dreamfusion_kit.guidance.guided_noise import guided_epsilon, noise_levels
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import IsmGuidance
+from dreamfusion_kit.recipe.schema import IsmSection
 
 
 @torch.no_grad()
 def ism_residual(
-    section: IsmGuidance, prior: Prior, question: Question
+    section: IsmSection, prior: Prior, question: Question
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the interval's score, per image; the drawn noise has no part in it."""
     empty = question.conditioning.unconditional

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dreamfusion_kit.guidance.view_prompts import View, side_of, view_name
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import PerpNeg, ViewPrompts
+from dreamfusion_kit.recipe.schema import PerpNegSection, ViewPromptsSection
 
 # Below this squared length there is no direction to be perpendicular to.
 _MIN_SQUARED_LENGTH = 1e-12
@@ -36,7 +36,7 @@ class ViewMix:
 
 
 def view_mix(
-    section: PerpNeg, views: ViewPrompts, azimuth_deg: float, elevation_deg: float
+    section: PerpNegSection, views: ViewPromptsSection, azimuth_deg: float, elevation_deg: float
 ) -> ViewMix:
     """Return the texts of a camera: front to side up to 90 degrees off, then side to back.
 

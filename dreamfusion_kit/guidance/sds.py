@@ -14,11 +14,11 @@ from torch import Tensor
 from dreamfusion_kit.guidance.distillation import Question
 from dreamfusion_kit.guidance.guided_noise import guided_epsilon, noise_levels
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.recipe.schema import SdsGuidance
+from dreamfusion_kit.recipe.schema import SdsSection
 
 
 def sds_residual(
-    section: SdsGuidance, prior: Prior, question: Question
+    section: SdsSection, prior: Prior, question: Question
 ) -> Float[Tensor, "batch channels height width"]:
     """Return `epsilon_hat - epsilon`, per image."""
     noisy = noise_levels(prior, question.timestep).add_noise(question.clean, question.noise)

@@ -20,11 +20,11 @@ from torch import Tensor
 from dreamfusion_kit.guidance.distillation import Question
 from dreamfusion_kit.guidance.guided_noise import guided_epsilon, noise_levels
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.recipe.schema import SjcGuidance
+from dreamfusion_kit.recipe.schema import SjcSection
 
 
 def sjc_residual(
-    section: SjcGuidance, prior: Prior, question: Question
+    section: SjcSection, prior: Prior, question: Question
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the negative of the scaled score estimate, per image."""
     levels = noise_levels(prior, question.timestep)

@@ -7,12 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import ScoreGuidance
+from dreamfusion_kit.recipe.schema import ScoreGuidanceSection
 
 WeightName = Literal["sigma_squared", "uniform", "sigma_over_alpha"]
 
 
-def timestep_range(section: ScoreGuidance, step: int, num_train_timesteps: int) -> tuple[int, int]:
+def timestep_range(
+    section: ScoreGuidanceSection, step: int, num_train_timesteps: int
+) -> tuple[int, int]:
     """Return the lowest and highest timestep at optimiser step `step`, both included."""
     last = num_train_timesteps - 1
     lower = round(value_at(section.timestep_min, step) * num_train_timesteps)
@@ -21,7 +23,7 @@ def timestep_range(section: ScoreGuidance, step: int, num_train_timesteps: int) 
 
 
 def sample_timesteps(
-    section: ScoreGuidance,
+    section: ScoreGuidanceSection,
     step: int,
     batch: int,
     num_train_timesteps: int,

@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.recipe.schema import ClipGuidance, CsdGuidance, Guidance, ViewPrompts
+from dreamfusion_kit.recipe.schema import (
+    ClipGuidanceSection,
+    CsdSection,
+    GuidanceSection,
+    ViewPromptsSection,
+)
 
 View = Literal["front", "left", "right", "back", "overhead"]
 Side = Literal["left", "right"]
@@ -18,7 +23,7 @@ NEGATIVE = "negative"
 UNCONDITIONAL = "unconditional"
 
 
-def view_name(azimuth_deg: float, elevation_deg: float, section: ViewPrompts) -> View:
+def view_name(azimuth_deg: float, elevation_deg: float, section: ViewPromptsSection) -> View:
     """Return the view of a camera; azimuth 0 faces the front and any turn may be added.
 
     Overhead begins strictly above its elevation. The front and back sectors include
@@ -37,7 +42,7 @@ def side_of(azimuth_deg: float) -> Side:
     return "left" if azimuth_deg % 360 <= 180 else "right"
 
 
-def prompts_for(prompt: str, section: ViewPrompts) -> dict[View, str]:
+def prompts_for(prompt: str, section: ViewPromptsSection) -> dict[View, str]:
     """Return each view's text, such as "a red mug, front view"; the bare prompt if disabled."""
     words: dict[View, str] = {
         "front": section.front,
@@ -51,7 +56,7 @@ def prompts_for(prompt: str, section: ViewPrompts) -> dict[View, str]:
     return {view: f"{prompt}, {words[view]}" for view in VIEWS}
 
 
-def guidance_prompts(prompt: str, section: Guidance) -> dict[str, str]:
+def guidance_prompts(prompt: str, section: GuidanceSection) -> dict[str, str]:
     """Return every text that the guidance needs, keyed by what it is for.
 
     The order is that of the rows which the embed stage saves: the views, then the
@@ -59,16 +64,16 @@ def guidance_prompts(prompt: str, section: Guidance) -> dict[str, str]:
     apart; CLIP knows neither.
     """
     texts: dict[str, str] = {**prompts_for(prompt, section.view_prompts)}
-    if isinstance(section, ClipGuidance):
+    if isinstance(section, ClipGuidanceSection):
         return texts
     texts[NEGATIVE] = section.negative_prompt
-    if isinstance(section, CsdGuidance):
+    if isinstance(section, CsdSection):
         texts[UNCONDITIONAL] = ""
     return texts
 
 
 def view_weights(
-    azimuth_deg: float, elevation_deg: float, section: ViewPrompts
+    azimuth_deg: float, elevation_deg: float, section: ViewPromptsSection
 ) -> tuple[float, float, float, float, float]:
     """Return the shares of `VIEWS` in a camera's text, which sum to 1; overhead is never mixed."""
     if elevation_deg > section.overhead_above_deg:

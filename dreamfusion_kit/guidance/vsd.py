@@ -30,7 +30,7 @@ from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_te
 from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.recipe.schema import VsdGuidance
+from dreamfusion_kit.recipe.schema import VsdSection
 from dreamfusion_kit.records import Cameras, GuidanceOutput
 
 
@@ -39,7 +39,7 @@ class VariationalDistillation(Guidance):
     """VSD's gradient, and phi's training beside it."""
 
     def __init__(
-        self, section: VsdGuidance, prior: Prior, prompts: PromptFeatures, phi: Adapter
+        self, section: VsdSection, prior: Prior, prompts: PromptFeatures, phi: Adapter
     ) -> None:
         """Keep the prior and the asset's texts; `phi` is trained from here on."""
         self._section = section

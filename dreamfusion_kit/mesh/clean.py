@@ -13,7 +13,7 @@ from jaxtyping import Float
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.isosurface import Surface
 from dreamfusion_kit.open3d_library import open3d
-from dreamfusion_kit.recipe.schema import Mesh
+from dreamfusion_kit.recipe.schema import MeshSection
 
 TriangleMesh = open3d.geometry.TriangleMesh
 
@@ -36,7 +36,7 @@ class SurfaceFacts:
     volume: float
 
 
-def clean_surface(surface: Surface, section: Mesh) -> tuple[Surface, SurfaceFacts]:
+def clean_surface(surface: Surface, section: MeshSection) -> tuple[Surface, SurfaceFacts]:
     """Return the surface without small components, smoothed, within the face budget.
 
     Smoothing is Taubin's, which does not shrink the volume. The faces of `surface` must
@@ -77,7 +77,7 @@ def vertex_normals(surface: Surface) -> Float[np.ndarray, "vertices 3"]:
     return np.asarray(mesh.vertex_normals).copy()
 
 
-def _require_sound(facts: SurfaceFacts, section: Mesh) -> None:
+def _require_sound(facts: SurfaceFacts, section: MeshSection) -> None:
     """Refuse what decimation cannot reach: handles and components bound it from below."""
     if facts.faces > section.max_faces:
         raise MeshError(

@@ -14,7 +14,7 @@ from dreamfusion_kit.mesh.query import AlbedoFunction, DensityFunction
 from dreamfusion_kit.mesh.skin import skin_albedo
 from dreamfusion_kit.mesh.texture import UvAtlas, bake_texture, query_colors, unwrap
 from dreamfusion_kit.mesh.threshold import surface_threshold
-from dreamfusion_kit.recipe.schema import Mesh
+from dreamfusion_kit.recipe.schema import MeshSection
 
 Facts = dict[str, float | int | bool]
 
@@ -38,7 +38,7 @@ class TexturedMesh:
 def extract_mesh(
     densities: DensityFunction,
     albedo: AlbedoFunction,
-    section: Mesh,
+    section: MeshSection,
     *,
     bounding_radius: float,
     device: torch.device,

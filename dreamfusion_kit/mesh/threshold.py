@@ -34,25 +34,29 @@ from skimage.filters import threshold_otsu
 
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.density_grid import DensityGrid
-from dreamfusion_kit.recipe.schema import AdaptiveThreshold, FixedThreshold, Threshold
+from dreamfusion_kit.recipe.schema import (
+    AdaptiveThresholdSection,
+    FixedThresholdSection,
+    ThresholdSection,
+)
 
 # A field whose highest density would make a ray through the whole ball less opaque than
 # this is empty. Without it an adaptive rule finds a surface in any noise.
 _MIN_OPTICAL_DEPTH = 0.01
 
 
-def surface_threshold(section: Threshold, grid: DensityGrid) -> float:
+def surface_threshold(section: ThresholdSection, grid: DensityGrid) -> float:
     """Return the density at which the surface lies; raise `MeshError` if there is none."""
     match section:
-        case FixedThreshold():
+        case FixedThresholdSection():
             return _fixed_threshold(section, grid)
-        case AdaptiveThreshold():
+        case AdaptiveThresholdSection():
             return _adaptive_threshold(section, grid)
         case _:
             assert_never(section)
 
 
-def _fixed_threshold(section: FixedThreshold, grid: DensityGrid) -> float:
+def _fixed_threshold(section: FixedThresholdSection, grid: DensityGrid) -> float:
     highest = float(grid.values.max())
     if highest <= section.density:
         raise MeshError(
@@ -62,7 +66,7 @@ def _fixed_threshold(section: FixedThreshold, grid: DensityGrid) -> float:
     return section.density
 
 
-def _adaptive_threshold(section: AdaptiveThreshold, grid: DensityGrid) -> float:
+def _adaptive_threshold(section: AdaptiveThresholdSection, grid: DensityGrid) -> float:
     densities = grid.values[grid.sampled]
     highest = float(densities.max())
     needed = _MIN_OPTICAL_DEPTH / (2 * grid.bounding_radius)

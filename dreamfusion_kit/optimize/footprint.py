@@ -31,7 +31,12 @@ from dreamfusion_kit.live_memory import LiveMemory
 from dreamfusion_kit.optimize.optimizers import build_optimizer
 from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
 from dreamfusion_kit.optimizer_state import optimizer_tensors
-from dreamfusion_kit.recipe.schema import HashGridField, MlpBackground, Recipe, VoxelGridField
+from dreamfusion_kit.recipe.schema import (
+    HashGridSection,
+    MlpBackgroundSection,
+    Recipe,
+    VoxelGridSection,
+)
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.renderer.volume import render
 
@@ -102,13 +107,13 @@ def field_footprint(recipe: Recipe) -> FieldFootprint:
 
 def _model(recipe: Recipe) -> _Model:
     section = recipe.field
-    if isinstance(section, HashGridField):
+    if isinstance(section, HashGridSection):
         # tinycudann needs a GPU. Kept is the same, features; what comes and goes is small beside
         # them, also on CUDA, where the table's gradient is summed in 8 bytes a number.
         section = section.model_copy(update={"backend": "torch"})
     field = build_field(section, generator=seeding.generator(0, "field"))
     field.set_step(_step(recipe))
-    if not isinstance(recipe.background, MlpBackground):
+    if not isinstance(recipe.background, MlpBackgroundSection):
         return _Model(field, None)
     generator = seeding.generator(0, "background_mlp")
     return _Model(field, BackgroundMlp(recipe.background, generator=generator))
@@ -127,7 +132,7 @@ def _at_full_size(recipe: Recipe, count: Count, *, views: int) -> tuple[int, ...
         per_ray += recipe.renderer.beyond.num_samples
     # Cheap samples are taken all. Grids spread their gradient in chunks, beside which the small
     # renders, too, have to be what is large.
-    is_grid = isinstance(recipe.field, VoxelGridField | HashGridField)
+    is_grid = isinstance(recipe.field, VoxelGridSection | HashGridSection)
     most_taken, small = (300_000, 65_536) if is_grid else (32_768, 16_384)
     if views * side**2 * per_ray <= most_taken:
         return count(side, views)

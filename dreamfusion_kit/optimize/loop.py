@@ -41,7 +41,12 @@ from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import Background, MlpBackground, PlainBackground, Recipe
+from dreamfusion_kit.recipe.schema import (
+    BackgroundSection,
+    MlpBackgroundSection,
+    PlainBackgroundSection,
+    Recipe,
+)
 from dreamfusion_kit.records import Cameras, Lighting, Rays
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
@@ -53,7 +58,7 @@ class OptimizedField:
     """The result of a run; `seconds` counts every process that worked on it."""
 
     field: Field
-    background: BackgroundMlp | PlainBackground
+    background: BackgroundMlp | PlainBackgroundSection
     proposal: ProposalMlp | None
     history: list[StepMetrics]
     seconds: float
@@ -180,10 +185,10 @@ def _initial_state(
 
 
 def _build_background(
-    section: Background, seed: int, device: torch.device
-) -> BackgroundMlp | PlainBackground:
+    section: BackgroundSection, seed: int, device: torch.device
+) -> BackgroundMlp | PlainBackgroundSection:
     """Return the network of a learned background; a plain one's section says all there is."""
-    if not isinstance(section, MlpBackground):
+    if not isinstance(section, MlpBackgroundSection):
         return section
     return BackgroundMlp(section, generator=seeding.generator(seed, "background_mlp")).to(device)
 
@@ -201,7 +206,7 @@ def _parameters(state: RunState) -> list[Parameter]:
 
 
 def _backdrop(
-    background: BackgroundMlp | PlainBackground, rays: Rays, *, generator: torch.Generator
+    background: BackgroundMlp | PlainBackgroundSection, rays: Rays, *, generator: torch.Generator
 ) -> Float[Tensor, "batch h w 3"]:
     """Return what stands behind each pixel: what was learned, or a plain picture drawn anew."""
     if isinstance(background, BackgroundMlp):

@@ -10,10 +10,17 @@ from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dreamfusion_kit.field.base import ParameterGroup
-from dreamfusion_kit.recipe.schema import Adam, DistributedShampoo, LearningRateDecay, Optimize
+from dreamfusion_kit.recipe.schema import (
+    AdamSection,
+    DistributedShampooSection,
+    LearningRateDecaySection,
+    OptimizeSection,
+)
 
 
-def build_optimizer(section: Optimize, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
+def build_optimizer(
+    section: OptimizeSection, groups: list[ParameterGroup]
+) -> torch.optim.Optimizer:
     """Return the recipe's optimiser over a field's parameter groups.
 
     Each group keeps its full learning rate as `base_lr`; `set_learning_rates` derives
@@ -22,9 +29,9 @@ def build_optimizer(section: Optimize, groups: list[ParameterGroup]) -> torch.op
     """
     rated = [{**group, "base_lr": group["lr"]} for group in groups]
     match section.optimizer:
-        case Adam(betas=betas, epsilon=epsilon):
+        case AdamSection(betas=betas, epsilon=epsilon):
             return torch.optim.Adam(rated, betas=betas, eps=epsilon, fused=True)
-        case DistributedShampoo():
+        case DistributedShampooSection():
             # Its library loads all of its many optimisers, for seconds.
             from dreamfusion_kit.optimize.shampoo import Shampoo
 
@@ -33,7 +40,7 @@ def build_optimizer(section: Optimize, groups: list[ParameterGroup]) -> torch.op
             assert_never(section.optimizer)
 
 
-def learning_rate_factor(section: LearningRateDecay, step: int, num_steps: int) -> float:
+def learning_rate_factor(section: LearningRateDecaySection, step: int, num_steps: int) -> float:
     """Return what multiplies every learning rate at `step`.
 
     A linear rise from `initial_fraction` to 1 over `warmup_steps`, then either constant
@@ -53,7 +60,9 @@ def learning_rate_factor(section: LearningRateDecay, step: int, num_steps: int) 
             assert_never(section.kind)
 
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, section: Optimize, step: int) -> None:
+def set_learning_rates(
+    optimizer: torch.optim.Optimizer, section: OptimizeSection, step: int
+) -> None:
     """Set each group's rate for `step`; a pure function of the step, so resuming is exact."""
     factor = learning_rate_factor(section.learning_rate_decay, step, section.num_steps)
     for group in optimizer.param_groups:

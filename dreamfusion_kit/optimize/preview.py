@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dreamfusion_kit.camera.pose import fov_y_from_focal
 from dreamfusion_kit.camera.sampler import orbit_cameras
-from dreamfusion_kit.recipe.schema import Camera, Shading
+from dreamfusion_kit.recipe.schema import CameraSection, ShadingSection
 from dreamfusion_kit.records import Cameras, Lighting
 
 AZIMUTH_DEG = 30.0
@@ -24,7 +24,7 @@ RenderView = Callable[
 
 
 def preview_png(
-    camera: Camera, shading: Shading, render_view: RenderView, *, device: torch.device
+    camera: CameraSection, shading: ShadingSection, render_view: RenderView, *, device: torch.device
 ) -> bytes:
     """Return a PNG with the albedo on the left and the textureless shape on the right.
 
@@ -47,7 +47,7 @@ def encode_png(image: Float[Tensor, "h w 3"]) -> bytes:
     return buffer.getvalue()
 
 
-def _preview_cameras(camera: Camera, device: torch.device) -> Cameras:
+def _preview_cameras(camera: CameraSection, device: torch.device) -> Cameras:
     """Return the preview's camera twice, one for each half of the picture."""
     focal = torch.tensor([sum(camera.focal_range) / 2], device=device)
     return orbit_cameras(
@@ -59,7 +59,7 @@ def _preview_cameras(camera: Camera, device: torch.device) -> Cameras:
     )
 
 
-def _albedo_and_shape(shading: Shading, cameras: Cameras) -> Lighting:
+def _albedo_and_shape(shading: ShadingSection, cameras: Cameras) -> Lighting:
     device = cameras.azimuth_deg.device
     return Lighting(
         positions=cameras.positions,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import Regularizers
+from dreamfusion_kit.recipe.schema import RegularizersSection
 from dreamfusion_kit.records import RenderOutput
 
 # Keeps the entropy's slope finite where a ray is empty or opaque.
@@ -40,7 +40,7 @@ def entropy_penalty(opacity: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
 
 
 def regularization(
-    section: Regularizers,
+    section: RegularizersSection,
     output: RenderOutput,
     smoothness: Callable[[], Float[Tensor, ""]],
     step: int,
@@ -63,6 +63,6 @@ def regularization(
     return total
 
 
-def needs_normals(section: Regularizers, step: int) -> bool:
+def needs_normals(section: RegularizersSection, step: int) -> bool:
     """Return whether a penalty reads the normals at `step`."""
     return value_at(section.orientation_lambda, step) > 0

@@ -19,7 +19,7 @@ from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
 from torch import Tensor
 from torch.nn import Parameter
 
-from dreamfusion_kit.recipe.schema import DistributedShampoo
+from dreamfusion_kit.recipe.schema import DistributedShampooSection
 
 _GRAFTS = {
     "sqrt_n": LayerWiseGrafting.SQRTN,
@@ -32,7 +32,7 @@ _GRAFTS = {
 class Shampoo(ScalableShampoo):
     """The library's optimiser, whose state can be saved as named tensors."""
 
-    def __init__(self, groups: list[dict[str, Any]], section: DistributedShampoo) -> None:
+    def __init__(self, groups: list[dict[str, Any]], section: DistributedShampooSection) -> None:
         """Take parameter groups with their learning rates."""
         super().__init__(
             groups,

@@ -14,7 +14,7 @@ from dreamfusion_kit.guidance.base import Guidance
 from dreamfusion_kit.optimize import metrics
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
-from dreamfusion_kit.recipe.schema import PlainBackground
+from dreamfusion_kit.recipe.schema import PlainBackgroundSection
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 
 
@@ -26,7 +26,7 @@ class RunState:
     """
 
     field: Field
-    background: BackgroundMlp | PlainBackground
+    background: BackgroundMlp | PlainBackgroundSection
     proposal: ProposalMlp | None
     occupancy: OccupancyGrid
     optimizer: torch.optim.Optimizer

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from dreamfusion_kit.errors import NumericsError
 from dreamfusion_kit.optimize.metrics import StepMetrics
-from dreamfusion_kit.recipe.schema import Watchdog
+from dreamfusion_kit.recipe.schema import WatchdogSection
 
 
 def check_gradient(step: int, metrics: StepMetrics) -> None:
@@ -24,7 +24,7 @@ def check_gradient(step: int, metrics: StepMetrics) -> None:
     )
 
 
-def check_opacity(section: Watchdog, history: Sequence[StepMetrics]) -> None:
+def check_opacity(section: WatchdogSection, history: Sequence[StepMetrics]) -> None:
     """Raise NumericsError where the last steps saw nothing, or nothing but fog.
 
     Looks every `check_every_steps`, from `after_step` on, at the mean over the steps

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.base import NoiseSchedule, Prior, to_pixel_space
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import AnalyticPrior as AnalyticSection
+from dreamfusion_kit.recipe.schema import AnalyticSection
 
 NUM_TRAIN_TIMESTEPS = 1000
 

@@ -11,7 +11,7 @@ from dreamfusion_kit.recipe import schema
 
 
 def build_prior(
-    section: schema.Prior, directory: Path | None, device: torch.device | str
+    section: schema.PriorSection, directory: Path | None, device: torch.device | str
 ) -> Teacher:
     """Return the recipe's prior on `device`.
 
@@ -19,22 +19,22 @@ def build_prior(
     has none.
     """
     match section:
-        case schema.AnalyticPrior():
+        case schema.AnalyticSection():
             return AnalyticPrior(section, device)
-        case schema.PixelUnetPrior():
+        case schema.PixelUnetSection():
             # Imported here: diffusers takes seconds, which the analytic prior need not wait.
             from dreamfusion_kit.priors.pixel_unet import PixelUnetPrior
 
             return PixelUnetPrior(section, _present(directory), device)
-        case schema.LatentUnetPrior():
+        case schema.LatentUnetSection():
             from dreamfusion_kit.priors.latent_unet import LatentUnetPrior
 
             return LatentUnetPrior(section, _present(directory), device)
-        case schema.FlowTransformerPrior():
+        case schema.FlowTransformerSection():
             from dreamfusion_kit.priors.flow_transformer import FlowTransformerPrior
 
             return FlowTransformerPrior(section, _present(directory), device)
-        case schema.ClipPrior():
+        case schema.ClipPriorSection():
             from dreamfusion_kit.priors.clip import ClipTeacher
 
             return ClipTeacher(_present(directory), device)

@@ -23,7 +23,12 @@ from huggingface_hub.errors import (
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors import hub
-from dreamfusion_kit.recipe.schema import HubMirror, HubSource, LocalSource, Source
+from dreamfusion_kit.recipe.schema import (
+    HubMirrorSection,
+    HubSourceSection,
+    LocalSourceSection,
+    SourceSection,
+)
 
 # Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
 ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
@@ -39,7 +44,7 @@ class LockedFile(TypedDict):
 Lock = dict[str, LockedFile]  # by path inside the directory, "/" between its parts
 
 
-def fetch(source: Source, workspace: Path, *, offline: bool = False) -> Lock:
+def fetch(source: SourceSection, workspace: Path, *, offline: bool = False) -> Lock:
     """Bring the files of `source` here and return their lock.
 
     A hub source's mirrors are tried in order. What is in the hub's local cache is not fetched
@@ -54,9 +59,9 @@ def fetch(source: Source, workspace: Path, *, offline: bool = False) -> Lock:
     those that the hub lists; a file that is not is removed.
     """
     match source:
-        case LocalSource():
+        case LocalSourceSection():
             return _lock(source, _inside(source.path, workspace))
-        case HubSource():
+        case HubSourceSection():
             place, snapshot = _snapshot(source, offline=offline or is_offline_mode())
             found = _lock(source, snapshot.directory)
             hub.refuse_damaged(place, snapshot, {name: found[name]["sha256"] for name in found})
@@ -65,32 +70,32 @@ def fetch(source: Source, workspace: Path, *, offline: bool = False) -> Lock:
             assert_never(source)
 
 
-def locate(source: Source, workspace: Path, expected: Mapping[str, LockedFile]) -> Path:
+def locate(source: SourceSection, workspace: Path, expected: Mapping[str, LockedFile]) -> Path:
     """Return the directory of `source` whose files are those of the lock `expected`.
 
     Of a hub source and its mirrors, several can be in the cache, whole or in part; only the
     lock says which of them was fetched. Never uses the network.
     """
     match source:
-        case LocalSource():
+        case LocalSourceSection():
             directory = _inside(source.path, workspace)
             _verify(source, directory, expected)
             return directory
-        case HubSource():
+        case HubSourceSection():
             return _locked_snapshot(source, expected)
         case _:
             assert_never(source)
 
 
-def present(source: Source, workspace: Path) -> Path:
+def present(source: SourceSection, workspace: Path) -> Path:
     """Return the first directory of `source` that is here, whole or not and unchecked.
 
     For what is worth knowing before anything is fetched; stages that compute use `locate`.
     """
     match source:
-        case LocalSource():
+        case LocalSourceSection():
             return _inside(source.path, workspace)
-        case HubSource():
+        case HubSourceSection():
             places = _places(source)
             for directory in map(hub.snapshot_directory, places):
                 if directory.is_dir():
@@ -123,12 +128,15 @@ def _inside(path: str, workspace: Path) -> Path:
     return directory
 
 
-def _places(source: HubSource) -> tuple[HubMirror, ...]:
+def _places(source: HubSourceSection) -> tuple[HubMirrorSection, ...]:
     """Return the repository and its mirrors, in the order in which they are tried."""
-    return (HubMirror(repository=source.repository, revision=source.revision), *source.mirrors)
+    return (
+        HubMirrorSection(repository=source.repository, revision=source.revision),
+        *source.mirrors,
+    )
 
 
-def _snapshot(source: HubSource, *, offline: bool) -> tuple[HubMirror, hub.Snapshot]:
+def _snapshot(source: HubSourceSection, *, offline: bool) -> tuple[HubMirrorSection, hub.Snapshot]:
     """Return the first of the repository and its mirrors that can be had."""
     bring = hub.cached if offline else hub.download
     complaints: list[str] = []
@@ -142,7 +150,7 @@ def _snapshot(source: HubSource, *, offline: bool) -> tuple[HubMirror, hub.Snaps
     raise WeightsError("\n".join(complaints))
 
 
-def _locked_snapshot(source: HubSource, expected: Mapping[str, LockedFile]) -> Path:
+def _locked_snapshot(source: HubSourceSection, expected: Mapping[str, LockedFile]) -> Path:
     complaints: list[str] = []
     for place in _places(source):
         directory = hub.snapshot_directory(place)
@@ -161,11 +169,11 @@ def _locked_snapshot(source: HubSource, expected: Mapping[str, LockedFile]) -> P
     raise WeightsError("\n".join(complaints))
 
 
-def _name(place: HubMirror) -> str:
+def _name(place: HubMirrorSection) -> str:
     return f"{place.repository} at {place.revision}"
 
 
-def _explain(error: Exception, place: HubMirror, source: HubSource) -> str:
+def _explain(error: Exception, place: HubMirrorSection, source: HubSourceSection) -> str:
     """Say in one line why a repository cannot be had, and what to do."""
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # why the client looked in its cache instead
@@ -202,7 +210,7 @@ def _token(error: HfHubHTTPError) -> str:
     return "a token was sent" if sent else "no token was sent"
 
 
-def _lock(source: Source, directory: Path) -> Lock:
+def _lock(source: SourceSection, directory: Path) -> Lock:
     """Return the hash and size of every file of `source`."""
     return {
         name: LockedFile(sha256=_sha256(path), size_bytes=path.stat().st_size)
@@ -210,7 +218,7 @@ def _lock(source: Source, directory: Path) -> Lock:
     }
 
 
-def _verify(source: Source, directory: Path, expected: Mapping[str, LockedFile]) -> None:
+def _verify(source: SourceSection, directory: Path, expected: Mapping[str, LockedFile]) -> None:
     """Raise WeightsError at the first file that is not the one `_lock` saw."""
     files = _files(source, directory)
     for name in sorted(files.keys() ^ expected.keys()):
@@ -224,14 +232,14 @@ def _verify(source: Source, directory: Path, expected: Mapping[str, LockedFile])
             raise _changed(directory, name, "of the locked size but with other bytes")
 
 
-def _files(source: Source, directory: Path) -> dict[str, Path]:
+def _files(source: SourceSection, directory: Path) -> dict[str, Path]:
     """Return every file of `source` that the kit may read, by its path, in order of path.
 
     The hub's cache is shared: what others fetched of the same commit is passed over, but not
     beside the source's own files in a component's folder, where a library might read it.
     """
     here = {path.relative_to(directory).as_posix(): path for path in _allowed_files(directory)}
-    if isinstance(source, LocalSource):
+    if isinstance(source, LocalSourceSection):
         return here
     own = hub.matching(here, source.files)
     folders = {folder for name in own if (folder := PurePosixPath(name).parent) != PurePosixPath()}

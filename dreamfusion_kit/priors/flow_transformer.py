@@ -33,7 +33,7 @@ from dreamfusion_kit.priors.offload import resident
 from dreamfusion_kit.priors.prediction import to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_penultimate, t5_hidden, tokenize
-from dreamfusion_kit.recipe.schema import FlowTransformerPrior as FlowTransformerSection
+from dreamfusion_kit.recipe.schema import FlowTransformerSection
 
 NUM_TRAIN_TIMESTEPS = 1000
 SD3, AURA_FLOW = "SD3Transformer2DModel", "AuraFlowTransformer2DModel"

@@ -62,7 +62,7 @@ class PriorFootprint:
     learning: int = 0
 
 
-def components(section: schema.Prior, workspace: Path) -> tuple[Components, str]:
+def components(section: schema.PriorSection, workspace: Path) -> tuple[Components, str]:
     """Return the configurations of what is in memory during an optimisation, and their origin.
 
     They are read where the model has been fetched, else taken from `architectures`.
@@ -70,7 +70,7 @@ def components(section: schema.Prior, workspace: Path) -> tuple[Components, str]
     Raises:
         WeightsError: where there are neither files nor a known architecture.
     """
-    if isinstance(section, schema.AnalyticPrior):
+    if isinstance(section, schema.AnalyticSection):
         return {}, "a formula"
     source = section.source
     try:
@@ -88,8 +88,8 @@ def components(section: schema.Prior, workspace: Path) -> tuple[Components, str]
 
 
 def prior_footprint(
-    section: schema.Prior,
-    guidance: schema.Guidance,
+    section: schema.PriorSection,
+    guidance: schema.GuidanceSection,
     parts: Components,
     *,
     batch_size: int,
@@ -105,19 +105,19 @@ def prior_footprint(
         render_size_px: Their side, from which they are resized.
     """
     match section:
-        case schema.AnalyticPrior():
+        case schema.AnalyticSection():
             return PriorFootprint()
-        case schema.ClipPrior():
+        case schema.ClipPriorSection():
             return _clip(parts["clip"], batch_size, render_size_px)
-        case schema.PixelUnetPrior():
+        case schema.PixelUnetSection():
             unet = on_meta(parts["unet"], section.dtype)
             side, tokens = unet.config["sample_size"], CLIP_TOKENS
             return _denoiser(unet, guidance, batch_size, side, tokens)
-        case schema.LatentUnetPrior():
+        case schema.LatentUnetSection():
             vae = _encoder(parts["vae"], section.vae_dtype)
             unet = on_meta(parts["unet"], section.dtype)
             denoiser, tokens = unet, CLIP_TOKENS
-        case schema.FlowTransformerPrior():
+        case schema.FlowTransformerSection():
             vae = _encoder(parts["vae"], section.vae_dtype)
             denoiser = on_meta(parts["transformer"], section.dtype)
             is_sd3 = isinstance(denoiser, SD3Transformer2DModel)
@@ -157,25 +157,25 @@ def module_bytes(module: torch.nn.Module) -> int:
     return sum(tensor.nbytes for tensor in [*module.parameters(), *module.buffers()])
 
 
-def num_texts(guidance: schema.Guidance) -> int:
+def num_texts(guidance: schema.GuidanceSection) -> int:
     """Return how many texts per image one call of the denoiser reads."""
-    if isinstance(guidance, schema.CsdGuidance):
+    if isinstance(guidance, schema.CsdSection):
         return 3  # the negative one drops out where its weight is 0
-    perp_neg = isinstance(guidance, schema.ScoreGuidance) and guidance.perp_neg is not None
+    perp_neg = isinstance(guidance, schema.ScoreGuidanceSection) and guidance.perp_neg is not None
     return 4 if perp_neg else 2
 
 
-def _folders(section: schema.Prior) -> tuple[str, ...]:
+def _folders(section: schema.PriorSection) -> tuple[str, ...]:
     match section:
-        case schema.PixelUnetPrior():
+        case schema.PixelUnetSection():
             return ("unet",)
-        case schema.LatentUnetPrior():
+        case schema.LatentUnetSection():
             return ("unet", "vae")
-        case schema.FlowTransformerPrior():
+        case schema.FlowTransformerSection():
             return ("transformer", "vae")
-        case schema.ClipPrior():
+        case schema.ClipPriorSection():
             return ("clip",)
-        case schema.AnalyticPrior():
+        case schema.AnalyticSection():
             return ()
         case _:
             assert_never(section)
@@ -213,13 +213,13 @@ def _renders(batch: int, side: int) -> Tensor:
 
 
 def _denoiser(
-    model: Any, guidance: schema.Guidance, batch: int, side: int, num_tokens: int
+    model: Any, guidance: schema.GuidanceSection, batch: int, side: int, num_tokens: int
 ) -> PriorFootprint:
     rows = num_texts(guidance) * batch
     with LiveMemory() as memory, torch.device("meta"), _FusedAttention(), torch.no_grad():
         _predict(model, rows, side, num_tokens)
     phi, learning = 0, 0
-    if isinstance(guidance, schema.VsdGuidance):
+    if isinstance(guidance, schema.VsdSection):
         phi, learning = _phi(model, guidance.phi.rank, batch, side, num_tokens)
     return PriorFootprint(
         denoiser=module_bytes(model), predicting=memory.peak_bytes, phi=phi, learning=learning

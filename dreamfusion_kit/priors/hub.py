@@ -25,7 +25,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import WeakFileLock, build_hf_headers, filter_repo_objects
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.recipe.schema import HubMirror
+from dreamfusion_kit.recipe.schema import HubMirrorSection
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -37,12 +37,12 @@ class Snapshot(NamedTuple):
     sha256: dict[str, str]  # by file, where the hub tells it: for large files
 
 
-def snapshot_directory(place: HubMirror) -> Path:
+def snapshot_directory(place: HubMirrorSection) -> Path:
     """Return where the cache has the files of a revision, whether or not they are there."""
     return _folder(place) / "snapshots" / place.revision
 
 
-def download(place: HubMirror, patterns: Sequence[str]) -> Snapshot:
+def download(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
     """Bring the files that match `patterns` into the cache; what is there stays.
 
     Raises WeightsError where the disk is too small for them, and errors of the client, of
@@ -65,7 +65,7 @@ def download(place: HubMirror, patterns: Sequence[str]) -> Snapshot:
     return Snapshot(snapshot_directory(place), hashes)
 
 
-def cached(place: HubMirror, patterns: Sequence[str]) -> Snapshot:
+def cached(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
     """Return the files that match `patterns` without the network.
 
     Raises LocalEntryNotFoundError, which names them, where some are not in the cache.
@@ -84,7 +84,7 @@ def cached(place: HubMirror, patterns: Sequence[str]) -> Snapshot:
     return Snapshot(directory, hashes)
 
 
-def refuse_damaged(place: HubMirror, snapshot: Snapshot, found: Mapping[str, str]) -> None:
+def refuse_damaged(place: HubMirrorSection, snapshot: Snapshot, found: Mapping[str, str]) -> None:
     """Raise WeightsError where a file is not what the hub says, and remove all such files.
 
     Args:
@@ -108,31 +108,31 @@ def refuse_damaged(place: HubMirror, snapshot: Snapshot, found: Mapping[str, str
         )
 
 
-def _folder(place: HubMirror) -> Path:
+def _folder(place: HubMirrorSection) -> Path:
     name = repo_folder_name(repo_id=place.repository, repo_type="model")
     return Path(constants.HF_HUB_CACHE) / name
 
 
-def _alone(place: HubMirror) -> AbstractContextManager[object]:
+def _alone(place: HubMirrorSection) -> AbstractContextManager[object]:
     """Wait for another process that fetches the same model: both would append to one file."""
     locks = Path(constants.HF_HUB_CACHE) / ".locks" / _folder(place).name
     locks.mkdir(parents=True, exist_ok=True)
     return WeakFileLock(locks / "fetch.lock")
 
 
-def _blob(place: HubMirror, file: RepoFile) -> Path:
+def _blob(place: HubMirrorSection, file: RepoFile) -> Path:
     """Return where the cache has a file's content: named by its sha256, or as Git names it."""
     name = file.blob_id if file.lfs is None else file.lfs.sha256
     return _folder(place) / "blobs" / name
 
 
-def _part(place: HubMirror, file: RepoFile) -> Path:
+def _part(place: HubMirrorSection, file: RepoFile) -> Path:
     """Return where the bytes of a file lie that is on its way."""
     blob = _blob(place, file)
     return blob.with_name(f"{blob.name}.incomplete")
 
 
-def _listing(place: HubMirror) -> list[RepoFile]:
+def _listing(place: HubMirrorSection) -> list[RepoFile]:
     entries = HfApi().list_repo_tree(place.repository, revision=place.revision, recursive=True)
     return [entry for entry in entries if isinstance(entry, RepoFile)]
 
@@ -148,18 +148,18 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
     return set(filter_repo_objects(names, allow_patterns=list(patterns)))
 
 
-def _is_here(place: HubMirror, file: RepoFile) -> bool:
+def _is_here(place: HubMirrorSection, file: RepoFile) -> bool:
     return (snapshot_directory(place) / file.path).exists() or _blob(place, file).exists()
 
 
-def _bytes_here(place: HubMirror, file: RepoFile) -> int:
+def _bytes_here(place: HubMirrorSection, file: RepoFile) -> int:
     """Return how many bytes an earlier run left; none where they cannot be this file's."""
     part = _part(place, file)
     num_bytes = part.stat().st_size if part.exists() else 0
     return num_bytes if num_bytes <= file.size else 0
 
 
-def _check_space(place: HubMirror, files: Sequence[RepoFile]) -> None:
+def _check_space(place: HubMirrorSection, files: Sequence[RepoFile]) -> None:
     coming = [file for file in files if not _is_here(place, file)]
     needed = sum(file.size - _bytes_here(place, file) for file in coming)
     cache = Path(constants.HF_HUB_CACHE)
@@ -176,12 +176,12 @@ def _gigabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.2f} GB"
 
 
-def _client_download(place: HubMirror, patterns: Sequence[str]) -> None:
+def _client_download(place: HubMirrorSection, patterns: Sequence[str]) -> None:
     """Let the client fetch and link files; contents that are in `blobs/` it only links."""
     snapshot_download(place.repository, revision=place.revision, allow_patterns=list(patterns))
 
 
-def _download_large(place: HubMirror, file: RepoFile) -> None:
+def _download_large(place: HubMirrorSection, file: RepoFile) -> None:
     """Put a file's content into `blobs/`, behind the bytes that an earlier run left."""
     part, resume_size = _part(place, file), _bytes_here(place, file)
     part.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ from dreamfusion_kit.priors.offload import resident
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_hidden, clip_penultimate
-from dreamfusion_kit.recipe.schema import LatentUnetPrior as LatentUnetSection
+from dreamfusion_kit.recipe.schema import LatentUnetSection
 
 COMPONENTS = {
     "unet": ("UNet2DConditionModel",),

@@ -33,7 +33,7 @@ from dreamfusion_kit.priors.lora import LoraUnet
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_hidden, t5_hidden
-from dreamfusion_kit.recipe.schema import PixelUnetPrior as PixelUnetSection
+from dreamfusion_kit.recipe.schema import PixelUnetSection
 
 COMPONENTS = {
     "unet": ("UNet2DConditionModel",),

@@ -9,10 +9,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dreamfusion_kit.recipe.schema import Color, Count, Fraction, Positive, Section, Source, Steps
+from dreamfusion_kit.recipe.schema import (
+    Color,
+    Count,
+    Fraction,
+    Positive,
+    Section,
+    SourceSection,
+    Steps,
+)
 
 
-class Views(Section):
+class ViewsSection(Section):
     """Fixed views that are scored. DF averages over azimuths at 30 degrees and says no more."""
 
     num_azimuths: Annotated[
@@ -44,7 +52,7 @@ class Views(Section):
     ]
 
 
-class Turntable(Section):
+class TurntableSection(Section):
     """The animation of one full turn: looked at, never scored."""
 
     num_frames: Annotated[Count, Field(description="Frames of the full turn.")]
@@ -52,7 +60,7 @@ class Turntable(Section):
     frame_duration_ms: Annotated[Count, Field(description="Time each frame is shown.")]
 
 
-class GeometryProtocol(Section):
+class GeometrySection(Section):
     """How a mesh is compared with the true shape of a toybox object."""
 
     num_points: Annotated[
@@ -80,27 +88,28 @@ class GeometryProtocol(Section):
     ]
 
     @model_validator(mode="after")
-    def _range_is_ordered(self) -> "GeometryProtocol":
+    def _range_is_ordered(self) -> "GeometrySection":
         lower, upper = self.scale_range
         if lower > upper:
             raise ValueError(f"scale_range: found {lower} above {upper}, expected lower, upper")
         return self
 
 
-class Evaluation(Section):
+class EvaluationSection(Section):
     """The exam: the judge, the captions it chooses from, the views and the geometry measures."""
 
     seed: Annotated[Steps, Field(description="Seed of the points drawn on surfaces.")]
     clip: Annotated[
-        Source, Field(description="The judge, any CLIP in transformers format; never optimised.")
+        SourceSection,
+        Field(description="The judge, any CLIP in transformers format; never optimised."),
     ]
     caption_pool: Annotated[
         Literal["toybox"],
         Field(description="Captions that retrieval chooses from: every toybox colour and object."),
     ]
-    views: Views
-    turntable: Turntable
-    geometry: GeometryProtocol
+    views: ViewsSection
+    turntable: TurntableSection
+    geometry: GeometrySection
     confidence_level: Annotated[
         float,
         Field(gt=0, lt=1, description="Coverage of R-Precision's interval (Wilson, over assets)."),

@@ -16,12 +16,20 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import canonical
 from dreamfusion_kit.recipe.document import Document, Problem, Value, did_you_mean, recipe_error
-from dreamfusion_kit.recipe.evaluation import Evaluation
+from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
-from dreamfusion_kit.recipe.schema import ClipPrior, Recipe, Section
+from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section
 
-__all__ = ["DEFAULT", "Asset", "Evaluation", "ResolvedAsset", "Suite", "load_suite", "resolve"]
+__all__ = [
+    "DEFAULT",
+    "Asset",
+    "EvaluationSection",
+    "ResolvedAsset",
+    "Suite",
+    "load_suite",
+    "resolve",
+]
 
 DEFAULT = "default"
 ASSET_ID = r"^[a-z0-9_]{1,64}$"
@@ -84,15 +92,17 @@ class SuiteFile(Section):
 class Suite(SuiteFile):
     """A suite with the exam of its workspace; the root params.yaml is one as it stands."""
 
-    evaluation: Evaluation = Field(description="The exam that all assets of all suites share.")
+    evaluation: EvaluationSection = Field(
+        description="The exam that all assets of all suites share."
+    )
 
 
-def caveat(recipe: Recipe, evaluation: Evaluation) -> str:
+def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
     """Return what must stand beside the asset's scores; empty for most.
 
     A CLIP that was optimised against says how well that went, not how good the object is.
     """
-    if isinstance(recipe.prior, ClipPrior) and recipe.prior.source == evaluation.clip:
+    if isinstance(recipe.prior, ClipPriorSection) and recipe.prior.source == evaluation.clip:
         return (
             "optimised against the CLIP that judges: its R-Precision and CLIP score cannot be "
             "compared with those of other recipes"

@@ -7,11 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion_kit.recipe.schema import ConstantBackground, PlainBackground, RandomBackground
+from dreamfusion_kit.recipe.schema import (
+    ConstantBackgroundSection,
+    PlainBackgroundSection,
+    RandomBackgroundSection,
+)
 
 
 def sample_background(
-    section: PlainBackground,
+    section: PlainBackgroundSection,
     batch: int,
     height_px: int,
     width_px: int,
@@ -20,17 +24,21 @@ def sample_background(
 ) -> Float[Tensor, "batch h w 3"]:
     """Draw one background image per batch entry, in [0, 1]."""
     match section:
-        case ConstantBackground():
+        case ConstantBackgroundSection():
             color = torch.tensor(section.color, device=generator.device)
             return color.expand(batch, height_px, width_px, 3)
-        case RandomBackground():
+        case RandomBackgroundSection():
             return _random_background(section, batch, height_px, width_px, generator)
         case _:
             assert_never(section)
 
 
 def _random_background(
-    section: RandomBackground, batch: int, height_px: int, width_px: int, generator: torch.Generator
+    section: RandomBackgroundSection,
+    batch: int,
+    height_px: int,
+    width_px: int,
+    generator: torch.Generator,
 ) -> Float[Tensor, "batch h w 3"]:
     """Draw a solid colour, or a soft linear gradient of two in a random direction."""
     rand = torch.rand(batch, 2, 3, generator=generator, device=generator.device)

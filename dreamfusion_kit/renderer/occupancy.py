@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dreamfusion_kit.recipe.schema import Occupancy
+from dreamfusion_kit.recipe.schema import OccupancySection
 
 
 class OccupancyGrid(nn.Module):
@@ -29,7 +29,7 @@ class OccupancyGrid(nn.Module):
 
     def __init__(
         self,
-        section: Occupancy,
+        section: OccupancySection,
         bounding_radius: float,
         *,
         device: torch.device | str = "cpu",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dreamfusion_kit.recipe.schema import Beyond
+from dreamfusion_kit.recipe.schema import UnboundedSection
 from dreamfusion_kit.records import Rays
 
 
@@ -56,7 +56,7 @@ def sample_intervals(
     *,
     num_samples: int,
     near: float,
-    beyond: Beyond | None = None,
+    beyond: UnboundedSection | None = None,
     generator: torch.Generator | None = None,
 ) -> Intervals:
     """Cut each ray's way through the sphere into pieces of length `2 radius / num_samples`.
@@ -85,7 +85,9 @@ def sample_intervals(
     return Intervals(t_starts, t_ends, t_starts + fraction[..., None] * (t_ends - t_starts))
 
 
-def _edges_beyond(leave: Float[Tensor, "*rays"], section: Beyond) -> Float[Tensor, "*rays samples"]:
+def _edges_beyond(
+    leave: Float[Tensor, "*rays"], section: UnboundedSection
+) -> Float[Tensor, "*rays samples"]:
     """Return the ends of the pieces behind the sphere; none has a length past `far`."""
     done = torch.arange(1, section.num_samples + 1, device=leave.device, dtype=leave.dtype)
     done = done / section.num_samples

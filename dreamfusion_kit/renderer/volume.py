@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dreamfusion_kit.recipe.schema import Renderer
+from dreamfusion_kit.recipe.schema import RendererSection
 from dreamfusion_kit.records import FieldSample, Lighting, Rays, RenderOutput
 from dreamfusion_kit.renderer.compositing import (
     composite_over,
@@ -75,7 +75,7 @@ def render(
     lighting: Lighting,
     background: Float[Tensor, "batch h w 3"],
     *,
-    section: Renderer,
+    section: RendererSection,
     bounding_radius: float,
     occupancy: OccupancyGrid | None,
     with_normals: bool,
@@ -126,7 +126,7 @@ def render(
 
 
 def _cut_evenly(
-    rays: Rays, section: Renderer, bounding_radius: float, generator: torch.Generator | None
+    rays: Rays, section: RendererSection, bounding_radius: float, generator: torch.Generator | None
 ) -> Intervals:
     return sample_intervals(
         _flattened(rays),
@@ -162,7 +162,7 @@ def _interlevel(
 
 def _place_samples(
     rays: Rays,
-    section: Renderer,
+    section: RendererSection,
     bounding_radius: float,
     occupancy: OccupancyGrid | None,
     intervals: Intervals,
@@ -193,7 +193,7 @@ def _flattened(rays: Rays) -> Rays:
 
 
 def _footprints(
-    rays: Rays, intervals: Intervals, section: Renderer
+    rays: Rays, intervals: Intervals, section: RendererSection
 ) -> tuple[Float[Tensor, "rays intervals"], Float[Tensor, "rays intervals 3"] | None]:
     """Return where along the rays samples lie, and how far those that are cones spread."""
     match section.footprint:
@@ -218,7 +218,7 @@ def _ask(sample_field: SampleField, samples: _Samples, with_normals: bool) -> Fi
 
 def _is_worth_asking(
     positions: Float[Tensor, "rays intervals 3"],
-    section: Renderer,
+    section: RendererSection,
     bounding_radius: float,
     occupancy: OccupancyGrid,
 ) -> Bool[Tensor, "rays intervals"]:

@@ -36,7 +36,7 @@ from dreamfusion_kit.evaluation.views import (
 )
 from dreamfusion_kit.field.chunks import sample_in_chunks
 from dreamfusion_kit.field.storage import load_field, load_proposal
-from dreamfusion_kit.recipe.evaluation import Evaluation
+from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
@@ -115,7 +115,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     return own.evaluation
 
 
-def _truth(prompt: str, protocol: Evaluation) -> _Truth | None:
+def _truth(prompt: str, protocol: EvaluationSection) -> _Truth | None:
     pair = parse(prompt)
     if pair is None:
         return None
@@ -173,7 +173,7 @@ def _mesh_health(own: AssetLayout) -> MeshHealth:
     return MeshHealth(watertight=facts["watertight"], components=facts["components"])
 
 
-def _geometry(protocol: Evaluation, mesh: TexturedMesh, truth: _Truth) -> GeometryMetrics:
+def _geometry(protocol: EvaluationSection, mesh: TexturedMesh, truth: _Truth) -> GeometryMetrics:
     return measure_geometry(
         mesh.surface,
         truth.scene.distances,

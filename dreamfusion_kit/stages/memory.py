@@ -27,13 +27,13 @@ from dreamfusion_kit.priors.architectures import Components
 from dreamfusion_kit.priors.footprint import PriorFootprint, components, prior_footprint
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import (
-    FlowTransformerPrior,
-    HashGridField,
-    LatentUnetPrior,
-    PixelUnetPrior,
+    FlowTransformerSection,
+    HashGridSection,
+    LatentUnetSection,
+    PixelUnetSection,
     Recipe,
-    ScoreGuidance,
-    VoxelGridField,
+    ScoreGuidanceSection,
+    VoxelGridSection,
 )
 from dreamfusion_kit.recipe.suite import resolve
 
@@ -133,9 +133,9 @@ def moments(recipe: Recipe, parts: Components, device: Device) -> list[Moment]:
 def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
     """Yield the recipe's keys that cost memory, with the value to try instead."""
     prior, field = recipe.prior, recipe.field
-    if isinstance(prior, PixelUnetPrior) and prior.dtype == "float32":
+    if isinstance(prior, PixelUnetSection) and prior.dtype == "float32":
         yield "prior.dtype", "bfloat16"
-    if isinstance(prior, LatentUnetPrior | FlowTransformerPrior):
+    if isinstance(prior, LatentUnetSection | FlowTransformerSection):
         if prior.dtype == "float32":
             yield "prior.dtype", "bfloat16"
         if prior.vae_dtype == "float32":
@@ -144,15 +144,15 @@ def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
             yield "prior.cpu_offload", True
         if prior.image_size_px > 256:
             yield "prior.image_size_px", prior.image_size_px // 2
-    if isinstance(recipe.guidance, ScoreGuidance) and recipe.guidance.perp_neg is not None:
+    if isinstance(recipe.guidance, ScoreGuidanceSection) and recipe.guidance.perp_neg is not None:
         yield "guidance.perp_neg", None
     if recipe.optimize.batch_size > 1:
         yield "optimize.batch_size", recipe.optimize.batch_size // 2
     yield "camera.image_size_px", max(1, recipe.camera.image_size_px // 2)
     yield "renderer.num_samples", max(1, recipe.renderer.num_samples // 2)
-    if isinstance(field, VoxelGridField):
+    if isinstance(field, VoxelGridSection):
         yield "field.resolution", max(2, field.resolution // 2)
-    if isinstance(field, HashGridField):
+    if isinstance(field, HashGridSection):
         yield "field.num_levels", max(field.initial_levels, field.num_levels // 2)
         yield "field.initial_levels", max(1, field.initial_levels // 2)
 
@@ -167,7 +167,7 @@ def _moments(
 ) -> list[Moment]:
     offloaded = (
         device.is_gpu
-        and isinstance(recipe.prior, LatentUnetPrior | FlowTransformerPrior)
+        and isinstance(recipe.prior, LatentUnetSection | FlowTransformerSection)
         and recipe.prior.cpu_offload
     )
     always = {

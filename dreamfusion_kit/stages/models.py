@@ -8,22 +8,22 @@ from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
-from dreamfusion_kit.recipe.schema import Source
+from dreamfusion_kit.recipe.schema import SourceSection
 from dreamfusion_kit.stages import files
 
 
-def source_of(prior: schema.Prior) -> Source | None:
+def source_of(prior: schema.PriorSection) -> SourceSection | None:
     """Return where the prior's files come from; None where it has none."""
-    return None if isinstance(prior, schema.AnalyticPrior) else prior.source
+    return None if isinstance(prior, schema.AnalyticSection) else prior.source
 
 
-def locked_directory(source: Source, lock_path: Path, workspace: Path) -> Path:
+def locked_directory(source: SourceSection, lock_path: Path, workspace: Path) -> Path:
     """Return the directory that holds exactly the files of the lock file."""
     return fetch.locate(source, workspace, files.read_json(lock_path, made_by="fetch"))
 
 
 def load_prior(
-    section: schema.Prior, lock_path: Path, workspace: Path, device: torch.device
+    section: schema.PriorSection, lock_path: Path, workspace: Path, device: torch.device
 ) -> Teacher:
     """Return the recipe's prior, read from exactly the bytes that were fetched."""
     source = source_of(section)

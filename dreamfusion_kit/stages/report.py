@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dreamfusion_kit.recipe import yaml_text
-from dreamfusion_kit.recipe.evaluation import Evaluation
+from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
 from dreamfusion_kit.report.content import AssetReport, Curve, Preview, SuiteReport, View
 from dreamfusion_kit.report.gallery import write_gallery
@@ -31,7 +31,9 @@ def run(workspace: Path, suite: str) -> Path:
     return layout.report / "index.html"
 
 
-def _asset(workspace: Path, layout: SuiteLayout, asset: str, evaluation: Evaluation) -> AssetReport:
+def _asset(
+    workspace: Path, layout: SuiteLayout, asset: str, evaluation: EvaluationSection
+) -> AssetReport:
     resolved = resolve(workspace, layout.suite, asset)
     own = layout.asset(asset)
     mesh_facts = files.read_json(own.mesh / "mesh.json", made_by="mesh")

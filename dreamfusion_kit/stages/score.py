@@ -7,7 +7,7 @@ from typing import Any
 
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.summary import asset_row, summarize
-from dreamfusion_kit.recipe.schema import LocalSource, Source
+from dreamfusion_kit.recipe.schema import LocalSourceSection, SourceSection
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
@@ -34,8 +34,8 @@ def run(workspace: Path, suite: str) -> Path:
     return layout.metrics
 
 
-def _name(source: Source) -> str:
-    if isinstance(source, LocalSource):
+def _name(source: SourceSection) -> str:
+    if isinstance(source, LocalSourceSection):
         return source.path
     return f"{source.repository}@{source.revision}"
 

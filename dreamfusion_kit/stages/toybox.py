@@ -11,7 +11,7 @@ from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.toybox_layout import DATASETS, WEIGHTS, settings
 from dreamfusion_kit.toybox.dataset import load_dataset, merged, render_dataset, save_dataset
-from dreamfusion_kit.toybox.settings import TrainingSettings
+from dreamfusion_kit.toybox.settings import TrainingSection
 from dreamfusion_kit.toybox.train_clip import train_clip
 from dreamfusion_kit.toybox.train_prior import train_prior
 from dreamfusion_kit.toybox.train_view import train_view
@@ -76,7 +76,7 @@ def run_train_view(workspace: Path, device: torch.device) -> Path:
 
 
 def _scratch(
-    workspace: Path, name: str, section: TrainingSettings, initial: Path | None = None
+    workspace: Path, name: str, section: TrainingSection, initial: Path | None = None
 ) -> Path:
     """Return where a training keeps its checkpoints: one place per way and start of training."""
     way = section.model_dump(mode="json", exclude=_PROLONGABLE)

@@ -15,8 +15,8 @@ from dreamfusion_kit.evaluation.clip import Clip, load_clip
 from dreamfusion_kit.evaluation.frechet import frechet_distance
 from dreamfusion_kit.evaluation.r_precision import CaptionPool, cosine_similarity, retrieval_hits
 from dreamfusion_kit.evaluation.views import render_images
-from dreamfusion_kit.recipe.evaluation import Evaluation
-from dreamfusion_kit.recipe.schema import ConstantBackground
+from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.schema import ConstantBackgroundSection
 from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.toybox_layout import METRICS, WEIGHTS, settings
@@ -42,7 +42,7 @@ _EVERY_SIDE_AT = 3.0  # the scale whose views are measured most closely
 _SAMPLER_STEPS = 8
 ONE_SIDED = ("chair", "duck")  # their outline from the left is that from the right, mirrored
 _RENDERS_PER_MEAN = 8
-_GREY = ConstantBackground(kind="constant", color=(0.575, 0.575, 0.575))  # the prior's mean
+_GREY = ConstantBackgroundSection(kind="constant", color=(0.575, 0.575, 0.575))  # the prior's mean
 _RENDERS_PER_PAIR = 9  # one in the set that stands in for samples, the rest in the reference
 _DECIMALS = 4
 
@@ -240,7 +240,7 @@ def side_accuracy(means: Mapping[Pair, Float[Tensor, "2 h w 3"]], samples: Sampl
     return {"side_accuracy": _mean(torch.tensor(hits))}
 
 
-def _ceiling(judges: Judges, protocol: Evaluation) -> Json:
+def _ceiling(judges: Judges, protocol: EvaluationSection) -> Json:
     """Retrieve from true renders on the protocol's orbit, as assets are asked to.
 
     Colour views of every pair must find their own of all captions; textureless views, which
@@ -271,7 +271,7 @@ def _orbit_hits(
     captions: Float[Tensor, "captions features"],
     own: int,
     pair: Pair,
-    protocol: Evaluation,
+    protocol: EvaluationSection,
     *,
     textureless: bool,
 ) -> Bool[Tensor, " views"]:

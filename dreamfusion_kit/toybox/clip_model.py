@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from dreamfusion_kit.toybox.settings import ClipSettings
+from dreamfusion_kit.toybox.settings import ClipTrainingSection
 from dreamfusion_kit.toybox.tokenizer import MAX_TOKENS, train_tokenizer
 
 _MEAN, _STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -24,7 +24,7 @@ _MEAN, _STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 class ToyboxClip(nn.Module):
     """Both towers, the tokenizer and the image normalisation."""
 
-    def __init__(self, settings: ClipSettings, image_size_px: int) -> None:
+    def __init__(self, settings: ClipTrainingSection, image_size_px: int) -> None:
         """Draw initial weights from `settings.seed`; nothing is read from disk."""
         super().__init__()
         self.image_size_px = image_size_px
@@ -73,7 +73,7 @@ def _unit(output: Any) -> Float[Tensor, "batch width"]:
     return torch.nn.functional.normalize(output.pooler_output, dim=-1)
 
 
-def _config(settings: ClipSettings, image_size_px: int, vocabulary: int) -> CLIPConfig:
+def _config(settings: ClipTrainingSection, image_size_px: int, vocabulary: int) -> CLIPConfig:
     tower: dict[str, Any] = {
         "hidden_size": settings.width,
         "intermediate_size": 4 * settings.width,

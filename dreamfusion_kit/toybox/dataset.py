@@ -16,12 +16,12 @@ from torch import Tensor
 
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.sampler import sample_cameras
-from dreamfusion_kit.recipe.schema import PlainBackground
+from dreamfusion_kit.recipe.schema import PlainBackgroundSection
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.captions import HELD_OUT, training_caption, view_words
 from dreamfusion_kit.toybox.render import render_premultiplied
-from dreamfusion_kit.toybox.settings import DatasetSettings
+from dreamfusion_kit.toybox.settings import DatasetSection
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS, scene
 
 _CHUNK = 16  # images traced at once: the working set stays in cache
@@ -43,7 +43,7 @@ class Dataset:
     def images(
         self,
         indices: Int[Tensor, " batch"],
-        background: PlainBackground,
+        background: PlainBackgroundSection,
         *,
         generator: torch.Generator,
     ) -> Float[Tensor, "batch h w 3"]:
@@ -72,7 +72,7 @@ def training_pairs() -> list[tuple[str, str]]:
 
 
 def render_dataset(
-    settings: DatasetSettings, *, report: Callable[[int, int], None] = lambda done, total: None
+    settings: DatasetSection, *, report: Callable[[int, int], None] = lambda done, total: None
 ) -> Dataset:
     """Render every training pair; each pair's cameras depend on the seed and its name alone."""
     pairs = training_pairs()
@@ -93,7 +93,7 @@ def merged(parts: Sequence[Dataset]) -> Dataset:
 
 
 def _render_chunk(
-    settings: DatasetSettings, color: str, name: str, chunk: int, count: int
+    settings: DatasetSection, color: str, name: str, chunk: int, count: int
 ) -> Dataset:
     draw = make_generator(settings.seed, f"dataset/{color}/{name}", chunk)
     cameras = sample_cameras(settings.camera, count, generator=draw)

@@ -5,21 +5,21 @@ from torch import Tensor
 
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.sampler import sample_cameras
-from dreamfusion_kit.recipe.schema import PlainBackground
+from dreamfusion_kit.recipe.schema import PlainBackgroundSection
 from dreamfusion_kit.records import Cameras
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.captions import view_words
 from dreamfusion_kit.toybox.render import render_scene
-from dreamfusion_kit.toybox.settings import DatasetSettings
+from dreamfusion_kit.toybox.settings import DatasetSection
 from dreamfusion_kit.toybox.shapes import scene
 
 _OVERSAMPLING = 64  # the rarest view, overhead, is one camera in five
 
 
 def fresh_renders(
-    settings: DatasetSettings,
-    background: PlainBackground,
+    settings: DatasetSection,
+    background: PlainBackgroundSection,
     *,
     color: str,
     object_name: str,

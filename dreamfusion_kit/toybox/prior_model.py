@@ -23,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.captions import NUM_ATTRIBUTES
-from dreamfusion_kit.toybox.settings import PriorSettings
+from dreamfusion_kit.toybox.settings import PriorTrainingSection
 from dreamfusion_kit.toybox.tokenizer import MAX_TOKENS, train_tokenizer
 
 _NUM_TRAIN_TIMESTEPS = 1000
@@ -32,7 +32,7 @@ _NUM_TRAIN_TIMESTEPS = 1000
 class ToyboxPrior(nn.Module):
     """Tokenizer, text encoder and U-Net, trained together."""
 
-    def __init__(self, settings: PriorSettings, image_size_px: int) -> None:
+    def __init__(self, settings: PriorTrainingSection, image_size_px: int) -> None:
         """Draw initial weights from `settings.seed`; nothing is read from disk."""
         super().__init__()
         self.tokenizer: CLIPTokenizer = train_tokenizer()
@@ -156,7 +156,7 @@ class ToyboxPrior(nn.Module):
         self.unet.load_state_dict(unet.state_dict())
 
 
-def _text_encoder(settings: PriorSettings, vocabulary: int) -> CLIPTextModel:
+def _text_encoder(settings: PriorTrainingSection, vocabulary: int) -> CLIPTextModel:
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=vocabulary,
@@ -172,7 +172,7 @@ def _text_encoder(settings: PriorSettings, vocabulary: int) -> CLIPTextModel:
     )
 
 
-def _unet(settings: PriorSettings, image_size_px: int) -> UNet2DConditionModel:
+def _unet(settings: PriorTrainingSection, image_size_px: int) -> UNet2DConditionModel:
     """Build the U-Net; the pooled text also enters with the time (as in DeepFloyd IF)."""
     levels = range(len(settings.block_out_channels))
     attends = [level in settings.attention_levels for level in levels]

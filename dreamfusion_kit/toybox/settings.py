@@ -3,32 +3,32 @@
 from pydantic import Field, field_validator
 
 from dreamfusion_kit.recipe.schema import (
-    Camera,
+    CameraSection,
     Count,
     Fraction,
-    Light,
+    LightSection,
     NonNegative,
-    PlainBackground,
+    PlainBackgroundSection,
     Positive,
     Section,
-    Shading,
+    ShadingSection,
     Steps,
     WorkspacePath,
 )
 from dreamfusion_kit.toybox.shapes import OBJECTS
 
 
-class DatasetSettings(Section):
+class DatasetSection(Section):
     """What is rendered: every pair that is not held out, from random cameras."""
 
     seed: int = Field(description="Seed of cameras, lights and shading modes.")
     images_per_pair: Count = Field(description="Renders of each (colour, object) pair.")
-    camera: Camera
-    light: Light
-    shading: Shading
+    camera: CameraSection
+    light: LightSection
+    shading: ShadingSection
 
 
-class TrainingSettings(Section):
+class TrainingSection(Section):
     """What all trainings share."""
 
     seed: int = Field(description="Seed of initial values, batches, captions and noise.")
@@ -39,10 +39,12 @@ class TrainingSettings(Section):
     decay_steps: Count = Field(description="Last steps, over which the rate falls to zero.")
     weight_decay: Fraction = Field(description="AdamW's decoupled weight decay.")
     checkpoint_every_steps: Count = Field(description="Steps between resumable checkpoints.")
-    background: PlainBackground = Field(description="Drawn anew for each image of each batch.")
+    background: PlainBackgroundSection = Field(
+        description="Drawn anew for each image of each batch."
+    )
 
 
-class PriorSettings(TrainingSettings):
+class PriorTrainingSection(TrainingSection):
     """The text-to-image diffusion model."""
 
     initial: WorkspacePath | None = Field(
@@ -83,7 +85,7 @@ class PriorSettings(TrainingSettings):
         return weights
 
 
-class ClipSettings(TrainingSettings):
+class ClipTrainingSection(TrainingSection):
     """The contrastive image-text model that evaluates."""
 
     width: Count = Field(description="Width of both towers.")
@@ -92,7 +94,7 @@ class ClipSettings(TrainingSettings):
     embedding_size: Count = Field(description="Width of the joint space.")
 
 
-class ViewSettings(TrainingSettings):
+class ViewTrainingSection(TrainingSection):
     """The view classifier, which says what side of an object is seen."""
 
     channels: tuple[Count, ...] = Field(
@@ -103,8 +105,8 @@ class ViewSettings(TrainingSettings):
 class ToyboxSettings(Section):
     """The whole of `toybox/params.yaml`."""
 
-    dataset: DatasetSettings
-    clip_dataset: DatasetSettings
-    prior: PriorSettings
-    clip: ClipSettings
-    view: ViewSettings
+    dataset: DatasetSection
+    clip_dataset: DatasetSection
+    prior: PriorTrainingSection
+    clip: ClipTrainingSection
+    view: ViewTrainingSection

@@ -12,7 +12,7 @@ from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.augment import augment
 from dreamfusion_kit.toybox.clip_model import ToyboxClip
 from dreamfusion_kit.toybox.dataset import Dataset
-from dreamfusion_kit.toybox.settings import ClipSettings
+from dreamfusion_kit.toybox.settings import ClipTrainingSection
 from dreamfusion_kit.toybox.shapes import OBJECTS
 from dreamfusion_kit.toybox.training import (
     learning_rate,
@@ -25,7 +25,7 @@ _MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, s. 2.5
 
 
 def train_clip(
-    settings: ClipSettings,
+    settings: ClipTrainingSection,
     dataset: Dataset,
     scratch: Path,
     *,
@@ -54,7 +54,7 @@ def train_clip(
 
 
 def _loss(
-    model: ToyboxClip, settings: ClipSettings, dataset: Dataset, step: int
+    model: ToyboxClip, settings: ClipTrainingSection, dataset: Dataset, step: int
 ) -> Float[Tensor, ""]:
     """Symmetric InfoNCE in which every image of the same colour and object is a positive.
 

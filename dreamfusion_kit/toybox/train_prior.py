@@ -16,7 +16,7 @@ from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.captions import NUM_ATTRIBUTES, attributes, caption
 from dreamfusion_kit.toybox.dataset import Dataset
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
-from dreamfusion_kit.toybox.settings import PriorSettings
+from dreamfusion_kit.toybox.settings import PriorTrainingSection
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
 from dreamfusion_kit.toybox.training import (
     AveragedWeights,
@@ -31,7 +31,7 @@ _SHEET_STEPS = 25
 
 
 def train_prior(
-    settings: PriorSettings,
+    settings: PriorTrainingSection,
     dataset: Dataset,
     scratch: Path,
     *,
@@ -98,7 +98,9 @@ class _Batch:
 class _Batches(TorchDataset[_Batch]):
     """The batches by step: each follows from the seed and its step, whoever draws it."""
 
-    def __init__(self, settings: PriorSettings, dataset: Dataset, num_timesteps: int) -> None:
+    def __init__(
+        self, settings: PriorTrainingSection, dataset: Dataset, num_timesteps: int
+    ) -> None:
         self._settings = settings
         self._dataset = dataset
         self._num_timesteps = num_timesteps
@@ -151,7 +153,7 @@ def _attribute_loss(
 
 
 def _weighted_indices(
-    settings: PriorSettings, dataset: Dataset, draw: torch.Generator
+    settings: PriorTrainingSection, dataset: Dataset, draw: torch.Generator
 ) -> Int[Tensor, " batch"]:
     """Draw renders with replacement, each as likely as its object's weight says."""
     weights = torch.tensor([settings.object_weights[name] for name in OBJECTS])
@@ -161,7 +163,7 @@ def _weighted_indices(
 
 
 def _stratified_timesteps(
-    settings: PriorSettings, num_timesteps: int, draw: torch.Generator
+    settings: PriorTrainingSection, num_timesteps: int, draw: torch.Generator
 ) -> Int[Tensor, " batch"]:
     """Draw one timestep from each of `batch_size` equally likely parts: less noise in the loss."""
     batch = settings.batch_size

@@ -12,7 +12,7 @@ from dreamfusion_kit.toybox import view_model
 from dreamfusion_kit.toybox.augment import augment
 from dreamfusion_kit.toybox.captions import VIEWS, view_of
 from dreamfusion_kit.toybox.dataset import Dataset
-from dreamfusion_kit.toybox.settings import ViewSettings
+from dreamfusion_kit.toybox.settings import ViewTrainingSection
 from dreamfusion_kit.toybox.shapes import OBJECTS
 from dreamfusion_kit.toybox.training import (
     learning_rate,
@@ -24,7 +24,7 @@ from dreamfusion_kit.toybox.view_model import ViewModel
 
 
 def train_view(
-    settings: ViewSettings,
+    settings: ViewTrainingSection,
     dataset: Dataset,
     scratch: Path,
     *,
@@ -52,7 +52,7 @@ def train_view(
 
 def _loss(
     model: ViewModel,
-    settings: ViewSettings,
+    settings: ViewTrainingSection,
     dataset: Dataset,
     renders: Int[Tensor, " images"],
     step: int,

@@ -9,10 +9,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dreamfusion_kit.toybox.settings import TrainingSettings
+from dreamfusion_kit.toybox.settings import TrainingSection
 
 
-def learning_rate(settings: TrainingSettings, step: int) -> float:
+def learning_rate(settings: TrainingSection, step: int) -> float:
     """Return the trapezoid: linear warm-up, plateau, linear fall to zero at the end.
 
     The plateau can be prolonged after the fact, since nothing before the fall depends on
@@ -23,7 +23,7 @@ def learning_rate(settings: TrainingSettings, step: int) -> float:
     return settings.learning_rate * rise * fall
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, settings: TrainingSection) -> torch.optim.AdamW:
     """Return AdamW with weight decay on matrices and kernels only."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]

@@ -10,12 +10,12 @@ from dreamfusion_kit.camera.light import (
     sample_lighting,
 )
 from dreamfusion_kit.camera.sampler import orbit_cameras
-from dreamfusion_kit.recipe.schema import Light, Shading
+from dreamfusion_kit.recipe.schema import LightSection, ShadingSection
 from dreamfusion_kit.records import Cameras
 from dreamfusion_kit.seeding import generator
 
-LIGHT = Light(direction_std=1.0, distance_range=(0.8, 1.5))
-SHADING = Shading(
+LIGHT = LightSection(direction_std=1.0, distance_range=(0.8, 1.5))
+SHADING = ShadingSection(
     albedo_only_steps=1000,
     shaded_probability=0.75,
     textureless_probability=0.5,

@@ -9,10 +9,10 @@ from dreamfusion_kit.camera.sampler import (
     sample_cameras,
     sample_elevation_deg,
 )
-from dreamfusion_kit.recipe.schema import Camera
+from dreamfusion_kit.recipe.schema import CameraSection
 from dreamfusion_kit.seeding import generator
 
-DREAMFUSION = Camera(
+DREAMFUSION = CameraSection(
     image_size_px=64,
     elevation_range_deg=(-10.0, 90.0),
     azimuth_range_deg=(0.0, 360.0),

@@ -17,9 +17,9 @@ from dreamfusion_kit.evaluation.geometry import (
     true_surface,
 )
 from dreamfusion_kit.evaluation.surface import Surface, is_watertight
-from dreamfusion_kit.recipe.evaluation import GeometryProtocol
+from dreamfusion_kit.recipe.evaluation import GeometrySection
 
-_PROTOCOL = GeometryProtocol(
+_PROTOCOL = GeometrySection(
     num_points=1000,
     f_score_distance=0.05,
     surface_resolution=48,
@@ -76,7 +76,7 @@ def _moved(surface: Surface, yaw_deg: float, scale: float, shift: tuple[float, .
 
 
 def _measured(
-    surface: Surface, distance: Callable[[Tensor], Tensor], protocol: GeometryProtocol = _PROTOCOL
+    surface: Surface, distance: Callable[[Tensor], Tensor], protocol: GeometrySection = _PROTOCOL
 ) -> GeometryMetrics:
     return measure_geometry(
         surface,

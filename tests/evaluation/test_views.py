@@ -22,7 +22,7 @@ from dreamfusion_kit.evaluation.views import (
     render_views,
     webp_bytes,
 )
-from dreamfusion_kit.recipe.evaluation import Turntable, Views
+from dreamfusion_kit.recipe.evaluation import TurntableSection, ViewsSection
 from dreamfusion_kit.records import Cameras, RenderOutput
 from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.shapes import BOUNDING_RADIUS, scene
@@ -31,8 +31,8 @@ _RADIUS, _DISTANCE, _FOV_Y_DEG = 0.6, 2.4, 45.0
 _ALBEDO = torch.tensor([0.8, 0.4, 0.2])
 
 
-def _protocol(**changes: object) -> Views:
-    views = Views(
+def _protocol(**changes: object) -> ViewsSection:
+    views = ViewsSection(
         num_azimuths=4,
         elevation_deg=30.0,
         radius=_DISTANCE,
@@ -199,7 +199,7 @@ def test_a_meshed_solid_looks_like_its_sphere_traced_self() -> None:
 
 
 def test_turntable_is_an_animation_with_equal_bytes() -> None:
-    turntable = Turntable(num_frames=5, image_size_px=32, frame_duration_ms=80)
+    turntable = TurntableSection(num_frames=5, image_size_px=32, frame_duration_ms=80)
     frames = render_turntable(
         mesh_renderer(_square(), normals="face"), _protocol(), turntable, supersampling=1
     )

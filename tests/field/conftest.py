@@ -3,24 +3,24 @@ from typing import Any
 import pytest
 
 from dreamfusion_kit.recipe.schema import (
-    GaussianBias,
-    HashGridField,
+    GaussianBiasSection,
+    HashGridSection,
     LinearSchedule,
-    MipMlpField,
-    VoxelGridField,
+    MipMlpSection,
+    VoxelGridSection,
 )
 
 SHARED: dict[str, Any] = {
     "bounding_radius": 1.4,
     "density_activation": "softplus",
-    "density_bias": GaussianBias(kind="gaussian", stage="pre", scale=5.0, std=0.2),
+    "density_bias": GaussianBiasSection(kind="gaussian", stage="pre", scale=5.0, std=0.2),
     "density_offset": -5.0,
 }
 
 
 @pytest.fixture
-def voxel_section() -> VoxelGridField:
-    return VoxelGridField(
+def voxel_section() -> VoxelGridSection:
+    return VoxelGridSection(
         kind="voxel_grid",
         resolution=9,
         density_learning_rate=0.1,
@@ -31,8 +31,8 @@ def voxel_section() -> VoxelGridField:
 
 
 @pytest.fixture
-def hash_section() -> HashGridField:
-    return HashGridField(
+def hash_section() -> HashGridSection:
+    return HashGridSection(
         kind="hash_grid",
         num_levels=4,
         features_per_level=2,
@@ -52,8 +52,8 @@ def hash_section() -> HashGridField:
 
 
 @pytest.fixture
-def mip_section() -> MipMlpField:
-    return MipMlpField(
+def mip_section() -> MipMlpSection:
+    return MipMlpSection(
         kind="mip_mlp",
         num_blocks=2,
         hidden_width=8,

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from dreamfusion_kit.field.background_mlp import BackgroundMlp
-from dreamfusion_kit.recipe.schema import MlpBackground
+from dreamfusion_kit.recipe.schema import MlpBackgroundSection
 from dreamfusion_kit.seeding import generator
 
 
-def _section(**changes: object) -> MlpBackground:
-    section = MlpBackground(
+def _section(**changes: object) -> MlpBackgroundSection:
+    section = MlpBackgroundSection(
         kind="mlp", num_frequencies=2, hidden_width=4, num_hidden_layers=1, learning_rate=0.01
     )
     return section.model_copy(update=changes)

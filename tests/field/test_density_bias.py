@@ -5,24 +5,24 @@ import pytest
 import torch
 
 from dreamfusion_kit.field.density_bias import bias_at, density_from_raw, shape_from_raw
-from dreamfusion_kit.recipe.schema import ConeBias, GaussianBias, VoxelGridField
+from dreamfusion_kit.recipe.schema import ConeBiasSection, GaussianBiasSection, VoxelGridSection
 
 Stage = Literal["pre", "post"]
 
 
-def _gaussian(stage: Stage) -> GaussianBias:
-    return GaussianBias(kind="gaussian", stage=stage, scale=5.0, std=0.2)
+def _gaussian(stage: Stage) -> GaussianBiasSection:
+    return GaussianBiasSection(kind="gaussian", stage=stage, scale=5.0, std=0.2)
 
 
-def _cone(stage: Stage) -> ConeBias:
-    return ConeBias(kind="cone", stage=stage, scale=10.0, radius=0.5)
+def _cone(stage: Stage) -> ConeBiasSection:
+    return ConeBiasSection(kind="cone", stage=stage, scale=10.0, radius=0.5)
 
 
-def _section(voxel: VoxelGridField, **changes: object) -> VoxelGridField:
+def _section(voxel: VoxelGridSection, **changes: object) -> VoxelGridSection:
     return voxel.model_copy(update={"density_offset": 0.0, **changes})
 
 
-def _chord_depth(section: VoxelGridField, impact: float) -> float:
+def _chord_depth(section: VoxelGridSection, impact: float) -> float:
     """Return the optical depth along x at distance `impact` from the centre, raw = 0."""
     half = math.sqrt(1.4**2 - impact**2)
     edges = torch.linspace(-half, half, 2049, dtype=torch.float64)
@@ -47,7 +47,7 @@ def test_optical_depth_of_the_blob_alone(impact: float, depth: float, opacity: f
 
 @pytest.mark.parametrize(("stage", "centre"), [("post", 6.0), ("pre", 148.4131591)])
 def test_the_stage_decides_the_density_at_the_centre(
-    voxel_section: VoxelGridField, stage: Stage, centre: float
+    voxel_section: VoxelGridSection, stage: Stage, centre: float
 ) -> None:
     section = _section(voxel_section, density_activation="exp", density_bias=_gaussian(stage))
     zero = torch.zeros(1, dtype=torch.float64)
@@ -56,7 +56,7 @@ def test_the_stage_decides_the_density_at_the_centre(
 
 @pytest.mark.parametrize(("stage", "depth"), [("post", 5.3066), ("pre", 38.8555)])
 def test_the_stage_decides_the_optical_depth(
-    voxel_section: VoxelGridField, stage: Stage, depth: float
+    voxel_section: VoxelGridSection, stage: Stage, depth: float
 ) -> None:
     section = _section(voxel_section, density_activation="exp", density_bias=_gaussian(stage))
     assert _chord_depth(section, 0.0) == pytest.approx(depth, abs=1e-3)
@@ -67,7 +67,7 @@ def test_the_stage_decides_the_optical_depth(
     [(0.0, 10.0000454), (0.25, 5.0067153), (0.5, math.log(2)), (1.0, 4.5399e-5)],
 )
 def test_magic3d_cone_through_softplus(
-    voxel_section: VoxelGridField, radius: float, density: float
+    voxel_section: VoxelGridSection, radius: float, density: float
 ) -> None:
     section = _section(voxel_section, density_bias=_cone("pre"))
     squared = torch.tensor([radius**2], dtype=torch.float64)
@@ -75,7 +75,7 @@ def test_magic3d_cone_through_softplus(
     assert found == pytest.approx(density, rel=1e-5)
 
 
-def test_density_is_never_negative_and_zero_outside(voxel_section: VoxelGridField) -> None:
+def test_density_is_never_negative_and_zero_outside(voxel_section: VoxelGridSection) -> None:
     squared = torch.linspace(0, 2.5, 500)
     for bias in (_cone("post"), _cone("pre"), _gaussian("post")):
         section = _section(voxel_section, density_bias=bias)
@@ -85,7 +85,7 @@ def test_density_is_never_negative_and_zero_outside(voxel_section: VoxelGridFiel
     assert density_from_raw(section, torch.zeros(1), torch.tensor([1.4**2 - 1e-3])) > 0
 
 
-def test_the_offset_moves_the_raw_density(voxel_section: VoxelGridField) -> None:
+def test_the_offset_moves_the_raw_density(voxel_section: VoxelGridSection) -> None:
     raw, squared = torch.linspace(-3, 3, 7), torch.linspace(0, 1, 7)
     moved = _section(voxel_section, density_offset=-2.0)
     plain = _section(voxel_section)
@@ -97,7 +97,7 @@ def test_the_offset_moves_the_raw_density(voxel_section: VoxelGridField) -> None
 @pytest.mark.parametrize("activation", ["exp", "softplus"])
 @pytest.mark.parametrize("bias", [_gaussian("pre"), _gaussian("post"), _cone("pre")])
 def test_shape_and_density_fall_in_the_same_direction(
-    voxel_section: VoxelGridField, activation: str, bias: GaussianBias | ConeBias
+    voxel_section: VoxelGridSection, activation: str, bias: GaussianBiasSection | ConeBiasSection
 ) -> None:
     section = _section(
         voxel_section, density_activation=activation, density_bias=bias, density_offset=-1.0

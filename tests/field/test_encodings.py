@@ -9,11 +9,11 @@ import torch
 from dreamfusion_kit.errors import MissingExtraError
 from dreamfusion_kit.field import lookup
 from dreamfusion_kit.field.encodings import HashEncoding, build_encoding
-from dreamfusion_kit.recipe.schema import HashGridField
+from dreamfusion_kit.recipe.schema import HashGridSection
 from dreamfusion_kit.seeding import generator
 
 
-def _oracle(section: HashGridField, table: np.ndarray, position: np.ndarray) -> list[float]:
+def _oracle(section: HashGridSection, table: np.ndarray, position: np.ndarray) -> list[float]:
     """Follow tiny-cuda-nn's grid.h for one position: scalar code and uint32 arithmetic."""
     features: list[float] = []
     offset = 0
@@ -43,7 +43,7 @@ def _oracle(section: HashGridField, table: np.ndarray, position: np.ndarray) -> 
 
 @pytest.mark.parametrize("log2_table_size", [4, 10, 18])
 def test_features_are_those_of_the_scalar_formula(
-    hash_section: HashGridField, log2_table_size: int
+    hash_section: HashGridSection, log2_table_size: int
 ) -> None:
     changes = {"log2_table_size": log2_table_size, "max_resolution": 600}
     section = hash_section.model_copy(update=changes)
@@ -57,7 +57,7 @@ def test_features_are_those_of_the_scalar_formula(
 
 
 def test_any_pieces_give_the_same_bytes(
-    hash_section: HashGridField, monkeypatch: pytest.MonkeyPatch
+    hash_section: HashGridSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoding = HashEncoding(hash_section, generator=generator(0, "field"))
     positions = torch.rand(1000, 3, generator=generator(1, "field"))
@@ -75,7 +75,7 @@ def test_any_pieces_give_the_same_bytes(
         assert torch.equal(table_gradient, found[0][1])
 
 
-def test_there_is_no_second_gradient(hash_section: HashGridField) -> None:
+def test_there_is_no_second_gradient(hash_section: HashGridSection) -> None:
     encoding = HashEncoding(hash_section, generator=generator(0, "field"))
     features = encoding(torch.rand(5, 3, generator=generator(1, "field")), 4)
     (first,) = torch.autograd.grad(features.square().sum(), encoding.table, create_graph=True)
@@ -83,7 +83,7 @@ def test_there_is_no_second_gradient(hash_section: HashGridField) -> None:
         first.sum().backward()
 
 
-def test_levels_out_of_use_are_zero_and_the_others_unchanged(hash_section: HashGridField) -> None:
+def test_levels_out_of_use_are_zero_and_the_others_unchanged(hash_section: HashGridSection) -> None:
     encoding = HashEncoding(hash_section, generator=generator(0, "field"))
     positions = torch.rand(10, 3, generator=generator(1, "field"))
     everything = encoding(positions, 4)
@@ -93,20 +93,20 @@ def test_levels_out_of_use_are_zero_and_the_others_unchanged(hash_section: HashG
         assert (found[:, 2 * num_levels :] == 0).all()
 
 
-def test_beyond_the_cube_the_nearest_point_is_read(hash_section: HashGridField) -> None:
+def test_beyond_the_cube_the_nearest_point_is_read(hash_section: HashGridSection) -> None:
     encoding = HashEncoding(hash_section, generator=generator(0, "field"))
     outside, nearest = torch.tensor([[1.2, 0.5, -3.0]]), torch.tensor([[1.0, 0.5, 0.0]])
     assert torch.equal(encoding(outside, 4), encoding(nearest, 4))
 
 
-def test_the_table_starts_small_and_covers_its_range(hash_section: HashGridField) -> None:
+def test_the_table_starts_small_and_covers_its_range(hash_section: HashGridSection) -> None:
     table = HashEncoding(hash_section, generator=generator(0, "field")).table.detach()
     assert 0.9e-4 < float(table.abs().max()) <= 1e-4
     assert float(table.mean()) == pytest.approx(0, abs=1e-5)
 
 
 def test_missing_tinycudann_says_what_to_install(
-    hash_section: HashGridField, monkeypatch: pytest.MonkeyPatch
+    hash_section: HashGridSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tinycudann", None)
     section = hash_section.model_copy(update={"backend": "tinycudann"})
@@ -115,7 +115,7 @@ def test_missing_tinycudann_says_what_to_install(
 
 
 @pytest.mark.gpu
-def test_parity_with_tinycudann(hash_section: HashGridField) -> None:
+def test_parity_with_tinycudann(hash_section: HashGridSection) -> None:
     pytest.importorskip("tinycudann", reason="tinycudann is not installed")
     if not torch.cuda.is_available():
         pytest.skip("tinycudann needs a CUDA device")

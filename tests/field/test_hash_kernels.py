@@ -12,7 +12,7 @@ from dreamfusion_kit.errors import MissingExtraError
 from dreamfusion_kit.field import hash_kernels
 from dreamfusion_kit.field.hash_features import hash_features
 from dreamfusion_kit.field.levels import Level, build_levels
-from dreamfusion_kit.recipe.schema import HashGridField
+from dreamfusion_kit.recipe.schema import HashGridSection
 from dreamfusion_kit.seeding import generator
 
 # The interpreter takes a CPU's tensors, the compiler a GPU's; conftest says which is at work.
@@ -20,7 +20,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _example(
-    section: HashGridField, *, num_samples: int = 100, num_features: int = 2
+    section: HashGridSection, *, num_samples: int = 100, num_features: int = 2
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[Level, ...]]:
     """Return a table, positions of which some lie beyond the cube, and the levels."""
     levels = build_levels(section)
@@ -32,7 +32,7 @@ def _example(
 
 @pytest.mark.parametrize("num_features", [1, 2, 3])
 def test_features_are_those_of_plain_torch(
-    hash_section: HashGridField, num_features: int, monkeypatch: pytest.MonkeyPatch
+    hash_section: HashGridSection, num_features: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hash_kernels, "_BLOCK", 64)  # the second block is not full
     table, positions, levels = _example(hash_section, num_features=num_features)
@@ -44,7 +44,7 @@ def test_features_are_those_of_plain_torch(
 
 @pytest.mark.parametrize("num_features", [1, 2, 3])
 def test_the_gradient_is_that_of_plain_torch(
-    hash_section: HashGridField, num_features: int, monkeypatch: pytest.MonkeyPatch
+    hash_section: HashGridSection, num_features: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hash_kernels, "_BLOCK", 64)
     table, positions, levels = _example(hash_section, num_features=num_features)
@@ -57,7 +57,7 @@ def test_the_gradient_is_that_of_plain_torch(
     torch.testing.assert_close(found.cpu(), table.grad, rtol=0, atol=1e-5)
 
 
-def test_the_gradient_is_the_same_in_any_order(hash_section: HashGridField) -> None:
+def test_the_gradient_is_the_same_in_any_order(hash_section: HashGridSection) -> None:
     table, positions, levels = _example(hash_section)
     gradient = torch.randn(100, 2 * len(levels), generator=generator(2, "field"))
     order = torch.randperm(100, generator=generator(3, "field"))
@@ -68,7 +68,7 @@ def test_the_gradient_is_the_same_in_any_order(hash_section: HashGridField) -> N
     assert torch.equal(first, second)
 
 
-def test_no_samples_and_no_levels(hash_section: HashGridField) -> None:
+def test_no_samples_and_no_levels(hash_section: HashGridSection) -> None:
     table, positions, levels = _example(hash_section)
     table, positions = table.to(DEVICE), positions.to(DEVICE)
     for places, some in ((positions[:0], levels), (positions, levels[:0])):
@@ -78,7 +78,7 @@ def test_no_samples_and_no_levels(hash_section: HashGridField) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # the interpreter's, of what is summed
-def test_what_is_not_finite_shows(hash_section: HashGridField) -> None:
+def test_what_is_not_finite_shows(hash_section: HashGridSection) -> None:
     table, positions, levels = _example(hash_section)
     gradient = torch.zeros(100, 2 * len(levels), device=DEVICE)
     gradient[7, 1] = torch.inf
@@ -87,7 +87,7 @@ def test_what_is_not_finite_shows(hash_section: HashGridField) -> None:
 
 
 def test_what_a_launcher_needs_is_named(
-    hash_section: HashGridField, monkeypatch: pytest.MonkeyPatch
+    hash_section: HashGridSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Launcher:
         def __init__(self, error: Exception) -> None:
@@ -113,7 +113,7 @@ def test_what_a_launcher_needs_is_named(
 
 @pytest.mark.gpu
 def test_fields_on_a_gpu_use_the_kernels(
-    hash_section: HashGridField, monkeypatch: pytest.MonkeyPatch
+    hash_section: HashGridSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the size of a render, and twice: the sums have no order."""
     large = {"num_levels": 8, "log2_table_size": 19, "max_resolution": 4096}

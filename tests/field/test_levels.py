@@ -1,10 +1,10 @@
 import pytest
 
 from dreamfusion_kit.field.levels import build_levels
-from dreamfusion_kit.recipe.schema import HashGridField
+from dreamfusion_kit.recipe.schema import HashGridSection
 
 
-def test_levels_of_instant_ngp(hash_section: HashGridField) -> None:
+def test_levels_of_instant_ngp(hash_section: HashGridSection) -> None:
     changes = {"num_levels": 16, "min_resolution": 16, "max_resolution": 4096}
     changes["log2_table_size"] = 19
     levels = build_levels(hash_section.model_copy(update=changes))
@@ -18,6 +18,6 @@ def test_levels_of_instant_ngp(hash_section: HashGridField) -> None:
     assert levels[-1].num_rows == 2**19
 
 
-def test_one_level_is_the_coarsest(hash_section: HashGridField) -> None:
+def test_one_level_is_the_coarsest(hash_section: HashGridSection) -> None:
     (level,) = build_levels(hash_section.model_copy(update={"num_levels": 1}))
     assert level.scale == 3

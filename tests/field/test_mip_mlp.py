@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from dreamfusion_kit.field.mip_mlp import MipMlp
-from dreamfusion_kit.recipe.schema import ConeBias, MipMlpField
+from dreamfusion_kit.recipe.schema import ConeBiasSection, MipMlpSection
 from dreamfusion_kit.seeding import generator
 
 
-def _field(section: MipMlpField) -> MipMlp:
+def _field(section: MipMlpSection) -> MipMlp:
     """Return a field in double precision, for differences that mean something."""
     return MipMlp(section, generator=generator(0, "field")).double()
 
@@ -24,7 +24,7 @@ def _inside(count: int) -> torch.Tensor:
     ("step", "expected"), [(0, 0.05), (1000, 0.0404), (2500, 0.026), (5000, 0.002), (15_000, 0.002)]
 )
 def test_the_covariance_follows_the_step(
-    mip_section: MipMlpField, step: int, expected: float
+    mip_section: MipMlpSection, step: int, expected: float
 ) -> None:
     field = _field(mip_section)
     field.set_step(15_000)
@@ -32,7 +32,7 @@ def test_the_covariance_follows_the_step(
     assert float(field.covariance) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_network_is_the_one_of_the_formulas(mip_section: MipMlpField) -> None:
+def test_the_network_is_the_one_of_the_formulas(mip_section: MipMlpSection) -> None:
     """By hand, from the encoding's definition to the raw numbers."""
     field, position = _field(mip_section), torch.tensor([[0.3, -0.2, 0.7]], dtype=torch.float64)
     weights = {name: value.detach() for name, value in field.named_parameters()}
@@ -58,7 +58,7 @@ def test_the_network_is_the_one_of_the_formulas(mip_section: MipMlpField) -> Non
     torch.testing.assert_close(found.albedo[0], raw[1:].sigmoid())
 
 
-def test_outside_of_the_ball_is_nothing(mip_section: MipMlpField) -> None:
+def test_outside_of_the_ball_is_nothing(mip_section: MipMlpSection) -> None:
     places = torch.tensor([[0, 0, 1.39], [0, 0, 1.41], [1.3, 1.3, 1.3]], dtype=torch.float64)
     inside, *outside = _field(mip_section).densities(places).tolist()
     assert inside > 0
@@ -66,7 +66,7 @@ def test_outside_of_the_ball_is_nothing(mip_section: MipMlpField) -> None:
 
 
 @pytest.mark.parametrize("with_normals", [False, True])
-def test_densities_are_those_of_forward(mip_section: MipMlpField, with_normals: bool) -> None:
+def test_densities_are_those_of_forward(mip_section: MipMlpSection, with_normals: bool) -> None:
     field, positions = _field(mip_section), _inside(50)
     sample = field(positions, with_normals)
     torch.testing.assert_close(field.densities(positions), sample.densities)
@@ -74,7 +74,7 @@ def test_densities_are_those_of_forward(mip_section: MipMlpField, with_normals: 
 
 
 @pytest.mark.parametrize("stage", ["pre", "post"])
-def test_normals_are_those_of_the_density(mip_section: MipMlpField, stage: str) -> None:
+def test_normals_are_those_of_the_density(mip_section: MipMlpSection, stage: str) -> None:
     """Against central differences of the density itself, exponential and all."""
     bias = mip_section.density_bias.model_copy(update={"stage": stage})
     field = _field(mip_section.model_copy(update={"density_bias": bias}))
@@ -88,7 +88,7 @@ def test_normals_are_those_of_the_density(mip_section: MipMlpField, stage: str) 
     torch.testing.assert_close(normals, expected.detach(), atol=1e-5, rtol=0)
 
 
-def test_a_loss_on_normals_has_the_right_gradient(mip_section: MipMlpField) -> None:
+def test_a_loss_on_normals_has_the_right_gradient(mip_section: MipMlpSection) -> None:
     """Second derivatives: each parameter's slope against a difference of two losses."""
     field, positions = _field(mip_section), _inside(12)
 
@@ -113,7 +113,7 @@ def test_a_loss_on_normals_has_the_right_gradient(mip_section: MipMlpField) -> N
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_normals_without_gradients_keep_no_graph(mip_section: MipMlpField) -> None:
+def test_normals_without_gradients_keep_no_graph(mip_section: MipMlpSection) -> None:
     field, positions = _field(mip_section), _inside(10)
     with torch.no_grad():
         sample = field(positions, with_normals=True)
@@ -129,7 +129,7 @@ def test_normals_without_gradients_keep_no_graph(mip_section: MipMlpField) -> No
     assert not positions.requires_grad
 
 
-def test_the_gradient_of_an_exponential_density_is_the_density(mip_section: MipMlpField) -> None:
+def test_the_gradient_of_an_exponential_density_is_the_density(mip_section: MipMlpSection) -> None:
     """As d tau / d raw = tau, so is the slope by the last layer's bias on the density."""
     field, positions = _field(mip_section), _inside(10)
     densities = field.densities(positions)
@@ -138,8 +138,8 @@ def test_the_gradient_of_an_exponential_density_is_the_density(mip_section: MipM
     assert (slope[1:] == 0).all()
 
 
-def test_a_cones_tip_has_a_finite_gradient(mip_section: MipMlpField) -> None:
-    cone = ConeBias(kind="cone", stage="pre", scale=10.0, radius=0.5)
+def test_a_cones_tip_has_a_finite_gradient(mip_section: MipMlpSection) -> None:
+    cone = ConeBiasSection(kind="cone", stage="pre", scale=10.0, radius=0.5)
     field = _field(mip_section.model_copy(update={"density_bias": cone}))
     sample = field(torch.zeros(1, 3, dtype=torch.float64), with_normals=True)
     assert sample.normals is not None
@@ -149,18 +149,18 @@ def test_a_cones_tip_has_a_finite_gradient(mip_section: MipMlpField) -> None:
     assert all(grad.isfinite().all() for grad in grads)
 
 
-def test_smoothness_is_zero(mip_section: MipMlpField) -> None:
+def test_smoothness_is_zero(mip_section: MipMlpSection) -> None:
     assert float(_field(mip_section).smoothness()) == 0
 
 
-def test_every_parameter_is_in_the_one_group(mip_section: MipMlpField) -> None:
+def test_every_parameter_is_in_the_one_group(mip_section: MipMlpSection) -> None:
     field = _field(mip_section)
     (group,) = field.parameter_groups()
     assert (group["name"], group["lr"]) == ("network", 1e-4)
     assert [id(p) for p in group["params"]] == [id(p) for p in field.parameters()]
 
 
-def test_the_start_touches_no_global_generator(mip_section: MipMlpField) -> None:
+def test_the_start_touches_no_global_generator(mip_section: MipMlpSection) -> None:
     before = torch.get_rng_state()
     first, again = _field(mip_section), _field(mip_section)
     assert torch.equal(torch.get_rng_state(), before)
@@ -169,13 +169,13 @@ def test_the_start_touches_no_global_generator(mip_section: MipMlpField) -> None
 
 
 @pytest.mark.parametrize("with_normals", [False, True])
-def test_no_positions(mip_section: MipMlpField, with_normals: bool) -> None:
+def test_no_positions(mip_section: MipMlpSection, with_normals: bool) -> None:
     sample = _field(mip_section)(torch.zeros(0, 3, dtype=torch.float64), with_normals)
     sample.densities.sum().backward()
     assert (sample.normals is not None) == with_normals
 
 
-def test_contracted_space_goes_on_and_is_the_same_inside(mip_section: MipMlpField) -> None:
+def test_contracted_space_goes_on_and_is_the_same_inside(mip_section: MipMlpSection) -> None:
     ball = _field(mip_section)
     scene = _field(mip_section.model_copy(update={"space": "contracted"}))
     inside = _inside(20)
@@ -188,7 +188,7 @@ def test_contracted_space_goes_on_and_is_the_same_inside(mip_section: MipMlpFiel
     assert first == pytest.approx(second, rel=1e-4)
 
 
-def test_normals_of_contracted_space_are_those_of_its_density(mip_section: MipMlpField) -> None:
+def test_normals_of_contracted_space_are_those_of_its_density(mip_section: MipMlpSection) -> None:
     """Beyond the radius too, where the contraction bends them."""
     field = _field(mip_section.model_copy(update={"space": "contracted"}))
     positions, step = 3.0 * _inside(20), 1e-5
@@ -201,7 +201,7 @@ def test_normals_of_contracted_space_are_those_of_its_density(mip_section: MipMl
     torch.testing.assert_close(normals, expected.detach(), atol=1e-4, rtol=0)
 
 
-def test_variances_are_added_to_the_covariance(mip_section: MipMlpField) -> None:
+def test_variances_are_added_to_the_covariance(mip_section: MipMlpSection) -> None:
     """Equal on all axes, they are what a larger lambda is; on one axis they fade that axis."""
     field, positions = _field(mip_section), _inside(20)
     wide = _field(mip_section.model_copy(update={"covariance": 0.07}))

@@ -7,7 +7,7 @@ import torch
 
 from dreamfusion_kit.field.build import build_field
 from dreamfusion_kit.field.particles import Particles
-from dreamfusion_kit.recipe.schema import MipMlpField, ParticlesField, VoxelGridField
+from dreamfusion_kit.recipe.schema import MipMlpSection, ParticlesSection, VoxelGridSection
 from dreamfusion_kit.seeding import generator
 
 
@@ -16,19 +16,19 @@ def _points() -> torch.Tensor:
 
 
 @pytest.fixture
-def section(voxel_section: VoxelGridField) -> ParticlesField:
-    return ParticlesField(kind="particles", count=3, particle=voxel_section)
+def section(voxel_section: VoxelGridSection) -> ParticlesSection:
+    return ParticlesSection(kind="particles", count=3, particle=voxel_section)
 
 
 @pytest.fixture
-def three(section: ParticlesField) -> Particles:
+def three(section: ParticlesSection) -> Particles:
     field = build_field(section, generator=generator(0, "field"))
     assert isinstance(field, Particles)
     return field
 
 
 def test_the_first_is_the_field_that_stood_alone(
-    three: Particles, voxel_section: VoxelGridField
+    three: Particles, voxel_section: VoxelGridSection
 ) -> None:
     alone = build_field(voxel_section, generator=generator(0, "field")).state_dict()
     first, *others = (particle.state_dict() for particle in three.particles)
@@ -81,8 +81,8 @@ def test_a_step_moves_one_field_and_no_others_moments(three: Particles) -> None:
     assert counts == [1, 1, 2, 2, 2, 2]
 
 
-def test_every_field_follows_its_own_schedules(mip_section: MipMlpField) -> None:
-    section = ParticlesField(kind="particles", count=2, particle=mip_section)
+def test_every_field_follows_its_own_schedules(mip_section: MipMlpSection) -> None:
+    section = ParticlesSection(kind="particles", count=2, particle=mip_section)
     field = build_field(section, generator=generator(0, "field"))
     field.set_step(5000)
     covariances = [value for name, value in field.state_dict().items() if "covariance" in name]

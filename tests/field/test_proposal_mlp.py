@@ -7,16 +7,16 @@ from dreamfusion_kit.field.build import build_field, build_proposal
 from dreamfusion_kit.field.mip_mlp import MipMlp
 from dreamfusion_kit.field.proposal_mlp import ProposalMlp
 from dreamfusion_kit.recipe.schema import (
-    Beyond,
     LinearSchedule,
-    MipMlpField,
-    Occupancy,
-    Proposal,
-    Renderer,
+    MipMlpSection,
+    OccupancySection,
+    ProposalSection,
+    RendererSection,
+    UnboundedSection,
 )
 from dreamfusion_kit.seeding import generator
 
-SECTION = Proposal(
+SECTION = ProposalSection(
     num_blocks=1,
     hidden_width=4,
     num_samples=5,
@@ -26,22 +26,22 @@ SECTION = Proposal(
 )
 
 
-def _renderer(beyond: Beyond | None) -> Renderer:
-    occupancy = Occupancy(
+def _renderer(beyond: UnboundedSection | None) -> RendererSection:
+    occupancy = OccupancySection(
         resolution=4, update_every_steps=1, warmup_steps=0, decay=0.9, density_threshold=0.0
     )
-    return Renderer(
+    return RendererSection(
         num_samples=4, jitter=False, near=0.0, footprint="cone", beyond=beyond, occupancy=occupancy
     )
 
 
 @pytest.fixture
-def contracted(mip_section: MipMlpField) -> MipMlpField:
+def contracted(mip_section: MipMlpSection) -> MipMlpSection:
     return mip_section.model_copy(update={"space": "contracted"})
 
 
 @pytest.fixture
-def proposal(contracted: MipMlpField) -> ProposalMlp:
+def proposal(contracted: MipMlpSection) -> ProposalMlp:
     return ProposalMlp(SECTION, contracted, generator=generator(0, "proposal"))
 
 
@@ -52,7 +52,7 @@ def _points() -> torch.Tensor:
 
 
 def test_without_a_network_it_is_the_field_without_one(
-    contracted: MipMlpField, proposal: ProposalMlp
+    contracted: MipMlpSection, proposal: ProposalMlp
 ) -> None:
     """Last layers of 0 leave blob, offset and activation, which both have in common."""
     field = build_field(contracted, generator=generator(0, "field"))
@@ -90,12 +90,12 @@ def test_every_parameter_is_in_the_one_group_and_gets_a_gradient(proposal: Propo
     assert all(p.grad is not None and (p.grad != 0).any() for p in group["params"])
 
 
-def test_it_is_built_where_the_recipe_has_one(mip_section: MipMlpField) -> None:
+def test_it_is_built_where_the_recipe_has_one(mip_section: MipMlpSection) -> None:
     random = generator(0, "proposal")
-    without = Beyond(num_samples=2, far=9.0, proposal=None)
+    without = UnboundedSection(num_samples=2, far=9.0, proposal=None)
     assert build_proposal(_renderer(None), mip_section, generator=random) is None
     assert build_proposal(_renderer(without), mip_section, generator=random) is None
-    with_one = Beyond(num_samples=2, far=9.0, proposal=SECTION)
+    with_one = UnboundedSection(num_samples=2, far=9.0, proposal=SECTION)
     found = build_proposal(_renderer(with_one), mip_section, generator=random)
     assert found is not None
     assert found.network.last.out_features == 1

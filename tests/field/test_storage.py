@@ -9,11 +9,11 @@ from dreamfusion_kit.field.build import build_field, build_proposal
 from dreamfusion_kit.field.storage import load_field, load_proposal, save_field
 from dreamfusion_kit.recipe.schema import (
     FieldSection,
-    HashGridField,
-    MipMlpField,
-    ParticlesField,
-    Renderer,
-    VoxelGridField,
+    HashGridSection,
+    MipMlpSection,
+    ParticlesSection,
+    RendererSection,
+    VoxelGridSection,
 )
 from dreamfusion_kit.seeding import generator
 
@@ -21,9 +21,9 @@ from dreamfusion_kit.seeding import generator
 @pytest.fixture(params=["voxel_grid", "hash_grid", "mip_mlp"])
 def section(
     request: pytest.FixtureRequest,
-    voxel_section: VoxelGridField,
-    hash_section: HashGridField,
-    mip_section: MipMlpField,
+    voxel_section: VoxelGridSection,
+    hash_section: HashGridSection,
+    mip_section: MipMlpSection,
 ) -> FieldSection:
     return next(
         section
@@ -51,7 +51,7 @@ def test_equal_fields_give_equal_bytes(tmp_path: Path, section: FieldSection) ->
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_another_section_is_refused(tmp_path: Path, voxel_section: VoxelGridField) -> None:
+def test_another_section_is_refused(tmp_path: Path, voxel_section: VoxelGridSection) -> None:
     field = build_field(voxel_section, generator=generator(0, "field"))
     save_field(tmp_path / "field.safetensors", field, voxel_section)
     other = voxel_section.model_copy(update={"bounding_radius": 1.0})
@@ -60,7 +60,7 @@ def test_another_section_is_refused(tmp_path: Path, voxel_section: VoxelGridFiel
 
 
 def test_a_damaged_or_missing_file_is_refused(
-    tmp_path: Path, voxel_section: VoxelGridField
+    tmp_path: Path, voxel_section: VoxelGridSection
 ) -> None:
     field = build_field(voxel_section, generator=generator(0, "field"))
     path = tmp_path / "field.safetensors"
@@ -73,9 +73,9 @@ def test_a_damaged_or_missing_file_is_refused(
 
 
 def test_of_several_fields_each_is_a_file_and_the_first_is_loaded(
-    tmp_path: Path, voxel_section: VoxelGridField
+    tmp_path: Path, voxel_section: VoxelGridSection
 ) -> None:
-    section = ParticlesField(kind="particles", count=3, particle=voxel_section)
+    section = ParticlesSection(kind="particles", count=3, particle=voxel_section)
     field = build_field(section, generator=generator(3, "field"))
     path = tmp_path / "field.safetensors"
     save_field(path, field, section)
@@ -91,7 +91,7 @@ def test_of_several_fields_each_is_a_file_and_the_first_is_loaded(
 
 
 def test_a_proposal_network_is_kept_and_one_of_another_size_refused(
-    tmp_path: Path, mip_section: MipMlpField
+    tmp_path: Path, mip_section: MipMlpSection
 ) -> None:
     section = {
         "num_blocks": 1,
@@ -102,9 +102,9 @@ def test_a_proposal_network_is_kept_and_one_of_another_size_refused(
         "learning_rate": 0.01,
     }
 
-    def renderer(**changes: Any) -> Renderer:
+    def renderer(**changes: Any) -> RendererSection:
         proposal = None if changes.get("none") else section | changes
-        return Renderer.model_validate(
+        return RendererSection.model_validate(
             {
                 "num_samples": 4,
                 "jitter": False,

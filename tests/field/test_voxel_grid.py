@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dreamfusion_kit.field.voxel_grid import VoxelGrid
-from dreamfusion_kit.recipe.schema import VoxelGridField
+from dreamfusion_kit.recipe.schema import VoxelGridSection
 from dreamfusion_kit.seeding import generator
 
 
@@ -13,7 +13,7 @@ def _inside(count: int, radius: float, dtype: torch.dtype = torch.float32) -> to
     return radius * lengths * torch.nn.functional.normalize(noise, dim=-1)
 
 
-def _grid(section: VoxelGridField, *, std: float = 1.0) -> VoxelGrid:
+def _grid(section: VoxelGridSection, *, std: float = 1.0) -> VoxelGrid:
     """Return a grid in float64 with large random values."""
     grid = VoxelGrid(section, generator=generator(0, "field")).double()
     with torch.no_grad():
@@ -31,7 +31,7 @@ def _grid_sample(grid: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
     return found[0, :, 0, 0].T
 
 
-def test_density_and_albedo_are_those_of_grid_sample(voxel_section: VoxelGridField) -> None:
+def test_density_and_albedo_are_those_of_grid_sample(voxel_section: VoxelGridSection) -> None:
     section = voxel_section.model_copy(update={"resolution": 7})
     grid, positions = _grid(section), _inside(300, 1.39, torch.float64)
     sample = grid(positions, with_normals=False)
@@ -44,7 +44,7 @@ def test_density_and_albedo_are_those_of_grid_sample(voxel_section: VoxelGridFie
     assert sample.normals is None
 
 
-def test_gradients_are_those_of_grid_sample(voxel_section: VoxelGridField) -> None:
+def test_gradients_are_those_of_grid_sample(voxel_section: VoxelGridSection) -> None:
     grid, positions = _grid(voxel_section), _inside(300, 1.39, torch.float64)
     weights = torch.randn(300, 3, generator=torch.Generator().manual_seed(3)).double()
     (grid(positions, with_normals=False).albedo * weights).sum().backward()
@@ -54,27 +54,29 @@ def test_gradients_are_those_of_grid_sample(voxel_section: VoxelGridField) -> No
     torch.testing.assert_close(found, reference.grad)
 
 
-def test_densities_are_those_of_forward(voxel_section: VoxelGridField) -> None:
+def test_densities_are_those_of_forward(voxel_section: VoxelGridSection) -> None:
     grid, positions = _grid(voxel_section), _inside(100, 1.39, torch.float64)
     expected = grid(positions, with_normals=True).densities
     torch.testing.assert_close(grid.densities(positions), expected, atol=0, rtol=0)
 
 
-def test_outside_the_ball_is_empty_even_in_the_cubes_corners(voxel_section: VoxelGridField) -> None:
+def test_outside_the_ball_is_empty_even_in_the_cubes_corners(
+    voxel_section: VoxelGridSection,
+) -> None:
     grid = _grid(voxel_section)
     outside = torch.tensor([[1.39, 1.39, 1.39], [0, 0, 1.41], [9, 0, 0]], dtype=torch.float64)
     assert (grid.densities(outside) == 0).all()
     assert torch.isfinite(grid(outside, with_normals=True).albedo).all()
 
 
-def test_a_fresh_grid_is_the_blob_and_nothing_at_the_rim(voxel_section: VoxelGridField) -> None:
+def test_a_fresh_grid_is_the_blob_and_nothing_at_the_rim(voxel_section: VoxelGridSection) -> None:
     grid = VoxelGrid(voxel_section, generator=generator(0, "field"))
     centre, rim = torch.zeros(1, 3), torch.tensor([[0, 1.39, 0]])
     assert float(grid.densities(centre).detach()) == pytest.approx(0.69, abs=0.05)
     assert float(grid.densities(rim).detach()) < 0.01
 
 
-def test_normals_of_the_blob_point_outwards(voxel_section: VoxelGridField) -> None:
+def test_normals_of_the_blob_point_outwards(voxel_section: VoxelGridSection) -> None:
     section = voxel_section.model_copy(update={"resolution": 65})
     grid = _grid(section, std=0.0)
     positions = _inside(200, 0.6, torch.float64)[40:]
@@ -85,7 +87,7 @@ def test_normals_of_the_blob_point_outwards(voxel_section: VoxelGridField) -> No
 
 
 def test_normals_of_a_linear_density_are_exact_up_to_the_faces(
-    voxel_section: VoxelGridField,
+    voxel_section: VoxelGridSection,
 ) -> None:
     bias = voxel_section.density_bias.model_copy(update={"scale": 0.0})
     grid = _grid(voxel_section.model_copy(update={"density_bias": bias}))
@@ -100,7 +102,7 @@ def test_normals_of_a_linear_density_are_exact_up_to_the_faces(
 
 
 @pytest.mark.parametrize("stage", ["pre", "post"])
-def test_everything_is_differentiable(voxel_section: VoxelGridField, stage: str) -> None:
+def test_everything_is_differentiable(voxel_section: VoxelGridSection, stage: str) -> None:
     bias = voxel_section.density_bias.model_copy(update={"stage": stage})
     changes = {"resolution": 4, "density_bias": bias, "density_offset": 0.0}
     grid, positions = _grid(voxel_section.model_copy(update=changes)), _inside(6, 1.2).double()
@@ -113,7 +115,7 @@ def test_everything_is_differentiable(voxel_section: VoxelGridField, stage: str)
     assert torch.autograd.gradcheck(outputs, (grid.density, grid.albedo))
 
 
-def test_roughness_is_the_mean_squared_difference(voxel_section: VoxelGridField) -> None:
+def test_roughness_is_the_mean_squared_difference(voxel_section: VoxelGridSection) -> None:
     grid = _grid(voxel_section)
     density, albedo = grid.density.detach().numpy(), grid.albedo.detach().numpy()
     expected = 0.0
@@ -129,7 +131,7 @@ def test_roughness_is_the_mean_squared_difference(voxel_section: VoxelGridField)
 
 
 def test_the_gradient_of_roughness_pulls_each_vertex_towards_its_neighbors(
-    voxel_section: VoxelGridField,
+    voxel_section: VoxelGridSection,
 ) -> None:
     grid = _grid(voxel_section)
     (3 * grid.smoothness()).backward()
@@ -145,7 +147,7 @@ def test_the_gradient_of_roughness_pulls_each_vertex_towards_its_neighbors(
         np.testing.assert_allclose(parameter.grad.numpy(), expected, rtol=1e-4, atol=1e-9)
 
 
-def test_every_parameter_is_in_one_group(voxel_section: VoxelGridField) -> None:
+def test_every_parameter_is_in_one_group(voxel_section: VoxelGridSection) -> None:
     grid = VoxelGrid(voxel_section, generator=generator(0, "field"))
     groups = grid.parameter_groups()
     assert {group["name"]: group["lr"] for group in groups} == {"density": 0.1, "albedo": 0.02}
@@ -153,7 +155,7 @@ def test_every_parameter_is_in_one_group(voxel_section: VoxelGridField) -> None:
     assert {id(p) for p in grouped} == {id(p) for p in grid.parameters()}
 
 
-def test_the_start_depends_on_the_generator_alone(voxel_section: VoxelGridField) -> None:
+def test_the_start_depends_on_the_generator_alone(voxel_section: VoxelGridSection) -> None:
     torch.manual_seed(0)
     first = VoxelGrid(voxel_section, generator=generator(0, "field"))
     torch.manual_seed(1)
@@ -164,7 +166,7 @@ def test_the_start_depends_on_the_generator_alone(voxel_section: VoxelGridField)
 
 
 @pytest.mark.parametrize("albedo", [0.2, 0.5, 0.8])
-def test_everything_starts_in_one_grey(voxel_section: VoxelGridField, albedo: float) -> None:
+def test_everything_starts_in_one_grey(voxel_section: VoxelGridSection, albedo: float) -> None:
     """The noise of 0.01 on raw values is at most a quarter of that on albedo."""
     section = voxel_section.model_copy(update={"initial_albedo": albedo})
     grid = VoxelGrid(section, generator=generator(0, "field"))
@@ -172,7 +174,7 @@ def test_everything_starts_in_one_grey(voxel_section: VoxelGridField, albedo: fl
     assert (found - albedo).abs().max() < 0.0125  # five deviations
 
 
-def test_no_positions(voxel_section: VoxelGridField) -> None:
+def test_no_positions(voxel_section: VoxelGridSection) -> None:
     grid = VoxelGrid(voxel_section, generator=generator(0, "field"))
     sample = grid(torch.zeros(0, 3), with_normals=True)
     assert sample.normals is not None

@@ -15,7 +15,7 @@ from dreamfusion_kit.priors.analytic import mixture_epsilon
 from dreamfusion_kit.priors.base import NoiseSchedule, Prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
-from dreamfusion_kit.recipe.schema import ViewPrompts
+from dreamfusion_kit.recipe.schema import ViewPromptsSection
 from dreamfusion_kit.records import Cameras
 
 VIEW_PROMPTS = {
@@ -55,13 +55,13 @@ OF_KIND: dict[str, dict[str, Any]] = {
     "vsd": {"phi": PHI},
     "ism": {"interval": 0.05, "inversion_stride": 0.2},
 }
-SECTION = TypeAdapter(schema.Guidance)
+SECTION = TypeAdapter(schema.GuidanceSection)
 
 
 @pytest.fixture
-def view_prompts() -> Callable[..., ViewPrompts]:
-    def make(**changes: Any) -> ViewPrompts:
-        return ViewPrompts.model_validate(VIEW_PROMPTS | changes)
+def view_prompts() -> Callable[..., ViewPromptsSection]:
+    def make(**changes: Any) -> ViewPromptsSection:
+        return ViewPromptsSection.model_validate(VIEW_PROMPTS | changes)
 
     return make
 

@@ -12,7 +12,7 @@ from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.priors.base import ImageTextModel
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import ClipGuidance, ViewPrompts
+from dreamfusion_kit.recipe.schema import ClipGuidanceSection, ViewPromptsSection
 
 
 class Likes(ImageTextModel):
@@ -29,9 +29,9 @@ class Likes(ImageTextModel):
 
 
 @pytest.fixture
-def section(view_prompts: Callable[..., ViewPrompts]) -> ClipGuidance:
+def section(view_prompts: Callable[..., ViewPromptsSection]) -> ClipGuidanceSection:
     falling = {"start": 0.5, "end": 0.1, "from_step": 0, "to_step": 10}
-    return ClipGuidance.model_validate(
+    return ClipGuidanceSection.model_validate(
         {
             "kind": "clip",
             "transmittance_lambda": 0.5,
@@ -41,7 +41,7 @@ def section(view_prompts: Callable[..., ViewPrompts]) -> ClipGuidance:
     )
 
 
-def guide(section: ClipGuidance, views: Views, step: int) -> Any:
+def guide(section: ClipGuidanceSection, views: Views, step: int) -> Any:
     keys = ["front", "left", "right", "back", "overhead"]
     likings = torch.tensor([[1.0], [3.0], [0], [0], [0]])
     prompts = PromptFeatures(TextFeatures({"liking": likings}), keys)
@@ -55,7 +55,9 @@ def opaque(views: Views, *opacities: float) -> Views:
     return Views(views.images, opacity, views.cameras)
 
 
-def test_gradients_on_image_and_opacity(section: ClipGuidance, views: Callable[..., Views]) -> None:
+def test_gradients_on_image_and_opacity(
+    section: ClipGuidanceSection, views: Callable[..., Views]
+) -> None:
     """Likeness 2 * mean * text, mean over two images; the front view's text is 1, the left's 3."""
     seen = opaque(views(torch.rand(2, 3, 4, 4), [0.0, 90.0]), 0.8, 0.3)
     output = guide(section, seen, 0)
@@ -67,14 +69,14 @@ def test_gradients_on_image_and_opacity(section: ClipGuidance, views: Callable[.
     torch.testing.assert_close(output.opacity_gradient, rewarded)
 
 
-def test_the_target_falls(section: ClipGuidance, views: Callable[..., Views]) -> None:
+def test_the_target_falls(section: ClipGuidanceSection, views: Callable[..., Views]) -> None:
     seen = opaque(views(torch.rand(1, 3, 4, 4)), 0.3)
     assert guide(section, seen, 0).opacity_gradient.abs().max() == 0
     assert guide(section, seen, 10).opacity_gradient.min() > 0
 
 
 def test_each_guidance_needs_its_own_kind_of_teacher(
-    section: ClipGuidance, guidance: Callable[..., Any], gaussian: Any
+    section: ClipGuidanceSection, guidance: Callable[..., Any], gaussian: Any
 ) -> None:
     prompts = PromptFeatures(TextFeatures({"liking": torch.ones(1, 1)}), ["front"])
     for wrong, teacher in ((section, gaussian([0.5], 0.0, 1.0)), (guidance(), Likes())):

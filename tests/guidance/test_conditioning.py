@@ -9,7 +9,7 @@ import torch
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.guidance.conditioning import PromptFeatures, conditioning_for
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import ViewPrompts
+from dreamfusion_kit.recipe.schema import ViewPromptsSection
 
 KEYS = ["front", "left", "right", "back", "overhead", "negative"]
 NUMBERED = PromptFeatures(TextFeatures({"row": torch.arange(6.0)[:, None]}), KEYS)
@@ -44,7 +44,7 @@ def _features() -> TextFeatures:
     ],
 )
 def test_features_are_one_views_or_a_mix(
-    view_prompts: Callable[..., ViewPrompts],
+    view_prompts: Callable[..., ViewPromptsSection],
     views: Callable[..., Any],
     combine: str,
     hidden: list[list[float]],

@@ -12,9 +12,9 @@ from dreamfusion_kit.guidance.perp_neg import (
     view_mix,
 )
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import PerpNeg, ViewPrompts
+from dreamfusion_kit.recipe.schema import PerpNegSection, ViewPromptsSection
 
-SECTION = PerpNeg(
+SECTION = PerpNegSection(
     front_at_side=(4.0, 0.5, -2.426),
     side_at_front=(4.0, 0.5, -2.426),
     side_at_back=(1.0, 0.5, -0.606),
@@ -98,7 +98,7 @@ def test_equal_predictions_divide_by_nothing() -> None:
     ],
 )
 def test_texts_and_weights_around_the_object(
-    view_prompts: Callable[..., ViewPrompts],
+    view_prompts: Callable[..., ViewPromptsSection],
     azimuth_deg: float,
     nearer: str,
     farther: str,
@@ -113,7 +113,7 @@ def test_texts_and_weights_around_the_object(
 
 
 def test_from_above_nothing_is_mixed_or_repelled(
-    view_prompts: Callable[..., ViewPrompts],
+    view_prompts: Callable[..., ViewPromptsSection],
 ) -> None:
     mix = view_mix(SECTION, view_prompts(), 30.0, 70.0)
     assert (mix.nearer, mix.share, mix.weights) == ("overhead", 1.0, (0.0, 0.0))

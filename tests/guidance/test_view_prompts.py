@@ -13,7 +13,7 @@ from dreamfusion_kit.guidance.view_prompts import (
     view_name,
     view_weights,
 )
-from dreamfusion_kit.recipe.schema import ClipGuidance, ViewPrompts
+from dreamfusion_kit.recipe.schema import ClipGuidanceSection, ViewPromptsSection
 
 
 @pytest.mark.parametrize(
@@ -39,19 +39,19 @@ from dreamfusion_kit.recipe.schema import ClipGuidance, ViewPrompts
     ],
 )
 def test_quadrants(
-    view_prompts: Callable[..., ViewPrompts], azimuth_deg: float, expected: str
+    view_prompts: Callable[..., ViewPromptsSection], azimuth_deg: float, expected: str
 ) -> None:
     assert view_name(float(azimuth_deg), 10.0, view_prompts()) == expected
 
 
 @pytest.mark.parametrize(("elevation_deg", "expected"), [(60, "front"), (60.01, "overhead")])
 def test_overhead_begins_strictly_above(
-    view_prompts: Callable[..., ViewPrompts], elevation_deg: float, expected: str
+    view_prompts: Callable[..., ViewPromptsSection], elevation_deg: float, expected: str
 ) -> None:
     assert view_name(0.0, float(elevation_deg), view_prompts()) == expected
 
 
-def test_texts(view_prompts: Callable[..., ViewPrompts]) -> None:
+def test_texts(view_prompts: Callable[..., ViewPromptsSection]) -> None:
     assert prompts_for("a red mug", view_prompts()) == {
         "front": "a red mug, front view",
         "left": "a red mug, left side view",
@@ -70,7 +70,7 @@ def test_texts_by_guidance(guidance: Callable[..., Any]) -> None:
     csd = guidance_prompts("a red mug", guidance("csd", negative_prompt="fog"))
     assert list(csd) == [*views, "negative", "unconditional"]
     assert csd["unconditional"] == ""
-    clip = ClipGuidance(
+    clip = ClipGuidanceSection(
         kind="clip",
         transmittance_lambda=0.5,
         opacity_target=0.1,
@@ -94,7 +94,7 @@ def test_texts_by_guidance(guidance: Callable[..., Any]) -> None:
     ],
 )
 def test_weights_of_front_sides_back_and_overhead(
-    view_prompts: Callable[..., ViewPrompts],
+    view_prompts: Callable[..., ViewPromptsSection],
     azimuth_deg: float,
     elevation_deg: float,
     expected: tuple[float, ...],

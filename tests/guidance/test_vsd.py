@@ -35,7 +35,7 @@ EVEN = {
 def prior() -> AnalyticPrior:
     component = {"weight": 1.0, "mean_color": (MEAN,) * 3, "std": 2 * STD}
     section = {"kind": "analytic", "components": (component,), "image_size_px": 1}
-    return AnalyticPrior(schema.AnalyticPrior.model_validate(section), "cpu")
+    return AnalyticPrior(schema.AnalyticSection.model_validate(section), "cpu")
 
 
 def texts(prior: AnalyticPrior) -> PromptFeatures:

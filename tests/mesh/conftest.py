@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamfusion_kit.recipe.schema import AdaptiveThreshold, Mesh
+from dreamfusion_kit.recipe.schema import AdaptiveThresholdSection, MeshSection
 
 Distance = Callable[[Tensor], Tensor]
 
 
 @pytest.fixture
-def section() -> Mesh:
-    return Mesh(
+def section() -> MeshSection:
+    return MeshSection(
         grid_resolution=48,
-        threshold=AdaptiveThreshold(kind="adaptive", fraction=0.5),
+        threshold=AdaptiveThresholdSection(kind="adaptive", fraction=0.5),
         min_component_fraction=0.05,
         max_faces=4000,
         smoothing_iterations=0,

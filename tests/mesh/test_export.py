@@ -20,7 +20,7 @@ from dreamfusion_kit.mesh.export import (
     write_mesh,
 )
 from dreamfusion_kit.mesh.extract import extract_mesh
-from dreamfusion_kit.recipe.schema import AdaptiveThreshold, Mesh
+from dreamfusion_kit.recipe.schema import AdaptiveThresholdSection, MeshSection
 
 PROVENANCE = {"prompt": "a réd mug", "seed": 0, "versions": {"torch": "2"}}
 FRONT, SIDE, TOP = 0.8, 0.65, 0.5  # extents of the shape along world +x, +y, +z
@@ -41,9 +41,9 @@ def asymmetric(positions):
 
 @pytest.fixture(scope="module")
 def mesh():
-    section = Mesh(
+    section = MeshSection(
         grid_resolution=48,
-        threshold=AdaptiveThreshold(kind="adaptive", fraction=0.5),
+        threshold=AdaptiveThresholdSection(kind="adaptive", fraction=0.5),
         min_component_fraction=0.05,
         max_faces=1500,
         smoothing_iterations=0,

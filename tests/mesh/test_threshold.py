@@ -7,9 +7,9 @@ import torch
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.density_grid import sample_density_grid
 from dreamfusion_kit.mesh.threshold import surface_threshold
-from dreamfusion_kit.recipe.schema import AdaptiveThreshold, FixedThreshold
+from dreamfusion_kit.recipe.schema import AdaptiveThresholdSection, FixedThresholdSection
 
-ADAPTIVE = AdaptiveThreshold(kind="adaptive", fraction=0.5)
+ADAPTIVE = AdaptiveThresholdSection(kind="adaptive", fraction=0.5)
 
 
 def sample(densities, cpu, bounding_radius=1.0):
@@ -58,7 +58,7 @@ def test_adaptive_ignores_thin_fog(cpu, solid, sphere):
 
 def test_adaptive_solves_its_equation(cpu, solid, sphere):
     grid = sample(solid(sphere(0.6), width=0.05), cpu)
-    threshold = surface_threshold(AdaptiveThreshold(kind="adaptive", fraction=0.3), grid)
+    threshold = surface_threshold(AdaptiveThresholdSection(kind="adaptive", fraction=0.3), grid)
     densities = grid.values[grid.sampled]
     solid_level = np.median(densities[densities > threshold])
     empty_level = np.median(densities[densities <= threshold])
@@ -67,14 +67,14 @@ def test_adaptive_solves_its_equation(cpu, solid, sphere):
 
 
 def test_fixed_is_taken_as_it_is(cpu, solid, sphere):
-    fixed = FixedThreshold(kind="fixed", density=12.5)
+    fixed = FixedThresholdSection(kind="fixed", density=12.5)
     assert surface_threshold(fixed, sample(solid(sphere(0.6)), cpu)) == 12.5
 
 
 def test_fixed_above_the_field_names_the_highest_density(cpu, solid, sphere):
     grid = sample(solid(sphere(0.6), scale=3.2, width=0.002), cpu)
     with pytest.raises(MeshError) as caught:
-        surface_threshold(FixedThreshold(kind="fixed", density=10.0), grid)
+        surface_threshold(FixedThresholdSection(kind="fixed", density=10.0), grid)
     assert str(caught.value) == (
         "mesh: no surface at density 10: the highest density found is 3.2; "
         "lower mesh.threshold.density below it, or use kind: adaptive"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
-from dreamfusion_kit.recipe.schema import Optimize, Regularizers, Watchdog
+from dreamfusion_kit.recipe.schema import OptimizeSection, RegularizersSection, WatchdogSection
 
 WATCHDOG = {"check_every_steps": 5, "after_step": 10, "min_opacity": 0.01, "max_opacity": 0.9}
 REGULARIZERS = {
@@ -47,24 +47,24 @@ def outside_of_git(
 
 
 @pytest.fixture
-def optimize_section() -> Callable[..., Optimize]:
-    def make(**changes: Any) -> Optimize:
-        return Optimize.model_validate(OPTIMIZE | changes)
+def optimize_section() -> Callable[..., OptimizeSection]:
+    def make(**changes: Any) -> OptimizeSection:
+        return OptimizeSection.model_validate(OPTIMIZE | changes)
 
     return make
 
 
 @pytest.fixture
-def regularizers() -> Callable[..., Regularizers]:
-    def make(**changes: Any) -> Regularizers:
-        return Regularizers.model_validate(REGULARIZERS | changes)
+def regularizers() -> Callable[..., RegularizersSection]:
+    def make(**changes: Any) -> RegularizersSection:
+        return RegularizersSection.model_validate(REGULARIZERS | changes)
 
     return make
 
 
 @pytest.fixture
-def watchdog_section() -> Watchdog:
-    return Watchdog.model_validate(WATCHDOG)
+def watchdog_section() -> WatchdogSection:
+    return WatchdogSection.model_validate(WATCHDOG)
 
 
 @pytest.fixture

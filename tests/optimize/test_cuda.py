@@ -18,7 +18,7 @@ from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.priors.base import Prior, Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import AnalyticPrior, Recipe
+from dreamfusion_kit.recipe.schema import AnalyticSection, Recipe
 from dreamfusion_kit.renderer.volume import render
 from dreamfusion_kit.seeding import generator
 from dreamfusion_kit.stages import devices
@@ -66,7 +66,7 @@ def short_recipe(name: str) -> Recipe:
 
 
 def shipped_prior(recipe: Recipe, device: torch.device) -> Teacher:
-    assert not isinstance(recipe.prior, AnalyticPrior)
+    assert not isinstance(recipe.prior, AnalyticSection)
     assert recipe.prior.source.kind == "local"
     return build_prior(recipe.prior, ROOT / recipe.prior.source.path, device)
 

@@ -12,7 +12,7 @@ from dreamfusion_kit.optimize.optimizers import (
     set_learning_rates,
 )
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import LearningRateDecay, LinearSchedule, Optimize
+from dreamfusion_kit.recipe.schema import LearningRateDecaySection, LinearSchedule, OptimizeSection
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from dreamfusion_kit.recipe.schema import LearningRateDecay, LinearSchedule, Opt
     ],
 )
 def test_dreamfusions_learning_rate(step: int, expected: float) -> None:
-    section = LearningRateDecay(
+    section = LearningRateDecaySection(
         warmup_steps=3000, initial_fraction=1e-5, kind="cosine", final_fraction=0.01
     )
     found = 1e-4 * learning_rate_factor(section, step, 15_000)
@@ -42,13 +42,13 @@ def test_dreamfusions_orientation_weight(step: int, expected: float) -> None:
 
 
 def test_without_warmup_and_decay_the_rate_is_constant() -> None:
-    section = LearningRateDecay(
+    section = LearningRateDecaySection(
         warmup_steps=0, initial_fraction=0.5, kind="none", final_fraction=0.1
     )
     assert {learning_rate_factor(section, step, 10) for step in range(11)} == {1.0}
 
 
-def test_each_group_keeps_its_own_rate(optimize_section: Callable[..., Optimize]) -> None:
+def test_each_group_keeps_its_own_rate(optimize_section: Callable[..., OptimizeSection]) -> None:
     section = optimize_section(num_steps=10)
     groups = [
         {"name": "density", "params": [torch.nn.Parameter(torch.ones(2))], "lr": 0.1},
@@ -62,7 +62,7 @@ def test_each_group_keeps_its_own_rate(optimize_section: Callable[..., Optimize]
         assert rates == [factor * 0.1, factor * 0.01]
 
 
-def test_the_update_is_adams(optimize_section: Callable[..., Optimize]) -> None:
+def test_the_update_is_adams(optimize_section: Callable[..., OptimizeSection]) -> None:
     parameter = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     section = optimize_section()
     optimizer = build_optimizer(section, [{"name": "all", "params": [parameter], "lr": 0.1}])

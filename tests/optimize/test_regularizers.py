@@ -13,7 +13,7 @@ from dreamfusion_kit.optimize.regularizers import (
     orientation_penalty,
     regularization,
 )
-from dreamfusion_kit.recipe.schema import LinearSchedule, Regularizers
+from dreamfusion_kit.recipe.schema import LinearSchedule, RegularizersSection
 from dreamfusion_kit.records import RenderOutput
 
 
@@ -56,7 +56,7 @@ def output() -> RenderOutput:
     )
 
 
-def test_the_sum_follows_the_schedules(regularizers: Callable[..., Regularizers]) -> None:
+def test_the_sum_follows_the_schedules(regularizers: Callable[..., RegularizersSection]) -> None:
     rising = LinearSchedule(start=0.0, end=2.0, from_step=0, to_step=10)
     section = regularizers(
         opacity_lambda=1.0,
@@ -72,7 +72,9 @@ def test_the_sum_follows_the_schedules(regularizers: Callable[..., Regularizers]
         assert needs_normals(section, step) == (orientation_lambda > 0)
 
 
-def test_what_weighs_nothing_is_not_computed(regularizers: Callable[..., Regularizers]) -> None:
+def test_what_weighs_nothing_is_not_computed(
+    regularizers: Callable[..., RegularizersSection],
+) -> None:
     def smoothness() -> torch.Tensor:
         raise AssertionError
 

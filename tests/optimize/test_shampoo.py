@@ -8,7 +8,7 @@ import torch
 
 from dreamfusion_kit.optimize.optimizers import build_optimizer, set_learning_rates
 from dreamfusion_kit.optimize.shampoo import Shampoo
-from dreamfusion_kit.recipe.schema import Optimize
+from dreamfusion_kit.recipe.schema import OptimizeSection
 
 PUBLISHED = {
     "kind": "distributed_shampoo",
@@ -35,7 +35,7 @@ def _gradients(count: int, *shape: int) -> list[torch.Tensor]:
 
 
 def _shampoo(
-    make: Callable[..., Optimize], parameters: list[torch.nn.Parameter], **changes: Any
+    make: Callable[..., OptimizeSection], parameters: list[torch.nn.Parameter], **changes: Any
 ) -> torch.optim.Optimizer:
     section = make(optimizer=PUBLISHED | changes)
     return build_optimizer(section, [{"name": "all", "params": parameters, "lr": 0.1}])
@@ -43,7 +43,7 @@ def _shampoo(
 
 @pytest.mark.parametrize(("exponent_override", "power"), [(2, 2), (0, 4)])
 def test_three_steps_by_hand(
-    optimize_section: Callable[..., Optimize], exponent_override: int, power: int
+    optimize_section: Callable[..., OptimizeSection], exponent_override: int, power: int
 ) -> None:
     value = torch.zeros(4, 3, dtype=torch.float64)
     parameter = torch.nn.Parameter(value.clone())
@@ -65,7 +65,9 @@ def test_three_steps_by_hand(
         torch.testing.assert_close(parameter.detach(), value, atol=2e-3, rtol=0)
 
 
-def test_blocks_are_preconditioned_on_their_own(optimize_section: Callable[..., Optimize]) -> None:
+def test_blocks_are_preconditioned_on_their_own(
+    optimize_section: Callable[..., OptimizeSection],
+) -> None:
     """Cut at 2, the halves of a matrix move as two matrices, but for the common norm."""
     (gradient,) = _gradients(1, 4, 2)
     whole = torch.nn.Parameter(torch.zeros(4, 2, dtype=torch.float64))
@@ -87,7 +89,7 @@ def test_blocks_are_preconditioned_on_their_own(optimize_section: Callable[..., 
 
 @pytest.mark.parametrize("graft", ["sqrt_n", "rmsprop"])
 def test_a_resumed_run_ends_in_the_same_bits(
-    optimize_section: Callable[..., Optimize], graft: str
+    optimize_section: Callable[..., OptimizeSection], graft: str
 ) -> None:
     shapes = [(5, 3), (3,), (4, 4)]
 
@@ -123,7 +125,9 @@ def test_a_resumed_run_ends_in_the_same_bits(
         assert torch.equal(found, expected)
 
 
-def test_the_state_of_other_shapes_is_refused(optimize_section: Callable[..., Optimize]) -> None:
+def test_the_state_of_other_shapes_is_refused(
+    optimize_section: Callable[..., OptimizeSection],
+) -> None:
     one = torch.nn.Parameter(torch.ones(3, 2))
     other = torch.nn.Parameter(torch.ones(2, 3))
     one.grad = torch.ones(3, 2)
@@ -133,7 +137,9 @@ def test_the_state_of_other_shapes_is_refused(optimize_section: Callable[..., Op
         _shampoo(optimize_section, [other]).load_state_dict(optimizer.state_dict())
 
 
-def test_nothing_to_save_before_the_first_step(optimize_section: Callable[..., Optimize]) -> None:
+def test_nothing_to_save_before_the_first_step(
+    optimize_section: Callable[..., OptimizeSection],
+) -> None:
     optimizer = _shampoo(optimize_section, [torch.nn.Parameter(torch.ones(3, 2))])
     assert isinstance(optimizer, Shampoo)
     assert optimizer.state_dict()["state"] == {}

@@ -5,14 +5,14 @@ import pytest
 from dreamfusion_kit.errors import NumericsError
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.watchdog import check_gradient, check_opacity
-from dreamfusion_kit.recipe.schema import Watchdog
+from dreamfusion_kit.recipe.schema import WatchdogSection
 
 
 def metrics(opacity: float = 0.3, guidance: float = 1.0, gradient: float = 1.0) -> StepMetrics:
     return StepMetrics(opacity, guidance, gradient, regularization=0.0, timestep=0.5)
 
 
-def test_a_living_run_goes_on(watchdog_section: Watchdog) -> None:
+def test_a_living_run_goes_on(watchdog_section: WatchdogSection) -> None:
     history = [metrics() for _ in range(10)]
     check_opacity(watchdog_section, history)
     check_gradient(10, history[-1])
@@ -26,20 +26,20 @@ def test_a_living_run_goes_on(watchdog_section: Watchdog) -> None:
     ],
 )
 def test_opacity_out_of_bounds_stops(
-    watchdog_section: Watchdog, opacity: float, found: str, advice: str
+    watchdog_section: WatchdogSection, opacity: float, found: str, advice: str
 ) -> None:
     with pytest.raises(NumericsError, match=f"{found}.*expected.*{advice}"):
         check_opacity(watchdog_section, [metrics(opacity)] * 10)
 
 
-def test_opacity_is_judged_at_its_times_only(watchdog_section: Watchdog) -> None:
+def test_opacity_is_judged_at_its_times_only(watchdog_section: WatchdogSection) -> None:
     for steps in (5, 9, 11, 14):  # before after_step, and between two looks
         check_opacity(watchdog_section, [metrics(0.0)] * steps)
     with pytest.raises(NumericsError):
         check_opacity(watchdog_section, [metrics(0.0)] * 15)
 
 
-def test_a_single_empty_view_is_forgiven(watchdog_section: Watchdog) -> None:
+def test_a_single_empty_view_is_forgiven(watchdog_section: WatchdogSection) -> None:
     check_opacity(watchdog_section, [metrics()] * 9 + [metrics(0.0)])
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from dreamfusion_kit.recipe.load import load_yaml
 from dreamfusion_kit.toybox.clip_model import ToyboxClip
-from dreamfusion_kit.toybox.settings import ClipSettings
+from dreamfusion_kit.toybox.settings import ClipTrainingSection
 from dreamfusion_kit.toybox.view_model import ViewModel
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def _write_suite(path: Path) -> None:
 
 
 def _write_clip(directory: Path) -> None:
-    settings = ClipSettings.model_validate_json(
+    settings = ClipTrainingSection.model_validate_json(
         json.dumps(
             {
                 "seed": 0,

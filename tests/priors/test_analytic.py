@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dreamfusion_kit.priors.analytic import AnalyticPrior, cosine_schedule, mixture_epsilon
-from dreamfusion_kit.recipe.schema import AnalyticPrior as Section
+from dreamfusion_kit.recipe.schema import AnalyticSection as Section
 
 MEANS = [[0.3, -0.2, 0.9], [-0.8, 0.1, 0.0], [0.5, 0.5, -0.5]]
 STDS = [0.4, 0.05, 0.9]

@@ -41,7 +41,7 @@ SECTIONS = {
 def make_prior(request: pytest.FixtureRequest) -> Callable[[], Prior]:
     """Return a function that loads one family anew."""
     directory = request.getfixturevalue(request.param)
-    adapter: TypeAdapter[Any] = TypeAdapter(schema.Prior)
+    adapter: TypeAdapter[Any] = TypeAdapter(schema.PriorSection)
     section = adapter.validate_python({"source": LOCAL, **SECTIONS[request.param]})
     return lambda: build_prior(section, directory, "cpu")
 

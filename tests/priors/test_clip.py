@@ -13,7 +13,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.clip import ClipTeacher
-from dreamfusion_kit.recipe.schema import ClipPrior
+from dreamfusion_kit.recipe.schema import ClipPriorSection
 
 MAX_TOKENS = 16
 
@@ -48,7 +48,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory, tokenizer: CLIPTokenizer
 @pytest.fixture
 def teacher(directory: Path) -> ClipTeacher:
     source = {"kind": "local", "path": "unused"}
-    section = ClipPrior.model_validate({"kind": "clip", "source": source})
+    section = ClipPriorSection.model_validate({"kind": "clip", "source": source})
     built = build_prior(section, directory, "cpu")
     assert isinstance(built, ClipTeacher)
     return built

@@ -17,24 +17,24 @@ from pydantic import ValidationError
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.recipe import yaml_text
-from dreamfusion_kit.recipe.schema import HubMirror, HubSource, LocalSource
+from dreamfusion_kit.recipe.schema import HubMirrorSection, HubSourceSection, LocalSourceSection
 
 from .hub_server import HubServer, Repository, sha256
 
 ROOT = Path(__file__).parents[2]
 REVISION = "0123456789" * 4
-MIRROR = HubMirror(repository="mirror/one", revision="1" * 40)
+MIRROR = HubMirrorSection(repository="mirror/one", revision="1" * 40)
 UNET = "unet/model.safetensors"
 FILES = {"unet/config.json": b"{}", UNET: random.Random(0).randbytes(3000)}
 
 
-def local(path: str) -> LocalSource:
+def local(path: str) -> LocalSourceSection:
     # The schema refuses some of these paths; the code that opens files does not rely on it.
-    return LocalSource.model_construct(kind="local", path=path)
+    return LocalSourceSection.model_construct(kind="local", path=path)
 
 
-def hub(*mirrors: HubMirror) -> HubSource:
-    return HubSource(
+def hub(*mirrors: HubMirrorSection) -> HubSourceSection:
+    return HubSourceSection(
         kind="hub",
         repository="someone/model",
         revision=REVISION,
@@ -122,7 +122,7 @@ def test_a_repository_s_lock_holds_the_files_that_were_asked_for(
 def test_the_first_place_that_can_be_had_is_used(
     mirror: Repository, hub_server: HubServer, workspace: Path
 ) -> None:
-    second = HubMirror(repository="mirror/two", revision="2" * 40)
+    second = HubMirrorSection(repository="mirror/two", revision="2" * 40)
     hub_server.repositories["mirror/two"] = Repository(second.revision, {UNET: b"another"})
     assert fetch.fetch(hub(MIRROR, second), workspace) == lock_of(FILES)
     assert not any("mirror/two" in request.path for request in hub_server.requests)
@@ -379,7 +379,7 @@ def test_a_killed_fetch_goes_on_where_it_stopped(hub_server: HubServer, tmp_path
 
 def test_a_pickle_cannot_be_asked_for() -> None:
     with pytest.raises(ValidationError, match="pickles are never fetched"):
-        HubSource.model_validate(hub().model_dump() | {"files": ("unet/model.bin",)})
+        HubSourceSection.model_validate(hub().model_dump() | {"files": ("unet/model.bin",)})
 
 
 def test_the_lock_holds_hash_and_size_of_what_may_be_read(workspace: Path) -> None:

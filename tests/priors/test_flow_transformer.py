@@ -10,8 +10,8 @@ from diffusers import AuraFlowTransformer2DModel, SD3Transformer2DModel
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.flow_transformer import flow_schedule
-from dreamfusion_kit.recipe.schema import FlowTransformerPrior as Section
-from dreamfusion_kit.recipe.schema import LocalSource
+from dreamfusion_kit.recipe.schema import FlowTransformerSection as Section
+from dreamfusion_kit.recipe.schema import LocalSourceSection
 
 PROMPTS = ["a red mug", ""]
 TIMESTEP = torch.tensor([249, 799])
@@ -21,7 +21,7 @@ FLOW_TIME = torch.tensor([0.2495, 0.7995])
 def section(**changes: Any) -> Section:
     keys = {
         "kind": "flow_transformer",
-        "source": LocalSource(kind="local", path="somewhere"),
+        "source": LocalSourceSection(kind="local", path="somewhere"),
         "dtype": "float32",
         "vae_dtype": "float32",
         "image_size_px": 16,

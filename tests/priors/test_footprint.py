@@ -41,14 +41,14 @@ SMALLEST_VAE = {
 def prior_of(recipe: str, **changes: Any) -> Any:
     """Return a shipped recipe's prior in float32, which reads `model` in the workspace."""
     section = load_recipe(RECIPES / f"{recipe}.yaml").prior
-    source = schema.LocalSource(kind="local", path="model")
+    source = schema.LocalSourceSection(kind="local", path="model")
     small = {"source": source, "dtype": "float32", **changes}
     if hasattr(section, "vae_dtype"):
         small = {"vae_dtype": "float32", **small}
     return section.model_copy(update=small)
 
 
-def guidance(recipe: str = "toybox") -> schema.Guidance:
+def guidance(recipe: str = "toybox") -> schema.GuidanceSection:
     return load_recipe(RECIPES / f"{recipe}.yaml").guidance
 
 
@@ -84,7 +84,7 @@ def test_the_parameters_of_the_smallest_encoder_by_hand() -> None:
 
 def test_the_toybox_s_weights_are_those_of_its_file() -> None:
     section = load_recipe(RECIPES / "toybox.yaml").prior
-    assert isinstance(section, schema.PixelUnetPrior)
+    assert isinstance(section, schema.PixelUnetSection)
     parts, _ = components(section, ROOT)
     weights = ROOT / "dreamfusion_kit/toybox/weights/prior/unet/diffusion_pytorch_model.safetensors"
     with weights.open("rb") as file:
@@ -183,7 +183,7 @@ def test_vsd_brings_its_second_denoiser(make_if: Path, tmp_path: Path) -> None:
     plain = footprint(section, make_if, tmp_path)
     found = footprint(section, make_if, tmp_path, like="toybox-vsd")
     vsd = guidance("toybox-vsd")
-    assert isinstance(vsd, schema.VsdGuidance)
+    assert isinstance(vsd, schema.VsdSection)
     phi = build_prior(section, make_if, "cpu").adapter(  # pyright: ignore
         vsd.phi.rank, generator=torch.Generator()
     )

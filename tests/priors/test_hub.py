@@ -10,11 +10,11 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors import hub
-from dreamfusion_kit.recipe.schema import HubMirror
+from dreamfusion_kit.recipe.schema import HubMirrorSection
 
 from .hub_server import HubServer, Repository, sha256
 
-PLACE = HubMirror(repository="someone/model", revision="0123456789" * 4)
+PLACE = HubMirrorSection(repository="someone/model", revision="0123456789" * 4)
 UNET = "unet/model.safetensors"
 FILES = {
     "model_index.json": b'{"unet": ["diffusers", "UNet2DConditionModel"]}',

@@ -11,8 +11,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from dreamfusion_kit.errors import NumericsError, WeightsError
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.text import TextFeatures, load_text, save_text
-from dreamfusion_kit.recipe.schema import LatentUnetPrior as Section
-from dreamfusion_kit.recipe.schema import LocalSource
+from dreamfusion_kit.recipe.schema import LatentUnetSection as Section
+from dreamfusion_kit.recipe.schema import LocalSourceSection
 
 PROMPTS = ["a red mug", ""]
 TIMESTEP = torch.tensor([300, 800])
@@ -21,7 +21,7 @@ TIMESTEP = torch.tensor([300, 800])
 def section(**changes: Any) -> Section:
     keys = {
         "kind": "latent_unet",
-        "source": LocalSource(kind="local", path="somewhere"),
+        "source": LocalSourceSection(kind="local", path="somewhere"),
         "dtype": "float32",
         "vae_dtype": "float32",
         "image_size_px": 16,

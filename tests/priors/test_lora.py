@@ -16,7 +16,7 @@ from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.priors.lora import LoraUnet
 from dreamfusion_kit.priors.pixel_unet import PixelUnetPrior
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import PixelUnetPrior as Section
+from dreamfusion_kit.recipe.schema import PixelUnetSection as Section
 from dreamfusion_kit.records import Cameras
 
 SECTION: dict[str, Any] = {

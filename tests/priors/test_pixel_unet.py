@@ -15,14 +15,14 @@ from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.pixel_unet import PixelUnetPrior
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import LocalSource
-from dreamfusion_kit.recipe.schema import PixelUnetPrior as Section
+from dreamfusion_kit.recipe.schema import LocalSourceSection
+from dreamfusion_kit.recipe.schema import PixelUnetSection as Section
 
 PROMPTS = ["a red mug", ""]
 
 
 def section(dtype: str = "float32") -> Section:
-    source = LocalSource(kind="local", path="somewhere")
+    source = LocalSourceSection(kind="local", path="somewhere")
     return Section.model_validate(
         {"kind": "pixel_unet", "source": source, "dtype": dtype, "image_size_px": 8}
     )

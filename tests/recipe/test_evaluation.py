@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from dreamfusion_kit.recipe.evaluation import Evaluation, GeometryProtocol, Turntable, Views
+from dreamfusion_kit.recipe.evaluation import (
+    EvaluationSection,
+    GeometrySection,
+    TurntableSection,
+    ViewsSection,
+)
 
 _PROTOCOL: dict[str, Any] = {
     "seed": 0,
@@ -39,15 +44,17 @@ _PROTOCOL: dict[str, Any] = {
 }
 
 
-def _validated(changes: dict[str, Any]) -> Evaluation:
-    return Evaluation.model_validate_json(json.dumps(_PROTOCOL | changes))
+def _validated(changes: dict[str, Any]) -> EvaluationSection:
+    return EvaluationSection.model_validate_json(json.dumps(_PROTOCOL | changes))
 
 
 def test_a_complete_protocol_is_read_and_written_alike() -> None:
     assert json.loads(_validated({}).model_dump_json()) == _PROTOCOL
 
 
-@pytest.mark.parametrize("model", [Evaluation, Views, Turntable, GeometryProtocol])
+@pytest.mark.parametrize(
+    "model", [EvaluationSection, ViewsSection, TurntableSection, GeometrySection]
+)
 def test_every_number_of_the_protocol_is_described_and_required(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
         assert field.is_required(), name

@@ -36,7 +36,7 @@ def _kinds(model: type[BaseModel]) -> list[str]:
 
 
 def test_the_walk_finds_the_sections() -> None:
-    assert {schema.Recipe, schema.HashGridField, schema.LinearSchedule, Suite} <= set(SECTIONS)
+    assert {schema.Recipe, schema.HashGridSection, schema.LinearSchedule, Suite} <= set(SECTIONS)
 
 
 @pytest.mark.parametrize(("model", "name"), KEYS)
@@ -88,11 +88,19 @@ def _adapt(kind: Any, value: object) -> Any:
         (schema.Schedule, {"points": [[0, 1], [1, 0.5]]}, {"points": [[0, 1], [0, 0.5]]}),
         (schema.Schedule, {"points": [[0, 1], [1, 0]]}, {"points": [[0, 1]]}),
         (base.Section, {}, {"a": 1}),
-        (schema.LocalSource, {"kind": "local", "path": "a/b"}, {"kind": "local", "path": "../b"}),
-        (schema.LocalSource, {"kind": "local", "path": "a"}, {"kind": "local", "path": "/a"}),
-        (schema.LocalSource, {"kind": "local", "path": "a"}, {"kind": "local", "path": ""}),
         (
-            schema.HubSource,
+            schema.LocalSourceSection,
+            {"kind": "local", "path": "a/b"},
+            {"kind": "local", "path": "../b"},
+        ),
+        (
+            schema.LocalSourceSection,
+            {"kind": "local", "path": "a"},
+            {"kind": "local", "path": "/a"},
+        ),
+        (schema.LocalSourceSection, {"kind": "local", "path": "a"}, {"kind": "local", "path": ""}),
+        (
+            schema.HubSourceSection,
             {
                 "kind": "hub",
                 "repository": "a/b",
@@ -111,7 +119,7 @@ def _adapt(kind: Any, value: object) -> Any:
             },
         ),
         (
-            schema.Adam,
+            schema.AdamSection,
             {"kind": "adam", "betas": [0, 0.999], "epsilon": 1e-8},
             {"kind": "adam", "betas": [0.9, 1], "epsilon": 1e-8},
         ),
@@ -138,9 +146,9 @@ _VIEW_PROMPTS = {
 
 
 def test_front_and_back_may_touch_but_not_overlap() -> None:
-    _adapt(schema.ViewPrompts, _VIEW_PROMPTS)
+    _adapt(schema.ViewPromptsSection, _VIEW_PROMPTS)
     with pytest.raises(ValidationError, match="overlap"):
-        _adapt(schema.ViewPrompts, _VIEW_PROMPTS | {"front_half_width_deg": 91})
+        _adapt(schema.ViewPromptsSection, _VIEW_PROMPTS | {"front_half_width_deg": 91})
 
 
 _SDS = {
@@ -162,9 +170,9 @@ _PERP_NEG = {
 }
 
 
-def _sds(timestep_min: object, timestep_max: object) -> schema.SdsGuidance:
+def _sds(timestep_min: object, timestep_max: object) -> schema.SdsSection:
     changes = {"timestep_min": timestep_min, "timestep_max": timestep_max}
-    return _adapt(schema.SdsGuidance, _SDS | changes)
+    return _adapt(schema.SdsSection, _SDS | changes)
 
 
 def _ramp(start: float, end: float, from_step: int, to_step: int) -> dict[str, float]:
@@ -216,10 +224,10 @@ RENDERER = {
 
 
 def test_a_cone_does_not_jitter() -> None:
-    assert schema.Renderer.model_validate(RENDERER)
-    assert schema.Renderer.model_validate(RENDERER | {"jitter": True, "footprint": "point"})
+    assert schema.RendererSection.model_validate(RENDERER)
+    assert schema.RendererSection.model_validate(RENDERER | {"jitter": True, "footprint": "point"})
     with pytest.raises(ValidationError, match="found jitter with the footprint cone"):
-        schema.Renderer.model_validate(RENDERER | {"jitter": True})
+        schema.RendererSection.model_validate(RENDERER | {"jitter": True})
 
 
 def test_a_cone_needs_a_field_that_knows_it() -> None:
@@ -235,14 +243,14 @@ def test_a_proposal_network_needs_cones() -> None:
     proposal = load_recipe(ROOT / "recipes" / "mip-nerf-360-scene.yaml").renderer.beyond
     assert proposal is not None
     data = RENDERER | {"beyond": proposal.model_dump(mode="python")}
-    assert schema.Renderer.model_validate(data)
+    assert schema.RendererSection.model_validate(data)
     with pytest.raises(ValidationError, match="proposal with the footprint point"):
-        schema.Renderer.model_validate(data | {"footprint": "point"})
+        schema.RendererSection.model_validate(data | {"footprint": "point"})
 
 
 def test_particles_are_points_under_adam() -> None:
     shipped = load_recipe(ROOT / "recipes" / "toybox-vsd-particles.yaml")
-    assert isinstance(shipped.field, schema.ParticlesField)
+    assert isinstance(shipped.field, schema.ParticlesSection)
     data = shipped.model_dump(mode="python")
     cones = data | {"renderer": RENDERER}
     with pytest.raises(ValidationError, match="cone with the field particles"):
@@ -257,22 +265,22 @@ def test_particles_have_no_particles_of_their_own() -> None:
     shipped = load_recipe(ROOT / "recipes" / "toybox-vsd-particles.yaml").field
     data = shipped.model_dump(mode="json")
     with pytest.raises(ValidationError, match="particles"):
-        _adapt(schema.ParticlesField, data | {"particle": data})
+        _adapt(schema.ParticlesSection, data | {"particle": data})
 
 
 def test_perp_neg_needs_view_prompts() -> None:
-    _adapt(schema.SdsGuidance, _SDS | {"perp_neg": _PERP_NEG})
+    _adapt(schema.SdsSection, _SDS | {"perp_neg": _PERP_NEG})
     blind = _SDS | {"perp_neg": _PERP_NEG, "view_prompts": _VIEW_PROMPTS | {"enabled": False}}
     with pytest.raises(ValidationError, match="expected view prompts"):
-        _adapt(schema.SdsGuidance, blind)
+        _adapt(schema.SdsSection, blind)
 
 
 @pytest.mark.parametrize("change", [{"guidance_rescale": 0.5}, {"perp_neg": _PERP_NEG}])
 def test_csd_has_no_guided_prediction_to_change(change: dict[str, object]) -> None:
     csd = _SDS | {"kind": "csd", "negative_weight": 1}
-    _adapt(schema.CsdGuidance, csd)
+    _adapt(schema.CsdSection, csd)
     with pytest.raises(ValidationError, match="difference of predictions"):
-        _adapt(schema.CsdGuidance, csd | change)
+        _adapt(schema.CsdSection, csd | change)
 
 
 @pytest.mark.parametrize(("guidance", "prior"), [("clip", "toybox"), ("toybox", "clip")])

@@ -3,20 +3,20 @@ import colorsys
 import pytest
 import torch
 
-from dreamfusion_kit.recipe.schema import ConstantBackground, RandomBackground
+from dreamfusion_kit.recipe.schema import ConstantBackgroundSection, RandomBackgroundSection
 from dreamfusion_kit.renderer.background import hsv_to_rgb, sample_background
 from dreamfusion_kit.seeding import generator
 
 
-def _random(**changes: object) -> RandomBackground:
-    section = RandomBackground(
+def _random(**changes: object) -> RandomBackgroundSection:
+    section = RandomBackgroundSection(
         kind="random", value_range=(0.2, 0.8), saturation_max=0.5, gradient_probability=0.5
     )
     return section.model_copy(update=changes)
 
 
 def test_a_constant_background() -> None:
-    section = ConstantBackground(kind="constant", color=(0.1, 0.2, 0.3))
+    section = ConstantBackgroundSection(kind="constant", color=(0.1, 0.2, 0.3))
     image = sample_background(section, 2, 3, 4, generator=generator(0, "background"))
     expected = torch.tensor([0.1, 0.2, 0.3]).expand(2, 3, 4, 3)
     torch.testing.assert_close(image, expected)

@@ -1,10 +1,10 @@
 import torch
 
-from dreamfusion_kit.recipe.schema import Occupancy
+from dreamfusion_kit.recipe.schema import OccupancySection
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.seeding import generator
 
-SECTION = Occupancy(
+SECTION = OccupancySection(
     resolution=16, update_every_steps=5, warmup_steps=10, decay=0.5, density_threshold=0.1
 )
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamfusion_kit.recipe.schema import Beyond
+from dreamfusion_kit.recipe.schema import UnboundedSection
 from dreamfusion_kit.records import Rays
 from dreamfusion_kit.renderer.sampling import intersect_sphere, sample_intervals
 from dreamfusion_kit.seeding import generator
@@ -109,7 +109,7 @@ def test_any_leading_axes(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(pieces.deltas.sum(dim=-1), torch.ones(shape))
 
 
-BEYOND = Beyond(num_samples=4, far=50.0, proposal=None)
+BEYOND = UnboundedSection(num_samples=4, far=50.0, proposal=None)
 
 
 @given(distance=st.floats(-0.9, 0.9), impact=st.floats(0, 0.4), count=st.integers(1, 20))
@@ -129,7 +129,7 @@ def test_pieces_go_on_to_the_far_distance(distance: float, impact: float, count:
 
 def test_a_far_distance_inside_the_sphere_adds_nothing() -> None:
     ray = _ray((0, 0, 0), (0, 0, -1))
-    beyond = Beyond(num_samples=3, far=0.5, proposal=None)
+    beyond = UnboundedSection(num_samples=3, far=0.5, proposal=None)
     pieces = sample_intervals(ray, 1.0, num_samples=2, near=0.0, beyond=beyond)
     assert float(pieces.deltas[0, :2].sum()) == pytest.approx(1.0)
     assert (pieces.deltas[0, 2:] <= 0).all()

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dreamfusion_kit.recipe.schema import Beyond, Occupancy, Renderer
+from dreamfusion_kit.recipe.schema import OccupancySection, RendererSection, UnboundedSection
 from dreamfusion_kit.records import FieldSample, Lighting, Rays, RenderOutput
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.renderer.volume import SampleField, render
@@ -11,10 +11,10 @@ from dreamfusion_kit.seeding import generator
 
 RADIUS = 1.0
 STD = 0.15  # of the blob
-OCCUPANCY = Occupancy(
+OCCUPANCY = OccupancySection(
     resolution=16, update_every_steps=1, warmup_steps=0, decay=0.9, density_threshold=0.01
 )
-SECTION = Renderer(
+SECTION = RendererSection(
     num_samples=64, jitter=True, footprint="point", near=0.0, beyond=None, occupancy=OCCUPANCY
 )
 
@@ -87,7 +87,7 @@ def _render(
     step: int | None = None,
     num_samples: int = 64,
     background: float = 0.25,
-    beyond: Beyond | None = None,
+    beyond: UnboundedSection | None = None,
 ) -> RenderOutput:
     shape = rays.origins.shape
     return render(
@@ -319,7 +319,7 @@ def test_fog_behind_the_sphere_is_seen_where_the_recipe_says_so(with_occupancy: 
         empty = torch.zeros_like(occupancy.occupied)
         occupancy.occupied = empty  # it says that all of the sphere can be left out
     inside = 0.0 if with_occupancy else 1.0
-    scene = Beyond(num_samples=5, far=10.0, proposal=None)
+    scene = UnboundedSection(num_samples=5, far=10.0, proposal=None)
     for beyond, length in ((None, inside), (scene, inside + 9)):
         output = _render(_everywhere(0.2), rays, beyond=beyond, occupancy=occupancy)
         assert float(output.opacity) == pytest.approx(-math.expm1(-0.2 * length), abs=1e-12)

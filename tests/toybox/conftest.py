@@ -3,18 +3,23 @@
 import pytest
 import torch
 
-from dreamfusion_kit.recipe.schema import Camera, Light, RandomBackground, Shading
+from dreamfusion_kit.recipe.schema import (
+    CameraSection,
+    LightSection,
+    RandomBackgroundSection,
+    ShadingSection,
+)
 from dreamfusion_kit.toybox.dataset import Dataset
 from dreamfusion_kit.toybox.settings import (
-    ClipSettings,
-    DatasetSettings,
-    PriorSettings,
-    ViewSettings,
+    ClipTrainingSection,
+    DatasetSection,
+    PriorTrainingSection,
+    ViewTrainingSection,
 )
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
 
 SIZE_PX = 16
-BACKGROUND = RandomBackground(
+BACKGROUND = RandomBackgroundSection(
     kind="random", value_range=(0.2, 1.0), saturation_max=0.3, gradient_probability=0.5
 )
 TRAINING = {
@@ -31,11 +36,11 @@ TRAINING = {
 
 
 @pytest.fixture
-def dataset_settings() -> DatasetSettings:
-    return DatasetSettings(
+def dataset_settings() -> DatasetSection:
+    return DatasetSection(
         seed=0,
         images_per_pair=1,
-        camera=Camera(
+        camera=CameraSection(
             image_size_px=8,
             elevation_range_deg=(-15, 85),
             azimuth_range_deg=(0, 360),
@@ -47,8 +52,8 @@ def dataset_settings() -> DatasetSettings:
             up_jitter_std=0.02,
             stratified_azimuth=True,
         ),
-        light=Light(direction_std=1.0, distance_range=(1.8, 3.0)),
-        shading=Shading(
+        light=LightSection(direction_std=1.0, distance_range=(1.8, 3.0)),
+        shading=ShadingSection(
             albedo_only_steps=0,
             shaded_probability=0.75,
             textureless_probability=0.5,
@@ -59,8 +64,8 @@ def dataset_settings() -> DatasetSettings:
 
 
 @pytest.fixture
-def prior_settings() -> PriorSettings:
-    return PriorSettings(
+def prior_settings() -> PriorTrainingSection:
+    return PriorTrainingSection(
         **TRAINING,
         initial=None,
         object_weights=dict.fromkeys(OBJECTS, 1.0),
@@ -79,13 +84,13 @@ def prior_settings() -> PriorSettings:
 
 
 @pytest.fixture
-def clip_settings() -> ClipSettings:
-    return ClipSettings(**TRAINING, width=16, layers=1, image_patch_px=8, embedding_size=16)
+def clip_settings() -> ClipTrainingSection:
+    return ClipTrainingSection(**TRAINING, width=16, layers=1, image_patch_px=8, embedding_size=16)
 
 
 @pytest.fixture
-def view_settings() -> ViewSettings:
-    return ViewSettings(**TRAINING, channels=(8, 16))
+def view_settings() -> ViewTrainingSection:
+    return ViewTrainingSection(**TRAINING, channels=(8, 16))
 
 
 @pytest.fixture

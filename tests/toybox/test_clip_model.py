@@ -7,18 +7,18 @@ import torch
 
 from dreamfusion_kit.evaluation.clip import load_clip
 from dreamfusion_kit.toybox.clip_model import ToyboxClip
-from dreamfusion_kit.toybox.settings import ClipSettings
+from dreamfusion_kit.toybox.settings import ClipTrainingSection
 
 SIZE_PX = 16
 CAPTIONS = ["a red mug", "a blue car", "a white plaster house, back view"]
 
 
 @pytest.fixture
-def clip(clip_settings: ClipSettings) -> ToyboxClip:
+def clip(clip_settings: ClipTrainingSection) -> ToyboxClip:
     return ToyboxClip(clip_settings, SIZE_PX).eval()
 
 
-def test_a_seed_gives_the_same_model(clip: ToyboxClip, clip_settings: ClipSettings) -> None:
+def test_a_seed_gives_the_same_model(clip: ToyboxClip, clip_settings: ClipTrainingSection) -> None:
     again = ToyboxClip(clip_settings, SIZE_PX)
     other = ToyboxClip(clip_settings.model_copy(update={"seed": 1}), SIZE_PX)
     assert all(map(torch.equal, clip.parameters(), again.parameters()))

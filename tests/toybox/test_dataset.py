@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamfusion_kit.recipe.schema import Background, ConstantBackground
+from dreamfusion_kit.recipe.schema import BackgroundSection, ConstantBackgroundSection
 from dreamfusion_kit.toybox import dataset as module
 from dreamfusion_kit.toybox.captions import HELD_OUT
 from dreamfusion_kit.toybox.dataset import (
@@ -16,7 +16,7 @@ from dreamfusion_kit.toybox.dataset import (
     save_dataset,
     training_pairs,
 )
-from dreamfusion_kit.toybox.settings import DatasetSettings
+from dreamfusion_kit.toybox.settings import DatasetSection
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
 
 PAIRS = [("red", "mug"), ("blue", "duck")]
@@ -34,23 +34,23 @@ def same(first: Dataset, second: Dataset) -> bool:
     )
 
 
-def black() -> Background:
-    return ConstantBackground(kind="constant", color=(0.0, 0.0, 0.0))
+def black() -> BackgroundSection:
+    return ConstantBackgroundSection(kind="constant", color=(0.0, 0.0, 0.0))
 
 
-def white() -> Background:
-    return ConstantBackground(kind="constant", color=(1.0, 1.0, 1.0))
+def white() -> BackgroundSection:
+    return ConstantBackgroundSection(kind="constant", color=(1.0, 1.0, 1.0))
 
 
 @pytest.mark.usefixtures("few_pairs")
-def test_a_seed_gives_the_same_bytes(dataset_settings: DatasetSettings) -> None:
+def test_a_seed_gives_the_same_bytes(dataset_settings: DatasetSection) -> None:
     assert same(render_dataset(dataset_settings), render_dataset(dataset_settings))
     other = dataset_settings.model_copy(update={"seed": 1})
     assert not same(render_dataset(dataset_settings), render_dataset(other))
 
 
 def test_a_pair_does_not_depend_on_its_neighbours(
-    dataset_settings: DatasetSettings, monkeypatch: pytest.MonkeyPatch
+    dataset_settings: DatasetSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "training_pairs", lambda: PAIRS)
     both = render_dataset(dataset_settings)
@@ -61,7 +61,7 @@ def test_a_pair_does_not_depend_on_its_neighbours(
 
 @pytest.mark.usefixtures("few_pairs")
 def test_more_images_than_a_chunk_are_rendered(
-    dataset_settings: DatasetSettings, monkeypatch: pytest.MonkeyPatch
+    dataset_settings: DatasetSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK", 2)
     reported: list[tuple[int, int]] = []
@@ -82,7 +82,7 @@ def test_training_pairs_are_all_but_the_held_out() -> None:
 
 
 def test_held_out_pairs_are_never_rendered(
-    dataset_settings: DatasetSettings, monkeypatch: pytest.MonkeyPatch
+    dataset_settings: DatasetSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over all pairs, by the indices that are stored, textureless images aside."""
     shading = dataset_settings.shading.model_copy(update={"textureless_probability": 0.0})
@@ -96,7 +96,7 @@ def test_held_out_pairs_are_never_rendered(
 
 
 @pytest.mark.usefixtures("few_pairs")
-def test_alpha_is_premultiplied(dataset_settings: DatasetSettings) -> None:
+def test_alpha_is_premultiplied(dataset_settings: DatasetSection) -> None:
     """No colour exceeds its coverage, and white minus black is what is not covered."""
     settings = dataset_settings.model_copy(update={"images_per_pair": 3})
     rendered = render_dataset(settings)

@@ -7,20 +7,21 @@ import pytest
 import torch
 
 from dreamfusion_kit.priors.pixel_unet import PixelUnetPrior
-from dreamfusion_kit.recipe.schema import LocalSource
-from dreamfusion_kit.recipe.schema import PixelUnetPrior as PixelUnetSection
+from dreamfusion_kit.recipe.schema import LocalSourceSection, PixelUnetSection
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
-from dreamfusion_kit.toybox.settings import PriorSettings
+from dreamfusion_kit.toybox.settings import PriorTrainingSection
 
 SIZE_PX = 16
 
 
 @pytest.fixture
-def prior(prior_settings: PriorSettings) -> ToyboxPrior:
+def prior(prior_settings: PriorTrainingSection) -> ToyboxPrior:
     return ToyboxPrior(prior_settings, SIZE_PX).eval()
 
 
-def test_a_seed_gives_the_same_model(prior: ToyboxPrior, prior_settings: PriorSettings) -> None:
+def test_a_seed_gives_the_same_model(
+    prior: ToyboxPrior, prior_settings: PriorTrainingSection
+) -> None:
     state = torch.get_rng_state()
     again = ToyboxPrior(prior_settings, SIZE_PX)
     other = ToyboxPrior(prior_settings.model_copy(update={"seed": 1}), SIZE_PX)
@@ -91,7 +92,7 @@ def test_the_sampler_finds_the_image_of_a_perfect_model(
 
 
 def test_half_precision_files_give_the_weights_back(
-    prior: ToyboxPrior, prior_settings: PriorSettings, tmp_path: Path
+    prior: ToyboxPrior, prior_settings: PriorTrainingSection, tmp_path: Path
 ) -> None:
     before = {name: p.detach().clone() for name, p in prior.named_parameters()}
     prior.save_pretrained(tmp_path / "prior")
@@ -124,7 +125,7 @@ def test_the_kit_reads_the_directory_and_predicts_the_same(
     prior.load_pretrained(tmp_path / "prior")  # so that both hold the rounded weights
     section = PixelUnetSection(
         kind="pixel_unet",
-        source=LocalSource(kind="local", path="unused"),
+        source=LocalSourceSection(kind="local", path="unused"),
         image_size_px=SIZE_PX,
         dtype="float32",
     )

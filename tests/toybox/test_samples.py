@@ -8,7 +8,7 @@ import torch
 from dreamfusion_kit.toybox.captions import caption_pool
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
 from dreamfusion_kit.toybox.samples import SAMPLED_VIEWS, Prompt, prompt_batches, sample_prior
-from dreamfusion_kit.toybox.settings import PriorSettings
+from dreamfusion_kit.toybox.settings import PriorTrainingSection
 from dreamfusion_kit.toybox.shapes import DISTINCT_SIDES, OBJECTS
 
 
@@ -52,7 +52,7 @@ class _Painter(ToyboxPrior):
         return torch.stack([torch.full((4, 4, 3), len(text) / 100) for text in captions])
 
 
-def test_images_stay_beside_their_prompts(prior_settings: PriorSettings) -> None:
+def test_images_stay_beside_their_prompts(prior_settings: PriorTrainingSection) -> None:
     counted: list[int] = []
     samples = sample_prior(
         _Painter(prior_settings, 16),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dreamfusion_kit.toybox.dataset import Dataset
-from dreamfusion_kit.toybox.settings import ClipSettings
+from dreamfusion_kit.toybox.settings import ClipTrainingSection
 from dreamfusion_kit.toybox.train_clip import train_clip
 
 
@@ -15,7 +15,7 @@ class KilledError(Exception):
 
 
 def train(
-    settings: ClipSettings, dataset: Dataset, scratch: Path, *, kill_at: int | None = None
+    settings: ClipTrainingSection, dataset: Dataset, scratch: Path, *, kill_at: int | None = None
 ) -> list[torch.Tensor]:
     def report(step: int, loss: float) -> None:
         assert loss > 0
@@ -28,7 +28,7 @@ def train(
 
 
 def test_a_killed_training_ends_with_the_same_bytes(
-    clip_settings: ClipSettings, dataset: Dataset, tmp_path: Path
+    clip_settings: ClipTrainingSection, dataset: Dataset, tmp_path: Path
 ) -> None:
     whole = train(clip_settings, dataset, tmp_path / "whole")
     with pytest.raises(KilledError):

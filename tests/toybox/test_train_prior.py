@@ -8,7 +8,7 @@ from PIL import Image
 
 from dreamfusion_kit.toybox import train_prior as module
 from dreamfusion_kit.toybox.dataset import Dataset
-from dreamfusion_kit.toybox.settings import PriorSettings
+from dreamfusion_kit.toybox.settings import PriorTrainingSection
 from dreamfusion_kit.toybox.shapes import OBJECTS
 
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ class KilledError(Exception):
 
 
 def train(
-    settings: PriorSettings,
+    settings: PriorTrainingSection,
     dataset: Dataset,
     scratch: Path,
     *,
@@ -40,7 +40,7 @@ def train(
 
 
 def test_a_killed_training_ends_with_the_same_bytes(
-    prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
+    prior_settings: PriorTrainingSection, dataset: Dataset, tmp_path: Path
 ) -> None:
     whole = train(prior_settings, dataset, tmp_path / "whole")
     with pytest.raises(KilledError):  # one step past the checkpoint at step 2
@@ -51,7 +51,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # from Python 3.12 on
 def test_whoever_draws_the_batches_they_are_the_same(
-    prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
+    prior_settings: PriorTrainingSection, dataset: Dataset, tmp_path: Path
 ) -> None:
     before = torch.get_rng_state()
     alone = train(prior_settings, dataset, tmp_path / "alone")
@@ -61,7 +61,7 @@ def test_whoever_draws_the_batches_they_are_the_same(
 
 
 def test_training_moves_the_weights(
-    prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
+    prior_settings: PriorTrainingSection, dataset: Dataset, tmp_path: Path
 ) -> None:
     short = prior_settings.model_copy(update={"num_steps": 2})
     one = train(short, dataset, tmp_path / "one")
@@ -70,7 +70,7 @@ def test_training_moves_the_weights(
 
 
 def test_another_sitting_starts_from_what_was_shipped(
-    prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
+    prior_settings: PriorTrainingSection, dataset: Dataset, tmp_path: Path
 ) -> None:
     """With a rate next to nothing the weights stay what the first sitting wrote, in half floats."""
     first = module.train_prior(
@@ -94,7 +94,7 @@ def test_another_sitting_starts_from_what_was_shipped(
 
 
 def test_objects_are_drawn_by_their_weights(
-    prior_settings: PriorSettings, dataset: Dataset
+    prior_settings: PriorTrainingSection, dataset: Dataset
 ) -> None:
     """Two images have the first object and one the second: at 1 and 3 they are drawn 2 to 3."""
     known = Dataset(*(getattr(dataset, key)[[0, 0, 1]] for key in Dataset.__annotations__))
@@ -106,7 +106,7 @@ def test_objects_are_drawn_by_their_weights(
 
 
 def test_a_sample_sheet_changes_nothing(
-    prior_settings: PriorSettings,
+    prior_settings: PriorTrainingSection,
     dataset: Dataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -121,7 +121,7 @@ def test_a_sample_sheet_changes_nothing(
         assert sheet.size == (16 * len(OBJECTS), 16 * 3)
 
 
-def test_timesteps_follow_the_power(prior_settings: PriorSettings) -> None:
+def test_timesteps_follow_the_power(prior_settings: PriorTrainingSection) -> None:
     """P(u^p <= x) = x^(1 / p): with p = 1/2 a quarter of the draws lies below half the range."""
     settings = prior_settings.model_copy(update={"batch_size": 1000, "timestep_power": 0.5})
     draw = torch.Generator().manual_seed(0)
@@ -132,7 +132,7 @@ def test_timesteps_follow_the_power(prior_settings: PriorSettings) -> None:
 
 
 def test_the_attribute_head_learns_the_views(
-    prior_settings: PriorSettings, dataset: Dataset, tmp_path: Path
+    prior_settings: PriorTrainingSection, dataset: Dataset, tmp_path: Path
 ) -> None:
     """With its loss switched on the text features of two views move apart."""
 

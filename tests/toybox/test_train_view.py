@@ -7,7 +7,7 @@ import torch
 
 from dreamfusion_kit.toybox.captions import VIEWS
 from dreamfusion_kit.toybox.dataset import Dataset
-from dreamfusion_kit.toybox.settings import ViewSettings
+from dreamfusion_kit.toybox.settings import ViewTrainingSection
 from dreamfusion_kit.toybox.shapes import OBJECTS
 from dreamfusion_kit.toybox.train_view import train_view
 from dreamfusion_kit.toybox.view_model import ViewModel
@@ -18,7 +18,7 @@ class KilledError(Exception):
 
 
 def train(
-    settings: ViewSettings, dataset: Dataset, scratch: Path, *, kill_at: int | None = None
+    settings: ViewTrainingSection, dataset: Dataset, scratch: Path, *, kill_at: int | None = None
 ) -> ViewModel:
     def report(step: int, loss: float) -> None:
         assert loss > 0
@@ -29,7 +29,7 @@ def train(
 
 
 def test_a_killed_training_ends_with_the_same_bytes(
-    view_settings: ViewSettings, dataset: Dataset, tmp_path: Path
+    view_settings: ViewTrainingSection, dataset: Dataset, tmp_path: Path
 ) -> None:
     whole = train(view_settings, dataset, tmp_path / "whole")
     with pytest.raises(KilledError):
@@ -39,7 +39,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
 
 
 def test_it_learns_the_sides_of_known_objects_alone(
-    view_settings: ViewSettings, tmp_path: Path
+    view_settings: ViewTrainingSection, tmp_path: Path
 ) -> None:
     """A mug's colour tells its side; balls, which it must not be shown, contradict."""
     is_mug = torch.arange(32) < 16

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dreamfusion_kit.toybox.settings import PriorSettings
+from dreamfusion_kit.toybox.settings import PriorTrainingSection
 from dreamfusion_kit.toybox.training import (
     AveragedWeights,
     learning_rate,
@@ -17,7 +17,7 @@ from dreamfusion_kit.toybox.training import (
 )
 
 
-def test_the_rate_is_a_trapezoid(prior_settings: PriorSettings) -> None:
+def test_the_rate_is_a_trapezoid(prior_settings: PriorTrainingSection) -> None:
     settings = prior_settings.model_copy(
         update={"num_steps": 10, "warmup_steps": 4, "decay_steps": 3, "learning_rate": 1.0}
     )
@@ -26,13 +26,15 @@ def test_the_rate_is_a_trapezoid(prior_settings: PriorSettings) -> None:
     assert rates == pytest.approx(expected)
 
 
-def test_a_longer_plateau_changes_nothing_before_the_fall(prior_settings: PriorSettings) -> None:
+def test_a_longer_plateau_changes_nothing_before_the_fall(
+    prior_settings: PriorTrainingSection,
+) -> None:
     short = prior_settings.model_copy(update={"num_steps": 10, "decay_steps": 3})
     long = short.model_copy(update={"num_steps": 20})
     assert [learning_rate(short, s) for s in range(7)] == [learning_rate(long, s) for s in range(7)]
 
 
-def test_only_matrices_decay(prior_settings: PriorSettings) -> None:
+def test_only_matrices_decay(prior_settings: PriorTrainingSection) -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     decayed, kept = make_optimizer(model, prior_settings).param_groups
     assert [tuple(p.shape) for p in decayed["params"]] == [(2, 3)]
@@ -77,7 +79,7 @@ class Run:
         return [*self.model.state_dict().values(), *self.averages.values.values()]
 
 
-def new_run(settings: PriorSettings, seed: int) -> Run:
+def new_run(settings: PriorTrainingSection, seed: int) -> Run:
     model = nn.Linear(3, 2)
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -86,7 +88,9 @@ def new_run(settings: PriorSettings, seed: int) -> Run:
     return Run(model, make_optimizer(model, settings), AveragedWeights(model, 0.9))
 
 
-def test_a_checkpoint_carries_everything_on(prior_settings: PriorSettings, tmp_path: Path) -> None:
+def test_a_checkpoint_carries_everything_on(
+    prior_settings: PriorTrainingSection, tmp_path: Path
+) -> None:
     whole = new_run(prior_settings, seed=0)
     for step in range(6):
         whole.step(step)
@@ -107,7 +111,7 @@ def test_a_checkpoint_carries_everything_on(prior_settings: PriorSettings, tmp_p
 
 
 def test_a_fresh_scratch_starts_at_the_beginning(
-    prior_settings: PriorSettings, tmp_path: Path
+    prior_settings: PriorTrainingSection, tmp_path: Path
 ) -> None:
     run = new_run(prior_settings, seed=0)
     before = [value.clone() for value in run.state()]

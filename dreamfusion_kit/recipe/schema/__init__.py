@@ -25,63 +25,73 @@ from dreamfusion_kit.recipe.schema.base import (
     Steps,
 )
 from dreamfusion_kit.recipe.schema.field import (
-    ConeBias,
-    DensityBias,
-    FieldOrParticles,
+    ConeBiasSection,
+    DensityBiasSection,
+    FieldOrParticlesSection,
     FieldSection,
-    GaussianBias,
-    HashGridField,
-    MipMlpField,
-    ParticlesField,
-    VoxelGridField,
+    GaussianBiasSection,
+    HashGridSection,
+    MipMlpSection,
+    ParticlesSection,
+    VoxelGridSection,
 )
 from dreamfusion_kit.recipe.schema.guidance import (
-    ClipGuidance,
-    CsdGuidance,
-    Guidance,
-    IsmGuidance,
-    PerpNeg,
-    Phi,
-    ScoreGuidance,
-    SdsGuidance,
-    SjcGuidance,
-    ViewPrompts,
-    VsdGuidance,
+    ClipGuidanceSection,
+    CsdSection,
+    GuidanceSection,
+    IsmSection,
+    PerpNegSection,
+    PhiSection,
+    ScoreGuidanceSection,
+    SdsSection,
+    SjcSection,
+    ViewPromptsSection,
+    VsdSection,
 )
-from dreamfusion_kit.recipe.schema.mesh import AdaptiveThreshold, FixedThreshold, Mesh, Threshold
+from dreamfusion_kit.recipe.schema.mesh import (
+    AdaptiveThresholdSection,
+    FixedThresholdSection,
+    MeshSection,
+    ThresholdSection,
+)
 from dreamfusion_kit.recipe.schema.optimize import (
-    Adam,
-    DistributedShampoo,
-    LearningRateDecay,
-    Optimize,
-    Optimizer,
-    Regularizers,
-    Watchdog,
+    AdamSection,
+    DistributedShampooSection,
+    LearningRateDecaySection,
+    OptimizerSection,
+    OptimizeSection,
+    RegularizersSection,
+    WatchdogSection,
 )
 from dreamfusion_kit.recipe.schema.prior import (
-    AnalyticPrior,
-    ClipPrior,
-    FlowTransformerPrior,
-    HubMirror,
-    HubSource,
-    LatentUnetPrior,
-    LocalSource,
-    MixtureComponent,
-    PixelUnetPrior,
-    Prior,
-    Source,
+    AnalyticSection,
+    ClipPriorSection,
+    FlowTransformerSection,
+    HubMirrorSection,
+    HubSourceSection,
+    LatentUnetSection,
+    LocalSourceSection,
+    MixtureComponentSection,
+    PixelUnetSection,
+    PriorSection,
+    SourceSection,
     WorkspacePath,
 )
-from dreamfusion_kit.recipe.schema.renderer import Beyond, Occupancy, Proposal, Renderer
+from dreamfusion_kit.recipe.schema.renderer import (
+    OccupancySection,
+    ProposalSection,
+    RendererSection,
+    UnboundedSection,
+)
 from dreamfusion_kit.recipe.schema.view import (
-    Background,
-    Camera,
-    ConstantBackground,
-    Light,
-    MlpBackground,
-    PlainBackground,
-    RandomBackground,
-    Shading,
+    BackgroundSection,
+    CameraSection,
+    ConstantBackgroundSection,
+    LightSection,
+    MlpBackgroundSection,
+    PlainBackgroundSection,
+    RandomBackgroundSection,
+    ShadingSection,
 )
 
 
@@ -89,20 +99,22 @@ class Recipe(Section):
     """A complete text-to-3D method."""
 
     summary: str = Field(min_length=1, description="What the recipe is for, in one sentence.")
-    prior: Prior = Field(description="The frozen text-to-image diffusion model.")
-    guidance: Guidance = Field(description="How prior and view become a gradient on the view.")
-    camera: Camera = Field(description="Where training views are taken from.")
-    light: Light = Field(description="Where the light of training views stands.")
-    shading: Shading = Field(description="Which training views are shaded, and how.")
-    background: Background = Field(description="What training views are composited over.")
-    field: FieldOrParticles = Field(description="What maps positions to density and albedo.")
-    renderer: Renderer = Field(description="How a field becomes an image.")
-    optimize: Optimize = Field(description="The optimisation loop.")
-    mesh: Mesh = Field(description="How a field becomes a textured mesh.")
+    prior: PriorSection = Field(description="The frozen text-to-image diffusion model.")
+    guidance: GuidanceSection = Field(
+        description="How prior and view become a gradient on the view."
+    )
+    camera: CameraSection = Field(description="Where training views are taken from.")
+    light: LightSection = Field(description="Where the light of training views stands.")
+    shading: ShadingSection = Field(description="Which training views are shaded, and how.")
+    background: BackgroundSection = Field(description="What training views are composited over.")
+    field: FieldOrParticlesSection = Field(description="What maps positions to density and albedo.")
+    renderer: RendererSection = Field(description="How a field becomes an image.")
+    optimize: OptimizeSection = Field(description="The optimisation loop.")
+    mesh: MeshSection = Field(description="How a field becomes a textured mesh.")
 
     @model_validator(mode="after")
     def _cones_meet_a_field_that_knows_them(self) -> Self:
-        if self.renderer.footprint == "cone" and not isinstance(self.field, MipMlpField):
+        if self.renderer.footprint == "cone" and not isinstance(self.field, MipMlpSection):
             raise ValueError(
                 f"found renderer.footprint cone with the field {self.field.kind}, expected the "
                 "field mip_mlp, or the footprint point"
@@ -112,7 +124,9 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _particles_take_turns_under_adam(self) -> Self:
         # Shampoo counts its steps for all fields together, also those that had no gradient.
-        if isinstance(self.field, ParticlesField) and not isinstance(self.optimize.optimizer, Adam):
+        if isinstance(self.field, ParticlesSection) and not isinstance(
+            self.optimize.optimizer, AdamSection
+        ):
             raise ValueError(
                 f"found field.kind particles with the optimizer {self.optimize.optimizer.kind}, "
                 "expected adam"
@@ -121,7 +135,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _clip_goes_with_clip(self) -> Self:
-        if isinstance(self.guidance, ClipGuidance) != isinstance(self.prior, ClipPrior):
+        if isinstance(self.guidance, ClipGuidanceSection) != isinstance(
+            self.prior, ClipPriorSection
+        ):
             raise ValueError(
                 f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
                 "expected clip with clip, and any other guidance with a diffusion model"
@@ -130,73 +146,73 @@ class Recipe(Section):
 
 
 __all__ = [
-    "Adam",
-    "AdaptiveThreshold",
-    "AnalyticPrior",
-    "Background",
-    "Beyond",
-    "Camera",
-    "ClipGuidance",
-    "ClipPrior",
+    "AdamSection",
+    "AdaptiveThresholdSection",
+    "AnalyticSection",
+    "BackgroundSection",
+    "CameraSection",
+    "ClipGuidanceSection",
+    "ClipPriorSection",
     "Color",
-    "ConeBias",
-    "ConstantBackground",
+    "ConeBiasSection",
+    "ConstantBackgroundSection",
     "Count",
-    "CsdGuidance",
-    "DensityBias",
-    "DistributedShampoo",
-    "FieldOrParticles",
+    "CsdSection",
+    "DensityBiasSection",
+    "DistributedShampooSection",
+    "FieldOrParticlesSection",
     "FieldSection",
-    "FixedThreshold",
-    "FlowTransformerPrior",
+    "FixedThresholdSection",
+    "FlowTransformerSection",
     "Fraction",
-    "GaussianBias",
-    "Guidance",
-    "HashGridField",
-    "HubMirror",
-    "HubSource",
-    "IsmGuidance",
-    "LatentUnetPrior",
-    "LearningRateDecay",
-    "Light",
+    "GaussianBiasSection",
+    "GuidanceSection",
+    "HashGridSection",
+    "HubMirrorSection",
+    "HubSourceSection",
+    "IsmSection",
+    "LatentUnetSection",
+    "LearningRateDecaySection",
+    "LightSection",
     "LinearSchedule",
-    "LocalSource",
-    "Mesh",
-    "MipMlpField",
-    "MixtureComponent",
-    "MlpBackground",
+    "LocalSourceSection",
+    "MeshSection",
+    "MipMlpSection",
+    "MixtureComponentSection",
+    "MlpBackgroundSection",
     "NonNegative",
-    "Occupancy",
-    "Optimize",
-    "Optimizer",
-    "ParticlesField",
-    "PerpNeg",
-    "Phi",
+    "OccupancySection",
+    "OptimizeSection",
+    "OptimizerSection",
+    "ParticlesSection",
+    "PerpNegSection",
+    "PhiSection",
     "PiecewiseSchedule",
-    "PixelUnetPrior",
-    "PlainBackground",
+    "PixelUnetSection",
+    "PlainBackgroundSection",
     "Positive",
     "PositiveRange",
-    "Prior",
-    "Proposal",
-    "RandomBackground",
+    "PriorSection",
+    "ProposalSection",
+    "RandomBackgroundSection",
     "Range",
     "Recipe",
-    "Regularizers",
-    "Renderer",
+    "RegularizersSection",
+    "RendererSection",
     "Schedule",
-    "ScoreGuidance",
-    "SdsGuidance",
+    "ScoreGuidanceSection",
+    "SdsSection",
     "Section",
-    "Shading",
-    "SjcGuidance",
-    "Source",
+    "ShadingSection",
+    "SjcSection",
+    "SourceSection",
     "SqrtSchedule",
     "Steps",
-    "Threshold",
-    "ViewPrompts",
-    "VoxelGridField",
-    "VsdGuidance",
-    "Watchdog",
+    "ThresholdSection",
+    "UnboundedSection",
+    "ViewPromptsSection",
+    "VoxelGridSection",
+    "VsdSection",
+    "WatchdogSection",
     "WorkspacePath",
 ]

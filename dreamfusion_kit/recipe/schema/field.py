@@ -10,7 +10,7 @@ BiasStage = Literal["pre", "post"]
 BIAS_STAGE = "Whether it is added before (pre) or after (post) the density activation."
 
 
-class GaussianBias(Section):
+class GaussianBiasSection(Section):
     """DreamFusion's initial blob: scale * exp(-|x|^2 / (2 std^2)) (DF A.2)."""
 
     kind: Literal["gaussian"] = Field(description="A Gaussian blob at the origin.")
@@ -19,7 +19,7 @@ class GaussianBias(Section):
     std: Positive = Field(description="Width of the blob, scene units (DF: 0.2).")
 
 
-class ConeBias(Section):
+class ConeBiasSection(Section):
     """Magic3D's initial blob: scale * (1 - |x| / radius), negative outside (2211.10440)."""
 
     kind: Literal["cone"] = Field(description="A cone over the distance from the origin.")
@@ -28,7 +28,7 @@ class ConeBias(Section):
     radius: Positive = Field(description="Where the cone crosses 0, scene units (Magic3D: 0.5).")
 
 
-DensityBias = Annotated[GaussianBias | ConeBias, Field(discriminator="kind")]
+DensityBiasSection = Annotated[GaussianBiasSection | ConeBiasSection, Field(discriminator="kind")]
 
 # The keys that every field shares are written out in each: a section reads on its own.
 BOUNDING_RADIUS = "Radius of the sphere outside of which space is empty, scene units (DF A.2: 1.4)."
@@ -36,7 +36,7 @@ DENSITY_ACTIVATION = "What makes the raw density non-negative (DF A.2: exp)."
 DENSITY_OFFSET = "Added to the raw density before the activation; negative makes space empty."
 
 
-class VoxelGridField(Section):
+class VoxelGridSection(Section):
     """Dense grids of density and albedo with trilinear interpolation."""
 
     kind: Literal["voxel_grid"] = Field(description="Dense grids, interpolated trilinearly.")
@@ -45,7 +45,9 @@ class VoxelGridField(Section):
     )
     bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
     density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
-    density_bias: DensityBias = Field(description="The blob that an optimisation starts from.")
+    density_bias: DensityBiasSection = Field(
+        description="The blob that an optimisation starts from."
+    )
     density_offset: float = Field(description=DENSITY_OFFSET)
     initial_albedo: float = Field(
         gt=0, lt=1, description="The albedo everywhere at step 0, in all channels."
@@ -54,7 +56,7 @@ class VoxelGridField(Section):
     albedo_learning_rate: Positive = Field(description="Adam's step size for raw albedo.")
 
 
-class HashGridField(Section):
+class HashGridSection(Section):
     """Instant-NGP's multiresolution hash grid with a small MLP (arXiv 2201.05989)."""
 
     kind: Literal["hash_grid"] = Field(description="Multiresolution hash grid and a small MLP.")
@@ -83,7 +85,9 @@ class HashGridField(Section):
     )
     bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
     density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
-    density_bias: DensityBias = Field(description="The blob that an optimisation starts from.")
+    density_bias: DensityBiasSection = Field(
+        description="The blob that an optimisation starts from."
+    )
     density_offset: float = Field(description=DENSITY_OFFSET)
     normal_epsilon: Positive = Field(
         description="Step of the finite differences that give normals, scene units."
@@ -92,7 +96,7 @@ class HashGridField(Section):
     network_learning_rate: Positive = Field(description="Adam's step size for the MLP.")
 
     @model_validator(mode="after")
-    def _levels_fit(self) -> "HashGridField":
+    def _levels_fit(self) -> "HashGridSection":
         if self.max_resolution < self.min_resolution:
             raise ValueError(
                 f"found max_resolution {self.max_resolution} below min_resolution "
@@ -106,7 +110,7 @@ class HashGridField(Section):
         return self
 
 
-class MipMlpField(Section):
+class MipMlpSection(Section):
     """DreamFusion's residual network on integrated positional encoding (DF A.2)."""
 
     kind: Literal["mip_mlp"] = Field(description="Residual MLP on integrated encoding.")
@@ -125,15 +129,19 @@ class MipMlpField(Section):
     )
     bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
     density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
-    density_bias: DensityBias = Field(description="The blob that an optimisation starts from.")
+    density_bias: DensityBiasSection = Field(
+        description="The blob that an optimisation starts from."
+    )
     density_offset: float = Field(description=DENSITY_OFFSET)
     learning_rate: Positive = Field(description="Step size for the network (DF A.2: 1e-4).")
 
 
-FieldSection = Annotated[VoxelGridField | HashGridField | MipMlpField, Field(discriminator="kind")]
+FieldSection = Annotated[
+    VoxelGridSection | HashGridSection | MipMlpSection, Field(discriminator="kind")
+]
 
 
-class ParticlesField(Section):
+class ParticlesSection(Section):
     """Several fields of one kind under one guidance: ProlificDreamer's particles."""
 
     kind: Literal["particles"] = Field(description="Several fields, one of them per step.")
@@ -145,6 +153,7 @@ class ParticlesField(Section):
     particle: FieldSection = Field(description="Each field; they differ in their initial values.")
 
 
-FieldOrParticles = Annotated[
-    VoxelGridField | HashGridField | MipMlpField | ParticlesField, Field(discriminator="kind")
+FieldOrParticlesSection = Annotated[
+    VoxelGridSection | HashGridSection | MipMlpSection | ParticlesSection,
+    Field(discriminator="kind"),
 ]

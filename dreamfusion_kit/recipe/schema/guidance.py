@@ -15,14 +15,14 @@ from dreamfusion_kit.recipe.schema.base import (
     Section,
     SqrtSchedule,
 )
-from dreamfusion_kit.recipe.schema.optimize import Adam
+from dreamfusion_kit.recipe.schema.optimize import AdamSection
 
 HalfWidth = Annotated[float, Field(gt=0, lt=180)]
 DecayCoefficients = tuple[NonNegative, NonNegative, float]
 Course = float | LinearSchedule | PiecewiseSchedule  # what a Schedule key holds once validated
 
 
-class ViewPrompts(Section):
+class ViewPromptsSection(Section):
     """Text appended to the prompt by the camera's direction (DF s. 3.2)."""
 
     enabled: bool = Field(description="Whether the prompt follows the view at all.")
@@ -51,7 +51,7 @@ class ViewPrompts(Section):
     )
 
     @model_validator(mode="after")
-    def _front_and_back_do_not_overlap(self) -> "ViewPrompts":
+    def _front_and_back_do_not_overlap(self) -> "ViewPromptsSection":
         total = self.front_half_width_deg + self.back_half_width_deg
         if total > 180:
             raise ValueError(
@@ -61,7 +61,7 @@ class ViewPrompts(Section):
         return self
 
 
-class PerpNeg(Section):
+class PerpNegSection(Section):
     """Perp-Neg (arXiv 2304.04968): other views' texts push away, but never against the view's own.
 
     Between two views the positive text is interpolated, and each other view's text
@@ -86,7 +86,7 @@ class PerpNeg(Section):
     )
 
 
-class ScoreGuidance(Section):
+class ScoreGuidanceSection(Section):
     """What all guidances share that ask a diffusion model for its score."""
 
     guidance_scale: NonNegative = Field(
@@ -97,7 +97,7 @@ class ScoreGuidance(Section):
         description="Share to which the guided prediction's deviation per image is set back to "
         "the conditional one's (Lin et al. 2023, s. 3.4, phi: 0.7); 0 is off (DF: off)."
     )
-    perp_neg: PerpNeg | None = Field(
+    perp_neg: PerpNegSection | None = Field(
         description="Perp-Neg's weights; null is plain classifier-free guidance (DF: null)."
     )
     timestep_weight: Literal["sigma_squared", "uniform", "sigma_over_alpha"] = Field(
@@ -114,7 +114,9 @@ class ScoreGuidance(Section):
     negative_prompt: str = Field(
         description="Text of the unconditional branch; empty is plain guidance (DF: empty)."
     )
-    view_prompts: ViewPrompts = Field(description="Text that follows the camera (DF s. 3.2).")
+    view_prompts: ViewPromptsSection = Field(
+        description="Text that follows the camera (DF s. 3.2)."
+    )
 
     @model_validator(mode="after")
     def _timesteps_are_ordered_fractions(self) -> Self:
@@ -137,13 +139,13 @@ class ScoreGuidance(Section):
         return self
 
 
-class SdsGuidance(ScoreGuidance):
+class SdsSection(ScoreGuidanceSection):
     """Score Distillation Sampling (DF eq. 3)."""
 
     kind: Literal["sds"] = Field(description="Score Distillation Sampling.")
 
 
-class SjcGuidance(ScoreGuidance):
+class SjcSection(ScoreGuidanceSection):
     """Score Jacobian Chaining (arXiv 2212.00774)."""
 
     kind: Literal["sjc"] = Field(description="Score Jacobian Chaining.")
@@ -153,7 +155,7 @@ class SjcGuidance(ScoreGuidance):
     )
 
 
-class CsdGuidance(ScoreGuidance):
+class CsdSection(ScoreGuidanceSection):
     """Classifier Score Distillation (arXiv 2310.19415). `guidance_scale` is its omega_1."""
 
     kind: Literal["csd"] = Field(description="Classifier Score Distillation.")
@@ -172,12 +174,12 @@ class CsdGuidance(ScoreGuidance):
         return self
 
 
-class Phi(Section):
+class PhiSection(Section):
     """VSD's second denoiser: an adapter of the prior that learns the renders' own score."""
 
     rank: Count = Field(description="Rank of the LoRA matrices (ProlificDreamer's code: 4).")
     learning_rate: Positive = Field(description="Learning rate (ProlificDreamer: 1e-4).")
-    optimizer: Adam = Field(description="Phi's own optimiser.")
+    optimizer: AdamSection = Field(description="Phi's own optimiser.")
     steps: Count = Field(description="Steps of phi per step of the field (ProlificDreamer: 1).")
     loss: Literal["epsilon", "v"] = Field(
         description="Squared error of the noise, or of v = alpha_t eps - sigma_t x, which weighs "
@@ -189,14 +191,14 @@ class Phi(Section):
     )
 
 
-class VsdGuidance(ScoreGuidance):
+class VsdSection(ScoreGuidanceSection):
     """Variational Score Distillation (ProlificDreamer, arXiv 2305.16213)."""
 
     kind: Literal["vsd"] = Field(description="Variational Score Distillation.")
-    phi: Phi = Field(description="The denoiser that follows the renders.")
+    phi: PhiSection = Field(description="The denoiser that follows the renders.")
 
 
-class IsmGuidance(ScoreGuidance):
+class IsmSection(ScoreGuidanceSection):
     """Interval Score Matching (LucidDreamer, arXiv 2311.11284)."""
 
     kind: Literal["ism"] = Field(description="Interval Score Matching.")
@@ -211,7 +213,7 @@ class IsmGuidance(ScoreGuidance):
     )
 
 
-class ClipGuidance(Section):
+class ClipGuidanceSection(Section):
     """Dream Fields' loss (arXiv 2112.01455): the image's likeness to the text, by CLIP."""
 
     kind: Literal["clip"] = Field(description="CLIP similarity; needs prior.kind clip.")
@@ -223,7 +225,7 @@ class ClipGuidance(Section):
         description="1 - tau: mean opacity below which no more emptiness is rewarded "
         "(Dream Fields: 0.5 to 0.1 in 500 steps, times the camera's zoom)."
     )
-    view_prompts: ViewPrompts = Field(
+    view_prompts: ViewPromptsSection = Field(
         description="Text that follows the camera (Dream Fields: none)."
     )
 
@@ -248,7 +250,7 @@ def _at(schedule: Course, step: int) -> float:
     return schedule if isinstance(schedule, int | float) else schedule.value_at(step)
 
 
-Guidance = Annotated[
-    SdsGuidance | SjcGuidance | CsdGuidance | VsdGuidance | IsmGuidance | ClipGuidance,
+GuidanceSection = Annotated[
+    SdsSection | SjcSection | CsdSection | VsdSection | IsmSection | ClipGuidanceSection,
     Field(discriminator="kind"),
 ]

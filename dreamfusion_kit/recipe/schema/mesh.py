@@ -7,7 +7,7 @@ from pydantic import Field
 from dreamfusion_kit.recipe.schema.base import Fraction, NonNegative, Positive, Section, Steps
 
 
-class AdaptiveThreshold(Section):
+class AdaptiveThresholdSection(Section):
     """A density threshold found from the field's own densities."""
 
     kind: Literal["adaptive"] = Field(description="Between the empty and the solid level.")
@@ -16,23 +16,25 @@ class AdaptiveThreshold(Section):
     )
 
 
-class FixedThreshold(Section):
+class FixedThresholdSection(Section):
     """A density threshold set by hand."""
 
     kind: Literal["fixed"] = Field(description="The same density for every asset.")
     density: Positive = Field(description="Density of the surface, per scene unit.")
 
 
-Threshold = Annotated[AdaptiveThreshold | FixedThreshold, Field(discriminator="kind")]
+ThresholdSection = Annotated[
+    AdaptiveThresholdSection | FixedThresholdSection, Field(discriminator="kind")
+]
 
 
-class Mesh(Section):
+class MeshSection(Section):
     """Surface extraction, cleaning and texture."""
 
     grid_resolution: int = Field(
         ge=8, le=1024, description="Density samples per axis for marching cubes."
     )
-    threshold: Threshold = Field(description="Which density is the surface.")
+    threshold: ThresholdSection = Field(description="Which density is the surface.")
     min_component_fraction: Fraction = Field(
         description="Components below this share of the largest one's area are dropped."
     )

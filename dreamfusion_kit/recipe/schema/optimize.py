@@ -9,7 +9,7 @@ from dreamfusion_kit.recipe.schema.base import Count, Fraction, Positive, Schedu
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Adam(Section):
+class AdamSection(Section):
     """Adam (arXiv 1412.6980). DreamFusion used Distributed Shampoo."""
 
     kind: Literal["adam"] = Field(description="Adam with bias correction, no weight decay.")
@@ -19,7 +19,7 @@ class Adam(Section):
     epsilon: Positive = Field(description="Added to the root of the second moment.")
 
 
-class DistributedShampoo(Section):
+class DistributedShampooSection(Section):
     """Distributed Shampoo (arXiv 2002.09018), which preconditions by matrix roots (DF A.2)."""
 
     kind: Literal["distributed_shampoo"] = Field(description="Distributed Shampoo.")
@@ -46,10 +46,10 @@ class DistributedShampoo(Section):
     nesterov: bool = Field(description="Whether the momentum looks ahead (DF does not say).")
 
 
-Optimizer = Annotated[Adam | DistributedShampoo, Field(discriminator="kind")]
+OptimizerSection = Annotated[AdamSection | DistributedShampooSection, Field(discriminator="kind")]
 
 
-class LearningRateDecay(Section):
+class LearningRateDecaySection(Section):
     """One factor on every learning rate: a linear warm-up, then a decay (DF A.2)."""
 
     warmup_steps: Steps = Field(description="Steps of linear rise to 1 (DF: 3000 of 15000).")
@@ -62,7 +62,7 @@ class LearningRateDecay(Section):
     )
 
 
-class Regularizers(Section):
+class RegularizersSection(Section):
     """Multipliers of the losses beside the guidance; each may be a linear schedule."""
 
     opacity_lambda: Schedule = Field(
@@ -82,7 +82,7 @@ class Regularizers(Section):
     )
 
 
-class Watchdog(Section):
+class WatchdogSection(Section):
     """When to stop a run that is dead."""
 
     check_every_steps: Count = Field(description="Steps between two checks.")
@@ -95,7 +95,7 @@ class Watchdog(Section):
     )
 
     @model_validator(mode="after")
-    def _bounds_are_ordered(self) -> "Watchdog":
+    def _bounds_are_ordered(self) -> "WatchdogSection":
         if self.min_opacity >= self.max_opacity:
             raise ValueError(
                 f"found min_opacity {self.min_opacity:g} and max_opacity {self.max_opacity:g}, "
@@ -104,26 +104,26 @@ class Watchdog(Section):
         return self
 
 
-class Optimize(Section):
+class OptimizeSection(Section):
     """The optimisation of one asset."""
 
     num_steps: Count = Field(description="Optimiser steps (DF: 15000).")
     batch_size: Count = Field(description="Views per step (DF: 4, one per TPU chip).")
-    optimizer: Optimizer = Field(description="Who turns gradients into steps.")
-    learning_rate_decay: LearningRateDecay = Field(
+    optimizer: OptimizerSection = Field(description="Who turns gradients into steps.")
+    learning_rate_decay: LearningRateDecaySection = Field(
         description="Course of all learning rates over the run."
     )
     max_gradient_norm: Positive | None = Field(
         description="Norm of the gradient of all parameters above which it is scaled down to it; "
         "null clips nothing (DF does not say)."
     )
-    regularizers: Regularizers = Field(description="Losses beside the guidance.")
+    regularizers: RegularizersSection = Field(description="Losses beside the guidance.")
     checkpoint_every_steps: Count = Field(description="Steps between two checkpoints.")
     preview_every_steps: Count = Field(description="Steps between two preview images.")
-    watchdog: Watchdog = Field(description="When to stop a run that is dead.")
+    watchdog: WatchdogSection = Field(description="When to stop a run that is dead.")
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> "Optimize":
+    def _warmup_ends(self) -> "OptimizeSection":
         warmup = self.learning_rate_decay.warmup_steps
         if warmup >= self.num_steps:
             raise ValueError(

@@ -21,7 +21,7 @@ def _inside_workspace(path: str) -> str:
 WorkspacePath = Annotated[str, AfterValidator(_inside_workspace)]
 
 
-class LocalSource(Section):
+class LocalSourceSection(Section):
     """A pretrained model that lies in the workspace."""
 
     kind: Literal["local"] = Field(description="A directory of this workspace.")
@@ -37,14 +37,14 @@ def _is_safe_pattern(pattern: str) -> str:
     return pattern
 
 
-class HubMirror(Section):
+class HubMirrorSection(Section):
     """Another repository with the same model, for when the first is gone."""
 
     repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Repository as owner/name.")
     revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="Commit as 40 hex digits.")
 
 
-class HubSource(Section):
+class HubSourceSection(Section):
     """A pretrained model on the Hugging Face hub, pinned to one commit."""
 
     kind: Literal["hub"] = Field(description="A repository of the Hugging Face hub.")
@@ -55,7 +55,7 @@ class HubSource(Section):
         pattern=r"^[0-9a-f]{40}$",
         description="Commit as 40 hex digits: a branch name would let the model change.",
     )
-    mirrors: tuple[HubMirror, ...] = Field(
+    mirrors: tuple[HubMirrorSection, ...] = Field(
         description="Repositories to try in order where the first cannot be had."
     )
     files: tuple[Annotated[str, AfterValidator(_is_safe_pattern)], ...] = Field(
@@ -65,14 +65,14 @@ class HubSource(Section):
     license_note: str = Field(min_length=1, description="Licence, and what has to be accepted.")
 
 
-Source = Annotated[LocalSource | HubSource, Field(discriminator="kind")]
+SourceSection = Annotated[LocalSourceSection | HubSourceSection, Field(discriminator="kind")]
 
 
-class PixelUnetPrior(Section):
+class PixelUnetSection(Section):
     """A pixel-space U-Net in diffusers format, as Imagen's 64 px base model is (DF s. 2.1)."""
 
     kind: Literal["pixel_unet"] = Field(description="A pixel-space diffusion U-Net.")
-    source: Source = Field(description="Where the diffusers directory comes from.")
+    source: SourceSection = Field(description="Where the diffusers directory comes from.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format the U-Net computes in."
     )
@@ -81,11 +81,11 @@ class PixelUnetPrior(Section):
     )
 
 
-class LatentUnetPrior(Section):
+class LatentUnetSection(Section):
     """A U-Net on VAE latents: Stable Diffusion 1.5, 2.1-base or SDXL (Rombach et al. 2022)."""
 
     kind: Literal["latent_unet"] = Field(description="A latent diffusion U-Net.")
-    source: Source = Field(description="Where the diffusers directory comes from.")
+    source: SourceSection = Field(description="Where the diffusers directory comes from.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format the U-Net computes in."
     )
@@ -100,11 +100,11 @@ class LatentUnetPrior(Section):
     )
 
 
-class FlowTransformerPrior(Section):
+class FlowTransformerSection(Section):
     """A rectified-flow transformer: Stable Diffusion 3 or 3.5 (Esser et al. 2024), AuraFlow."""
 
     kind: Literal["flow_transformer"] = Field(description="A latent flow-matching transformer.")
-    source: Source = Field(description="Where the diffusers directory comes from.")
+    source: SourceSection = Field(description="Where the diffusers directory comes from.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format the transformer computes in."
     )
@@ -123,7 +123,7 @@ class FlowTransformerPrior(Section):
     )
 
 
-class MixtureComponent(Section):
+class MixtureComponentSection(Section):
     """One Gaussian of the analytic prior: images of one colour, plus white noise."""
 
     weight: Positive = Field(description="Share of the component, relative to the others.")
@@ -133,24 +133,28 @@ class MixtureComponent(Section):
     )
 
 
-class AnalyticPrior(Section):
+class AnalyticSection(Section):
     """A Gaussian mixture whose score is known in closed form: the oracle of the tests."""
 
     kind: Literal["analytic"] = Field(description="A Gaussian mixture; needs no weights.")
-    components: tuple[MixtureComponent, ...] = Field(
+    components: tuple[MixtureComponentSection, ...] = Field(
         min_length=1, description="Gaussians of the mixture, at least one."
     )
     image_size_px: Count = Field(description="Side of the images in pixels.")
 
 
-class ClipPrior(Section):
+class ClipPriorSection(Section):
     """A CLIP in the prior's place, for guidance.kind clip; no diffusion model."""
 
     kind: Literal["clip"] = Field(description="A CLIP in transformers format.")
-    source: Source = Field(description="Where the model's directory comes from.")
+    source: SourceSection = Field(description="Where the model's directory comes from.")
 
 
-Prior = Annotated[
-    PixelUnetPrior | LatentUnetPrior | FlowTransformerPrior | AnalyticPrior | ClipPrior,
+PriorSection = Annotated[
+    PixelUnetSection
+    | LatentUnetSection
+    | FlowTransformerSection
+    | AnalyticSection
+    | ClipPriorSection,
     Field(discriminator="kind"),
 ]

@@ -15,7 +15,7 @@ from dreamfusion_kit.recipe.schema.base import (
 )
 
 
-class Occupancy(Section):
+class OccupancySection(Section):
     """The grid that lets the renderer skip empty space (Instant-NGP, appendix C)."""
 
     resolution: Count = Field(description="Cells per axis over the bounding cube.")
@@ -31,7 +31,7 @@ class Occupancy(Section):
     )
 
 
-class Proposal(Section):
+class ProposalSection(Section):
     """A network of density alone that says where along a ray to ask (mip-NeRF 360, s. 3)."""
 
     num_blocks: Count = Field(
@@ -53,18 +53,18 @@ class Proposal(Section):
     learning_rate: Positive = Field(description="Step size for the network.")
 
 
-class Beyond(Section):
+class UnboundedSection(Section):
     """How rays go on behind the bounding sphere, evenly in 1 / distance (mip-NeRF 360, s. 3)."""
 
     num_samples: Count = Field(description="Samples per ray behind the sphere.")
     far: Positive = Field(description="Distance from the camera at which rays end, scene units.")
-    proposal: Proposal | None = Field(
+    proposal: ProposalSection | None = Field(
         description="A network that is asked about the samples inside and behind the sphere, and "
         "chooses the field's own; null asks the field about all of them."
     )
 
 
-class Renderer(Section):
+class RendererSection(Section):
     """Emission-absorption volume rendering (NeRF eq. 3)."""
 
     num_samples: Count = Field(
@@ -78,14 +78,14 @@ class Renderer(Section):
         description="What a sample asks the field about: a point (DF), or the frustum of its "
         "pixel's cone as a Gaussian (mip-NeRF, eq. 8); cones need a mip_mlp and no jitter."
     )
-    beyond: Beyond | None = Field(
+    beyond: UnboundedSection | None = Field(
         description="Samples behind the bounding sphere, for fields in contracted space; null ends "
         "rays at the sphere (DF)."
     )
-    occupancy: Occupancy = Field(description="How empty space is found and skipped.")
+    occupancy: OccupancySection = Field(description="How empty space is found and skipped.")
 
     @model_validator(mode="after")
-    def _a_cone_fills_its_interval(self) -> "Renderer":
+    def _a_cone_fills_its_interval(self) -> "RendererSection":
         if self.footprint == "cone" and self.jitter:
             raise ValueError(
                 "found jitter with the footprint cone, expected jitter: false, since a cone's "
@@ -94,7 +94,7 @@ class Renderer(Section):
         return self
 
     @model_validator(mode="after")
-    def _proposals_are_cones(self) -> "Renderer":
+    def _proposals_are_cones(self) -> "RendererSection":
         if self.footprint == "point" and self.beyond is not None and self.beyond.proposal:
             raise ValueError(
                 "found beyond.proposal with the footprint point, expected the footprint cone: "

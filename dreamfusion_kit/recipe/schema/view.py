@@ -19,7 +19,7 @@ from dreamfusion_kit.recipe.schema.base import (
 )
 
 
-class Camera(Section):
+class CameraSection(Section):
     """Random training cameras on an orbit around the origin (DF s. 3.2 and A.2)."""
 
     image_size_px: Count = Field(
@@ -54,7 +54,7 @@ class Camera(Section):
     )
 
     @model_validator(mode="after")
-    def _azimuths_are_at_most_one_turn(self) -> "Camera":
+    def _azimuths_are_at_most_one_turn(self) -> "CameraSection":
         lower, upper = self.azimuth_range_deg
         if upper - lower > 360:
             raise ValueError(
@@ -63,7 +63,7 @@ class Camera(Section):
         return self
 
 
-class Light(Section):
+class LightSection(Section):
     """One random point light per view (DF A.2)."""
 
     direction_std: NonNegative = Field(
@@ -74,7 +74,7 @@ class Light(Section):
     )
 
 
-class Shading(Section):
+class ShadingSection(Section):
     """How often a view is shaded, and how strongly (DF s. 3.1 and A.2)."""
 
     albedo_only_steps: Steps = Field(
@@ -94,14 +94,14 @@ class Shading(Section):
     )
 
 
-class ConstantBackground(Section):
+class ConstantBackgroundSection(Section):
     """One plain colour behind every view."""
 
     kind: Literal["constant"] = Field(description="The same colour in every view.")
     color: Color = Field(description="RGB in [0, 1].")
 
 
-class RandomBackground(Section):
+class RandomBackgroundSection(Section):
     """Plain random backgrounds: a solid colour or a soft linear gradient of two."""
 
     kind: Literal["random"] = Field(description="A new plain background for each view.")
@@ -112,7 +112,7 @@ class RandomBackground(Section):
     )
 
 
-class MlpBackground(Section):
+class MlpBackgroundSection(Section):
     """DreamFusion's learned background: a small network of the ray's direction (DF A.2)."""
 
     kind: Literal["mlp"] = Field(description="A network that is optimised with the field.")
@@ -126,7 +126,10 @@ class MlpBackground(Section):
     learning_rate: Positive = Field(description="Step size for the network (DF A.2: 1e-4).")
 
 
-PlainBackground = Annotated[ConstantBackground | RandomBackground, Field(discriminator="kind")]
-Background = Annotated[
-    ConstantBackground | RandomBackground | MlpBackground, Field(discriminator="kind")
+PlainBackgroundSection = Annotated[
+    ConstantBackgroundSection | RandomBackgroundSection, Field(discriminator="kind")
+]
+BackgroundSection = Annotated[
+    ConstantBackgroundSection | RandomBackgroundSection | MlpBackgroundSection,
+    Field(discriminator="kind"),
 ]
