@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from dreamfusion_kit import files
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import AnalyticSection, SourceSection
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion_kit import provenance
+from dreamfusion_kit import files, provenance
 from dreamfusion_kit.field.storage import load_field
 from dreamfusion_kit.mesh.export import write_mesh
 from dreamfusion_kit.mesh.extract import extract_mesh
 from dreamfusion_kit.recipe.suite import resolve
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import dreamfusion_kit
-from dreamfusion_kit import provenance
+from dreamfusion_kit import files, provenance
 from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.storage import save_field
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
@@ -22,14 +22,16 @@ from dreamfusion_kit.optimize.monitor import ConsoleMonitor, LiveMonitor, Monito
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
-from dreamfusion_kit.stages import files, models
+from dreamfusion_kit.stages import models
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 # Code that decides the result: a checkpoint of other code is not gone on with.
 CODE = (
     "camera",
     "field",
+    "files.py",
     "guidance",
+    "image_files.py",
     "optimize",
     "optimizer_state.py",
     "priors",
@@ -37,6 +39,7 @@ CODE = (
     "records.py",
     "renderer",
     "seeding.py",
+    "system_errors.py",
 )
 
 

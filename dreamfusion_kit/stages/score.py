@@ -5,11 +5,11 @@ import io
 from pathlib import Path
 from typing import Any
 
+from dreamfusion_kit import files
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.summary import asset_row, summarize
 from dreamfusion_kit.recipe.schema import LocalSourceSection, SourceSection
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.stages.results import asset_entry, cost_of
 from dreamfusion_kit.toybox.captions import caption_pool
