@@ -8,6 +8,7 @@
     ├── NumericsError        an optimisation died: nothing visible, all opaque, or not finite
     ├── MeshError            a field has no surface, or a surface cannot be processed
     ├── EvaluationError      views, captions or metrics do not fit together
+    ├── FileError            an output cannot be written: disk full, read-only, in the way
     └── MissingExtraError    an optional package or system library is not installed
 
 A message says where, what was found, what was expected and what to do next. The
@@ -45,6 +46,10 @@ class MeshError(DreamFusionKitError):
 
 class EvaluationError(DreamFusionKitError):
     """Views, captions or metrics do not fit together."""
+
+
+class FileError(DreamFusionKitError):
+    """An output cannot be written: the disk is full or read-only, or something is in its place."""
 
 
 class MissingExtraError(DreamFusionKitError):

@@ -11,6 +11,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def row(name: str) -> list[str]:
         mesh = trimesh.load_mesh(own.mesh / "mesh.ply")
         fogs.append(fog(own, resolve(Path(), name, asset).recipe, views))
         angles.append(roughness(mesh))
-        facts.append(files.read_json(own.mesh / "mesh.json", made_by="mesh"))
+        facts.append(files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh"))
         bad += not (mesh.is_watertight and mesh.volume > 0)
     return [
         f"{100 * fmean(fogs):.2f}",
