@@ -32,17 +32,19 @@ def hold(path: Path) -> Generator[None, None, None]:
         os.close(descriptor)
 
 
-def holder(path: Path) -> Holder | None:
-    """Return who holds the lock at `path`; None where nobody does.
+@contextmanager
+def hold_if_free(path: Path) -> Generator[bool, None, None]:
+    """Hold the lock file at `path` unless a process does; give whether it is held here.
 
-    Raises CheckpointError where it is held by who does not say so in the file.
+    Without such a file it is free.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
-        return None
+        yield True
+        return
     try:
-        return None if _try(descriptor) else _holder(path, descriptor)
+        yield _try(descriptor)
     finally:
         os.close(descriptor)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreamfusion_kit.errors import CheckpointError
-from dreamfusion_kit.optimize.lock import hold, holder
+from dreamfusion_kit.optimize.lock import hold, hold_if_free
 from dreamfusion_kit.supervision import Holder
 
 ROOT = Path(__file__).parents[2]
@@ -124,10 +124,12 @@ def test_a_stage_takes_over_from_the_same_stage_of_an_earlier_dvc(
         assert first.wait(10) == -signal.SIGKILL
 
 
-def test_who_holds_a_lock_is_told(tmp_path: Path) -> None:
+def test_a_lock_is_held_if_it_is_free(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert holder(path) is None
-    with hold(path):
-        held_by = holder(path)
-        assert held_by == Holder.this_process()
-    assert holder(path) is None
+    with hold_if_free(path) as free:
+        assert free
+    assert not path.exists()
+    with hold(path), hold_if_free(path) as free:
+        assert not free
+    with hold_if_free(path) as free, pytest.raises(CheckpointError), hold(path):
+        assert free
