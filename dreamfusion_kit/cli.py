@@ -7,7 +7,7 @@ Expected failures end with exit status 2 and one line per problem on stderr.
 
 import inspect
 import os
-import sys
+import re
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -16,10 +16,12 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit import command_name, front_door, supervision
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
 from dreamfusion_kit.recipe.workspace import DEFAULT, Location, locate
+
+_EXAMPLE = re.compile(rf"(\A\x08\n *)(?:{command_name.CLONE}|{command_name.INSTALLED})")
 
 CommandT = TypeVar("CommandT", bound=Callable[..., None])
 
@@ -70,11 +72,19 @@ SuiteOption = Annotated[
 
 def main() -> None:
     """Run the command line; an expected failure becomes its message and exit status 2."""
-    try:
-        app()
-    except DreamFusionKitError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    supervision.end_with_dvc()
+    name = command_name.command_name()
+    _name_examples(app, name)
+    front_door.run(lambda: app(prog_name=name))
+
+
+def _name_examples(group: typer.Typer, name: str) -> None:
+    """Have the help's examples start with the command as it was called."""
+    for info in (group.info, *group.registered_commands):
+        info.help = _EXAMPLE.sub(rf"\g<1>{name}", info.help or "")
+    for subgroup in group.registered_groups:
+        if subgroup.typer_instance is not None:
+            _name_examples(subgroup.typer_instance, name)
 
 
 def _print_version(asked: bool) -> bool:

@@ -4,7 +4,6 @@ Checkpoints lie in `.work/<hash of all inputs>`, outside the outputs, which DVC 
 before it runs a stage. A killed run goes on from there; a run of other inputs cannot.
 """
 
-import os
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from dreamfusion_kit.field.storage import save_field
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
-from dreamfusion_kit.optimize.lock import die_with_parent
 from dreamfusion_kit.optimize.loop import OptimizedField, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitors
 from dreamfusion_kit.priors.text import load_text
@@ -29,8 +27,6 @@ from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     """Optimise the asset's field, or go on with it; write the field, previews and curves."""
-    if "DVC_STAGE" in os.environ:  # DVC's killed; a shell's background run outlives its shell
-        die_with_parent()
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
