@@ -31,7 +31,7 @@ def run(
     asset: str,
     device: torch.device,
     *,
-    also: Monitor | None = None,
+    also: tuple[Monitor, ...] = (),
 ) -> Path:
     """Optimise the asset's field, or go on with it; write the field, previews and curves."""
     resolved = resolve(workspace, suite, asset)
@@ -51,9 +51,7 @@ def run(
             prompts=prompts,
             scratch=scratch,
             device=device,
-            monitor=Monitors(
-                console, CurveMonitor(scratch.live), *([] if also is None else [also])
-            ),
+            monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
         _write(own, resolved, scratch, result)
         record = provenance.record(device=device, code=code_digest("optimize"), inputs=inputs)

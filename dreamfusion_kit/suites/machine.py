@@ -24,9 +24,7 @@ def settings(workspace: Path, suite: str, *, device: str, jobs: str) -> list[Set
         SuiteError: where `jobs` is neither a count nor auto.
     """
     gpus = _gpus() if device == "cuda" else []
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = _cores()
     count = _count(jobs, len(gpus) if device == "cuda" else cores)
     shared = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // count)))}
     # Threads that wait spin on cores that the other workers need.
@@ -48,6 +46,12 @@ def _count(jobs: str, room: int) -> int:
     if jobs.isascii() and jobs.isdecimal() and 1 <= int(jobs) <= 1024:
         return int(jobs)
     raise SuiteError(f"--jobs {jobs}: expected a number from 1 to 1024, or auto")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _gpus() -> list[str]:

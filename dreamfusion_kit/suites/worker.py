@@ -136,7 +136,7 @@ def run_stage(stage: AssetStage, setting: Setting, asset: str, steps: "_Steps") 
         case "optimize":
             from dreamfusion_kit.stages import optimize
 
-            optimize.run(*where, also=steps)
+            optimize.run(*where, also=(steps,))
         case "mesh":
             from dreamfusion_kit.stages import mesh
 
