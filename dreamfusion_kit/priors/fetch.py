@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 )
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors import hub
+from dreamfusion_kit.priors import hub, listing
 from dreamfusion_kit.recipe.schema import (
     HubMirrorSection,
     HubSourceSection,
@@ -241,7 +241,7 @@ def _files(source: SourceSection, directory: Path) -> dict[str, Path]:
     here = {path.relative_to(directory).as_posix(): path for path in _allowed_files(directory)}
     if isinstance(source, LocalSourceSection):
         return here
-    own = hub.matching(here, source.files)
+    own = listing.matching_names(here, source.files)
     folders = {folder for name in own if (folder := PurePosixPath(name).parent) != PurePosixPath()}
     for name in sorted(here.keys() - own):
         if PurePosixPath(name).parent in folders:
