@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors import transfer
+from dreamfusion_kit.priors.printable import printable
 from dreamfusion_kit.recipe.schema import HubMirrorSection
 
 _MAX_PAGE_BYTES = 32 * 1024**2
@@ -90,10 +91,10 @@ def parse(content: bytes, place: HubMirrorSection) -> list[RemoteFile]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part != "file") or "itself"
-        found = transfer.shown(repr(first["input"]))
-        raise _refused(place, f"has {where} = {found}", transfer.shown(first["msg"])) from None
+        found = printable(repr(first["input"]))
+        raise _refused(place, f"has {where} = {found}", printable(first["msg"])) from None
     except (ValueError, RecursionError) as error:
-        raise _refused(place, f"is not JSON ({transfer.shown(str(error))})", "a list") from None
+        raise _refused(place, f"is not JSON ({printable(str(error))})", "a list") from None
     files = [entry for entry in entries if isinstance(entry, RemoteFile)]
     for file in files:
         if file.lfs is not None and file.lfs.size != file.size:
@@ -147,7 +148,7 @@ def _check_path(path: str, place: HubMirrorSection) -> None:
     if odd or too_long or any(name in ("", ".", "..") for name in names):
         raise _refused(
             place,
-            f"has a file {transfer.shown(ascii(path))}",
+            f"has a file {printable(ascii(path))}",
             "relative paths with forward slashes that stay inside the repository",
         )
 

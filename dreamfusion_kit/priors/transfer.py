@@ -19,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, tqdm
 
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors.printable import printable
 
 _MAX_REDIRECTS = 10
 _MAX_ERROR_BYTES = 64 * 1024
@@ -48,8 +49,8 @@ def read_page(url: str, *, limit: int) -> Page:
         following = urljoin(url, following)
         if _origin(following) != _origin(constants.ENDPOINT):
             raise WeightsError(
-                f"{shown(url)}: continues at {shown(following)}; expected every page from "
-                f"{constants.ENDPOINT}; use another hub or mirror"
+                f"{printable(url)}: continues at {printable(following)}; expected every page from "
+                f"{constants.ENDPOINT}; try another mirror"
             )
         return Page(content, following)
 
@@ -70,12 +71,6 @@ def append(url: str, part: Path, size: int) -> None:
             _append_once(url, part, have, size)
 
     _retried(attempt, lambda: part.stat().st_size if part.exists() else 0)
-
-
-def shown(text: str) -> str:
-    """Return what another machine wrote as one printable line of at most 300 characters."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return line if len(line) <= 300 else f"{line[:300]}..."
 
 
 def _append_once(url: str, part: Path, have: int, size: int) -> None:
@@ -103,8 +98,8 @@ def _append_once(url: str, part: Path, have: int, size: int) -> None:
     if too_long:
         part.unlink()
         raise WeightsError(
-            f"{shown(url)}: sends more than the {size} bytes that the hub lists; expected that "
-            "many; use another hub or mirror"
+            f"{printable(url)}: sends more than the {size} bytes that the hub lists; expected that "
+            "many; try another mirror"
         )
     if have < size:
         raise OSError(f"sent {have} of {size} bytes")
@@ -145,8 +140,8 @@ def _response(url: str, *, first_byte: int = 0) -> Generator[httpx2.Response, No
             yield response
             return
     raise WeightsError(
-        f"{shown(start)}: redirects more than {_MAX_REDIRECTS} times; expected a file; use another "
-        "hub or mirror"
+        f"{printable(start)}: redirects more than {_MAX_REDIRECTS} times; expected a file; try "
+        "another mirror"
     )
 
 
@@ -169,8 +164,8 @@ def _check_address(url: str, start: str) -> None:
     if _is_http_loopback(url) and _is_http_loopback(constants.ENDPOINT):
         return
     raise WeightsError(
-        f"{shown(start)}: redirects to {shown(url)}; expected an https address; use another hub "
-        "or mirror"
+        f"{printable(start)}: redirects to {printable(url)}; expected an https address; try "
+        "another mirror"
     )
 
 
@@ -199,8 +194,8 @@ def _bounded(response: httpx2.Response, limit: int, url: str) -> bytes:
         content += chunk
         if len(content) > limit:
             raise WeightsError(
-                f"{shown(url)}: answers with more than {limit} bytes; expected a list of files; "
-                "use another hub or mirror"
+                f"{printable(url)}: answers with more than {limit} bytes; expected a list of files; "
+                "try another mirror"
             )
     return bytes(content)
 
@@ -224,4 +219,4 @@ def _raise(response: httpx2.Response) -> None:
 
 
 def _name(url: str) -> str:
-    return shown(urlsplit(url).path.rpartition("/")[2])[-40:]
+    return printable(urlsplit(url).path.rpartition("/")[2])[-40:]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from dreamfusion_kit.priors import fetch
+from dreamfusion_kit.priors import fetch, model_files
+from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import AnalyticSection, SourceSection
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
@@ -13,17 +13,30 @@ from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Path:
     """Fetch the prior of the recipe `name`, or the evaluation's CLIP for `clip`.
 
-    `offline` leaves the network alone: see `priors.fetch.fetch`.
+    What the model's own files say is checked here, before anything computes with them.
+    `offline` leaves the network alone: see `priors.fetch.bring`.
     """
-    source = _source(workspace, suite, name)
-    lock = {} if source is None else fetch.fetch(source, workspace, offline=offline)
+    lock = (
+        _fetch_judge(workspace, suite, offline=offline)
+        if name == CLIP
+        else _fetch_prior(workspace, name, offline=offline)
+    )
     target = SuiteLayout(workspace, suite).model(name)
     files.write_json(target, lock)
     return target
 
 
-def _source(workspace: Path, suite: str, name: str) -> SourceSection | None:
-    if name == CLIP:
-        return load_suite(workspace, suite).evaluation.clip
-    prior = load_recipe(workspace / "recipes" / f"{name}.yaml").prior
-    return None if isinstance(prior, AnalyticSection) else prior.source
+def _fetch_judge(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
+    source = load_suite(workspace, suite).evaluation.clip
+    directory, lock = fetch.bring(source, workspace, offline=offline)
+    model_files.check_clip(directory)
+    return lock
+
+
+def _fetch_prior(workspace: Path, name: str, *, offline: bool) -> fetch.Lock:
+    recipe = load_recipe(workspace / "recipes" / f"{name}.yaml")
+    if isinstance(recipe.prior, schema.AnalyticSection):
+        return {}
+    directory, lock = fetch.bring(recipe.prior.source, workspace, offline=offline)
+    model_files.check_model(recipe.prior, directory)
+    return lock

@@ -324,16 +324,23 @@ def test_a_foreign_file_in_a_component_s_folder_is_named(
 # ---- killed in the middle
 
 
-def test_a_killed_fetch_goes_on_where_it_stopped(hub_server: HubServer, tmp_path: Path) -> None:
-    """With the client's own pieces of 10 MiB, from the command line."""
+def test_a_killed_fetch_resumes_where_it_stopped(
+    hub_server: HubServer, pipeline: Path, tmp_path: Path
+) -> None:
+    """With pieces of 10 MiB, from the command line."""
     mebibyte = 1 << 20
-    files = {**FILES, UNET: random.Random(0).randbytes(24 * mebibyte)}
+    files = {
+        path.relative_to(pipeline).as_posix(): path.read_bytes()
+        for path in pipeline.rglob("*.json")
+    }
+    files[UNET] = random.Random(0).randbytes(24 * mebibyte)
     served = Repository(REVISION, files, stalls={UNET: 22 * mebibyte})
     hub_server.repositories["someone/model"] = served
     workspace = shutil.copytree(ROOT / "tests/recipe/data/workspace", tmp_path / "workspace")
     recipe = workspace / "recipes" / "toybox.yaml"
     data = yaml_text.parse(recipe.read_text(), "toybox.yaml").data
-    data["prior"]["source"] = hub().model_dump(mode="json")
+    source = hub().model_dump(mode="json") | {"files": ["*.json", UNET]}
+    data["prior"] |= {"source": source, "image_size_px": 8}
     recipe.write_text(yaml_text.dump(data))
     command = [sys.executable, str(ROOT / "cli.py"), "fetch", "toybox"]
     environment = {

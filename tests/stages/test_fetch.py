@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,22 +14,26 @@ from dreamfusion_kit.stages.layout import CLIP
 
 from .conftest import SUITE
 
+ROOT = Path(__file__).parents[2]
 WEIGHTS = Path("dreamfusion_kit/toybox/weights/clip")
 
 
 @pytest.fixture
 def model(workspace: Path) -> Path:
-    """Return the one file of the workspace's CLIP."""
-    path = workspace / WEIGHTS / "config.json"
-    path.parent.mkdir(parents=True)
-    path.write_text("{}")
-    return path
+    """Return one file of the workspace's CLIP."""
+    shutil.copytree(ROOT / WEIGHTS, workspace / WEIGHTS)
+    return workspace / WEIGHTS / "config.json"
 
 
 def test_the_lock_holds_each_file_s_hash(workspace: Path, model: Path) -> None:
     lock = json.loads(fetch.run(workspace, SUITE, CLIP).read_text())
-    digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    assert lock == {"config.json": {"sha256": digest, "size_bytes": 2}}
+    assert lock == {
+        path.name: {
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "size_bytes": path.stat().st_size,
+        }
+        for path in model.parent.iterdir()
+    }
 
 
 def test_a_prior_without_files_has_an_empty_lock(workspace: Path) -> None:
