@@ -123,8 +123,8 @@ def _checked_lock(lock: object) -> Lock:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the lock"
         raise WeightsError(
-            f"lock file of a model: {printable(place)}: {printable(first['msg'])}; expected the sha256 and "
-            "size of every file; run the fetch stage again"
+            f"lock file of a model: {printable(place)}: {printable(first['msg'])}; expected "
+            "the sha256 and size of every file; run the fetch stage again"
         ) from None
     return {
         name: LockedFile(sha256=file.sha256, size_bytes=file.size_bytes)

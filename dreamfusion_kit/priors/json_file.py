@@ -24,7 +24,9 @@ def read_object(
 ) -> dict[str, Any]:
     """Return the object in a JSON file of at most `limit` bytes.
 
-    `place` is what messages call the file, if that is more than its folder and name. Raises WeightsError where it cannot be read, nests deeper than 32 levels, names a key
+    `place` is what messages call the file, if that is more than its folder and name.
+
+    Raises WeightsError where it cannot be read, nests deeper than 32 levels, names a key
     twice, or holds a number that is not finite: one reader would take it for another value
     than the next.
     """
@@ -44,8 +46,8 @@ def read_object(
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise WeightsError(
-            f"{place or where(path)}: cannot be read ({printable(reason)}); expected a JSON object of at most "
-            f"{limit} bytes; fetch the model again or choose another source"
+            f"{place or where(path)}: cannot be read ({printable(reason)}); expected a JSON "
+            f"object of at most {limit} bytes; fetch the model again or choose another source"
         ) from None
     return cast("dict[str, Any]", value)
 

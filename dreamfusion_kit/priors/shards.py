@@ -41,8 +41,8 @@ def _check_index(path: Path, known: set[str] | None) -> None:
     for name in sorted(set(index.weight_map.values())):
         if not _PLAIN_NAME.fullmatch(name):
             raise WeightsError(
-                f"{where(path)}: names {printable(repr(name), 80)}; expected safetensors files of its own "
-                "folder; choose another source for this model"
+                f"{where(path)}: names {printable(repr(name), 80)}; expected safetensors "
+                "files of its own folder; choose another source for this model"
             )
         if not (path.parent / name).is_file() or (known is not None and name not in known):
             raise WeightsError(

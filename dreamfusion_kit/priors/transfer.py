@@ -194,8 +194,8 @@ def _bounded(response: httpx2.Response, limit: int, url: str) -> bytes:
         content += chunk
         if len(content) > limit:
             raise WeightsError(
-                f"{printable(url)}: answers with more than {limit} bytes; expected a list of files; "
-                "try another mirror"
+                f"{printable(url)}: answers with more than {limit} bytes; expected a list of "
+                "files; try another mirror"
             )
     return bytes(content)
 

@@ -1,5 +1,6 @@
 """A tokenizer's vocabulary against the embedding that its numbers index."""
 
+import importlib
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
@@ -115,8 +116,8 @@ def _numbers(path: Path, values: dict[str, Any]) -> list[int]:
 
 
 def _num_pieces(path: Path) -> int:
-    import sentencepiece  # an extra, which `check_readable` has found
-
+    # An extra, which `check_readable` has found.
+    sentencepiece: Any = importlib.import_module("sentencepiece")
     try:
         return sentencepiece.SentencePieceProcessor(model_file=str(path)).get_piece_size()
     except Exception:  # whatever its C++ raises of bytes that are not a model

@@ -39,4 +39,22 @@ def _fetch_prior(workspace: Path, name: str, *, offline: bool) -> fetch.Lock:
         return {}
     directory, lock = fetch.bring(recipe.prior.source, workspace, offline=offline)
     model_files.check_model(recipe.prior, directory)
+    _refuse_pure_noise(recipe, directory)
     return lock
+
+
+def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
+    """Raise RecipeError where the guidance divides by the signal at a timestep that has none."""
+    prior, guidance = recipe.prior, recipe.guidance
+    diffuses = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection)
+    if not diffuses or not isinstance(guidance, schema.ScoreGuidanceSection):
+        return
+    # Imported here: torch and diffusers take seconds, which a fetch need not wait otherwise.
+    import torch
+
+    from dreamfusion_kit.guidance.timesteps import divides_by_signal, refuse_pure_noise
+    from dreamfusion_kit.priors.directory import load_schedule
+
+    if divides_by_signal(guidance):
+        schedule, _ = load_schedule(directory, torch.device("cpu"))
+        refuse_pure_noise(guidance, schedule)

@@ -179,7 +179,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 def test_a_truncated_file_is_refused(damaged: Path, name: str) -> None:
     content = (damaged / name).read_bytes()
     (damaged / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(WeightsError, match="fetch (it|the model) again"):
+    with pytest.raises(WeightsError, match=r"fetch (it|the model) again"):
         load_clip(damaged)
 
 
