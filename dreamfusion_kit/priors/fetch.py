@@ -97,8 +97,8 @@ def bring(source: SourceSection, workspace: Path, *, offline: bool = False) -> F
     return Fetched(directory, lock)
 
 
-def locate(source: SourceSection, workspace: Path, lock: Mapping[str, LockedFile]) -> Path:
-    """Return the directory of `source` whose files are those of `lock`.
+def locate(source: SourceSection, workspace: Path, lock: object) -> Path:
+    """Return the directory of `source` whose files are those of `lock`, a lock file's content.
 
     Of a hub source and its mirrors, several can be in the cache, whole or in part; only the
     lock says which of them was fetched. Never uses the network.

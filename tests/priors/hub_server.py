@@ -27,6 +27,7 @@ class Repository:
     files: dict[str, bytes]
     refused_with: int | None = None  # HTTP status for whoever has not accepted the licence
     refusal: str = "GatedRepo"  # the hub's code for why
+    error: str = ""  # what it says beside the code
     listed_sizes: dict[str, int] = field(default_factory=dict)  # instead of the true ones
     not_found: set[str] = field(default_factory=set)  # listed, yet not to be had
     damaged: set[str] = field(default_factory=set)  # sent with their first byte flipped
@@ -216,7 +217,8 @@ def _hub_handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
                 return
             commit = {"X-Repo-Commit": revision}
             if repository.refused_with is not None:
-                self.reply(repository.refused_with, {"X-Error-Code": repository.refusal})
+                code = {"X-Error-Code": repository.refusal, "Content-Type": "text/plain"}
+                self.reply(repository.refused_with, code, repository.error.encode())
             elif path not in repository.files or path in repository.not_found:
                 self.reply(404, {"X-Error-Code": "EntryNotFound", **commit})
             elif path.endswith(LARGE):
