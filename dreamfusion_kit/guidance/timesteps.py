@@ -60,11 +60,6 @@ def timestep_weight(
             assert_never(name)
 
 
-def divides_by_signal(section: ScoreGuidanceSection) -> bool:
-    """Return whether the guidance computes sigma_t / alpha_t."""
-    return isinstance(section, SjcSection) or section.timestep_weight == "sigma_over_alpha"
-
-
 def refuse_pure_noise(section: ScoreGuidanceSection, schedule: NoiseSchedule) -> None:
     """Raise RecipeError where sigma_t / alpha_t is asked for at a timestep without signal.
 
@@ -74,7 +69,7 @@ def refuse_pure_noise(section: ScoreGuidanceSection, schedule: NoiseSchedule) ->
     highest = _highest(section.timestep_max)
     last = min(round(highest * num_timesteps), num_timesteps - 1)
     alpha_t = float(schedule.alpha_bar[last].sqrt())
-    if divides_by_signal(section) and alpha_t < MIN_ALPHA_TO_DIVIDE_BY:
+    if section.divides_by_signal and alpha_t < MIN_ALPHA_TO_DIVIDE_BY:
         asks = "kind sjc" if isinstance(section, SjcSection) else "timestep_weight sigma_over_alpha"
         raise RecipeError(
             f"guidance.timestep_max: found {highest:g}, where this prior's schedule has no signal "

@@ -49,12 +49,13 @@ def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
     diffuses = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection)
     if not diffuses or not isinstance(guidance, schema.ScoreGuidanceSection):
         return
+    if not guidance.divides_by_signal:
+        return
     # Imported here: torch and diffusers take seconds, which a fetch need not wait otherwise.
     import torch
 
-    from dreamfusion_kit.guidance.timesteps import divides_by_signal, refuse_pure_noise
+    from dreamfusion_kit.guidance.timesteps import refuse_pure_noise
     from dreamfusion_kit.priors.directory import load_schedule
 
-    if divides_by_signal(guidance):
-        schedule, _ = load_schedule(directory, torch.device("cpu"))
-        refuse_pure_noise(guidance, schedule)
+    schedule, _ = load_schedule(directory, torch.device("cpu"))
+    refuse_pure_noise(guidance, schedule)
