@@ -14,6 +14,7 @@ from dreamfusion_kit.guidance.distillation import Distillation
 from dreamfusion_kit.guidance.ism import ism_residual
 from dreamfusion_kit.guidance.sds import sds_residual
 from dreamfusion_kit.guidance.sjc import sjc_residual
+from dreamfusion_kit.guidance.timesteps import refuse_pure_noise
 from dreamfusion_kit.guidance.vsd import VariationalDistillation
 from dreamfusion_kit.priors.base import ImageTextModel, Prior, Teacher
 from dreamfusion_kit.recipe import schema
@@ -32,6 +33,7 @@ def build_guidance(
     if isinstance(section, schema.ClipGuidanceSection):
         return ClipLikeness(section, _expect(ImageTextModel, teacher, section), prompts)
     prior = _expect(Prior, teacher, section)
+    refuse_pure_noise(section, prior.schedule)
     match section:
         case schema.SdsSection():
             residual = partial(sds_residual, section, prior)

@@ -118,6 +118,11 @@ class ScoreGuidanceSection(Section):
         description="Text that follows the camera (DF s. 3.2)."
     )
 
+    @property
+    def divides_by_signal(self) -> bool:
+        """Return whether the guidance computes sigma_t / alpha_t."""
+        return self.timestep_weight == "sigma_over_alpha"
+
     @model_validator(mode="after")
     def _timesteps_are_ordered_fractions(self) -> Self:
         for step in _steps_to_check(self.timestep_min, self.timestep_max):
@@ -153,6 +158,11 @@ class SjcSection(ScoreGuidanceSection):
         description="Whether the denoised image is compared with the clean one (the authors' "
         "code: true, eq. 16) or with the noisy one that was denoised (eq. 15)."
     )
+
+    @property
+    def divides_by_signal(self) -> bool:
+        """Return True: its sigma is sigma_t / alpha_t."""
+        return True
 
 
 class CsdSection(ScoreGuidanceSection):
