@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.document import file_error
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.suite import DEFAULT, check_suite
 
@@ -19,9 +20,9 @@ def workspace_files(workspace: Path) -> list[Path]:
     root = workspace / "params.yaml"
     files = [*recipes, *([root] if root.exists() else []), *suites]
     if not files:
-        raise RecipeError(
-            f"{workspace.resolve()}: found no recipes/*.yaml and no params.yaml; run this at "
-            "the root of a workspace"
+        raise file_error(
+            root.resolve(),
+            "found neither this file nor recipes/*.yaml; run this at the root of a workspace",
         )
     return files
 

@@ -16,7 +16,7 @@ import yaml
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import yaml_text
-from dreamfusion_kit.recipe.document import Value
+from dreamfusion_kit.recipe.document import Value, file_error
 from dreamfusion_kit.recipe.load import read_text
 from dreamfusion_kit.recipe.suite import ASSET_ID, check_suite, params_path, unknown_asset
 from dreamfusion_kit.recipe.yaml_text import scalar
@@ -40,7 +40,7 @@ def add_asset(
     text = read_text(path)
     assets = _block_assets(text, path)
     if asset_id in _keys(assets):
-        raise RecipeError(f"{path}: asset {asset_id!r} is there already, remove it first")
+        raise file_error(path, f"asset {asset_id!r} is there already, remove it first")
     last_key, last_value = assets.value[-1]
     end = _end_of_line(text, last_value)
     indent = " " * last_key.start_mark.column
@@ -76,7 +76,7 @@ def remove_asset(workspace: Path, suite_name: str, asset_id: str) -> Path:
     if asset_id not in keys:
         raise unknown_asset(path, asset_id, keys)
     if len(keys) == 1:
-        raise RecipeError(f"{path}: {asset_id!r} is the only asset; a suite needs at least one")
+        raise file_error(path, f"{asset_id!r} is the only asset; a suite needs at least one")
     key, value = assets.value[keys.index(asset_id)]
     start = key.start_mark.index - key.start_mark.column
     _check_and_write(workspace, suite_name, text[:start] + text[_end_of_line(text, value) :])
@@ -88,7 +88,7 @@ def _block_assets(text: str, path: Path) -> yaml.MappingNode:
     yaml_text.parse(text, str(path))  # reports duplicate keys and the like
     assets = _value(text, path, "assets")
     if not isinstance(assets, yaml.MappingNode) or assets.flow_style or not assets.value:
-        raise RecipeError(f"{path}: expected assets as indented lines, `id:` and its keys below")
+        raise file_error(path, "expected assets as indented lines, `id:` and its keys below")
     return assets
 
 
@@ -136,7 +136,7 @@ def _with_used_recipes(text: str, path: Path) -> str:
         return text
     node = _value(text, path, "recipes")
     if not isinstance(node, yaml.SequenceNode) or not node.flow_style:
-        raise RecipeError(f"{path}: expected recipes on one line, such as `recipes: [toybox]`")
+        raise file_error(path, "expected recipes on one line, such as `recipes: [toybox]`")
     written = ", ".join(scalar(name) for name in names)
     return text[: node.start_mark.index] + f"[{written}]" + text[node.end_mark.index :]
 

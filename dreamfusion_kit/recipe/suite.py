@@ -5,8 +5,7 @@ evaluation protocol stands in the root params.yaml alone.
 """
 
 import re
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +14,19 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import canonical
-from dreamfusion_kit.recipe.document import Document, Problem, Value, did_you_mean, recipe_error
+from dreamfusion_kit.recipe.document import (
+    Document,
+    Problem,
+    Value,
+    did_you_mean,
+    file_error,
+    recipe_error,
+)
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
-from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section
+from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section, Seed
+from dreamfusion_kit.recipe.schema.base import is_one_line
 
 __all__ = [
     "DEFAULT",
@@ -35,13 +42,9 @@ DEFAULT = "default"
 ASSET_ID = r"^[a-z0-9_]{1,64}$"
 NAME = r"^[a-z0-9_-]{1,64}$"
 
-_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line separators
-
 
 def _is_one_clean_line(prompt: str) -> str:
-    bad = next((char for char in prompt if unicodedata.category(char) in _UNPRINTABLE), None)
-    if bad is not None:
-        raise ValueError(f"found the character U+{ord(bad):04X}, expected one line of plain text")
+    is_one_line(prompt)
     if prompt != prompt.strip():
         raise ValueError("found white space at an end, expected a prompt without it")
     return prompt
@@ -57,7 +60,7 @@ class Asset(Section):
 
     prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
     recipe: Name = Field(description="File name in recipes/, without .yaml.")
-    seed: int = Field(ge=0, lt=2**63, description="Seed of every random stream of this asset.")
+    seed: Seed = Field(description="Seed of every random stream of this asset.")
     overrides: dict[str, JsonValue] = Field(
         description="Dotted recipe keys that this asset sets differently, such as "
         "optimize.num_steps; {} for none."
@@ -181,11 +184,11 @@ def check_suite(workspace: Path, name: str, document: Document | None = None) ->
     return suite
 
 
-def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeError:
+def unknown_asset(path: Path, asset_id: str, known: Collection[str]) -> RecipeError:
     """Return the error for an asset that the suite at `path` does not have."""
     meant = did_you_mean(asset_id, known)
     hint = f" (did you mean {meant}?)" if meant else ""
-    return RecipeError(f"{path}: no asset {asset_id!r}{hint}; it has {', '.join(known)}")
+    return file_error(path, f"no asset {asset_id!r}{hint}; it has {', '.join(known)}")
 
 
 def _parse_suite(workspace: Path, name: str, document: Document) -> Suite:

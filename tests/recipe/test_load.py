@@ -78,7 +78,7 @@ def recipe(workspace: Path) -> Path:
         (
             "radius_range: [2.0, 2.4]",
             "radius_range: [0, 2]",
-            "camera.radius_range[0]: found 0, expected a number above 0",
+            "camera.radius_range[0]: found 0, expected a number of at least 1e-06",
         ),
         (
             "radius_range: [2.0, 2.4]",
@@ -190,9 +190,9 @@ def test_a_large_file_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"absent\.yaml: No such file or directory; expected"):
+    with pytest.raises(RecipeError, match=r"absent\.yaml:1: No such file or directory; expected"):
         load_recipe(tmp_path / "absent.yaml")
-    with pytest.raises(RecipeError, match="Is a directory; expected"):
+    with pytest.raises(RecipeError, match=":1: found a directory, expected a YAML file"):
         load_recipe(tmp_path)
 
 
@@ -201,5 +201,5 @@ def test_a_file_without_permission_is_named(recipe: Path, monkeypatch: pytest.Mo
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(RecipeError, match=rf"{recipe.name}: Permission denied; expected"):
+    with pytest.raises(RecipeError, match=rf"{recipe.name}:1: Permission denied; expected"):
         load_recipe(recipe)

@@ -70,8 +70,13 @@ def _adapt(kind: Any, value: object) -> Any:
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (schema.Range, [1, 1], [2, 1]),
-        (schema.PositiveRange, [0.1, 2], [0, 2]),
+        (base.AzimuthRange, [1, 1], [2, 1]),
+        (base.AzimuthRange, [-180, 180], [0, 1e39]),
+        (base.LengthRange, [0.1, 2], [0, 2]),
+        (base.LengthRange, [0.1, 2], [1, 1e39]),
+        (base.FocalRange, [0.7, 1.35], [0, 1]),
+        (base.FractionSchedule, 0.5, 1.5),
+        (base.FractionSchedule, {"points": [[0, 1], [9, 0]]}, {"points": [[0, 1], [9, 2]]}),
         (base.FractionRange, [0, 1], [0, 1.1]),
         (base.ElevationRange, [-90, 90], [-91, 0]),
         (schema.Schedule, 0, -1),
@@ -192,9 +197,9 @@ def test_timesteps_in_order_are_taken(timestep_min: object, timestep_max: object
     [
         (0.5, 0.5, 0),
         (0.02, 1.5, 0),
-        (0.6, _ramp(0.98, 0.5, 0, 100), 100),
+        (0.6, _ramp(0.98, 0.5, 0, 100), 80),
         # Both ends are in order; only in between, where one has arrived first, they cross.
-        (_ramp(0.1, 0.6, 0, 10), _ramp(0.5, 0.9, 20, 30), 10),
+        (_ramp(0.1, 0.6, 0, 10), _ramp(0.5, 0.9, 20, 30), 8),
         # A root falls below the line between its own ends.
         (_ramp(0.9, 0.05, 0, 100), _ramp(0.98, 0.1, 0, 100) | {"curve": "sqrt"}, 2),
         (0.6, {"points": [[0, 0.98], [50, 0.98], [51, 0.5]]}, 51),

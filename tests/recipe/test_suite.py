@@ -142,7 +142,11 @@ def test_a_problem_of_the_recipe_itself_names_the_recipe(workspace: Path) -> Non
         ),
         ("recipes: [toybox]", "recipes: [clip]", "recipes: found clip, the evaluation's CLIP"),
         ("recipes: [toybox]", "recipes: []", "expected exactly what the assets use: [toybox]"),
-        ("  red_mug:", "  Red-Mug:", 'assets.Red-Mug: found "Red-Mug", expected text like'),
+        (
+            "  red_mug:",
+            "  Red-Mug:",
+            'assets.Red-Mug: found "Red-Mug", expected 1 to 64 of a-z, 0-9',
+        ),
         ("  red_mug:", "  12:", "found the key 12, expected text: put it in quotes"),
         ("a red mug", '""', 'prompt: found "", expected at least 1 character(s)'),
         ("a red mug", '" a mug"', "prompt: found white space at an end"),
@@ -176,7 +180,7 @@ def test_an_unknown_recipe_is_named_with_its_asset(workspace: Path) -> None:
 
 def test_an_unknown_asset_lists_those_there(workspace: Path) -> None:
     assert _error(workspace, "red_mag") == (
-        "params.yaml: no asset 'red_mag' (did you mean red_mug?); it has red_mug, blue_house, "
+        "params.yaml:1: no asset 'red_mag' (did you mean red_mug?); it has red_mug, blue_house, "
         "green_robot, yellow_duck"
     )
 
@@ -199,7 +203,7 @@ def test_suite_names_are_no_paths(workspace: Path, name: str) -> None:
 
 
 def test_an_absent_suite_is_named(workspace: Path) -> None:
-    assert _error(workspace, suite="absent").startswith("suites/absent/params.yaml: No such file")
+    assert _error(workspace, suite="absent").startswith("suites/absent/params.yaml:1: No such file")
 
 
 def test_checking_a_suite_reports_the_problems_of_all_its_assets(workspace: Path) -> None:
