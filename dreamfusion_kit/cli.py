@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit.errors import DreamFusionKitError, printable
 from dreamfusion_kit.recipe import check, edit, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
 
@@ -110,7 +110,7 @@ def validate(
     checked = files or check.workspace_files(WORKSPACE)
     check.check_files(checked)
     for file in checked:
-        print(f"{file}: ok")
+        print(printable(f"{file}: ok"))
 
 
 @_command(app, "show", "python cli.py show red_mug")

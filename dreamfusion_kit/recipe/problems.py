@@ -14,7 +14,7 @@ Missing = dict[KeyPath, dict[str | int, None]]  # names of missing keys, in orde
 Context = Mapping[str, Any]  # what pydantic knows beside an error, a different set for each type
 
 # The schema's patterns in words. A test holds the two together.
-_PATTERNS = {
+PATTERNS = {
     "^[a-z0-9_]{1,64}$": "1 to 64 of a-z, 0-9 and _",
     "^[a-z0-9_-]{1,64}$": "1 to 64 of a-z, 0-9, _ and -",
     "^[0-9a-f]{40}$": "a commit of 40 hex digits",
@@ -37,7 +37,7 @@ _EXPECTED: dict[str, Callable[[Context], str]] = {
     "string_type": lambda _: "text",
     "string_too_short": lambda context: f"at least {context['min_length']} character(s)",
     "string_too_long": lambda context: f"at most {context['max_length']} characters",
-    "string_pattern_mismatch": lambda context: _PATTERNS[context["pattern"]],
+    "string_pattern_mismatch": lambda context: PATTERNS[context["pattern"]],
     "literal_error": lambda context: context["expected"],
     "tuple_type": lambda _: "a list",
     "too_short": lambda context: f"at least {context['min_length']} item(s)",

@@ -85,7 +85,7 @@ _BOMB = "a: &a [x, x]\nb: &b [*a, *a]\n"
         ("a: 1\nb: [1, 2\n", "f.yaml:3: expected ',' or ']', but got '<stream end>'"),
         ("a:\n\tc: d\n", "f.yaml:2: found a tab, expected spaces before a key or value"),
         ("a: @b\n", "f.yaml:1: found @ at the start of a value, expected the value in quotes"),
-        ("{: a}\n", "f.yaml:1: found a value without a key, expected `key: value`"),
+        ("?\n: a\n", "f.yaml:1: found a value without a key, expected `key: value`"),
         ("~: a\n", "f.yaml:1: found the key ~, expected text: put it in quotes"),
         ("1.5: a\n", "f.yaml:1: found the key 1.5, expected text: put it in quotes"),
         ("9e999: a\n", "f.yaml:1: found the key 9e999, expected text: put it in quotes"),
