@@ -1,5 +1,8 @@
 """What a user reads when a recipe is wrong: the exact messages, all at once."""
 
+import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -164,6 +167,38 @@ def test_keys_that_would_corrupt_the_terminal_are_quoted(recipe: Path) -> None:
     assert _messages(recipe) == [r'"\u001b[31m": unknown key']
 
 
+def test_keys_and_values_that_reorder_the_line_are_escaped(recipe: Path) -> None:
+    _edit(recipe, ("jitter: true", 'jitter: "\u202eeurt"'))
+    recipe.write_text(recipe.read_text() + "\u2066x: 1\n")
+    assert _messages(recipe) == [
+        r'renderer.jitter: found "\u202eeurt", expected true or false',
+        r'"\u2066x": unknown key',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("unknown keys", "".join(f"k{number}: 1\n" for number in range(10_000))),
+        ("misspelt", "".join(f"optimiz{number}: 1\n" for number in range(10_000))),
+        ("list", "x: [" + "[]," * 10_000 + "]\n"),
+        ("word", "x: " + "a." * 200_000 + "\n"),
+    ],
+)
+def test_a_large_broken_file_takes_little_longer_than_reading_it(
+    recipe: Path, name: str, broken: str
+) -> None:
+    recipe.write_text(recipe.read_text().replace("optimize:", "optimise:") + broken)
+    start = time.process_time()
+    load.load_yaml(recipe)
+    reading = time.process_time() - start
+    lines = _messages(recipe)
+    both = time.process_time() - start - reading
+    assert both < 3 * reading + 0.1, name  # 1.2 times; 20,000 unknown keys once took 4 times
+    assert "optimize: missing key" in lines or "optimise: unknown key (did you mean" in lines[0]
+    assert all(len(line) < 1000 for line in lines)
+
+
 def test_an_empty_mapping_misses_every_section(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("{}\n")
@@ -194,6 +229,34 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
         load_recipe(tmp_path / "absent.yaml")
     with pytest.raises(RecipeError, match=":1: found a directory, expected a YAML file"):
         load_recipe(tmp_path)
+
+
+def test_a_pipe_a_socket_and_a_device_are_refused_unopened(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)  # nobody writes to it: opening it would wait for ever
+    link = tmp_path / "link.yaml"
+    link.symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.yaml"))
+        for path in (pipe, link, tmp_path / "socket.yaml", Path("/dev/null")):
+            with pytest.raises(RecipeError) as caught:
+                load_recipe(path)
+            assert str(caught.value) == (
+                f"{path}:1: found a pipe, socket or device, expected a YAML file"
+            )
+
+
+@pytest.mark.parametrize("name", ["a\0b.yaml", "\ud800.yaml", "x" * 5000])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match=r":1: .*") as caught:
+        load_recipe(Path(name))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(RecipeError, match=r"loop\.yaml:1: Too many levels of symbolic links"):
+        load_recipe(tmp_path / "loop.yaml")
 
 
 def test_a_file_without_permission_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Suites: resolution of assets, overrides, and what is refused."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,13 @@ def test_a_problem_of_the_recipe_itself_names_the_recipe(workspace: Path) -> Non
         ("a red mug", '" a mug"', "prompt: found white space at an end"),
         ("a red mug", r'"a\nmug"', "prompt: found the character U+000A, expected one line"),
         ("a red mug", r'"a\u2028mug"', "prompt: found the character U+2028"),
+        ("a red mug", r'"a\e[2Jmug"', "prompt: found the character U+001B"),
+        ("a red mug", "a \u202egum", "prompt: found the character U+202E, expected one line of"),
+        ("a red mug", "a \u2067mug", "prompt: found the character U+2067"),
+        ("a red mug", "a \u200bmug", "prompt: found the character U+200B"),
+        ("a red mug", "a \ue000mug", "prompt: found the character U+E000"),
         ("a red mug", "x" * 501, "expected at most 500 characters"),
+        ("a red mug", "x " * 5000 + "x", "expected at most 500 characters"),
         ("    seed: 0\n", "    seed: -1\n", "seed: found -1, expected a number of at least 0"),
         ("    seed: 0\n", f"    seed: {2**63}\n", "seed: found 9223372036854775808, expected"),
         ("    recipe: toybox\n", "    recipe: ../toybox\n", 'recipe: found "../toybox", expected'),
@@ -166,6 +173,42 @@ def test_what_a_suite_refuses(workspace: Path, old: str, new: str, message: str)
     error = _error(workspace)
     assert message in error
     assert error.startswith("params.yaml:")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "כוס אדומה",
+        "كوب أحمر",
+        "می‌خواهم",
+        "一个红色的杯子",
+        "a 👩‍👩‍👧 family",
+        "café 🏳️‍🌈",
+        "mug " * 124 + "mug",
+    ],
+)
+def test_a_prompt_may_be_in_any_script(workspace: Path, prompt: str) -> None:
+    _edit(workspace / "params.yaml", "a red mug", prompt)
+    assert resolve(workspace, "default", "red_mug").prompt == prompt
+
+
+def test_many_assets_and_overrides_take_time_in_proportion(workspace: Path) -> None:
+    asset = "{prompt: a mug, recipe: toybox, seed: 0, overrides: {camera.radius_range: [2, 3]}}"
+    text = (workspace / "params.yaml").read_text()
+    before, _, rest = text.partition("assets:\n")
+    after = rest[rest.index("evaluation:") :]
+    lines = "".join(f"  a{number}: {asset}\n" for number in range(1000))
+    (workspace / "params.yaml").write_text(f"{before}assets:\n{lines}{after}")
+    start = time.process_time()
+    assert len(check_suite(workspace, "default").assets) == 1000
+    assert time.process_time() - start < 10  # 1 s; it took time with the square of the assets
+
+
+def test_many_unknown_overrides_are_refused_quickly(workspace: Path) -> None:
+    _override_red_mug(workspace, *(f"a.b{number}: 1" for number in range(3000)))
+    start = time.process_time()
+    assert len(_error(workspace).splitlines()) == 3000
+    assert time.process_time() - start < 10
 
 
 def test_an_unknown_recipe_is_named_with_its_asset(workspace: Path) -> None:
