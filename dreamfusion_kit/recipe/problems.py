@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, Value, did_you_mean, quoted
-from dreamfusion_kit.recipe.schema.base import SCHEDULE_TAGS
+from dreamfusion_kit.recipe.schema.base import NUMBER_TAG, SCHEDULE_TAGS
 from dreamfusion_kit.recipe.schema.prior import REPOSITORY
 
 Missing = dict[KeyPath, dict[str | int, None]]  # names of missing keys, in order, by their section
@@ -125,7 +125,20 @@ def _text(detail: ErrorDetails) -> str:
     expected = _EXPECTED.get(detail["type"])
     if expected is None:
         return f"found {_found(found)}: {detail['msg']}"
-    return f"found {_found(found)}, expected {expected(context)}"
+    return f"found {_found(found)}, expected {expected(context)}{_advice(detail)}"
+
+
+def _advice(detail: ErrorDetails) -> str:
+    """Return how to write what was probably meant, where the value shows it."""
+    match detail["type"], detail["input"]:
+        case "string_type", bool() | int() | float():
+            return ": put it in quotes"
+        case "int_type" | "int_from_float", float() as number if number.is_integer():
+            return f": write {number:.0f}"
+        case "float_type", _ if NUMBER_TAG in detail["loc"]:
+            return ", or a schedule such as {start: 0, end: 1, from_step: 0, to_step: 100}"
+        case _:
+            return ""
 
 
 def _number(bound: float) -> str:

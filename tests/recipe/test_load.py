@@ -50,6 +50,12 @@ def recipe(workspace: Path) -> Path:
         ("  jitter: true\n", "", "renderer.jitter: missing key"),
         ("num_steps: 800", 'num_steps: "800"', 'num_steps: found "800", expected a whole number'),
         ("num_steps: 800", "num_steps: 800.5", "num_steps: found 800.5, expected a whole number"),
+        (
+            "num_steps: 800",
+            "num_steps: 8e2",
+            "num_steps: found 800.0, expected a whole number: write 800",
+        ),
+        ("summary: ", "summary: 12 #", "summary: found 12, expected text: put it in quotes"),
         ("num_steps: 800", "num_steps: true", "num_steps: found true, expected a whole number"),
         (
             "num_steps: 800",
@@ -98,7 +104,8 @@ def recipe(workspace: Path) -> Path:
         (
             "opacity_lambda: 0.001",
             "opacity_lambda: high",
-            'opacity_lambda: found "high", expected a number',
+            'opacity_lambda: found "high", expected a number, or a schedule such as '
+            "{start: 0, end: 1, from_step: 0, to_step: 100}",
         ),
         (
             "      to_step: 260",
