@@ -93,6 +93,10 @@ def _adapt(kind: Any, value: object) -> Any:
         (schema.Schedule, {"points": [[0, 1], [1, 0.5]]}, {"points": [[0, 1], [0, 0.5]]}),
         (schema.Schedule, {"points": [[0, 1], [1, 0]]}, {"points": [[0, 1]]}),
         (base.Section, {}, {"a": 1}),
+        (base.Line, "שלום", "a\nb"),
+        (base.Line, "x" * 1000, "x" * 1001),
+        (base.Text, "a\nb\n", "a\x85b"),
+        (base.Text, "a", "a\u202eb"),
         (
             schema.LocalSourceSection,
             {"kind": "local", "path": "a/b"},

@@ -67,7 +67,7 @@ def is_one_line(text: str) -> str:
 
 
 def _is_printable(text: str) -> str:
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() would swallow other separators
         is_one_line(line)
     return text
 
