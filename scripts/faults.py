@@ -11,12 +11,14 @@ import sys
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
 import trimesh
 from torch.nn.functional import max_pool2d
 
+from dreamfusion_kit import files
 from dreamfusion_kit.camera.light import headlight
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
@@ -28,7 +30,6 @@ from dreamfusion_kit.recipe.evaluation import ViewsSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.renderer.volume import render
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 COLUMNS = (
@@ -62,7 +63,7 @@ def row(name: str) -> list[str]:
         mesh = trimesh.load_mesh(own.mesh / "mesh.ply")
         fogs.append(fog(own, resolve(Path(), name, asset).recipe, views))
         angles.append(roughness(mesh))
-        facts.append(files.read_json(own.mesh / "mesh.json", made_by="mesh"))
+        facts.append(files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh"))
         bad += not (mesh.is_watertight and mesh.volume > 0)
     return [
         f"{100 * fmean(fogs):.2f}",

@@ -20,7 +20,7 @@ def test_checked_out_files_are_the_committed_bytes(setting: str, tmp_path: Path)
     _git("-c", setting, "checkout-index", "--all", f"--prefix={tmp_path}/")
     entries = [line.split("\t") for line in _git("ls-files", "--stage").splitlines()]
     committed = {name: entry.split()[1] for entry, name in entries if not entry.startswith("12")}
-    assert {"Makefile", "dvc.lock", "scripts/setup.sh", "recipes/toybox.yaml"} <= set(committed)
+    assert {"Makefile", "dvc.yaml", "scripts/setup.sh", "recipes/toybox.yaml"} <= set(committed)
     paths = "".join(f"{tmp_path}/{name}\n" for name in committed)
     found = _git("hash-object", "--no-filters", "--stdin-paths", stdin=paths).split()
     changed = [

@@ -7,10 +7,9 @@ evaluation's CLIP.
 """
 
 import fnmatch
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TypedDict, assert_never
+from typing import Annotated, assert_never
 
 from huggingface_hub import is_offline_mode
 from huggingface_hub.errors import (
@@ -20,10 +19,15 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from pydantic import ConfigDict, Field, StringConstraints, with_config
+from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
 
+import dreamfusion_kit
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.files import sha256
 from dreamfusion_kit.priors import hub
 from dreamfusion_kit.recipe.schema import (
+    BundledSourceSection,
     HubMirrorSection,
     HubSourceSection,
     LocalSourceSection,
@@ -33,12 +37,16 @@ from dreamfusion_kit.recipe.schema import (
 # Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
 ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
 
+# The toybox's own models, part of the package.
+PACKAGED_MODELS = Path(str(dreamfusion_kit.__file__)).parent / "toybox" / "weights"
 
+
+@with_config(ConfigDict(extra="forbid"))
 class LockedFile(TypedDict):
     """What is pinned of one file."""
 
-    sha256: str
-    size_bytes: int
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(ge=0)]
 
 
 Lock = dict[str, LockedFile]  # by path inside the directory, "/" between its parts
@@ -59,6 +67,8 @@ def fetch(source: SourceSection, workspace: Path, *, offline: bool = False) -> L
     those that the hub lists; a file that is not is removed.
     """
     match source:
+        case BundledSourceSection():
+            return _lock(source, _bundled(source))
         case LocalSourceSection():
             return _lock(source, _inside(source.path, workspace))
         case HubSourceSection():
@@ -77,6 +87,10 @@ def locate(source: SourceSection, workspace: Path, expected: Mapping[str, Locked
     lock says which of them was fetched. Never uses the network.
     """
     match source:
+        case BundledSourceSection():
+            directory = _bundled(source)
+            _verify(source, directory, expected)
+            return directory
         case LocalSourceSection():
             directory = _inside(source.path, workspace)
             _verify(source, directory, expected)
@@ -93,6 +107,8 @@ def present(source: SourceSection, workspace: Path) -> Path:
     For what is worth knowing before anything is fetched; stages that compute use `locate`.
     """
     match source:
+        case BundledSourceSection():
+            return _bundled(source)
         case LocalSourceSection():
             return _inside(source.path, workspace)
         case HubSourceSection():
@@ -104,6 +120,17 @@ def present(source: SourceSection, workspace: Path) -> Path:
             raise WeightsError(f"{names}: not in the cache; run the fetch stage")
         case _:
             assert_never(source)
+
+
+def _bundled(source: BundledSourceSection) -> Path:
+    """Return the directory of a model that is part of the package."""
+    directory = PACKAGED_MODELS / source.name
+    if not directory.is_dir():
+        raise WeightsError(
+            f"bundled model {source.name}: missing from the installation; expected {directory}; "
+            "install dreamfusion-kit again"
+        )
+    return directory
 
 
 def _inside(path: str, workspace: Path) -> Path:
@@ -213,7 +240,7 @@ def _token(error: HfHubHTTPError) -> str:
 def _lock(source: SourceSection, directory: Path) -> Lock:
     """Return the hash and size of every file of `source`."""
     return {
-        name: LockedFile(sha256=_sha256(path), size_bytes=path.stat().st_size)
+        name: LockedFile(sha256=sha256(path), size_bytes=path.stat().st_size)
         for name, path in _files(source, directory).items()
     }
 
@@ -228,7 +255,7 @@ def _verify(source: SourceSection, directory: Path, expected: Mapping[str, Locke
         size = path.stat().st_size
         if size != expected[name]["size_bytes"]:
             raise _changed(directory, name, f"{size} bytes, not {expected[name]['size_bytes']}")
-        if _sha256(path) != expected[name]["sha256"]:
+        if sha256(path) != expected[name]["sha256"]:
             raise _changed(directory, name, "of the locked size but with other bytes")
 
 
@@ -239,7 +266,7 @@ def _files(source: SourceSection, directory: Path) -> dict[str, Path]:
     beside the source's own files in a component's folder, where a library might read it.
     """
     here = {path.relative_to(directory).as_posix(): path for path in _allowed_files(directory)}
-    if isinstance(source, LocalSourceSection):
+    if not isinstance(source, HubSourceSection):
         return here
     own = hub.matching(here, source.files)
     folders = {folder for name in own if (folder := PurePosixPath(name).parent) != PurePosixPath()}
@@ -258,11 +285,6 @@ def _allowed_files(directory: Path) -> Iterator[Path]:
         allowed = any(fnmatch.fnmatch(path.name, pattern) for pattern in ALLOWED_PATTERNS)
         if allowed and path.is_file():
             yield path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _changed(directory: Path, name: str, found: str) -> WeightsError:

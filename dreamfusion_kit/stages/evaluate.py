@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion_kit import seeding
+from dreamfusion_kit import files, seeding
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.evaluation.clip import Clip, load_clip
 from dreamfusion_kit.evaluation.geometry import GeometryMetrics, measure_geometry
@@ -28,7 +28,6 @@ from dreamfusion_kit.evaluation.surface import TexturedMesh, load_mesh
 from dreamfusion_kit.evaluation.views import (
     ViewImages,
     mesh_renderer,
-    png_bytes,
     render_images,
     render_turntable,
     render_views,
@@ -36,12 +35,14 @@ from dreamfusion_kit.evaluation.views import (
 )
 from dreamfusion_kit.field.chunks import sample_in_chunks
 from dreamfusion_kit.field.storage import load_field, load_proposal
+from dreamfusion_kit.image_files import png_bytes, quantized
+from dreamfusion_kit.priors.fetch import PACKAGED_MODELS
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.renderer.volume import render
-from dreamfusion_kit.stages import files, models
+from dreamfusion_kit.stages import models
 from dreamfusion_kit.stages.layout import CLIP, VIEW_KINDS, AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.toybox.captions import (
     HELD_OUT,
@@ -56,7 +57,7 @@ from dreamfusion_kit.toybox.view_model import load_view_model
 
 RecordT = TypeVar("RecordT", Cameras, Lighting, RenderOutput)
 
-_VIEW_WEIGHTS = Path("dreamfusion_kit/toybox/weights/view")
+_VIEW_WEIGHTS = PACKAGED_MODELS / "view"
 
 
 @dataclass(frozen=True)
@@ -164,12 +165,12 @@ def _janus(workspace: Path, views: ViewImages, truth: _Truth, device: torch.devi
     name = truth.scene.object_name
     if name not in DISTINCT_SIDES:
         return None
-    judge = load_view_model(workspace / _VIEW_WEIGHTS, device=device)
+    judge = load_view_model(_VIEW_WEIGHTS, device=device)
     return janus(judge.views(views.color, name), judge.views(truth.color, name))
 
 
 def _mesh_health(own: AssetLayout) -> MeshHealth:
-    facts = files.read_json(own.mesh / "mesh.json", made_by="mesh")
+    facts = files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh")
     return MeshHealth(watertight=facts["watertight"], components=facts["components"])
 
 
@@ -228,4 +229,4 @@ def _write_views(directory: Path, views: ViewImages) -> None:
     by_kind = (views.color, views.textureless, views.normals)
     for kind, images in zip(VIEW_KINDS, by_kind, strict=True):
         for index, image in enumerate(images):
-            (directory / view_name(kind, index)).write_bytes(png_bytes(image))
+            (directory / view_name(kind, index)).write_bytes(png_bytes(quantized(image)))

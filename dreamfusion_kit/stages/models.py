@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
+from dreamfusion_kit import files
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.schema import SourceSection
-from dreamfusion_kit.stages import files
 
 
 def source_of(prior: schema.PriorSection) -> SourceSection | None:
@@ -19,7 +19,7 @@ def source_of(prior: schema.PriorSection) -> SourceSection | None:
 
 def locked_directory(source: SourceSection, lock_path: Path, workspace: Path) -> Path:
     """Return the directory that holds exactly the files of the lock file."""
-    return fetch.locate(source, workspace, files.read_json(lock_path, made_by="fetch"))
+    return fetch.locate(source, workspace, files.read_json(lock_path, fetch.Lock, made_by="fetch"))
 
 
 def load_prior(

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dreamfusion_kit import files
 from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.stages.results import asset_entry, cost_of
 
@@ -15,7 +15,7 @@ _COLUMNS = ("asset", "R-Prec. colour", "object (plaster)", "IoU", "Chamfer", "fr
 def table(workspace: Path, suite: str) -> str:
     """Return one row per asset, the suite's means, and the gallery's path."""
     layout = SuiteLayout(workspace, suite)
-    metrics = files.read_json(layout.metrics, made_by="score")
+    metrics = files.read_json(layout.metrics, dict[str, Any], made_by="score")
     rows: list[tuple[str, ...]] = [_COLUMNS]
     notes: list[str] = []
     loaded = load_suite(workspace, suite)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import base
-from dreamfusion_kit.recipe.suite import Suite
+from dreamfusion_kit.recipe.suite import AssetFile, ParamsFile, SuiteFile
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,9 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-SECTIONS = sorted({*_models(schema.Recipe), *_models(Suite)}, key=lambda model: model.__name__)
+_FILES = (schema.Recipe, ParamsFile, SuiteFile, AssetFile)
+_SECTIONS = {section for file in _FILES for section in _models(file)}
+SECTIONS = sorted(_SECTIONS, key=lambda model: model.__name__)
 KEYS = [(model, name) for model in SECTIONS for name in model.model_fields]
 
 
@@ -36,7 +38,7 @@ def _kinds(model: type[BaseModel]) -> list[str]:
 
 
 def test_the_walk_finds_the_sections() -> None:
-    assert {schema.Recipe, schema.HashGridSection, schema.LinearSchedule, Suite} <= set(SECTIONS)
+    assert {schema.Recipe, schema.HashGridSection, schema.LinearSchedule, *_FILES} <= set(SECTIONS)
 
 
 @pytest.mark.parametrize(("model", "name"), KEYS)
@@ -108,6 +110,11 @@ def _adapt(kind: Any, value: object) -> Any:
             {"kind": "local", "path": "/a"},
         ),
         (schema.LocalSourceSection, {"kind": "local", "path": "a"}, {"kind": "local", "path": ""}),
+        (
+            schema.LocalSourceSection,
+            {"kind": "local", "path": "a"},
+            {"kind": "local", "path": "a\0b"},
+        ),
         (
             schema.HubSourceSection,
             {

@@ -67,6 +67,7 @@ from dreamfusion_kit.recipe.schema.optimize import (
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticSection,
+    BundledSourceSection,
     ClipPriorSection,
     FlowTransformerSection,
     HubMirrorSection,
@@ -152,6 +153,7 @@ __all__ = [
     "AdaptiveThresholdSection",
     "AnalyticSection",
     "BackgroundSection",
+    "BundledSourceSection",
     "CameraSection",
     "ClipGuidanceSection",
     "ClipPriorSection",
