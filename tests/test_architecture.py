@@ -29,11 +29,14 @@ NOT_MIRRORED = {
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
     "pipeline/test_repro.py": "what DVC reruns",
+    "recipe/test_bounds.py": "every number of the schema",
+    "recipe/test_mutations.py": "the files in recipes/ and params.yaml, broken",
     "recipe/test_published_numbers.py": "recipes/dreamfusion.yaml",
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",
     "report/test_browser.py": "the page in Chromium",
+    "test_checkout.py": ".gitattributes",
     "test_sds_step.py": "benchmarks/sds_step.py",
 }
 
