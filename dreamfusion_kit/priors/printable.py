@@ -1,7 +1,8 @@
 """What another machine or a stranger's file says, as part of a one-line message."""
 
+from dreamfusion_kit import errors
+
 
 def printable(text: str, limit: int = 300) -> str:
-    """Return `text` as one line without control characters, cut after `limit` characters."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return line if len(line) <= limit else f"{line[:limit]}..."
+    """Return `text` as one printable line of at most `limit` characters."""
+    return errors.shortened(errors.printable(" ".join(text.split())), limit)
