@@ -379,7 +379,7 @@ def test_a_killed_fetch_resumes_where_it_stopped(
     assert hub_server.bytes_of(UNET) - sent == 4 * mebibyte
     snapshot = tmp_path / f"home/hub/models--someone--model/snapshots/{REVISION}"
     assert lock_of({name: (snapshot / name).read_bytes() for name in files}) == lock_of(files)
-    assert run("--offline").stdout == "out/default/model/toybox.json\n"
+    assert run("--offline").stdout == "out/model/toybox.json\n"
 
 
 # ---- locks
