@@ -9,15 +9,12 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 import dreamfusion_kit
 from dreamfusion_kit import provenance
-from dreamfusion_kit.field.background_mlp import BackgroundMlp
-from dreamfusion_kit.field.storage import save_field
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.lock import die_with_parent
-from dreamfusion_kit.optimize.loop import OptimizedField, optimize
+from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, LiveMonitor, Monitors
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
@@ -30,6 +27,7 @@ CODE = (
     "camera",
     "field",
     "guidance",
+    "model",
     "optimize",
     "optimizer_state.py",
     "priors",
@@ -63,7 +61,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
             device=device,
             monitor=Monitors(console, LiveMonitor(scratch.live)),
         )
-        _write(own, resolved, scratch, result)
+        _write(own, scratch, result)
         record = provenance.record(
             workspace=workspace, device=device, inputs=inputs, seconds=result.seconds
         )
@@ -72,15 +70,9 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     return own.field
 
 
-def _write(
-    own: AssetLayout, resolved: ResolvedAsset, scratch: Scratch, result: OptimizedField
-) -> None:
+def _write(own: AssetLayout, scratch: Scratch, result: OptimizedModel) -> None:
     with files.new_directory(own.field) as directory:
-        save_field(directory / "field.safetensors", result.field, resolved.recipe.field)
-        if isinstance(result.background, BackgroundMlp):
-            save_file(result.background.state_dict(), directory / "background.safetensors")
-        if result.proposal is not None:
-            save_field(directory / "proposal.safetensors", result.proposal, resolved.recipe.field)
+        result.model.save(directory)
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
 
