@@ -72,7 +72,7 @@ def run(recipe: Recipe, directory: Path, descriptor: int) -> None:
             device=device,
             monitor=monitor,
         )
-        save_file(result.field.state_dict(), directory / "field.safetensors")
+        save_file(result.model.field.state_dict(), directory / "field.safetensors")
 
 
 def start(recipe: Recipe, directory: Path) -> tuple[int, int]:
