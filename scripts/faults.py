@@ -16,6 +16,7 @@ import torch
 import trimesh
 from torch.nn.functional import max_pool2d
 
+from dreamfusion_kit import files
 from dreamfusion_kit.camera.light import headlight
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
@@ -25,7 +26,6 @@ from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.evaluation import ViewsSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 COLUMNS = (

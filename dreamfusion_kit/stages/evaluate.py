@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion_kit import seeding
+from dreamfusion_kit import files, seeding
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.evaluation.clip import Clip, load_clip
 from dreamfusion_kit.evaluation.geometry import GeometryMetrics, measure_geometry
@@ -34,11 +34,12 @@ from dreamfusion_kit.evaluation.views import (
     webp_bytes,
 )
 from dreamfusion_kit.model.nerf import NerfModel
+from dreamfusion_kit.priors.fetch import PACKAGED_MODELS
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
-from dreamfusion_kit.stages import files, models
+from dreamfusion_kit.stages import models
 from dreamfusion_kit.stages.layout import CLIP, VIEW_KINDS, AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.toybox.captions import (
     HELD_OUT,
@@ -53,7 +54,7 @@ from dreamfusion_kit.toybox.view_model import load_view_model
 
 RecordT = TypeVar("RecordT", Cameras, Lighting, RenderOutput)
 
-_VIEW_WEIGHTS = Path("dreamfusion_kit/toybox/weights/view")
+_VIEW_WEIGHTS = PACKAGED_MODELS / "view"
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _janus(workspace: Path, views: ViewImages, truth: _Truth, device: torch.devi
     name = truth.scene.object_name
     if name not in DISTINCT_SIDES:
         return None
-    judge = load_view_model(workspace / _VIEW_WEIGHTS, device=device)
+    judge = load_view_model(_VIEW_WEIGHTS, device=device)
     return janus(judge.views(views.color, name), judge.views(truth.color, name))
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
+from dreamfusion_kit import files
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.schema import SourceSection
-from dreamfusion_kit.stages import files
 
 
 def source_of(prior: schema.PriorSection) -> SourceSection | None:

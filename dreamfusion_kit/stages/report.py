@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from dreamfusion_kit import files
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
 from dreamfusion_kit.report.content import AssetReport, Curve, Preview, SuiteReport, View
 from dreamfusion_kit.report.gallery import write_gallery
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import VIEW_KINDS, AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of
 

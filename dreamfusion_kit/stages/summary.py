@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dreamfusion_kit import files
 from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.stages.results import asset_entry, cost_of
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from dreamfusion_kit import files
 from dreamfusion_kit.recipe.canonical import identity
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.toybox_layout import DATASETS, WEIGHTS, settings
 from dreamfusion_kit.toybox.dataset import load_dataset, merged, render_dataset, save_dataset
 from dreamfusion_kit.toybox.settings import TrainingSection

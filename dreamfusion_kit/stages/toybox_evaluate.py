@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dreamfusion_kit import files
 from dreamfusion_kit.evaluation.clip import Clip, load_clip
 from dreamfusion_kit.evaluation.frechet import frechet_distance
 from dreamfusion_kit.evaluation.r_precision import CaptionPool, cosine_similarity, retrieval_hits
@@ -18,7 +19,6 @@ from dreamfusion_kit.evaluation.views import render_images
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import ConstantBackgroundSection
 from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
-from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.toybox_layout import METRICS, WEIGHTS, settings
 from dreamfusion_kit.toybox.captions import HELD_OUT, caption, caption_pool, plaster_caption
 from dreamfusion_kit.toybox.fresh_renders import fresh_renders

@@ -39,7 +39,7 @@ OPTIMIZE = {
 def outside_of_git(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Leave the checkout: DVCLive opens the repository around it and never closes its packs.
+    """Leave the checkout: the optimisation opens the repository around it and never closes its packs.
 
     A clone has packs, so there each such run ends in a ResourceWarning, an error in tests.
     """
