@@ -18,7 +18,7 @@ from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.metrics import StepMetrics
-from dreamfusion_kit.optimize.monitor import LiveMonitor
+from dreamfusion_kit.optimize.monitor import CurveMonitor
 from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.analytic import AnalyticPrior
 from dreamfusion_kit.priors.base import Prior
@@ -409,7 +409,7 @@ def test_the_field_takes_the_colour_of_the_data(
         shading={"albedo_only_steps": 1000},
         optimize={"num_steps": 80, "regularizers": regularizers, "preview_every_steps": 80},
     )
-    result = run(single, make_scratch("colour"), LiveMonitor(make_scratch("live").live))
+    result = run(single, make_scratch("colour"), CurveMonitor(make_scratch("live").live))
     cameras = orbit_cameras(
         torch.tensor([10.0, 100.0, 250.0]),
         elevation_deg=15.0,
