@@ -13,9 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TypedDict
+from typing import Annotated
 
 import torch
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
+
+_OURS = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 
 PACKAGES = (
     "dreamfusion-kit",
@@ -34,6 +38,7 @@ PACKAGES = (
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 
 
+@_OURS
 class Commit(TypedDict):
     """The code's commit; `dirty` where tracked files differ from it."""
 
@@ -41,6 +46,7 @@ class Commit(TypedDict):
     dirty: bool
 
 
+@_OURS
 class Machine(TypedDict):
     """What computed."""
 
@@ -51,6 +57,7 @@ class Machine(TypedDict):
     threads: int
 
 
+@_OURS
 class Provenance(TypedDict):
     """The record of a result. `code` is the digest of the stage's code (identity.code).
 
@@ -64,6 +71,7 @@ class Provenance(TypedDict):
     inputs: dict[str, str]
 
 
+@_OURS
 class StageCost(TypedDict):
     """What a stage took.
 
@@ -72,8 +80,8 @@ class StageCost(TypedDict):
     libraries included.
     """
 
-    seconds: float
-    peak_memory_bytes: int
+    seconds: Annotated[float, Field(ge=0)]
+    peak_memory_bytes: Annotated[int, Field(ge=0)]
     commit: Commit | None
 
 

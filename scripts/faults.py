@@ -10,6 +10,7 @@ Saturation and fronts are in the tables of compare.py and in metrics/.
 import sys
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def row(name: str) -> list[str]:
         mesh = trimesh.load_mesh(own.mesh / "mesh.ply")
         fogs.append(fog(own, resolve(Path(), name, asset).recipe, views))
         angles.append(roughness(mesh))
-        facts.append(files.read_json(own.mesh / "mesh.json", made_by="mesh"))
+        facts.append(files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh"))
         bad += not (mesh.is_watertight and mesh.volume > 0)
     return [
         f"{100 * fmean(fogs):.2f}",

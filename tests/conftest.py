@@ -27,8 +27,8 @@ _FIELD = tuple(
 # Not recipe/, whose pydantic models check themselves, nor cli and stages, which hold no
 # tensor functions and whose signatures Typer inspects.
 _CHECKED = (
-    "camera", "evaluation", *_FIELD, "guidance", "mesh", "optimize", "priors", "records",
-    "renderer", "report", "seeding", "toybox",
+    "camera", "evaluation", *_FIELD, "guidance", "image_files", "mesh", "optimize", "priors",
+    "records", "renderer", "report", "seeding", "toybox",
 )  # fmt: skip
 # As for the type checker, an int is a float (PEP 484).
 _CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"

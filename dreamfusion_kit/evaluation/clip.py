@@ -15,7 +15,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBa
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.evaluation.clip_text import check_lengths, load_tokenizer
-from dreamfusion_kit.evaluation.views import quantized
+from dreamfusion_kit.image_files import quantized
 
 _BATCH_SIZE = 32
 

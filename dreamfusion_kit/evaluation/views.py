@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from dreamfusion_kit.evaluation.surface import (
     face_normals,
     smooth_normals,
 )
+from dreamfusion_kit.image_files import quantized
 from dreamfusion_kit.recipe.evaluation import TurntableSection, ViewsSection
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.renderer.shading import shade
@@ -209,19 +209,7 @@ def _scattered(values: Tensor, hits: RayHits, background: Tensor) -> Tensor:
     return image
 
 
-# ---- pixels and files
-
-
-def quantized(images: Float[Tensor, "*views h w 3"]) -> UInt8[np.ndarray, "*views h w 3"]:
-    """Return images in [0, 1] as bytes, rounded: what is saved is what is scored."""
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-
-
-def png_bytes(image: Float[Tensor, "h w 3"]) -> bytes:
-    """Return one view as a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(quantized(image)).save(buffer, format="PNG")
-    return buffer.getvalue()
+# ---- the turntable's file
 
 
 def webp_bytes(frames: Float[Tensor, "frames h w 3"], *, frame_duration_ms: int) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from PIL import Image
 from trimesh import Scene, Trimesh
 from trimesh.exchange.gltf import export_glb
@@ -22,6 +22,7 @@ from trimesh.exchange.ply import export_ply
 from trimesh.visual.material import PBRMaterial
 from trimesh.visual.texture import TextureVisuals
 
+from dreamfusion_kit.image_files import png_bytes
 from dreamfusion_kit.mesh.extract import BakedMesh
 
 # glTF x, y, z are world y, z, x: a rotation that only renames axes, hence exact.
@@ -101,13 +102,6 @@ def ply_bytes(mesh: BakedMesh) -> bytes:
         process=False,
     )
     return export_ply(geometry, vertex_normal=True)
-
-
-def png_bytes(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """Return an 8 bit RGB PNG without metadata."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def facts_json(mesh: BakedMesh) -> str:

@@ -8,7 +8,6 @@ or a damaged one is known as such.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from dreamfusion_kit import files
 from dreamfusion_kit.errors import CheckpointError
 from dreamfusion_kit.optimize import lock
 
@@ -77,21 +77,6 @@ def remove_scratch(scratch: Scratch) -> None:
     shutil.rmtree(scratch.directory)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is whole after any crash, or not there."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def save_checkpoint(scratch: Scratch, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, then drop all but it and the one before."""
     tensors = {
@@ -105,7 +90,7 @@ def save_checkpoint(scratch: Scratch, checkpoint: Checkpoint) -> None:
         "sha256": _digest(tensors),
     }
     content = save(tensors, metadata={"checkpoint": json.dumps(header)})
-    write_atomically(_path(scratch, checkpoint.step), content)
+    files.write_bytes(_path(scratch, checkpoint.step), content)
     older = [path for path in _paths(scratch) if path <= _path(scratch, checkpoint.step)]
     for path in set(_paths(scratch)) - set(older[-_NUM_KEPT:]):
         path.unlink()

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Parameter
 
-from dreamfusion_kit import seeding
+from dreamfusion_kit import files, seeding
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import sample_cameras
@@ -24,7 +24,6 @@ from dreamfusion_kit.optimize.checkpoint import (
     Scratch,
     load_checkpoint,
     save_checkpoint,
-    write_atomically,
 )
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.monitor import Monitor
@@ -192,4 +191,4 @@ def _save_preview(recipe: Recipe, state: RunState, scratch: Scratch, device: tor
         return state.model.render(pixel_rays(cameras), lighting, background).image
 
     png = preview_png(recipe.camera, recipe.shading, render_view, device=device)
-    write_atomically(scratch.previews / f"step_{len(state.history):06d}.png", png)
+    files.write_bytes(scratch.previews / f"step_{len(state.history):06d}.png", png)

@@ -1,16 +1,14 @@
 """A small picture of the field as it grows, always from the same camera."""
 
-import io
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from dreamfusion_kit.camera.pose import fov_y_from_focal
 from dreamfusion_kit.camera.sampler import orbit_cameras
+from dreamfusion_kit.image_files import png_bytes, quantized
 from dreamfusion_kit.recipe.schema import CameraSection, ShadingSection
 from dreamfusion_kit.records import Cameras, Lighting
 
@@ -36,15 +34,7 @@ def preview_png(
     background = torch.full((2, cameras.height_px, cameras.width_px, 3), BACKGROUND, device=device)
     with torch.no_grad():
         images = render_view(cameras, lighting, background)
-    return encode_png(torch.cat(list(images), dim=1))
-
-
-def encode_png(image: Float[Tensor, "h w 3"]) -> bytes:
-    """Return an image in [0, 1] as an 8-bit PNG without any metadata."""
-    levels = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(levels)).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png_bytes(quantized(torch.cat(list(images), dim=1)))
 
 
 def _preview_cameras(camera: CameraSection, device: torch.device) -> Cameras:

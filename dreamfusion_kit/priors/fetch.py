@@ -7,10 +7,9 @@ evaluation's CLIP.
 """
 
 import fnmatch
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TypedDict, assert_never
+from typing import Annotated, assert_never
 
 from huggingface_hub import is_offline_mode
 from huggingface_hub.errors import (
@@ -20,9 +19,12 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from pydantic import ConfigDict, Field, StringConstraints, with_config
+from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
 
 import dreamfusion_kit
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.files import sha256
 from dreamfusion_kit.priors import hub
 from dreamfusion_kit.recipe.schema import (
     BundledSourceSection,
@@ -39,11 +41,12 @@ ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
 PACKAGED_MODELS = Path(str(dreamfusion_kit.__file__)).parent / "toybox" / "weights"
 
 
+@with_config(ConfigDict(extra="forbid"))
 class LockedFile(TypedDict):
     """What is pinned of one file."""
 
-    sha256: str
-    size_bytes: int
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(ge=0)]
 
 
 Lock = dict[str, LockedFile]  # by path inside the directory, "/" between its parts
@@ -237,7 +240,7 @@ def _token(error: HfHubHTTPError) -> str:
 def _lock(source: SourceSection, directory: Path) -> Lock:
     """Return the hash and size of every file of `source`."""
     return {
-        name: LockedFile(sha256=_sha256(path), size_bytes=path.stat().st_size)
+        name: LockedFile(sha256=sha256(path), size_bytes=path.stat().st_size)
         for name, path in _files(source, directory).items()
     }
 
@@ -252,7 +255,7 @@ def _verify(source: SourceSection, directory: Path, expected: Mapping[str, Locke
         size = path.stat().st_size
         if size != expected[name]["size_bytes"]:
             raise _changed(directory, name, f"{size} bytes, not {expected[name]['size_bytes']}")
-        if _sha256(path) != expected[name]["sha256"]:
+        if sha256(path) != expected[name]["sha256"]:
             raise _changed(directory, name, "of the locked size but with other bytes")
 
 
@@ -282,11 +285,6 @@ def _allowed_files(directory: Path) -> Iterator[Path]:
         allowed = any(fnmatch.fnmatch(path.name, pattern) for pattern in ALLOWED_PATTERNS)
         if allowed and path.is_file():
             yield path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _changed(directory: Path, name: str, found: str) -> WeightsError:

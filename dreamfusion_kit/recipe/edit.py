@@ -6,14 +6,12 @@ round trip binds a comment to the entry *before* it: removing an asset would tak
 next one's comment along.) Nothing is written unless the edited suite is valid.
 """
 
-import os
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
 import yaml
 
+from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.document import Value
@@ -129,7 +127,7 @@ def _check_and_write(workspace: Path, text: str) -> None:
     path = suite_file(workspace, DEFAULT)
     text = _with_used_recipes(text, path)
     check_suite(workspace, DEFAULT, yaml_text.parse(text, _not_written(path)))
-    _write_atomically(path.resolve(), text)
+    files.write_text(path.resolve(), text)
 
 
 def _with_used_recipes(text: str, path: Path) -> str:
@@ -155,19 +153,3 @@ def _used_recipes(assets: Value) -> list[str]:
 
 def _not_written(path: Path) -> str:
     return f"{path} (not written)"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Replace the file at `path` in one step, so that a reader sees the old or the new."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(path, temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -27,12 +27,12 @@ from dreamfusion_kit.evaluation.surface import TexturedMesh, load_mesh
 from dreamfusion_kit.evaluation.views import (
     ViewImages,
     mesh_renderer,
-    png_bytes,
     render_images,
     render_turntable,
     render_views,
     webp_bytes,
 )
+from dreamfusion_kit.image_files import png_bytes, quantized
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.priors.fetch import PACKAGED_MODELS
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
@@ -167,7 +167,7 @@ def _janus(workspace: Path, views: ViewImages, truth: _Truth, device: torch.devi
 
 
 def _mesh_health(own: AssetLayout) -> MeshHealth:
-    facts = files.read_json(own.mesh / "mesh.json", made_by="mesh")
+    facts = files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh")
     return MeshHealth(watertight=facts["watertight"], components=facts["components"])
 
 
@@ -215,4 +215,4 @@ def _write_views(directory: Path, views: ViewImages) -> None:
     by_kind = (views.color, views.textureless, views.normals)
     for kind, images in zip(VIEW_KINDS, by_kind, strict=True):
         for index, image in enumerate(images):
-            (directory / view_name(kind, index)).write_bytes(png_bytes(image))
+            (directory / view_name(kind, index)).write_bytes(png_bytes(quantized(image)))

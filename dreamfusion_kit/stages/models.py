@@ -19,7 +19,7 @@ def source_of(prior: schema.PriorSection) -> SourceSection | None:
 
 def locked_directory(source: SourceSection, lock_path: Path, workspace: Path) -> Path:
     """Return the directory that holds exactly the files of the lock file."""
-    return fetch.locate(source, workspace, files.read_json(lock_path, made_by="fetch"))
+    return fetch.locate(source, workspace, files.read_json(lock_path, fetch.Lock, made_by="fetch"))
 
 
 def load_prior(

@@ -4,7 +4,6 @@ Checkpoints lie in `.work/<hash of all inputs>`, outside the outputs, which DVC 
 before it runs a stage. A killed run goes on from there; a run of other inputs cannot.
 """
 
-import os
 import shutil
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from dreamfusion_kit import files, provenance
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
-from dreamfusion_kit.optimize.lock import die_with_parent
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
-from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitors
+from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
@@ -24,10 +22,15 @@ from dreamfusion_kit.stages import models
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 
-def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
+def run(
+    workspace: Path,
+    suite: str,
+    asset: str,
+    device: torch.device,
+    *,
+    also: tuple[Monitor, ...] = (),
+) -> Path:
     """Optimise the asset's field, or go on with it; write the field, previews and curves."""
-    if "DVC_STAGE" in os.environ:  # DVC's killed; a shell's background run outlives its shell
-        die_with_parent()
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
@@ -45,7 +48,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
             prompts=prompts,
             scratch=scratch,
             device=device,
-            monitor=Monitors(console, CurveMonitor(scratch.live)),
+            monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
         _write(own, scratch, result)
         record = provenance.record(device=device, code=code_digest("optimize"), inputs=inputs)

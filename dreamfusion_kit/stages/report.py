@@ -1,8 +1,10 @@
 """Stage report: one page that shows the suite."""
 
 from pathlib import Path
+from typing import Any
 
 from dreamfusion_kit import files
+from dreamfusion_kit.provenance import Provenance
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
@@ -21,7 +23,7 @@ def run(workspace: Path, suite: str) -> Path:
     layout = SuiteLayout(workspace, suite)
     report = SuiteReport(
         name=suite,
-        metrics=files.read_json(layout.metrics, made_by="score"),
+        metrics=files.read_json(layout.metrics, dict[str, Any], made_by="score"),
         assets=tuple(
             _asset(workspace, layout, asset, loaded.evaluation) for asset in loaded.assets
         ),
@@ -36,7 +38,7 @@ def _asset(
 ) -> AssetReport:
     resolved = resolve(workspace, layout.suite, asset)
     own = layout.asset(asset)
-    mesh_facts = files.read_json(own.mesh / "mesh.json", made_by="mesh")
+    mesh_facts = files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh")
     return AssetReport(
         id=asset,
         prompt=resolved.prompt,
@@ -47,7 +49,8 @@ def _asset(
         glb=own.mesh / "mesh.glb",
         metrics={**asset_entry(own), "mesh": mesh_facts},
         provenance={
-            stage: files.read_json(own.run(stage), made_by=stage) for stage in TIMED_STAGES
+            stage: files.read_json(own.run(stage), Provenance, made_by=stage)
+            for stage in TIMED_STAGES
         },
         seconds=cost_of(own).seconds,
         turntable=own.evaluation / "turntable.webp",

@@ -15,7 +15,7 @@ _COLUMNS = ("asset", "R-Prec. colour", "object (plaster)", "IoU", "Chamfer", "fr
 def table(workspace: Path, suite: str) -> str:
     """Return one row per asset, the suite's means, and the gallery's path."""
     layout = SuiteLayout(workspace, suite)
-    metrics = files.read_json(layout.metrics, made_by="score")
+    metrics = files.read_json(layout.metrics, dict[str, Any], made_by="score")
     rows: list[tuple[str, ...]] = [_COLUMNS]
     notes: list[str] = []
     loaded = load_suite(workspace, suite)

@@ -1,14 +1,14 @@
 """What the toybox's trainings share: the rate schedule, averaged weights, exact resume."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from dreamfusion_kit import files
 from dreamfusion_kit.toybox.settings import TrainingSection
 
 
@@ -69,13 +69,8 @@ def save_training(
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     if averages is not None:
         tensors |= {f"average.{name}": value for name, value in averages.values.items()}
-    temporary = path.with_suffix(".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
-    save_file(contiguous, temporary, metadata={"step": str(step)})
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(path)
+    files.write_bytes(path, save(contiguous, metadata={"step": str(step)}))
 
 
 def resume_training(

@@ -15,13 +15,12 @@ from dreamfusion_kit.evaluation.geometry import true_surface
 from dreamfusion_kit.evaluation.surface import Surface, TexturedMesh
 from dreamfusion_kit.evaluation.views import (
     mesh_renderer,
-    png_bytes,
-    quantized,
     render_images,
     render_turntable,
     render_views,
     webp_bytes,
 )
+from dreamfusion_kit.image_files import png_bytes, quantized
 from dreamfusion_kit.recipe.evaluation import TurntableSection, ViewsSection
 from dreamfusion_kit.records import Cameras, RenderOutput
 from dreamfusion_kit.toybox.render import render_scene
@@ -213,7 +212,7 @@ def test_turntable_is_an_animation_with_equal_bytes() -> None:
 
 def test_png_holds_the_rounded_bytes() -> None:
     view = torch.linspace(0, 1, 4 * 4 * 3).reshape(4, 4, 3)
-    with Image.open(io.BytesIO(png_bytes(view))) as image:
+    with Image.open(io.BytesIO(png_bytes(quantized(view)))) as image:
         pixels = np.asarray(image)
     assert pixels.tolist() == (view * 255).round().long().tolist()
     assert np.array_equal(quantized(view), pixels)

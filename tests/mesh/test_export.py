@@ -11,12 +11,12 @@ import torch
 import trimesh
 from PIL import Image
 
+from dreamfusion_kit.image_files import png_bytes
 from dreamfusion_kit.mesh.export import (
     facts_json,
     glb_bytes,
     obj_text,
     ply_bytes,
-    png_bytes,
     write_mesh,
 )
 from dreamfusion_kit.mesh.extract import extract_mesh

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from dreamfusion_kit.errors import CheckpointError
-from dreamfusion_kit.optimize import checkpoint as checkpoints
 from dreamfusion_kit.optimize.checkpoint import (
     Checkpoint,
     Scratch,
@@ -15,7 +14,6 @@ from dreamfusion_kit.optimize.checkpoint import (
     open_scratch,
     remove_scratch,
     save_checkpoint,
-    write_atomically,
 )
 
 
@@ -98,21 +96,6 @@ def test_one_of_other_inputs_is_not_used(scratch: Scratch) -> None:
     loaded, complaints = load_checkpoint(Scratch(scratch.directory, "b" * 64))
     assert loaded is None
     assert complaints == ["step_00000010.safetensors: belongs to other inputs or another version"]
-
-
-def test_a_crash_before_the_rename_leaves_the_old_content(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def crash(descriptor: int) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoints.os, "fsync", crash)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, b"new and longer")
-    assert path.read_bytes() == b"old"
 
 
 def test_opening_sweeps_what_a_crash_left(tmp_path: Path) -> None:

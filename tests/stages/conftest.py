@@ -26,9 +26,22 @@ def evaluated(workspace: Path) -> Path:
     for index, asset in enumerate(ASSETS):
         own = layout.asset(asset)
         _write(own.evaluation / "metrics.json", _metrics(asset))
-        _write(own.run("optimize"), {"seconds": 3 + index, "peak_memory_bytes": 500 + index})
-        _write(own.run("mesh"), {"seconds": 1 + index, "peak_memory_bytes": 400})
+        _write(own.run("optimize"), _record(3 + index, 500 + index))
+        _write(own.run("mesh"), _record(1 + index, 400))
     return workspace
+
+
+def _record(seconds: float, peak_memory_bytes: int) -> dict[str, object]:
+    machine = {"system": "x", "cpu": "x", "cpu_flags": [], "device": "cpu", "threads": 1}
+    return {
+        "python": "3.11.7",
+        "packages": {"torch": "2"},
+        "commit": None,
+        "machine": machine,
+        "inputs": {"asset": "0"},
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes,
+    }
 
 
 def _metrics(asset: str) -> dict[str, object]:
