@@ -55,7 +55,7 @@ def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
     # Imported here: torch and diffusers take seconds, which a fetch need not wait otherwise.
     import torch
 
-    from dreamfusion_kit.guidance.timesteps import refuse_pure_noise
+    from dreamfusion_kit.guidance.pure_noise import refuse_pure_noise
     from dreamfusion_kit.priors.directory import load_schedule
 
     schedule, _ = load_schedule(directory, torch.device("cpu"))

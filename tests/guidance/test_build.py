@@ -8,7 +8,7 @@ import torch
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.guidance.build import build_guidance
-from dreamfusion_kit.guidance.distillation import Distillation
+from dreamfusion_kit.guidance.sds import ScoreDistillation
 
 
 @pytest.mark.parametrize("kind", ["sds", "sjc", "csd", "ism"])
@@ -19,7 +19,7 @@ def test_kinds_without_state_share_their_class(
     built = build_guidance(
         section, gaussian([0.5], 0.0, 1.0), prompts(section), generator=torch.Generator()
     )
-    assert isinstance(built, Distillation)
+    assert isinstance(built, ScoreDistillation)
 
 
 def test_a_prior_that_cannot_be_adapted_is_refused(
