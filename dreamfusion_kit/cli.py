@@ -16,11 +16,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from dreamfusion_kit import command_name, front_door, supervision
-from dreamfusion_kit.recipe import check, edit, json_schema, yaml_text
+from dreamfusion_kit import command_name, front_door
+from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
-
-WORKSPACE = Path()  # commands run at the workspace's root, and name files relative to it
+from dreamfusion_kit.recipe.workspace import DEFAULT, Location, locate
 
 _EXAMPLE = re.compile(rf"(\A\x08\n *)(?:{command_name.CLONE}|{command_name.INSTALLED})")
 
@@ -62,13 +61,17 @@ app.add_typer(toybox_app, name="toybox")
 
 AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id of the asset.")]
 SuiteOption = Annotated[
-    str, typer.Option(metavar="NAME", help="default is params.yaml, NAME is suites/NAME.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A suite: NAME is suites/NAME, default is params.yaml. Without it, the suite whose "
+        "folder this is.",
+    ),
 ]
 
 
 def main() -> None:
     """Run the command line; an expected failure becomes its message and exit status 2."""
-    supervision.end_with_dvc()
     name = command_name.command_name()
     _name_examples(app, name)
     front_door.run(lambda: app(prog_name=name))
@@ -114,22 +117,27 @@ def validate(
 ) -> None:
     """Check recipes and suites, and report every problem by its line.
 
-    Without FILES: recipes/**/*.yaml, params.yaml and suites/*/params.yaml. A file named
-    params.yaml is a suite, any other a recipe.
+    Without FILES: recipes/**/*.yaml, params.yaml and suites/*/suite.yaml with its assets. Any
+    other file is a recipe.
     """
-    checked = files or check.workspace_files(WORKSPACE)
+    checked = files or check.workspace_files(locate().workspace)
     check.check_files(checked)
     for file in checked:
         print(f"{file}: ok")
 
 
 @_command(app, "show", "python cli.py show red_mug")
-def show(asset: AssetArgument, suite: SuiteOption = suites.DEFAULT) -> None:
+def show(asset: AssetArgument, suite: SuiteOption = None) -> None:
     """Print what an asset is made from: its recipe with overrides applied, and its identity.
 
     The identity is a hash of prompt, seed and recipe; equal identities mean equal inputs.
     """
-    resolved = suites.resolve(WORKSPACE, suite, asset)
+    _show(suite, asset)
+
+
+def _show(suite: str | None, asset: str) -> None:
+    here = locate(suite)
+    resolved = suites.resolve(here.workspace, here.suite, asset)
     print(yaml_text.dump(resolved.summary()), end="")
 
 
@@ -140,13 +148,29 @@ def schema() -> None:
 
 
 @_command(suite_app, "list", "python cli.py suite list --suite toybox-16")
-def suite_list(suite: SuiteOption = suites.DEFAULT) -> None:
+def suite_list(suite: SuiteOption = None) -> None:
     """List the assets of a suite: id, recipe, seed and prompt."""
-    assets = suites.load_suite(WORKSPACE, suite).assets
+    here = locate(suite)
+    assets = suites.load_suite(here.workspace, here.suite).assets
+    if not assets:
+        return
     id_width = max(len(asset_id) for asset_id in assets)
     recipe_width = max(len(asset.recipe) for asset in assets.values())
     for asset_id, asset in assets.items():
         print(f"{asset_id:{id_width}}  {asset.recipe:{recipe_width}}  {asset.seed}  {asset.prompt}")
+
+
+@_command(suite_app, "new", "python cli.py suite new animals --recipe sd15")
+def suite_new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of its folder: suites/NAME.")],
+) -> None:
+    """Make an empty suite: a folder that is a DVC project of its own.
+
+    Other suites and the default one neither read nor mention it.
+    """
+    from dreamfusion_kit.workspace import folder
+
+    print(folder.new_suite(locate().workspace, name))
 
 
 @_command(suite_app, "add", 'python cli.py suite add blue_car "a blue car"')
@@ -157,21 +181,90 @@ def suite_add(
         str, typer.Option(metavar="NAME", help="A recipe: recipes/NAME.yaml.")
     ] = "toybox",
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")] = 0,
-    suite: SuiteOption = suites.DEFAULT,
+    suite: SuiteOption = None,
 ) -> None:
-    """Add an asset at the end of a suite. Comments and all else in the file stay."""
-    path = edit.add_asset(WORKSPACE, suite, asset, prompt=prompt, recipe=recipe, seed=seed)
+    """Add an asset to a suite. Comments and all else in the files stay."""
+    from dreamfusion_kit.workspace import edit as suite_edit
+
+    here = locate(suite)
+    path = suite_edit.add(
+        here.workspace, here.suite, asset, prompt=prompt, recipe=recipe, seed=seed
+    )
     print(f"{path}: added {asset}")
 
 
 @_command(suite_app, "rm", "python cli.py suite rm blue_car")
-def suite_rm(asset: AssetArgument, suite: SuiteOption = suites.DEFAULT) -> None:
-    """Remove an asset from a suite. What was made of it stays in out/."""
-    path = edit.remove_asset(WORKSPACE, suite, asset)
+def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
+    """Remove an asset from a suite, with its outputs and what DVC recorded of them."""
+    from dreamfusion_kit.workspace import edit as suite_edit
+
+    here = locate(suite)
+    path = suite_edit.remove(here.workspace, here.suite, asset)
     print(f"{path}: removed {asset}")
 
 
+# ---- the workspace
+
+
+@_command(app, "init", "python cli.py init my-assets --recipe toybox")
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME", help="The recipe of its first asset.")
+    ] = "toybox",
+) -> None:
+    """Make a workspace: recipes, a default suite with one asset, and its DVC pipeline."""
+    from dreamfusion_kit.workspace import init as workspace
+
+    print(workspace.init(directory, recipe))
+
+
+@_command(app, "sync", "python cli.py sync")
+def sync(suite: SuiteOption = None) -> None:
+    """Check a suite and bring its kit.json up to date: the digests that its stages depend on."""
+    from dreamfusion_kit.workspace import sync as workspace
+
+    here = locate(suite)
+    for key in workspace.sync(here.workspace, here.suite):
+        print(key)
+
+
+@_command(app, "upgrade", "python cli.py upgrade")
+def upgrade(suite: SuiteOption = None) -> None:
+    """Bring pipeline and digests to the installed version, and say what will rerun.
+
+    A pipeline that was edited by hand is kept, and what the new one says differently is shown.
+    """
+    from dreamfusion_kit.workspace import upgrade as workspace
+
+    here = locate(suite)
+    names = [here.suite] if suite or here.suite != DEFAULT else None
+    print(workspace.upgrade(here.workspace, names), end="")
+
+
 # ---- the stages of the pipeline, in its order
+
+
+def _name(argument: str) -> str:
+    """Return the asset or recipe that an argument names.
+
+    DVC tells a stage its own name, such as optimize@red_mug, in $DVC_STAGE: the default suite's
+    commands pass that on, so that no text of a user's file stands in a shell's line.
+    """
+    if argument == os.environ.get("DVC_STAGE"):
+        return argument.rpartition("@")[2]
+    return argument
+
+
+def _ready(stage: str, suite: str | None, asset: str | None) -> Location:
+    """Return where a stage runs; under DVC, once kit.json speaks of today's code and inputs."""
+    from dreamfusion_kit.identity import kit_file
+
+    here = locate(suite)
+    if "DVC_STAGE" in os.environ:
+        kit_file.refuse_stale(here.workspace, here.suite, stage, asset)
+    return here
+
 
 DeviceOption = Annotated[
     str,
@@ -186,7 +279,7 @@ DeviceOption = Annotated[
 @_command(app, "fetch", "python cli.py fetch toybox")
 def fetch(
     name: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or clip.")],
-    suite: SuiteOption = suites.DEFAULT,
+    suite: SuiteOption = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Use only what is in the local Hugging Face cache.")
     ] = False,
@@ -198,24 +291,25 @@ def fetch(
     """
     from dreamfusion_kit.stages import fetch as stage
 
-    print(stage.run(WORKSPACE, suite, name, offline=offline))
+    here = _ready("fetch", suite, None)
+    print(stage.run(here.workspace, here.suite, _name(name), offline=offline))
 
 
 @_command(app, "embed", "python cli.py embed red_mug")
-def embed(
-    asset: AssetArgument, suite: SuiteOption = suites.DEFAULT, device: DeviceOption = "cpu"
-) -> None:
+def embed(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Turn an asset's prompt, seen from every side, into text features."""
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import embed as stage
 
-    print(stage.run(WORKSPACE, suite, asset, devices.pick(device)))
+    name = _name(asset)
+    here = _ready("embed", suite, name)
+    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "optimize", "python cli.py optimize red_mug")
 def optimize(
     asset: AssetArgument,
-    suite: SuiteOption = suites.DEFAULT,
+    suite: SuiteOption = None,
     device: DeviceOption = "cpu",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be run, and stop.")
@@ -223,58 +317,63 @@ def optimize(
 ) -> None:
     """Optimise an asset's field by score distillation; a killed run goes on where it was."""
     if dry_run:
-        print(yaml_text.dump(suites.resolve(WORKSPACE, suite, asset).summary()), end="")
+        _show(suite, _name(asset))
         return
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import optimize as stage
 
-    print(stage.run(WORKSPACE, suite, asset, devices.pick(device)))
+    name = _name(asset)
+    here = _ready("optimize", suite, name)
+    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")
-def mesh(
-    asset: AssetArgument, suite: SuiteOption = suites.DEFAULT, device: DeviceOption = "cpu"
-) -> None:
+def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Extract a textured mesh from an asset's field: GLB, OBJ and PLY."""
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import mesh as stage
 
-    print(stage.run(WORKSPACE, suite, asset, devices.pick(device)))
+    name = _name(asset)
+    here = _ready("mesh", suite, name)
+    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "evaluate", "python cli.py evaluate red_mug")
-def evaluate(
-    asset: AssetArgument, suite: SuiteOption = suites.DEFAULT, device: DeviceOption = "cpu"
-) -> None:
+def evaluate(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Render an asset's fixed views and measure them, and its shape where it is known."""
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import evaluate as stage
 
-    print(stage.run(WORKSPACE, suite, asset, devices.pick(device)))
+    name = _name(asset)
+    here = _ready("evaluate", suite, name)
+    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "score", "python cli.py score")
-def score(suite: SuiteOption = suites.DEFAULT) -> None:
+def score(suite: SuiteOption = None) -> None:
     """Sum a suite up in metrics/SUITE.json and a table of its assets."""
     from dreamfusion_kit.stages import score as stage
 
-    print(stage.run(WORKSPACE, suite))
+    here = _ready("score", suite, None)
+    print(stage.run(here.workspace, here.suite))
 
 
 @_command(app, "report", "python cli.py report")
-def report(suite: SuiteOption = suites.DEFAULT) -> None:
+def report(suite: SuiteOption = None) -> None:
     """Write a suite's gallery: one page that works without a network."""
     from dreamfusion_kit.stages import report as stage
 
-    print(stage.run(WORKSPACE, suite))
+    here = _ready("report", suite, None)
+    print(stage.run(here.workspace, here.suite))
 
 
 @_command(app, "summary", "python cli.py summary")
-def summary(suite: SuiteOption = suites.DEFAULT) -> None:
+def summary(suite: SuiteOption = None) -> None:
     """Print a suite's table, and where its gallery is."""
     from dreamfusion_kit.stages import summary as stage
 
-    print(stage.table(WORKSPACE, suite))
+    here = locate(suite)
+    print(stage.table(here.workspace, here.suite))
 
 
 # ---- the embedded world
@@ -285,7 +384,7 @@ def toybox_render() -> None:
     """Render the data sets of the prior and of the CLIP."""
     from dreamfusion_kit.stages import toybox as stage
 
-    stage.render_data(WORKSPACE)
+    stage.render_data(locate().workspace)
 
 
 @_command(toybox_app, "train-prior", "python cli.py toybox train-prior")
@@ -302,7 +401,7 @@ def toybox_train_prior(
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import toybox as stage
 
-    print(stage.run_train_prior(WORKSPACE, devices.pick(device), workers))
+    print(stage.run_train_prior(locate().workspace, devices.pick(device), workers))
 
 
 @_command(toybox_app, "train-clip", "python cli.py toybox train-clip")
@@ -311,7 +410,7 @@ def toybox_train_clip(device: DeviceOption = "cpu") -> None:
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import toybox as stage
 
-    print(stage.run_train_clip(WORKSPACE, devices.pick(device)))
+    print(stage.run_train_clip(locate().workspace, devices.pick(device)))
 
 
 @_command(toybox_app, "train-view", "python cli.py toybox train-view")
@@ -320,7 +419,7 @@ def toybox_train_view(device: DeviceOption = "cpu") -> None:
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import toybox as stage
 
-    print(stage.run_train_view(WORKSPACE, devices.pick(device)))
+    print(stage.run_train_view(locate().workspace, devices.pick(device)))
 
 
 @_command(toybox_app, "evaluate", "python cli.py toybox evaluate")
@@ -334,7 +433,7 @@ def toybox_evaluate(
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import toybox_evaluate as stage
 
-    print(stage.run(WORKSPACE, devices.pick(device), sheet=sheet))
+    print(stage.run(locate().workspace, devices.pick(device), sheet=sheet))
 
 
 # ---- the machine
@@ -349,7 +448,7 @@ def doctor(
         str | None,
         typer.Option(metavar="NAME", help="Estimate the memory recipes/NAME.yaml needs."),
     ] = None,
-    suite: SuiteOption = suites.DEFAULT,
+    suite: SuiteOption = None,
 ) -> None:
     """Print what this machine has and what it lacks, and how to install that.
 
@@ -359,8 +458,9 @@ def doctor(
     if asset is None and recipe is None:
         from dreamfusion_kit.stages import doctor as stage
 
-        print(stage.describe(WORKSPACE))
+        print(stage.describe(Path()))
         return
     from dreamfusion_kit.stages import memory
 
-    print(memory.describe(WORKSPACE, suite, asset=asset, recipe=recipe))
+    here = locate(suite)
+    print(memory.describe(here.workspace, here.suite, asset=asset, recipe=recipe))

@@ -2,6 +2,7 @@
 
     DreamFusionKitError
     ├── RecipeError          a recipe, suite or override is not what the schema says
+    ├── StaleKitError        kit.json does not speak of today's code and inputs
     ├── WeightsError         a pretrained model is missing, damaged or not the pinned one
     ├── CheckpointError      a checkpoint cannot be read, or another run holds the scratch
     ├── NumericsError        an optimisation died: nothing visible, all opaque, or not finite
@@ -21,6 +22,10 @@ class DreamFusionKitError(Exception):
 
 class RecipeError(DreamFusionKitError):
     """A recipe, suite or override is not what the schema says."""
+
+
+class StaleKitError(DreamFusionKitError):
+    """kit.json does not speak of today's code and inputs."""
 
 
 class WeightsError(DreamFusionKitError):

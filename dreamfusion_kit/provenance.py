@@ -1,7 +1,8 @@
 """Where a result comes from: versions, commit, machine, settings, inputs.
 
-Each stage writes its record under `out/<suite>/run/`, apart from what DVC hashes. It names
-no user, host or absolute path, so that it may be published with the asset.
+Each stage writes its record under `out/run/`. It names no user, host, clock or absolute path, so
+that it may be published with the asset, and the same work on the same machine writes the same
+bytes. Time and memory stand apart, in `out/cost/`, which DVC does not track.
 """
 
 import platform
@@ -24,7 +25,6 @@ PACKAGES = (
     "dreamfusion-kit",
     "diffusers",
     "dvc",
-    "dvclive",
     "numpy",
     "open3d",
     "safetensors",
@@ -59,19 +59,30 @@ class Machine(TypedDict):
 
 @_OURS
 class Provenance(TypedDict):
-    """The record. `inputs` are SHA-256 hashes by name; `seconds` is wall-clock time.
+    """The record of a result. `code` is the digest of the stage's code (identity.code).
 
-    `peak_memory_bytes` is the most that the process held: of a GPU what torch's allocator gave
-    to tensors, of a CPU all that was resident, libraries included.
+    `inputs` are SHA-256 hashes by name.
     """
 
     python: str
     packages: dict[str, str]
-    commit: Commit | None
+    code: str
     machine: Machine
     inputs: dict[str, str]
+
+
+@_OURS
+class StageCost(TypedDict):
+    """What a stage took.
+
+    `seconds` is wall-clock time, `commit` the workspace's. `peak_memory_bytes` is the peak of the
+    process: on a GPU what torch's allocator gave to tensors, on a CPU all that was resident,
+    libraries included.
+    """
+
     seconds: Annotated[float, Field(ge=0)]
     peak_memory_bytes: Annotated[int, Field(ge=0)]
+    commit: Commit | None
 
 
 @dataclass(frozen=True)
@@ -82,18 +93,23 @@ class Cost:
     peak_memory_bytes: int
 
 
-def record(
-    *, workspace: Path, device: torch.device, inputs: Mapping[str, str], seconds: float
-) -> Provenance:
-    """Return the record of a result made here and now, on `device`, from `inputs`."""
+def record(*, device: torch.device, code: str, inputs: Mapping[str, str]) -> Provenance:
+    """Return the record of a result made here, on `device`, by `code`, from `inputs`."""
     return Provenance(
         python=platform.python_version(),
         packages=package_versions(),
-        commit=git_commit(workspace),
+        code=code,
         machine=machine(device),
         inputs=dict(sorted(inputs.items())),
+    )
+
+
+def stage_cost(*, workspace: Path, device: torch.device, seconds: float) -> StageCost:
+    """Return what a stage took that ran in this process for `seconds`."""
+    return StageCost(
         seconds=round(seconds, 3),
         peak_memory_bytes=_peak_memory_bytes(device),
+        commit=git_commit(workspace),
     )
 
 

@@ -76,7 +76,7 @@ def test_validate_checks_everything_by_default(run: Cli) -> None:
     assert run("validate") == (
         0,
         "recipes/analytic.yaml: ok\nrecipes/toybox.yaml: ok\nparams.yaml: ok\n"
-        "suites/trio/params.yaml: ok\n",
+        "suites/trio/suite.yaml: ok\n",
         "",
     )
 
@@ -137,9 +137,9 @@ def test_schema_takes_no_arguments(run: Cli) -> None:
 def test_suite_list_shows_each_asset(run: Cli) -> None:
     assert run("suite", "list", "--suite", "trio") == (
         0,
-        "red_ball    toybox  0  a red ball\n"
+        "cyan_cone   toybox  0  a cyan cone\n"
         "green_cube  toybox  0  a green cube\n"
-        "cyan_cone   toybox  0  a cyan cone\n",
+        "red_ball    toybox  0  a red ball\n",
         "",
     )
 
@@ -147,7 +147,7 @@ def test_suite_list_shows_each_asset(run: Cli) -> None:
 def test_suite_list_of_an_absent_suite(run: Cli) -> None:
     status, out, err = run("suite", "list", "--suite", "duo")
     assert (status, out) == (2, "")
-    assert err == "suites/duo/params.yaml: No such file or directory; expected a YAML file\n"
+    assert err == "suites/duo/suite.yaml: No such file or directory; expected a YAML file\n"
 
 
 def test_suite_add_and_rm(run: Cli) -> None:

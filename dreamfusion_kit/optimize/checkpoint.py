@@ -46,7 +46,7 @@ class Scratch:
 
     @property
     def live(self) -> Path:
-        """Return where DVCLive writes."""
+        """Return where the curves are written."""
         return self.directory / "live"
 
 

@@ -1,9 +1,10 @@
-"""Who watches an optimisation: the terminal, and DVCLive's metric files.
+"""What watches an optimisation: the terminal, and files of its curves.
 
-The loop tells a monitor what happened; a monitor never changes the run. What DVCLive
-writes becomes part of a hashed output, so it holds steps and values, no clock.
+The loop tells a monitor what happened; a monitor never changes the run. The curves become part
+of a hashed output, so they hold steps and values, no clock.
 """
 
+import json
 import shutil
 import sys
 import time
@@ -13,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, final, runtime_checkable
 
-from dvclive.live import Live
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit import files
+from dreamfusion_kit.optimize.metrics import METRIC_NAMES, StepMetrics
 
 
 @runtime_checkable  # beartype checks it in the tests
@@ -71,42 +72,53 @@ class Monitors:
 
 
 @final
-class LiveMonitor:
-    """DVCLive's files of a run: `plots/metrics/<name>.tsv` (step, value) and `metrics.json`.
+class CurveMonitor:
+    """The curves of a run: `plots/metrics/NAME.tsv` (step, value), and `metrics.json` at the end.
 
-    They are derived from the history alone. A run that was killed has written rows past
-    its last checkpoint, so a resumed one writes the files anew and each step stands in
-    them once.
+    They are derived from the history alone. A run that was killed has written rows past its last
+    checkpoint, so a resumed one writes the files again, and each step stands in them once. DVC
+    plots these files as they are.
     """
 
     def __init__(self, directory: Path) -> None:
         """Write into `directory`, a part of the scratch and never of a stage's outputs."""
         self._directory = directory
-        self._live: Live | None = None
+        self._last: dict[str, float] = {}
 
     def start(self, history: Sequence[StepMetrics], num_steps: int) -> None:
         """Write the rows of the steps done before."""
         shutil.rmtree(self._directory, ignore_errors=True)
-        # By default DVCLive edits the workspace's dvc.yaml and saves an experiment.
-        self._live = Live(str(self._directory), dvcyaml=None, save_dvc_exp=False)
-        for step, metrics in enumerate(history):
-            self.step(step, metrics)
+        self._file("").parent.mkdir(parents=True)
+        for name in METRIC_NAMES:
+            rows = [_row(step, asdict(metrics)[name]) for step, metrics in enumerate(history)]
+            self._file(name).write_text("".join([_row("step", name), *rows]), encoding="utf-8")
+        if history:
+            self._last = _summary(len(history) - 1, history[-1])
 
     def step(self, step: int, metrics: StepMetrics) -> None:
-        """Write one row per metric."""
-        if self._live is None:
-            raise RuntimeError("start comes before step")
-        self._live.step = step
+        """Append one row per metric."""
         for name, value in asdict(metrics).items():
-            self._live.log_metric(name, value)
+            with self._file(name).open("a", encoding="utf-8") as file:
+                file.write(_row(step, value))
+        self._last = _summary(step, metrics)
 
     def note(self, message: str) -> None:
         """Leave messages to the terminal."""
 
     def finish(self) -> None:
         """Write the summary of the last step."""
-        if self._live is not None:
-            self._live.end()
+        files.write_text(self._directory / "metrics.json", json.dumps(self._last, indent=4) + "\n")
+
+    def _file(self, name: str) -> Path:
+        return self._directory / "plots" / "metrics" / f"{name}.tsv"
+
+
+def _row(*cells: object) -> str:
+    return "\t".join(map(str, cells)) + "\n"
+
+
+def _summary(step: int, metrics: StepMetrics) -> dict[str, float]:
+    return {**asdict(metrics), "step": step}
 
 
 @final

@@ -22,10 +22,12 @@ from huggingface_hub.errors import (
 from pydantic import ConfigDict, Field, StringConstraints, with_config
 from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
 
+import dreamfusion_kit
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.files import sha256
 from dreamfusion_kit.priors import hub
 from dreamfusion_kit.recipe.schema import (
+    BundledSourceSection,
     HubMirrorSection,
     HubSourceSection,
     LocalSourceSection,
@@ -34,6 +36,9 @@ from dreamfusion_kit.recipe.schema import (
 
 # Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
 ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
+
+# The toybox's own models, part of the package.
+PACKAGED_MODELS = Path(str(dreamfusion_kit.__file__)).parent / "toybox" / "weights"
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -62,6 +67,8 @@ def fetch(source: SourceSection, workspace: Path, *, offline: bool = False) -> L
     those that the hub lists; a file that is not is removed.
     """
     match source:
+        case BundledSourceSection():
+            return _lock(source, _bundled(source))
         case LocalSourceSection():
             return _lock(source, _inside(source.path, workspace))
         case HubSourceSection():
@@ -80,6 +87,10 @@ def locate(source: SourceSection, workspace: Path, expected: Mapping[str, Locked
     lock says which of them was fetched. Never uses the network.
     """
     match source:
+        case BundledSourceSection():
+            directory = _bundled(source)
+            _verify(source, directory, expected)
+            return directory
         case LocalSourceSection():
             directory = _inside(source.path, workspace)
             _verify(source, directory, expected)
@@ -96,6 +107,8 @@ def present(source: SourceSection, workspace: Path) -> Path:
     For what is worth knowing before anything is fetched; stages that compute use `locate`.
     """
     match source:
+        case BundledSourceSection():
+            return _bundled(source)
         case LocalSourceSection():
             return _inside(source.path, workspace)
         case HubSourceSection():
@@ -107,6 +120,17 @@ def present(source: SourceSection, workspace: Path) -> Path:
             raise WeightsError(f"{names}: not in the cache; run the fetch stage")
         case _:
             assert_never(source)
+
+
+def _bundled(source: BundledSourceSection) -> Path:
+    """Return the directory of a model that is part of the package."""
+    directory = PACKAGED_MODELS / source.name
+    if not directory.is_dir():
+        raise WeightsError(
+            f"bundled model {source.name}: missing from the installation; expected {directory}; "
+            "install dreamfusion-kit again"
+        )
+    return directory
 
 
 def _inside(path: str, workspace: Path) -> Path:
@@ -242,7 +266,7 @@ def _files(source: SourceSection, directory: Path) -> dict[str, Path]:
     beside the source's own files in a component's folder, where a library might read it.
     """
     here = {path.relative_to(directory).as_posix(): path for path in _allowed_files(directory)}
-    if isinstance(source, LocalSourceSection):
+    if not isinstance(source, HubSourceSection):
         return here
     own = hub.matching(here, source.files)
     folders = {folder for name in own if (folder := PurePosixPath(name).parent) != PurePosixPath()}

@@ -6,6 +6,7 @@ from pathlib import Path
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.suite import DEFAULT, check_suite
+from dreamfusion_kit.recipe.workspace import PARAMS_FILE, SUITE_FILE, suite_file, suite_names
 
 
 def workspace_files(workspace: Path) -> list[Path]:
@@ -15,9 +16,8 @@ def workspace_files(workspace: Path) -> list[Path]:
         RecipeError: where there is none, since checking nothing would look like success.
     """
     recipes = sorted((workspace / "recipes").rglob("*.yaml"))
-    suites = sorted((workspace / "suites").glob("*/params.yaml"))
-    root = workspace / "params.yaml"
-    files = [*recipes, *([root] if root.exists() else []), *suites]
+    suites = [suite_file(workspace, name) for name in suite_names(workspace)]
+    files = [*recipes, *suites]
     if not files:
         raise RecipeError(
             f"{workspace.resolve()}: found no recipes/*.yaml and no params.yaml; run this at "
@@ -27,7 +27,7 @@ def workspace_files(workspace: Path) -> list[Path]:
 
 
 def check_files(files: Iterable[Path]) -> None:
-    """Check each file: a params.yaml as a suite, anything else as a recipe.
+    """Check each file: a params.yaml or suite.yaml as a suite, anything else as a recipe.
 
     Raises:
         RecipeError: with the problems of all files, one per line.
@@ -43,9 +43,11 @@ def check_files(files: Iterable[Path]) -> None:
 
 
 def _check_file(file: Path) -> None:
-    if file.name != "params.yaml":
-        load_recipe(file)
-    elif file.parent.parent.name == "suites":
-        check_suite(file.parents[2], file.parent.name)
-    else:
+    if file.name == PARAMS_FILE:
         check_suite(file.parent, DEFAULT)
+    elif file.name == SUITE_FILE and file.absolute().parents[1].name == "suites":
+        parents = file.parents
+        workspace = parents[2] if len(parents) > 2 else file.parent / "../.."
+        check_suite(workspace, file.absolute().parent.name)
+    else:
+        load_recipe(file)

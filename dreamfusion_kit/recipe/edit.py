@@ -1,4 +1,4 @@
-"""Adds and removes assets in a suite's params.yaml.
+"""Adds and removes assets in the workspace's params.yaml: the default suite.
 
 The file is edited as text, at the places that the YAML reader names, so that comments,
 order and spacing of everything else stay as they are, byte for byte. (ruamel.yaml's
@@ -16,13 +16,12 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.document import Value
 from dreamfusion_kit.recipe.load import read_text
-from dreamfusion_kit.recipe.suite import ASSET_ID, check_suite, params_path, unknown_asset
+from dreamfusion_kit.recipe.suite import ASSET_ID, DEFAULT, check_suite, unknown_asset
+from dreamfusion_kit.recipe.workspace import suite_file
 from dreamfusion_kit.recipe.yaml_text import scalar
 
 
-def add_asset(
-    workspace: Path, suite_name: str, asset_id: str, *, prompt: str, recipe: str, seed: int
-) -> Path:
+def add_asset(workspace: Path, asset_id: str, *, prompt: str, recipe: str, seed: int) -> Path:
     """Add an asset at the end of a suite, and its recipe to the suite's recipes.
 
     Returns:
@@ -32,7 +31,7 @@ def add_asset(
         RecipeError: where the id is taken, or the suite would not be valid; the file is
             then as it was.
     """
-    path = params_path(workspace, suite_name)
+    path = suite_file(workspace, DEFAULT)
     if not re.fullmatch(ASSET_ID, asset_id):
         raise RecipeError(f"asset {asset_id!r}: expected an id of 1 to 64 of a-z, 0-9 and _")
     text = read_text(path)
@@ -51,11 +50,11 @@ def add_asset(
     ]
     before = text[:end] if text[:end].endswith("\n") else text[:end] + "\n"
     edited = before + "".join(f"{line}\n" for line in lines) + text[end:]
-    _check_and_write(workspace, suite_name, edited)
+    _check_and_write(workspace, edited)
     return path
 
 
-def remove_asset(workspace: Path, suite_name: str, asset_id: str) -> Path:
+def remove_asset(workspace: Path, asset_id: str) -> Path:
     """Remove an asset from a suite, and its recipe where no other asset uses it.
 
     Comments inside the asset's lines go with it; those above it stay.
@@ -67,7 +66,7 @@ def remove_asset(workspace: Path, suite_name: str, asset_id: str) -> Path:
         RecipeError: where there is no such asset, or the suite would not be valid; the
             file is then as it was.
     """
-    path = params_path(workspace, suite_name)
+    path = suite_file(workspace, DEFAULT)
     text = read_text(path)
     assets = _block_assets(text, path)
     keys = _keys(assets)
@@ -77,23 +76,31 @@ def remove_asset(workspace: Path, suite_name: str, asset_id: str) -> Path:
         raise RecipeError(f"{path}: {asset_id!r} is the only asset; a suite needs at least one")
     key, value = assets.value[keys.index(asset_id)]
     start = key.start_mark.index - key.start_mark.column
-    _check_and_write(workspace, suite_name, text[:start] + text[_end_of_line(text, value) :])
+    _check_and_write(workspace, text[:start] + text[_end_of_line(text, value) :])
     return path
 
 
 def _block_assets(text: str, path: Path) -> yaml.MappingNode:
     """Return the node of the assets, which has one asset or more on lines of its own."""
     yaml_text.parse(text, str(path))  # reports duplicate keys and the like
-    assets = _value(text, path, "assets")
+    _, assets = _entry(text, path, "assets")
     if not isinstance(assets, yaml.MappingNode) or assets.flow_style or not assets.value:
         raise RecipeError(f"{path}: expected assets as indented lines, `id:` and its keys below")
     return assets
 
 
-def _value(text: str, path: Path, key: str) -> yaml.Node | None:
+def _entry(text: str, path: Path, name: str) -> tuple[yaml.Node, yaml.Node]:
+    """Return the key `name` of the file and its value.
+
+    Raises:
+        RecipeError: where the file has no such key.
+    """
     root = yaml_text.compose(text, str(path))
     assert isinstance(root, yaml.MappingNode)
-    return next((value for name, value in root.value if name.value == key), None)
+    for key, value in root.value:
+        if key.value == name:
+            return key, value
+    raise RecipeError(f"{path}: {name}: missing key")
 
 
 def _keys(node: yaml.MappingNode) -> list[str]:
@@ -115,11 +122,11 @@ def _end_of_line(text: str, node: yaml.Node) -> int:
     return len(text) if line_break < 0 else line_break + 1
 
 
-def _check_and_write(workspace: Path, suite_name: str, text: str) -> None:
+def _check_and_write(workspace: Path, text: str) -> None:
     """Bring the list of recipes in line with the assets, check the suite and write it."""
-    path = params_path(workspace, suite_name)
+    path = suite_file(workspace, DEFAULT)
     text = _with_used_recipes(text, path)
-    check_suite(workspace, suite_name, yaml_text.parse(text, _not_written(path)))
+    check_suite(workspace, DEFAULT, yaml_text.parse(text, _not_written(path)))
     files.write_text(path.resolve(), text)
 
 
@@ -132,11 +139,10 @@ def _with_used_recipes(text: str, path: Path) -> str:
     names = list(dict.fromkeys(str(name) for name in [*kept, *used]))
     if listed == names:
         return text
-    node = _value(text, path, "recipes")
-    if not isinstance(node, yaml.SequenceNode) or not node.flow_style:
-        raise RecipeError(f"{path}: expected recipes on one line, such as `recipes: [toybox]`")
+    key, node = _entry(text, path, "recipes")
     written = ", ".join(scalar(name) for name in names)
-    return text[: node.start_mark.index] + f"[{written}]" + text[node.end_mark.index :]
+    # From the key's end: DVC writes a list on lines of its own below it (`dvc exp run -S`).
+    return text[: key.end_mark.index] + f": [{written}]" + text[_end(node) :]
 
 
 def _used_recipes(assets: Value) -> list[str]:

@@ -1,13 +1,15 @@
-"""Suites: which assets to make, by which recipes, and the exam that all of them share.
+"""Suites: which assets to make, by which recipes, and the protocol that all of them share.
 
-The default suite is ./params.yaml; any other suite NAME is suites/NAME/params.yaml. The
-evaluation protocol stands in the root params.yaml alone.
+The default suite is ./params.yaml. Any other suite NAME is the folder suites/NAME: suite.yaml
+says what its assets share, and each folder in assets/ is one of them, so that two branches can
+add assets without a conflict. Without a protocol of its own it is measured by the one in
+params.yaml.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +17,19 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import canonical
-from dreamfusion_kit.recipe.document import Document, Problem, Value, did_you_mean, recipe_error
+from dreamfusion_kit.recipe.document import (
+    Document,
+    KeyPath,
+    Problem,
+    Value,
+    did_you_mean,
+    recipe_error,
+)
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
 from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section
+from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, recipe_file, suite_file, suite_root
 
 __all__ = [
     "DEFAULT",
@@ -27,13 +37,14 @@ __all__ = [
     "EvaluationSection",
     "ResolvedAsset",
     "Suite",
+    "check_suite",
     "load_suite",
     "resolve",
 ]
 
-DEFAULT = "default"
 ASSET_ID = r"^[a-z0-9_]{1,64}$"
-NAME = r"^[a-z0-9_-]{1,64}$"
+ASSET_FILE = "asset.yaml"
+FETCHED_CLIP = "clip"  # the name that `fetch` has for the protocol's CLIP
 
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line separators
 
@@ -50,36 +61,54 @@ def _is_one_clean_line(prompt: str) -> str:
 AssetId = Annotated[str, Field(pattern=ASSET_ID)]
 Name = Annotated[str, Field(pattern=NAME)]
 Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_is_one_clean_line)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+_OVERRIDES = "Dotted recipe keys that are set differently, such as optimize.num_steps; {} for none."
 
 
 class Asset(Section):
-    """One thing to make. Its id, the key above it, names its files."""
+    """One thing to make. Its id names its files."""
 
     prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
     recipe: Name = Field(description="File name in recipes/, without .yaml.")
-    seed: int = Field(ge=0, lt=2**63, description="Seed of every random stream of this asset.")
-    overrides: dict[str, JsonValue] = Field(
-        description="Dotted recipe keys that this asset sets differently, such as "
-        "optimize.num_steps; {} for none."
+    seed: Seed = Field(description="Seed of every random stream of this asset.")
+    overrides: dict[str, JsonValue] = Field(description=_OVERRIDES)
+
+    @model_validator(mode="after")
+    def _recipe_is_not_the_clip(self) -> "Asset":
+        if self.recipe == FETCHED_CLIP:
+            raise ValueError(
+                "recipe: found clip, the protocol's CLIP for `fetch`; expected another name; "
+                "rename the recipe"
+            )
+        return self
+
+
+class AssetFile(Section):
+    """What the asset.yaml of a suite's folder says."""
+
+    prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
+    recipe: Name = Field(description="File name in recipes/, without .yaml.")
+    seed: Seed | None = Field(
+        description="Seed of every random stream of this asset; null where the suite has seeds."
     )
+    overrides: dict[str, JsonValue] = Field(description=_OVERRIDES)
 
 
-class SuiteFile(Section):
-    """What a params.yaml says of its suite."""
+class ParamsFile(Section):
+    """What the workspace's params.yaml says: the default suite, and the protocol of all."""
 
-    suite: Name = Field(description="Name of the suite: its folder's, or default at the root.")
+    suite: Name = Field(description="Name of the suite: default.")
     recipes: tuple[Name, ...] = Field(
         description="The recipes that the assets use, each once: DVC fetches per recipe."
     )
     assets: dict[AssetId, Asset] = Field(min_length=1, description="The assets by their id.")
+    evaluation: EvaluationSection = Field(
+        description="The protocol, for every suite without one of its own."
+    )
 
     @model_validator(mode="after")
-    def _recipes_are_those_used(self) -> "SuiteFile":
-        if "clip" in self.recipes:
-            raise ValueError(
-                "recipes: found clip, the evaluation's CLIP for `fetch`; expected other names; "
-                "rename the recipe"
-            )
+    def _recipes_are_those_used(self) -> "ParamsFile":
         used = list(dict.fromkeys(asset.recipe for asset in self.assets.values()))
         if sorted(self.recipes) != sorted(used):
             raise ValueError(
@@ -89,12 +118,60 @@ class SuiteFile(Section):
         return self
 
 
-class Suite(SuiteFile):
-    """A suite with the exam of its workspace; the root params.yaml is one as it stands."""
+class SuiteFile(Section):
+    """What a folder's suite.yaml says: all that its assets share."""
 
-    evaluation: EvaluationSection = Field(
-        description="The exam that all assets of all suites share."
+    suite: Name = Field(description="Name of the suite: that of its folder.")
+    seeds: tuple[Seed, ...] | None = Field(
+        min_length=1,
+        max_length=1000,
+        description="Each asset is made once per seed, as ID_sSEED; null where each has its own.",
     )
+    overrides: dict[str, JsonValue] = Field(description=_OVERRIDES + " An asset's own come later.")
+    evaluation: EvaluationSection | None = Field(
+        description="The suite's own protocol; null for the one in params.yaml."
+    )
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> "SuiteFile":
+        if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: found {list(self.seeds)}, expected each seed once")
+        return self
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Where an asset is declared: the folder in assets/, if any, and the overrides to apply."""
+
+    folder: str | None
+    recipe: tuple[Document, KeyPath]
+    overrides: tuple[tuple[Document, KeyPath], ...]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite as its files say it, checked, with the recipes not read yet."""
+
+    name: str
+    assets: Mapping[str, Asset]
+    evaluation: EvaluationSection
+    declared: Mapping[str, Declaration] = field(repr=False)
+    seeds: tuple[int, ...] | None = None
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Return the names of the recipes that the assets use, each once."""
+        return tuple(dict.fromkeys(asset.recipe for asset in self.assets.values()))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Return the folders in assets/ that declare the assets, each once."""
+        folders = (declared.folder for declared in self.declared.values())
+        return tuple(dict.fromkeys(folder for folder in folders if folder is not None))
+
+    def in_folder(self, folder: str) -> list[str]:
+        """Return the ids of the assets that `assets/folder` declares, one per seed."""
+        return [name for name, declared in self.declared.items() if declared.folder == folder]
 
 
 def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
@@ -139,91 +216,222 @@ class ResolvedAsset:
         }
 
 
-def params_path(workspace: Path, name: str) -> Path:
-    """Return the file of the suite `name`."""
-    if not re.fullmatch(NAME, name):
-        raise RecipeError(f"suite {name!r}: expected a name of a-z, 0-9, _ and -")
-    return workspace / ("params.yaml" if name == DEFAULT else f"suites/{name}/params.yaml")
-
-
 def load_suite(workspace: Path, name: str) -> Suite:
-    """Return the suite `name`, with the evaluation protocol of the workspace."""
-    return _parse_suite(workspace, name, load_yaml(params_path(workspace, name)))
+    """Return the suite `name` with its protocol, or that of the workspace."""
+    if name == DEFAULT:
+        return parse_params(load_yaml(suite_file(workspace, name)))
+    return _load_folder(workspace, name)
+
+
+def load_protocol(workspace: Path, name: str) -> EvaluationSection:
+    """Return the protocol of the suite `name` without reading its assets."""
+    if name != DEFAULT:
+        _, shared = _load_suite_file(workspace, name)
+        if shared.evaluation is not None:
+            return shared.evaluation
+    return parse_params(load_yaml(suite_file(workspace, DEFAULT))).evaluation
 
 
 def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
-    """Return the asset with its recipe loaded, overrides applied, everything validated."""
-    document = load_yaml(params_path(workspace, suite_name))
-    suite = _parse_suite(workspace, suite_name, document)
+    """Return the asset with its recipe loaded, overrides applied, everything validated.
+
+    Of a suite that is a folder, only the asset's own files are read.
+    """
+    if suite_name == DEFAULT:
+        suite = load_suite(workspace, suite_name)
+    else:
+        suite = _load_folder(workspace, suite_name, of_asset=asset_id)
     if asset_id not in suite.assets:
-        raise unknown_asset(params_path(workspace, suite_name), asset_id, suite.assets)
-    return _resolve(suite, document, asset_id, _load_recipe(workspace, suite, document, asset_id))
+        suite = load_suite(workspace, suite_name)
+        raise unknown_asset(suite_file(workspace, suite_name), asset_id, suite.assets)
+    return _resolve(suite, asset_id, _load_recipe(workspace, suite, asset_id))
+
+
+def resolve_all(workspace: Path, suite: Suite) -> dict[str, ResolvedAsset]:
+    """Return every asset of `suite`, or raise the problems of all of them together."""
+    recipes: dict[str, _LoadedRecipe] = {}  # each read once: a suite may have hundreds of assets
+    messages: dict[str, None] = {}  # an ordered set: assets share recipes and their problems
+    resolved: dict[str, ResolvedAsset] = {}
+    for asset_id, asset in suite.assets.items():
+        try:
+            if asset.recipe not in recipes:
+                recipes[asset.recipe] = _load_recipe(workspace, suite, asset_id)
+            resolved[asset_id] = _resolve(suite, asset_id, recipes[asset.recipe])
+        except RecipeError as error:
+            messages |= dict.fromkeys(str(error).splitlines())
+    if messages:
+        raise RecipeError("\n".join(messages))
+    return resolved
 
 
 def check_suite(workspace: Path, name: str, document: Document | None = None) -> Suite:
     """Return the suite `name` once each of its assets has been resolved without a problem.
 
-    `document` stands for the suite's file where that is not, or not yet, what is on disk.
+    `document` stands for the workspace's params.yaml where that is not, or not yet, what is on
+    disk.
     """
-    document = document or load_yaml(params_path(workspace, name))
-    suite = _parse_suite(workspace, name, document)
-    recipes: dict[str, Document] = {}  # each read once: a suite may have hundreds of assets
-    messages: dict[str, None] = {}  # an ordered set: assets share recipes and their problems
-    for asset_id, asset in suite.assets.items():
-        try:
-            if asset.recipe not in recipes:
-                recipes[asset.recipe] = _load_recipe(workspace, suite, document, asset_id)
-            _resolve(suite, document, asset_id, recipes[asset.recipe])
-        except RecipeError as error:
-            messages |= dict.fromkeys(str(error).splitlines())
-    if messages:
-        raise RecipeError("\n".join(messages))
+    suite = load_suite(workspace, name) if document is None else parse_params(document)
+    resolve_all(workspace, suite)
     return suite
 
 
 def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeError:
     """Return the error for an asset that the suite at `path` does not have."""
+    known = list(known)
     meant = did_you_mean(asset_id, known)
     hint = f" (did you mean {meant}?)" if meant else ""
-    return RecipeError(f"{path}: no asset {asset_id!r}{hint}; it has {', '.join(known)}")
+    listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+    return RecipeError(f"{path}: no asset {asset_id!r}{hint}; it has {listed}")
 
 
-def _parse_suite(workspace: Path, name: str, document: Document) -> Suite:
-    if name == DEFAULT:
-        suite = validate(document, Suite)
-    else:
-        file = validate(document, SuiteFile)
-        root = load_suite(workspace, DEFAULT)
-        suite = Suite(**dict(file), evaluation=root.evaluation)
-    if suite.suite != name:
-        text = f"found {suite.suite}, expected {name}, as the file's place says"
-        raise recipe_error([Problem(document.place(("suite",)), ("suite",), text)])
-    return suite
-
-
-def _resolve(suite: Suite, document: Document, asset_id: str, recipe: Document) -> ResolvedAsset:
-    asset = suite.assets[asset_id]
-    overridden = with_overrides(recipe, document, ("assets", asset_id, "overrides"))
-    return ResolvedAsset(
-        id=asset_id,
-        suite=suite.suite,
-        prompt=asset.prompt,
-        seed=asset.seed,
-        recipe_name=asset.recipe,
-        recipe=validate(overridden, Recipe),
+def parse_params(document: Document) -> Suite:
+    """Return the default suite as the params.yaml in `document` says it."""
+    file = validate(document, ParamsFile)
+    _refuse_another_name(document, file.suite, DEFAULT)
+    return Suite(
+        name=DEFAULT,
+        assets=file.assets,
+        evaluation=file.evaluation,
+        declared={
+            name: Declaration(
+                folder=None,
+                recipe=(document, ("assets", name, "recipe")),
+                overrides=((document, ("assets", name, "overrides")),),
+            )
+            for name in file.assets
+        },
     )
 
 
-def _load_recipe(workspace: Path, suite: Suite, document: Document, asset_id: str) -> Document:
+def asset_folders(workspace: Path, name: str) -> list[str]:
+    """Return the folders that hold the assets of the suite `name`, sorted."""
+    paths = (suite_root(workspace, name) / "assets").glob(f"*/{ASSET_FILE}")
+    return sorted(path.parent.name for path in paths)
+
+
+def _load_suite_file(workspace: Path, name: str) -> tuple[Document, SuiteFile]:
+    document = load_yaml(suite_file(workspace, name))
+    shared = validate(document, SuiteFile)
+    _refuse_another_name(document, shared.suite, name)
+    return document, shared
+
+
+def _load_folder(workspace: Path, name: str, *, of_asset: str | None = None) -> Suite:
+    """Return a suite's folder as a suite, or as much of it as one asset needs."""
+    path = suite_file(workspace, name)
+    document, shared = _load_suite_file(workspace, name)
+    folders = asset_folders(workspace, name)
+    if of_asset is not None:
+        folders = [folder for folder in folders if of_asset in _ids(folder, shared)]
+    assets: dict[str, Asset] = {}
+    declared: dict[str, Declaration] = {}
+    messages: dict[str, None] = {}
+    for folder in folders:
+        try:
+            own = load_asset_file(path.parent / "assets" / folder / ASSET_FILE)
+            for asset_id, asset in _per_seed(folder, own, shared):
+                if asset_id in assets:
+                    other = declared[asset_id].folder
+                    raise RecipeError(
+                        f"{path}: assets/{folder} and assets/{other} both give the asset "
+                        f"{asset_id}; expected different ids; rename one of the folders"
+                    )
+                assets[asset_id] = asset
+                declared[asset_id] = Declaration(
+                    folder=folder,
+                    recipe=(own[1], ("recipe",)),
+                    overrides=((document, ("overrides",)), (own[1], ("overrides",))),
+                )
+        except RecipeError as error:
+            messages |= dict.fromkeys(str(error).splitlines())
+    if messages:
+        raise RecipeError("\n".join(messages))
+    evaluation = shared.evaluation or load_suite(workspace, DEFAULT).evaluation
+    return Suite(name, assets, evaluation, declared, seeds=shared.seeds)
+
+
+def load_asset_file(path: Path) -> tuple[AssetFile, Document]:
+    """Return the asset.yaml at `path`, checked, and its document."""
+    if not re.fullmatch(ASSET_ID, path.parent.name):
+        raise RecipeError(
+            f"{path}: found the folder {path.parent.name!r}, expected an id of 1 to 64 of a-z, "
+            "0-9 and _; rename the folder"
+        )
+    document = load_yaml(path)
+    return validate(document, AssetFile), document
+
+
+def _per_seed(
+    folder: str, own: tuple[AssetFile, Document], shared: SuiteFile
+) -> list[tuple[str, Asset]]:
+    """Return the assets that one folder declares: itself, or one per seed of the suite."""
+    file, document = own
+    if (file.seed is None) != (shared.seeds is not None):
+        found = "null" if file.seed is None else str(file.seed)
+        expected = "a seed" if file.seed is None else "null: the suite's seeds hold for every asset"
+        text = f"found {found}, expected {expected}"
+        raise recipe_error([Problem(document.place(("seed",)), ("seed",), text)])
+    seeds = shared.seeds if file.seed is None else (file.seed,)
+    fields = file.model_dump(exclude={"seed"})
+    return [
+        (asset_id, Asset(seed=seed, **fields))
+        for asset_id, seed in zip(_ids(folder, shared), seeds or (), strict=True)
+    ]
+
+
+def _ids(folder: str, shared: SuiteFile) -> list[str]:
+    """Return the ids of the assets of a folder: its name, or one per seed of the suite."""
+    return [folder] if shared.seeds is None else [f"{folder}_s{seed}" for seed in shared.seeds]
+
+
+def _refuse_another_name(document: Document, found: str, expected: str) -> None:
+    if found != expected:
+        text = f"found {found}, expected {expected}, as the file's place says"
+        raise recipe_error([Problem(document.place(("suite",)), ("suite",), text)])
+
+
+@dataclass(frozen=True)
+class _LoadedRecipe:
+    """A recipe without overrides: the file, and what it says."""
+
+    document: Document
+    recipe: Recipe
+
+
+def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsset:
+    asset = suite.assets[asset_id]
+    document, recipe = loaded.document, loaded.recipe
+    for source, key in suite.declared[asset_id].overrides:
+        if _has_entries(source, key):
+            document = with_overrides(document, source, key)
+    if document is not loaded.document:
+        recipe = validate(document, Recipe)
+    return ResolvedAsset(
+        id=asset_id,
+        suite=suite.name,
+        prompt=asset.prompt,
+        seed=asset.seed,
+        recipe_name=asset.recipe,
+        recipe=recipe,
+    )
+
+
+def _has_entries(document: Document, key: KeyPath) -> bool:
+    value: Value = document.data
+    for part in key:
+        value = value[str(part)] if isinstance(value, dict) else None
+    return bool(value)
+
+
+def _load_recipe(workspace: Path, suite: Suite, asset_id: str) -> _LoadedRecipe:
     """Return the asset's recipe without overrides, valid, so that later problems are theirs."""
     name = suite.assets[asset_id].recipe
-    path = workspace / "recipes" / f"{name}.yaml"
+    path = recipe_file(workspace, name)
     if not path.is_file():
         known = [file.stem for file in sorted(path.parent.glob("*.yaml"))]
         meant = did_you_mean(name, known)
         hint = f" (did you mean {meant}?)" if meant else f"; there are {', '.join(known)}"
-        key = ("assets", asset_id, "recipe")
+        document, key = suite.declared[asset_id].recipe
         raise recipe_error([Problem(document.place(key), key, f"found no {path}{hint}")])
-    recipe = load_yaml(path)
-    validate(recipe, Recipe)
-    return recipe
+    loaded = load_yaml(path)
+    return _LoadedRecipe(loaded, validate(loaded, Recipe))

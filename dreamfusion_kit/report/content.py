@@ -31,7 +31,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Curve:
-    """A quantity over the optimisation: a DVCLive table, tab-separated, `step` then value."""
+    """A quantity over the optimisation: a tab-separated table, `step` then value."""
 
     name: str
     table: Path

@@ -48,7 +48,7 @@ class Bin:
 
 
 def read_curve(table: Path) -> list[Point]:
-    """Return the (step, value) rows of a DVCLive table; rows without a finite value are left out.
+    """Return the (step, value) rows of a table; rows without a finite value are left out.
 
     A gap is what a number that is not finite leaves in a chart.
     """

@@ -2,6 +2,7 @@
 
 import ctypes.util
 import importlib.util
+import platform
 from pathlib import Path
 
 import torch
@@ -24,15 +25,14 @@ _OPTIONAL = {
 def describe(workspace: Path) -> str:
     """Return the description, one fact a line, with what to do about what is missing."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    record = provenance.record(workspace=workspace, device=device, inputs={}, seconds=0.0)
-    machine, commit = record["machine"], record["commit"]
+    machine = provenance.machine(device)
     lines = [
-        f"python      {record['python']}",
+        f"python      {platform.python_version()}",
         f"system      {machine['system']}",
         f"cpu         {machine['cpu']} ({' '.join(machine['cpu_flags']) or 'no vector flags'})",
         f"device      {machine['device']}, {machine['threads']} threads",
-        f"commit      {_commit(commit)}",
-        *(f"{name:11} {version}" for name, version in record["packages"].items()),
+        f"commit      {_commit(provenance.git_commit(workspace))}",
+        *(f"{name:11} {version}" for name, version in provenance.package_versions().items()),
         *(_optional(name, purpose) for name, purpose in _OPTIONAL.items()),
         *_libraries(),
     ]

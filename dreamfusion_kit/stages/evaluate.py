@@ -36,6 +36,7 @@ from dreamfusion_kit.evaluation.views import (
 from dreamfusion_kit.field.chunks import sample_in_chunks
 from dreamfusion_kit.field.storage import load_field, load_proposal
 from dreamfusion_kit.image_files import png_bytes, quantized
+from dreamfusion_kit.priors.fetch import PACKAGED_MODELS
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
@@ -56,7 +57,7 @@ from dreamfusion_kit.toybox.view_model import load_view_model
 
 RecordT = TypeVar("RecordT", Cameras, Lighting, RenderOutput)
 
-_VIEW_WEIGHTS = Path("dreamfusion_kit/toybox/weights/view")
+_VIEW_WEIGHTS = PACKAGED_MODELS / "view"
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _janus(workspace: Path, views: ViewImages, truth: _Truth, device: torch.devi
     name = truth.scene.object_name
     if name not in DISTINCT_SIDES:
         return None
-    judge = load_view_model(workspace / _VIEW_WEIGHTS, device=device)
+    judge = load_view_model(_VIEW_WEIGHTS, device=device)
     return janus(judge.views(views.color, name), judge.views(truth.color, name))
 
 

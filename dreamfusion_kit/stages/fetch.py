@@ -6,7 +6,8 @@ from dreamfusion_kit import files
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import AnalyticSection, SourceSection
-from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.suite import load_protocol
+from dreamfusion_kit.recipe.workspace import recipe_file
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 
@@ -24,6 +25,6 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
 
 def _source(workspace: Path, suite: str, name: str) -> SourceSection | None:
     if name == CLIP:
-        return load_suite(workspace, suite).evaluation.clip
-    prior = load_recipe(workspace / "recipes" / f"{name}.yaml").prior
+        return load_protocol(workspace, suite).clip
+    prior = load_recipe(recipe_file(workspace, name)).prior
     return None if isinstance(prior, AnalyticSection) else prior.source

@@ -1,21 +1,24 @@
-"""Where every stage's files lie in a workspace.
+"""Where every stage's files lie, under the root of a suite: the workspace, or suites/NAME.
 
-    out/<suite>/model/<recipe>.json   what was fetched, hashed per file
-    out/<suite>/text/<asset>.safetensors
-    out/<suite>/field/<asset>/        field.safetensors, previews/, live/
-    out/<suite>/mesh/<asset>/         mesh.glb .obj .mtl .ply .json, albedo.png
-    out/<suite>/evaluation/<asset>/   metrics.json, views/, turntable.webp
-    out/<suite>/run/<asset>/          optimize.json, mesh.json: when, where, how long
-    out/<suite>/assets.csv            one row per asset
-    out/<suite>/report/index.html     the gallery
-    metrics/<suite>.json              the suite's summary
+    out/model/RECIPE.json      what was fetched, hashed per file
+    out/text/ASSET.safetensors
+    out/field/ASSET/           field.safetensors, previews/, live/
+    out/mesh/ASSET/            mesh.glb .obj .mtl .ply .json, albedo.png
+    out/evaluation/ASSET/      metrics.json, views/, turntable.webp
+    out/run/ASSET/             optimize.json, mesh.json: code, packages and machine
+    out/cost/ASSET/            optimize.json, mesh.json: seconds and memory, not tracked
+    out/assets.csv             one row per asset
+    out/report/index.html      the gallery
+    metrics/SUITE.json         the suite's summary
 
-Clocks and machines appear under run/ alone, so that everything else is the same bytes
-wherever and whenever it is made again.
+Nothing that DVC tracks holds a clock, so that the same work gives the same lock. No stage reads
+out/run or out/cost as a dependency.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from dreamfusion_kit.recipe.workspace import suite_root
 
 CLIP = "clip"  # its lock file's name; recipes' lock files have their recipes' names
 VIEW_KINDS = ("color", "textureless", "normals")
@@ -36,12 +39,12 @@ class SuiteLayout:
     @property
     def root(self) -> Path:
         """Return the suite's folder of outputs."""
-        return self.workspace / "out" / self.suite
+        return suite_root(self.workspace, self.suite) / "out"
 
     @property
     def metrics(self) -> Path:
         """Return the suite's summary."""
-        return self.workspace / "metrics" / f"{self.suite}.json"
+        return suite_root(self.workspace, self.suite) / "metrics" / f"{self.suite}.json"
 
     @property
     def table(self) -> Path:
@@ -90,5 +93,9 @@ class AssetLayout:
         return self.suite.root / "evaluation" / self.asset
 
     def run(self, stage: str) -> Path:
-        """Return the record of when, where and how long a stage ran."""
+        """Return the record of what a stage ran on: code, packages, machine and inputs."""
         return self.suite.root / "run" / self.asset / f"{stage}.json"
+
+    def cost(self, stage: str) -> Path:
+        """Return the file of how long a stage took and how much memory; never tracked."""
+        return self.suite.root / "cost" / self.asset / f"{stage}.json"

@@ -7,6 +7,7 @@ import torch
 
 from dreamfusion_kit import files, provenance
 from dreamfusion_kit.field.storage import load_field
+from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.mesh.export import write_mesh
 from dreamfusion_kit.mesh.extract import extract_mesh
 from dreamfusion_kit.recipe.suite import resolve
@@ -42,10 +43,12 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     with files.new_directory(own.mesh) as directory:
         write_mesh(directory, mesh, provenance=origin)
     record = provenance.record(
-        workspace=workspace,
         device=device,
+        code=code_digest("mesh"),
         inputs={"asset": resolved.identity, "field": field_sha256},
-        seconds=time.monotonic() - started,
     )
     files.write_json(own.run("mesh"), record)
+    seconds = time.monotonic() - started
+    cost = provenance.stage_cost(workspace=workspace, device=device, seconds=seconds)
+    files.write_json(own.cost("mesh"), cost)
     return own.mesh

@@ -10,36 +10,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-import dreamfusion_kit
 from dreamfusion_kit import files, provenance
 from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.storage import save_field
+from dreamfusion_kit.identity.code import code_digest
+from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.loop import OptimizedField, optimize
-from dreamfusion_kit.optimize.monitor import ConsoleMonitor, LiveMonitor, Monitors
+from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitors
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
 from dreamfusion_kit.stages import models
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
-
-# Code that decides the result: a checkpoint of other code is not gone on with.
-CODE = (
-    "camera",
-    "field",
-    "files.py",
-    "guidance",
-    "image_files.py",
-    "optimize",
-    "optimizer_state.py",
-    "priors",
-    "recipe",
-    "records.py",
-    "renderer",
-    "seeding.py",
-    "supervision.py",
-    "system_errors.py",
-)
 
 
 def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
@@ -61,13 +44,13 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
             prompts=prompts,
             scratch=scratch,
             device=device,
-            monitor=Monitors(console, LiveMonitor(scratch.live)),
+            monitor=Monitors(console, CurveMonitor(scratch.live)),
         )
         _write(own, resolved, scratch, result)
-        record = provenance.record(
-            workspace=workspace, device=device, inputs=inputs, seconds=result.seconds
-        )
+        record = provenance.record(device=device, code=code_digest("optimize"), inputs=inputs)
         files.write_json(own.run("optimize"), record)
+        cost = provenance.stage_cost(workspace=workspace, device=device, seconds=result.seconds)
+        files.write_json(own.cost("optimize"), cost)
         remove_scratch(scratch)
     return own.field
 
@@ -87,13 +70,12 @@ def _write(
 
 def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[str, str]:
     """Return the hashes of all that decides the field, apart from the machine."""
-    recipe = resolved.recipe.model_dump(mode="json", exclude={"summary", "mesh"})
     return {
-        "recipe": identity(recipe),
+        "recipe": identity(sections(resolved.recipe, *FIELD_SECTIONS)),
         "asset": identity({"prompt": resolved.prompt, "seed": resolved.seed}),
         "text": files.sha256(own.text),
         "model": files.sha256(lock_path),
-        "code": identity(_code()),
+        "code": code_digest("optimize"),
     }
 
 
@@ -102,14 +84,3 @@ def _machine(device: torch.device) -> list[str]:
     here = provenance.machine(device)
     flags = here["cpu_flags"] if device.type == "cpu" else []
     return [here["device"], *flags, str(here["threads"]), str(torch.__version__)]
-
-
-def _code() -> dict[str, str]:
-    """Return the hash of each file of `CODE`."""
-    root = Path(str(dreamfusion_kit.__file__)).parent
-    files_by_name = {path.relative_to(root): path for path in sorted(root.rglob("*.py"))}
-    return {
-        name.as_posix(): files.sha256(path)
-        for name, path in files_by_name.items()
-        if name.parts[0] in CODE
-    }

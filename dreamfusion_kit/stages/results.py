@@ -3,7 +3,7 @@
 from typing import Any
 
 from dreamfusion_kit import files
-from dreamfusion_kit.provenance import Cost, Provenance
+from dreamfusion_kit.provenance import Cost, StageCost
 from dreamfusion_kit.stages.layout import AssetLayout
 
 TIMED_STAGES = ("optimize", "mesh")
@@ -16,7 +16,7 @@ def asset_entry(own: AssetLayout) -> Any:
 
 def cost_of(own: AssetLayout) -> Cost:
     """Return the time from text features to mesh, and the memory of the stage that held most."""
-    records = [files.read_json(own.run(stage), Provenance, made_by=stage) for stage in TIMED_STAGES]
+    records = [files.read_json(own.cost(stage), StageCost, made_by=stage) for stage in TIMED_STAGES]
     return Cost(
         seconds=float(sum(record["seconds"] for record in records)),
         peak_memory_bytes=max(record["peak_memory_bytes"] for record in records),

@@ -3,12 +3,17 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from dreamfusion_kit import files
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.summary import asset_row, summarize
-from dreamfusion_kit.recipe.schema import LocalSourceSection, SourceSection
+from dreamfusion_kit.recipe.schema import (
+    BundledSourceSection,
+    HubSourceSection,
+    LocalSourceSection,
+    SourceSection,
+)
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.stages.results import asset_entry, cost_of
@@ -35,9 +40,15 @@ def run(workspace: Path, suite: str) -> Path:
 
 
 def _name(source: SourceSection) -> str:
-    if isinstance(source, LocalSourceSection):
-        return source.path
-    return f"{source.repository}@{source.revision}"
+    match source:
+        case BundledSourceSection():
+            return f"bundled {source.name}"
+        case LocalSourceSection():
+            return source.path
+        case HubSourceSection():
+            return f"{source.repository}@{source.revision}"
+        case _:
+            assert_never(source)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -35,17 +35,6 @@ OPTIMIZE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def outside_of_git(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Leave the checkout: DVCLive opens the repository around it and never closes its packs.
-
-    A clone has packs, so there each such run ends in a ResourceWarning, an error in tests.
-    """
-    monkeypatch.chdir(tmp_path_factory.mktemp("outside"))
-
-
 @pytest.fixture
 def optimize_section() -> Callable[..., OptimizeSection]:
     def make(**changes: Any) -> OptimizeSection:

@@ -1,4 +1,4 @@
-"""What the terminal shows, and DVCLive's files after any number of kills."""
+"""What the terminal shows, and the curves' files after any number of kills."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dreamfusion_kit.optimize.metrics import METRIC_NAMES, StepMetrics, from_tensor, to_tensor
-from dreamfusion_kit.optimize.monitor import ConsoleMonitor, LiveMonitor, Monitors
+from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitors
 
 
 def metrics(step: int) -> StepMetrics:
@@ -27,7 +27,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def run(directory: Path, *, first: int, last: int, finish: bool) -> None:
-    monitor = LiveMonitor(directory)
+    monitor = CurveMonitor(directory)
     monitor.start(HISTORY[:first], len(HISTORY))
     for step in range(first, last):
         monitor.step(step, HISTORY[step])
@@ -98,7 +98,7 @@ def test_a_terminal_gets_one_moving_line(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_several_monitors_hear_the_same(tmp_path: Path) -> None:
-    both = Monitors(LiveMonitor(tmp_path / "a"), LiveMonitor(tmp_path / "b"))
+    both = Monitors(CurveMonitor(tmp_path / "a"), CurveMonitor(tmp_path / "b"))
     both.start([], 2)
     both.step(0, metrics(0))
     both.note("heard")

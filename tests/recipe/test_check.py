@@ -15,7 +15,7 @@ def test_every_recipe_and_suite_is_found_in_subfolders_too(workspace: Path) -> N
     files = workspace_files(workspace)
     assert nested in files
     assert Path("params.yaml") in files
-    assert Path("suites/trio/params.yaml") in files
+    assert Path("suites/trio/suite.yaml") in files
     assert Path("recipes/toybox.yaml") in files
 
 

@@ -19,7 +19,7 @@ def params(workspace: Path) -> Path:
 
 
 def _add(asset_id: str = "blue_car", prompt: str = "a blue car", recipe: str = "toybox") -> Path:
-    return add_asset(Path(), "default", asset_id, prompt=prompt, recipe=recipe, seed=3)
+    return add_asset(Path(), asset_id, prompt=prompt, recipe=recipe, seed=3)
 
 
 def test_an_asset_is_added_after_the_last(params: Path) -> None:
@@ -38,7 +38,7 @@ def test_adding_and_removing_gives_back_every_byte(params: Path) -> None:
     before = params.read_bytes()
     _add(recipe="analytic")
     assert "recipes: [toybox, analytic]" in params.read_text()
-    remove_asset(Path(), "default", "blue_car")
+    remove_asset(Path(), "blue_car")
     assert params.read_bytes() == before
 
 
@@ -49,7 +49,7 @@ def test_removing_keeps_every_other_line(params: Path, asset_id: str) -> None:
     params.write_text(text)
     lines = text.splitlines()
     start = lines.index(f"  {asset_id}:")
-    remove_asset(Path(), "default", asset_id)
+    remove_asset(Path(), asset_id)
     assert params.read_text().splitlines() == lines[:start] + lines[start + 5 :]
 
 
@@ -62,7 +62,7 @@ def test_a_prompt_on_several_lines_is_removed_whole(params: Path) -> None:
             "        b\n    prompt: >-\n      a yellow\n      duck\n",
         )
     )
-    remove_asset(Path(), "default", "yellow_duck")
+    remove_asset(Path(), "yellow_duck")
     assert params.read_text() == original.replace(
         "  yellow_duck:\n    prompt: a yellow duck\n    recipe: toybox\n    seed: 0\n"
         "    overrides: {}\n",
@@ -90,25 +90,8 @@ def test_awkward_words_come_back_as_they_were(params: Path, asset_id: str, promp
 def test_ids_that_look_like_numbers_are_quoted(params: Path, asset_id: str) -> None:
     _add(asset_id)
     assert asset_id in load_suite(Path(), "default").assets
-    remove_asset(Path(), "default", asset_id)
+    remove_asset(Path(), asset_id)
     assert asset_id not in params.read_text()
-
-
-def test_another_suite_is_edited_in_its_own_file(params: Path) -> None:
-    before = params.read_bytes()
-    path = add_asset(Path(), "trio", "red_duck", prompt="a red duck", recipe="toybox", seed=0)
-    assert path == Path("suites/trio/params.yaml")
-    assert path.read_text().endswith(
-        "prompt: a red duck\n    recipe: toybox\n    seed: 0\n    overrides: {}\n"
-    )
-    assert params.read_bytes() == before
-
-
-def test_a_file_without_a_last_line_break_is_extended(workspace: Path) -> None:
-    path = workspace / "suites/trio/params.yaml"
-    path.write_text(path.read_text().rstrip("\n"))
-    add_asset(Path(), "trio", "red_duck", prompt="a red duck", recipe="toybox", seed=0)
-    assert "red_duck" in load_suite(workspace, "trio").assets
 
 
 def test_windows_line_ends_are_kept_elsewhere(params: Path) -> None:
@@ -116,7 +99,7 @@ def test_windows_line_ends_are_kept_elsewhere(params: Path) -> None:
     before = params.read_bytes()
     _add()
     assert params.read_bytes().replace(b"\r\n", b"\n").count(b"  blue_car:\n") == 1
-    remove_asset(Path(), "default", "blue_car")
+    remove_asset(Path(), "blue_car")
     assert params.read_bytes() == before
 
 
@@ -155,11 +138,11 @@ def test_what_cannot_be_added_leaves_the_file_alone(
 
 def test_what_cannot_be_removed_leaves_the_file_alone(params: Path) -> None:
     with pytest.raises(RecipeError, match=r"did you mean red_mug\?"):
-        remove_asset(Path(), "default", "red_mog")
+        remove_asset(Path(), "red_mog")
     for asset_id in ("red_mug", "blue_house", "green_robot"):
-        remove_asset(Path(), "default", asset_id)
+        remove_asset(Path(), asset_id)
     with pytest.raises(RecipeError, match="'yellow_duck' is the only asset"):
-        remove_asset(Path(), "default", "yellow_duck")
+        remove_asset(Path(), "yellow_duck")
     assert list(yaml.safe_load(params.read_text())["assets"]) == ["yellow_duck"]
 
 
@@ -167,14 +150,13 @@ def test_a_suite_with_a_broken_asset_can_be_mended(params: Path) -> None:
     params.write_text(params.read_text().replace("prompt: a red mug", "prompt: ' a mug'"))
     with pytest.raises(RecipeError, match="white space"):
         load_suite(Path(), "default")
-    remove_asset(Path(), "default", "red_mug")
+    remove_asset(Path(), "red_mug")
     assert "red_mug" not in load_suite(Path(), "default").assets
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("recipes: [toybox]", "recipes:\n- toybox", "expected recipes on one line"),
         ("assets:", "assets: {}\nother:", "expected assets as indented lines"),
     ],
 )
@@ -184,6 +166,17 @@ def test_forms_that_cannot_be_edited_are_named(
     params.write_text(params.read_text().replace(old, new))
     with pytest.raises(RecipeError, match=message):
         _add(recipe="analytic")
+
+
+@pytest.mark.parametrize(
+    "block", ["recipes:\n- toybox\n", "recipes:\n  - toybox\n", "recipes: [\n  toybox]\n"]
+)
+def test_recipes_on_lines_of_their_own_are_extended(params: Path, block: str) -> None:
+    """`dvc exp run -S` rewrites params.yaml so."""
+    params.write_text(params.read_text().replace("recipes: [toybox]\n", block))
+    _add(recipe="analytic")
+    assert "\nrecipes: [toybox, analytic]\n\nassets:" in params.read_text()
+    assert load_suite(Path(), "default").recipes == ("toybox", "analytic")
 
 
 def test_a_failed_write_leaves_nothing_behind(

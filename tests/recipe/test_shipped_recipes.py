@@ -14,7 +14,7 @@ from dreamfusion_kit.recipe.yaml_text import dump, parse
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
-SUITES = ["default", *(path.parent.name for path in (ROOT / "suites").glob("*/params.yaml"))]
+SUITES = ["default", *(path.parent.name for path in (ROOT / "suites").glob("*/suite.yaml"))]
 
 
 def test_the_recipes_are_there() -> None:

@@ -1,13 +1,15 @@
 """Suites: resolution of assets, overrides, and what is refused."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.canonical import identity
-from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.suite import check_suite, load_suite, resolve
+from dreamfusion_kit.recipe.load import load_recipe, load_yaml
+from dreamfusion_kit.recipe.suite import check_suite, load_protocol, load_suite, resolve
 
 
 def _edit(path: Path, old: str, new: str) -> None:
@@ -140,7 +142,7 @@ def test_a_problem_of_the_recipe_itself_names_the_recipe(workspace: Path) -> Non
             "recipes: [toybox, analytic]",
             "recipes: found [toybox, analytic], expected exactly what the assets use: [toybox]",
         ),
-        ("recipes: [toybox]", "recipes: [clip]", "recipes: found clip, the evaluation's CLIP"),
+        ("    recipe: toybox\n", "    recipe: clip\n", "recipe: found clip, the protocol's CLIP"),
         ("recipes: [toybox]", "recipes: []", "expected exactly what the assets use: [toybox]"),
         ("  red_mug:", "  Red-Mug:", 'assets.Red-Mug: found "Red-Mug", expected text like'),
         ("  red_mug:", "  12:", "found the key 12, expected text: put it in quotes"),
@@ -181,16 +183,85 @@ def test_an_unknown_asset_lists_those_there(workspace: Path) -> None:
     )
 
 
-def test_another_suite_takes_the_exam_of_the_root(workspace: Path) -> None:
+def test_another_suite_takes_the_protocol_of_the_root(workspace: Path) -> None:
     suite = load_suite(workspace, "trio")
     assert len(suite.assets) == 3
     assert suite.evaluation == load_suite(workspace, "default").evaluation
 
 
-def test_another_suite_may_not_bring_its_own_exam(workspace: Path) -> None:
-    path = workspace / "suites/trio/params.yaml"
-    path.write_text(path.read_text() + "evaluation: {}\n")
-    assert "evaluation: unknown key" in _error(workspace, "red_ball", "trio")
+def test_another_suite_may_have_a_protocol_of_its_own(workspace: Path) -> None:
+    root = load_yaml(workspace / "params.yaml").data["evaluation"]
+    own = {**root, "confidence_level": 0.9}
+    path = workspace / "suites/trio/suite.yaml"
+    _edit(path, "evaluation: null", f"evaluation: {json.dumps(own)}")
+    assert load_suite(workspace, "trio").evaluation.confidence_level == 0.9
+    assert load_protocol(workspace, "trio").confidence_level == 0.9
+    assert load_protocol(workspace, "default").confidence_level == 0.95
+
+
+def test_seeds_make_an_asset_each(workspace: Path) -> None:
+    path = workspace / "suites/trio/suite.yaml"
+    _edit(path, "seeds: null", "seeds: [4, 0]")
+    for folder in ("red_ball", "green_cube", "cyan_cone"):
+        _edit(workspace / f"suites/trio/assets/{folder}/asset.yaml", "seed: 0", "seed: null")
+    suite = load_suite(workspace, "trio")
+    assert list(suite.assets) == [
+        f"{folder}_s{seed}" for folder in ("cyan_cone", "green_cube", "red_ball") for seed in (4, 0)
+    ]
+    assert suite.assets["red_ball_s4"].seed == 4
+    assert suite.in_folder("red_ball") == ["red_ball_s4", "red_ball_s0"]
+    assert resolve(workspace, "trio", "red_ball_s4").seed == 4
+    assert "no asset 'red_ball'" in _error(workspace, "red_ball", "trio")
+
+
+def test_a_seed_stands_in_one_place(workspace: Path) -> None:
+    _edit(workspace / "suites/trio/suite.yaml", "seeds: null", "seeds: [0, 1]")
+    with pytest.raises(RecipeError) as caught:
+        load_suite(workspace, "trio")
+    assert str(caught.value).splitlines() == [
+        f"suites/trio/assets/{folder}/asset.yaml:3: seed: found 0, expected null: the suite's "
+        "seeds hold for every asset"
+        for folder in ("cyan_cone", "green_cube", "red_ball")
+    ]
+
+
+def test_two_folders_may_not_give_one_asset(workspace: Path) -> None:
+    root = workspace / "suites/trio"
+    _edit(root / "suite.yaml", "seeds: null", "seeds: [0, 1]")
+    for folder in ("red_ball", "green_cube", "cyan_cone"):
+        _edit(root / f"assets/{folder}/asset.yaml", "seed: 0", "seed: null")
+    # red_ball_s1 with seed 0 is red_ball_s1_s0; only the same folder's ids can meet.
+    shutil.copytree(root / "assets/red_ball", root / "assets/red_ball_s1")
+    assert "red_ball_s1_s0" in load_suite(workspace, "trio").assets
+
+
+def test_a_suites_overrides_come_before_an_assets(workspace: Path) -> None:
+    root = workspace / "suites/trio"
+    _edit(
+        root / "suite.yaml",
+        "overrides: {}",
+        "overrides: {optimize.num_steps: 9, mesh.max_faces: 8}",
+    )
+    _edit(root / "assets/red_ball/asset.yaml", "overrides: {}", "overrides: {mesh.max_faces: 7}")
+    ball, cube = (resolve(workspace, "trio", name).recipe for name in ("red_ball", "green_cube"))
+    assert (ball.optimize.num_steps, ball.mesh.max_faces) == (9, 7)
+    assert (cube.optimize.num_steps, cube.mesh.max_faces) == (9, 8)
+
+
+def test_a_wrong_override_of_a_suite_names_its_line(workspace: Path) -> None:
+    _edit(workspace / "suites/trio/suite.yaml", "overrides: {}", "overrides: {mesh.max_face: 8}")
+    assert _error(workspace, "red_ball", "trio") == (
+        "suites/trio/suite.yaml:5: overrides.mesh.max_face: unknown key of the recipe "
+        "(did you mean mesh.max_faces?)"
+    )
+
+
+@pytest.mark.parametrize("folder", ["Red", "a-b", "x" * 65, "$(touch x)"])
+def test_a_folders_name_is_an_id(workspace: Path, folder: str) -> None:
+    root = workspace / "suites/trio/assets"
+    shutil.copytree(root / "red_ball", root / folder)
+    with pytest.raises(RecipeError, match="expected an id of 1 to 64"):
+        load_suite(workspace, "trio")
 
 
 @pytest.mark.parametrize("name", ["../default", "a/b", "", "UPPER", "x" * 65])
@@ -199,7 +270,7 @@ def test_suite_names_are_no_paths(workspace: Path, name: str) -> None:
 
 
 def test_an_absent_suite_is_named(workspace: Path) -> None:
-    assert _error(workspace, suite="absent").startswith("suites/absent/params.yaml: No such file")
+    assert _error(workspace, suite="absent").startswith("suites/absent/suite.yaml: No such file")
 
 
 def test_checking_a_suite_reports_the_problems_of_all_its_assets(workspace: Path) -> None:

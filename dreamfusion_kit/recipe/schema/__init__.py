@@ -65,6 +65,7 @@ from dreamfusion_kit.recipe.schema.optimize import (
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticSection,
+    BundledSourceSection,
     ClipPriorSection,
     FlowTransformerSection,
     HubMirrorSection,
@@ -150,6 +151,7 @@ __all__ = [
     "AdaptiveThresholdSection",
     "AnalyticSection",
     "BackgroundSection",
+    "BundledSourceSection",
     "CameraSection",
     "ClipGuidanceSection",
     "ClipPriorSection",

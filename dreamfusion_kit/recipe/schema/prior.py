@@ -28,6 +28,15 @@ class LocalSourceSection(Section):
     path: WorkspacePath = Field(description="Directory of the model, relative to the workspace.")
 
 
+class BundledSourceSection(Section):
+    """A model that comes with the kit: the toybox's."""
+
+    kind: Literal["bundled"] = Field(description="A model that is part of the installed kit.")
+    name: Literal["prior", "clip"] = Field(
+        description="Which one: the toybox's diffusion prior, or its CLIP."
+    )
+
+
 def _is_safe_pattern(pattern: str) -> str:
     if not pattern.endswith((".json", ".txt", ".model", ".safetensors")) or ".." in pattern:
         raise ValueError(
@@ -65,7 +74,9 @@ class HubSourceSection(Section):
     license_note: str = Field(min_length=1, description="Licence, and what has to be accepted.")
 
 
-SourceSection = Annotated[LocalSourceSection | HubSourceSection, Field(discriminator="kind")]
+SourceSection = Annotated[
+    BundledSourceSection | LocalSourceSection | HubSourceSection, Field(discriminator="kind")
+]
 
 
 class PixelUnetSection(Section):

@@ -1,0 +1,78 @@
+"""What each stage reads of a recipe, an asset and the protocol, as digests.
+
+An edit reruns the stages whose digest it changes, and no other: a texture size is no concern
+of the optimisation.
+"""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
+from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite
+
+# Sections of a recipe that decide a field. The rest are `summary` and `mesh`.
+FIELD_SECTIONS = (
+    "prior",
+    "guidance",
+    "camera",
+    "light",
+    "shading",
+    "background",
+    "field",
+    "renderer",
+    "optimize",
+)
+
+
+def asset_digests(asset: ResolvedAsset, protocol: EvaluationSection) -> dict[AssetStage, str]:
+    """Return what each stage of an asset reads beside the outputs of earlier stages."""
+    return {stage: identity(_reads(stage, asset, protocol)) for stage in ASSET_STAGES}
+
+
+def _reads(
+    stage: AssetStage, asset: ResolvedAsset, protocol: EvaluationSection
+) -> Mapping[str, object]:
+    match stage:
+        case "embed":
+            return {"prompt": asset.prompt, **sections(asset.recipe, "prior", "guidance")}
+        case "optimize":
+            return {"seed": asset.seed, **sections(asset.recipe, *FIELD_SECTIONS)}
+        case "mesh":  # The GLB names all that it was made from.
+            return {"recipe": asset.recipe_name, "identity": asset.identity}
+        case "evaluate":
+            return {
+                "prompt": asset.prompt,
+                "evaluation": protocol,
+                **sections(asset.recipe, "field", "renderer", "background"),
+                "num_steps": asset.recipe.optimize.num_steps,
+            }
+        case _:
+            assert_never(stage)
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Return what the fetch stage reads of a recipe."""
+    return identity(sections(recipe, "prior"))
+
+
+def suite_digests(suite: Suite, assets: Mapping[str, ResolvedAsset]) -> dict[str, str]:
+    """Return what the stages read that span a suite."""
+    return {
+        "clip": identity(suite.evaluation.clip),
+        "pool": identity(_pool(suite)),
+        "score": identity({"assets": list(assets), "evaluation": suite.evaluation}),
+        "report": identity({name: asset.summary() for name, asset in assets.items()}),
+    }
+
+
+def _pool(suite: Suite) -> object:
+    """Return what the caption pool takes from the suite: its prompts, where it is made of them."""
+    return None
+
+
+def sections(recipe: Recipe, *names: str) -> dict[str, object]:
+    """Return the sections of a recipe by name."""
+    return {name: getattr(recipe, name) for name in names}

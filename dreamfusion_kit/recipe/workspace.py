@@ -1,0 +1,77 @@
+"""Where a workspace is, and where its suites' folders are.
+
+A workspace has params.yaml, the default suite, and recipes/. Any other suite NAME is the folder
+suites/NAME. Commands run at the workspace's root or in a suite's folder, which is then the
+suite that they mean.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamfusion_kit.command_name import command_name
+from dreamfusion_kit.errors import RecipeError
+
+DEFAULT = "default"
+NAME = r"^[a-z0-9_-]{1,64}$"
+SUITE_FILE = "suite.yaml"
+PARAMS_FILE = "params.yaml"
+
+
+@dataclass(frozen=True)
+class Location:
+    """A workspace's root, relative to the current folder, and the suite that is meant."""
+
+    workspace: Path
+    suite: str
+
+
+def locate(suite: str | None = None) -> Location:
+    """Return the workspace that the current folder is, or whose suite's folder it is.
+
+    Args:
+        suite: The suite that the user named, if any.
+
+    Raises:
+        RecipeError: where the current folder is neither, or the name cannot be a suite's.
+    """
+    here = Path.cwd()
+    if (here / SUITE_FILE).is_file() and here.parent.name == "suites":
+        return Location(Path("../.."), _checked(suite or here.name))
+    if (here / PARAMS_FILE).is_file():
+        return Location(Path(), _checked(suite or DEFAULT))
+    raise RecipeError(
+        f"{here}: found no {PARAMS_FILE}; expected the root of a workspace or the folder of one "
+        f"of its suites; go there, or make one with `{command_name()} init DIR`"
+    )
+
+
+def suite_root(workspace: Path, suite: str) -> Path:
+    """Return the folder that holds a suite's outputs and its dvc.yaml."""
+    _checked(suite)
+    return workspace if suite == DEFAULT else workspace / "suites" / suite
+
+
+def suite_file(workspace: Path, suite: str) -> Path:
+    """Return the file that says what a suite is."""
+    return suite_root(workspace, suite) / (PARAMS_FILE if suite == DEFAULT else SUITE_FILE)
+
+
+def suite_names(workspace: Path) -> list[str]:
+    """Return the names of the workspace's suites, the default one first."""
+    folders = sorted((workspace / "suites").glob(f"*/{SUITE_FILE}"))
+    root = [DEFAULT] if (workspace / PARAMS_FILE).is_file() else []
+    return [*root, *(path.parent.name for path in folders)]
+
+
+def recipe_file(workspace: Path, recipe: str) -> Path:
+    """Return the file of the recipe `recipe`."""
+    if not re.fullmatch(NAME, recipe):
+        raise RecipeError(f"recipe {recipe!r}: expected a name of a-z, 0-9, _ and -")
+    return workspace / "recipes" / f"{recipe}.yaml"
+
+
+def _checked(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise RecipeError(f"suite {name!r}: expected a name of a-z, 0-9, _ and -")
+    return name

@@ -1,0 +1,1 @@
+"""Makes and edits workspaces: recipes, suites and the DVC pipelines that run them."""

@@ -1,0 +1,115 @@
+"""Adds assets to a suite and removes them, with their outputs and what DVC recorded of them."""
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from dreamfusion_kit import files
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe import edit as params
+from dreamfusion_kit.recipe.suite import (
+    ASSET_FILE,
+    ASSET_ID,
+    DEFAULT,
+    check_suite,
+    load_suite,
+    unknown_asset,
+)
+from dreamfusion_kit.recipe.workspace import suite_file, suite_root
+from dreamfusion_kit.recipe.yaml_text import scalar
+from dreamfusion_kit.workspace.folder import refresh
+
+_PER_ASSET = ("text", "field", "mesh", "evaluation", "run", "cost")  # folders in out/
+_LOCK_ENTRY = re.compile(r"^  (\S.*):$")
+
+
+def add(workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str, seed: int) -> Path:
+    """Add an asset to a suite; return the file written.
+
+    Raises:
+        RecipeError: where the id is taken, or the suite would not be valid; nothing is changed.
+    """
+    if not re.fullmatch(ASSET_ID, asset_id):
+        raise RecipeError(f"asset {asset_id!r}: expected an id of 1 to 64 of a-z, 0-9 and _")
+    if suite == DEFAULT:
+        return params.add_asset(workspace, asset_id, prompt=prompt, recipe=recipe, seed=seed)
+    return _add_folder(workspace, suite, asset_id, prompt=prompt, recipe=recipe, seed=seed)
+
+
+def remove(workspace: Path, suite: str, asset_id: str) -> Path:
+    """Remove an asset, its outputs and its entries in dvc.lock; return the file it stood in.
+
+    Raises:
+        RecipeError: where there is no such asset, or it is the default suite's only one.
+    """
+    if suite == DEFAULT:
+        before = set(load_recipes(workspace, suite))
+        path = params.remove_asset(workspace, asset_id)
+        gone = [asset_id]
+        unused = before - set(load_recipes(workspace, suite))
+        _forget(workspace / "dvc.lock", {f"@{name}" for name in [asset_id, *unused]})
+    else:
+        loaded = load_suite(workspace, suite)
+        path = suite_root(workspace, suite) / "assets" / asset_id
+        gone = loaded.in_folder(asset_id)
+        if not gone:
+            raise unknown_asset(suite_file(workspace, suite), asset_id, loaded.assets)
+        shutil.rmtree(path)
+        refresh(workspace, suite)
+        unused = set(loaded.recipes) - set(load_recipes(workspace, suite))
+        _forget(path.parents[1] / "dvc.lock", {f"fetch_{name}" for name in unused})
+    _remove_outputs(suite_root(workspace, suite) / "out", gone, unused)
+    return path
+
+
+def load_recipes(workspace: Path, suite: str) -> tuple[str, ...]:
+    """Return the names of the recipes that a suite uses."""
+    return load_suite(workspace, suite).recipes
+
+
+def _add_folder(
+    workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str, seed: int
+) -> Path:
+    loaded = load_suite(workspace, suite)
+    path = suite_root(workspace, suite) / "assets" / asset_id / ASSET_FILE
+    if path.parent.exists() or asset_id in loaded.assets:
+        raise RecipeError(f"{path}: asset {asset_id!r} is there already, remove it first")
+    text = (
+        f"prompt: {scalar(prompt)}\nrecipe: {scalar(recipe)}\n"
+        f"seed: {seed if loaded.seeds is None else 'null'}\noverrides: {{}}\n"
+    )
+    files.write_text(path, text)
+    try:
+        check_suite(workspace, suite)
+    except RecipeError:
+        shutil.rmtree(path.parent)
+        raise
+    refresh(workspace, suite)
+    return path
+
+
+def _remove_outputs(out: Path, assets: Iterable[str], recipes: Iterable[str]) -> None:
+    for kind in _PER_ASSET:
+        for asset in assets:
+            shutil.rmtree(out / kind / asset, ignore_errors=True)
+            (out / kind / f"{asset}.safetensors").unlink(missing_ok=True)
+    for recipe in recipes:
+        (out / "model" / f"{recipe}.json").unlink(missing_ok=True)
+
+
+def _forget(lock: Path, endings: set[str]) -> None:
+    """Drop the entries of dvc.lock whose stages' names end so; every other byte stays."""
+    try:
+        lines = lock.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    kept: list[str] = []
+    dropping = False
+    for line in lines:
+        if not line.startswith("   "):  # not inside an entry: its name, or what is above all
+            entry = _LOCK_ENTRY.match(line)
+            dropping = entry is not None and entry[1].endswith(tuple(endings))
+        if not dropping:
+            kept.append(line)
+    files.write_text(lock, "".join(kept))

@@ -1,0 +1,81 @@
+"""Makes a workspace that works without a clone of the kit."""
+
+import shutil
+from pathlib import Path
+from string import Template
+
+from dreamfusion_kit import files
+from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit.recipe.document import did_you_mean
+from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.schema import (
+    AnalyticSection,
+    HubSourceSection,
+    PriorSection,
+    SourceSection,
+)
+from dreamfusion_kit.workspace import shipped
+from dreamfusion_kit.workspace.dvc_project import make_project
+from dreamfusion_kit.workspace.pipeline import TEMPLATES
+from dreamfusion_kit.workspace.sync import sync
+from dreamfusion_kit.workspace.upgrade import digest
+
+# The first asset by the recipe's vocabulary: the toybox's prior knows sixteen objects.
+_TOY = ("red_mug", "a red mug")
+_ANYTHING = ("corgi", "a corgi riding a skateboard")
+
+
+def init(directory: Path, recipe: str) -> str:
+    """Make `directory` a workspace whose first asset is made by `recipe`; return what to do next.
+
+    Raises:
+        DreamFusionKitError: where the folder holds files, or no such recipe comes with the kit.
+    """
+    source = shipped.recipes()
+    known = [path.stem for path in sorted(source.glob("*.yaml"))]
+    if recipe not in known:
+        meant = did_you_mean(recipe, known)
+        hint = f" (did you mean {meant}?)" if meant else f"; there are {', '.join(known)}"
+        raise DreamFusionKitError(f"--recipe {recipe}: no such recipe{hint}")
+    _refuse_what_is_there(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, directory / "recipes")
+    is_pretrained = isinstance(
+        _source(load_recipe(source / f"{recipe}.yaml").prior), HubSourceSection
+    )
+    asset, prompt = _ANYTHING if is_pretrained else _TOY
+    words = {"recipe": recipe, "asset": asset, "prompt": prompt}
+    protocol = "evaluation_pretrained.yaml" if is_pretrained else "evaluation_toybox.yaml"
+    params = _filled("params.yaml", words) + (TEMPLATES / protocol).read_text(encoding="utf-8")
+    files.write_text(directory / "params.yaml", params)
+    pipeline = shipped.pipeline().replace("recipes/toybox.yaml", f"recipes/{recipe}.yaml")
+    files.write_text(directory / "dvc.yaml", pipeline)
+    stamp = directory / ".dvc" / "dreamfusion-kit.pipeline"
+    files.write_text(stamp, digest(pipeline) + "\n")
+    files.write_text(directory / "README.md", _filled("README.md", words))
+    make_project(directory)
+    sync(directory, "default")
+    return f"{directory}: a workspace; next: cd {directory} && dvc repro"
+
+
+def _source(prior: PriorSection) -> SourceSection | None:
+    return None if isinstance(prior, AnalyticSection) else prior.source
+
+
+def _filled(template: str, words: dict[str, str]) -> str:
+    return Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
+
+
+def _refuse_what_is_there(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise DreamFusionKitError(f"{directory}: found a file, expected a new or empty folder")
+    found = (
+        sorted(path.name for path in directory.iterdir() if path.name != ".git")
+        if (directory.is_dir())
+        else []
+    )
+    if found:
+        raise DreamFusionKitError(
+            f"{directory}: found {', '.join(found[:3])}, expected a new or empty folder; choose "
+            "another, or move what is there"
+        )
