@@ -11,7 +11,6 @@ import sys
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import mesh_renderer
 from dreamfusion_kit.field.chunks import sample_in_chunks
 from dreamfusion_kit.field.storage import load_field
+from dreamfusion_kit.mesh.facts import MeshFacts
 from dreamfusion_kit.recipe.evaluation import ViewsSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
@@ -63,7 +63,7 @@ def row(name: str) -> list[str]:
         mesh = trimesh.load_mesh(own.mesh / "mesh.ply")
         fogs.append(fog(own, resolve(Path(), name, asset).recipe, views))
         angles.append(roughness(mesh))
-        facts.append(files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh"))
+        facts.append(files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh"))
         bad += not (mesh.is_watertight and mesh.volume > 0)
     return [
         f"{100 * fmean(fogs):.2f}",

@@ -17,8 +17,9 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
     `offline` leaves the network alone: see `priors.fetch.fetch`.
     """
     source = _source(workspace, suite, name)
-    lock = {} if source is None else fetch.fetch(source, workspace, offline=offline)
     target = SuiteLayout(workspace, suite).model(name)
+    files.check_writable(target, folder=False)
+    lock = {} if source is None else fetch.fetch(source, workspace, offline=offline)
     files.write_json(target, lock)
     return target
 
