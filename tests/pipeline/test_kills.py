@@ -43,9 +43,9 @@ def workspace(tmp_path: Path) -> Path:
     command = f"exec {sys.executable} {ROOT / 'cli.py'} optimize mug"
     pipeline = f"stages:\n  optimize:\n    cmd: {command}\n    outs: [out/field/mug]\n"
     (workspace / "dvc.yaml").write_text(pipeline)
-    subprocess.run(
-        [sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=workspace, check=True
-    )
+    sync.sync(workspace, "default")
+    init = [sys.executable, "-m", "dvc", "init", "--no-scm", "-q"]
+    subprocess.run(init, cwd=workspace, check=True)
     return workspace
 
 
