@@ -64,12 +64,29 @@ scratch_app = _group(
 app.add_typer(scratch_app, name="scratch")
 
 AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id of the asset.")]
+SuiteArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="A suite: NAME is suites/NAME, default is params.yaml. Without it, the suite whose "
+        "folder this is.",
+    ),
+]
 SuiteOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         help="A suite: NAME is suites/NAME, default is params.yaml. Without it, the suite whose "
         "folder this is.",
+    ),
+]
+
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        envvar="DREAMFUSION_DEVICE",
+        help="cpu, cuda or cuda:N; never another than asked for.",
     ),
 ]
 
@@ -151,8 +168,8 @@ def schema() -> None:
     print(json_schema.recipe_json_schema(), end="")
 
 
-@_command(suite_app, "list", "python cli.py suite list --suite toybox-16")
-def suite_list(suite: SuiteOption = None) -> None:
+@_command(suite_app, "list", "python cli.py suite list toybox-16")
+def suite_list(suite: SuiteArgument = None) -> None:
     """List the assets of a suite: id, recipe, seed and prompt."""
     here = locate(suite)
     assets = suites.load_suite(here.workspace, here.suite).assets
@@ -205,6 +222,47 @@ def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
     here = locate(suite)
     path = suite_edit.remove(here.workspace, here.suite, asset)
     print(f"{path}: removed {asset}")
+
+
+@_command(suite_app, "status", "python cli.py suite status toybox-16")
+def suite_status(suite: SuiteArgument = None) -> None:
+    """Print what of each asset is made, stale, running or failed, and why.
+
+    Exits with status 1 where something is not up to date.
+    """
+    from dreamfusion_kit.suites import status
+
+    here = locate(suite)
+    table, is_up_to_date = status.table(here.workspace, here.suite)
+    print(table, end="")
+    raise typer.Exit(not is_up_to_date)
+
+
+@_command(suite_app, "run", "python cli.py suite run toybox-16 --jobs 2")
+def suite_run(
+    suite: SuiteArgument = None,
+    jobs: Annotated[
+        str, typer.Option(metavar="N", help="Workers; auto is one per GPU, or one per core.")
+    ] = "auto",
+    asset: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this asset; may be repeated.")
+    ] = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Make what is not up to date, on several workers; then score and report.
+
+    An asset that fails does not stop the others; then the exit status is 1. Ctrl-C stops the
+    workers, and the next run resumes their optimisations.
+    """
+    from dreamfusion_kit.suites import driver, machine
+
+    here = locate(suite)
+    settings = machine.settings(here.workspace, here.suite, device=device, jobs=jobs)
+    outcome = driver.run_suite(
+        here.workspace, here.suite, settings=settings, only=tuple(asset or ())
+    )
+    print(outcome.summary())
+    raise typer.Exit(bool(outcome.failed))
 
 
 # ---- the workspace
@@ -268,16 +326,6 @@ def _ready(stage: str, suite: str | None, asset: str | None) -> Location:
     if "DVC_STAGE" in os.environ:
         kit_file.refuse_stale(here.workspace, here.suite, stage, asset)
     return here
-
-
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        metavar="DEVICE",
-        envvar="DREAMFUSION_DEVICE",
-        help="cpu, cuda or cuda:N; never another than asked for.",
-    ),
-]
 
 
 @_command(app, "fetch", "python cli.py fetch toybox")

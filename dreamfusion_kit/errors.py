@@ -3,6 +3,7 @@
     DreamFusionKitError
     ├── RecipeError          a recipe, suite or override is not what the schema says
     ├── StaleKitError        kit.json does not speak of today's code and inputs
+    ├── SuiteError           a suite's run cannot begin, or DVC failed in it
     ├── WeightsError         a pretrained model is missing, damaged or not the pinned one
     ├── CheckpointError      a checkpoint cannot be read, or another run holds the scratch
     ├── NumericsError        an optimisation died: nothing visible, all opaque, or not finite
@@ -26,6 +27,10 @@ class RecipeError(DreamFusionKitError):
 
 class StaleKitError(DreamFusionKitError):
     """kit.json does not speak of today's code and inputs."""
+
+
+class SuiteError(DreamFusionKitError):
+    """A suite's run cannot begin, or DVC failed in it."""
 
 
 class WeightsError(DreamFusionKitError):

@@ -18,7 +18,7 @@ from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.loop import OptimizedField, optimize
-from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitors
+from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
@@ -27,7 +27,14 @@ from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 from dreamfusion_kit.stages.scratch import write_note
 
 
-def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
+def run(
+    workspace: Path,
+    suite: str,
+    asset: str,
+    device: torch.device,
+    *,
+    also: tuple[Monitor, ...] = (),
+) -> Path:
     """Optimise the asset's field, or go on with it; write the field, previews and curves."""
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
@@ -50,7 +57,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
             prompts=prompts,
             scratch=scratch,
             device=device,
-            monitor=Monitors(console, CurveMonitor(scratch.live)),
+            monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
         _write(own, resolved, scratch, result)
         record = provenance.record(device=device, code=code_digest("optimize"), inputs=inputs)
