@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from dreamfusion_kit import command_name, front_door, supervision
+from dreamfusion_kit import command_name, front_door
 from dreamfusion_kit.errors import printable
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
@@ -59,6 +59,10 @@ toybox_app = _group(
 )
 app.add_typer(suite_app, name="suite")
 app.add_typer(toybox_app, name="toybox")
+scratch_app = _group(
+    "Show and clear checkpoints of runs that did not finish.", "python cli.py scratch list"
+)
+app.add_typer(scratch_app, name="scratch")
 
 AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id of the asset.")]
 SuiteArgument = Annotated[
@@ -90,7 +94,6 @@ DeviceOption = Annotated[
 
 def main() -> None:
     """Run the command line; an expected failure becomes its message and exit status 2."""
-    supervision.end_with_dvc()
     name = command_name.command_name()
     _name_examples(app, name)
     front_door.run(lambda: app(prog_name=name))
@@ -484,6 +487,37 @@ def toybox_evaluate(
     from dreamfusion_kit.stages import toybox_evaluate as stage
 
     print(stage.run(locate().workspace, devices.pick(device), sheet=sheet))
+
+
+# ---- what unfinished runs left
+
+ScratchAssetOption = Annotated[
+    str | None, typer.Option("--asset", metavar="ASSET", help="Only those of this asset.")
+]
+OlderOption = Annotated[
+    float,
+    typer.Option("--older-than", metavar="DAYS", min=0.0, help="Only those untouched for longer."),
+]
+
+
+@_command(scratch_app, "list", "python cli.py scratch list --older-than 7")
+def scratch_list(asset: ScratchAssetOption = None, older_than: OlderOption = 0.0) -> None:
+    """List the scratch folders in .work: whose they are, size, age and whether a run uses them."""
+    from dreamfusion_kit.stages import scratch
+
+    found = scratch.find(locate().workspace, asset=asset, older_than_days=older_than)
+    print(scratch.table(found) if found else "no scratch")
+
+
+@_command(scratch_app, "clear", "python cli.py scratch clear --older-than 30")
+def scratch_clear(asset: ScratchAssetOption = None, older_than: OlderOption = 0.0) -> None:
+    """Remove scratch folders that no run uses. A run of the same inputs then starts over."""
+    from dreamfusion_kit.stages import scratch
+
+    found = scratch.find(locate().workspace, asset=asset, older_than_days=older_than)
+    cleared = scratch.clear(found)
+    freed = scratch.size(sum(folder.size_bytes for folder in cleared))
+    print(f"cleared {len(cleared)} of {len(found)}, {freed}")
 
 
 # ---- the machine

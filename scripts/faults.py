@@ -10,7 +10,6 @@ Saturation and fronts are in the tables of compare.py and in metrics/.
 import sys
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
 from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import mesh_renderer
+from dreamfusion_kit.mesh.facts import MeshFacts
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.evaluation import ViewsSection
 from dreamfusion_kit.recipe.schema import Recipe
@@ -60,7 +60,7 @@ def row(name: str) -> list[str]:
         mesh = trimesh.load_mesh(own.mesh / "mesh.ply")
         fogs.append(fog(own, resolve(Path(), name, asset).recipe, views))
         angles.append(roughness(mesh))
-        facts.append(files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh"))
+        facts.append(files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh"))
         bad += not (mesh.is_watertight and mesh.volume > 0)
     return [
         f"{100 * fmean(fogs):.2f}",

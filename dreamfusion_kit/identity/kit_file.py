@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamfusion_kit import files
+from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import StaleKitError
 from dreamfusion_kit.identity.code import code_digests
 from dreamfusion_kit.identity.inputs import asset_digests, recipe_digest, suite_digests
@@ -116,7 +117,7 @@ def _stale(workspace: Path, name: str, key: str, what: str) -> StaleKitError:
     path = suite_root(workspace, name) / KIT_FILE
     return StaleKitError(
         f"{path}: {key} is not the digest of {what}; expected an up-to-date file; run "
-        "`dreamfusion-kit sync`, then `dvc repro`"
+        f"`{command_name()} sync`, then `dvc repro`"
     )
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import CLIPConfig, CLIPModel
 
+from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.live_memory import LiveMemory
 from dreamfusion_kit.priors import fetch
@@ -84,7 +85,7 @@ def components(section: schema.PriorSection, workspace: Path) -> tuple[Component
         raise WeightsError(
             f"prior.source: no configuration of this model is here ({error}); expected a fetched "
             f"model, or one of {', '.join(PUBLISHED)}, whose sizes are known without; run "
-            "`python cli.py fetch` or put the files in their place"
+            f"`{command_name()} fetch` or put the files in their place"
         ) from error
     check_configs(section, directory)  # what it could not be is not counted
     return configs, "its own files"

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -33,13 +33,14 @@ from dreamfusion_kit.evaluation.views import (
     webp_bytes,
 )
 from dreamfusion_kit.image_files import png_bytes, quantized
+from dreamfusion_kit.mesh.facts import MeshFacts
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.priors.fetch import PACKAGED_MODELS
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
-from dreamfusion_kit.stages import models
+from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import CLIP, VIEW_KINDS, AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.toybox.captions import (
     HELD_OUT,
@@ -73,6 +74,9 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
+    files.check_writable(own.evaluation, folder=True)
+    origin.check_field(own, resolved)
+    origin.check_mesh(own, resolved)
     protocol = load_suite(workspace, suite).evaluation
     judge = models.locked_directory(protocol.clip, layout.model(CLIP), workspace)
     clip = load_clip(judge, device=device)
@@ -167,7 +171,7 @@ def _janus(workspace: Path, views: ViewImages, truth: _Truth, device: torch.devi
 
 
 def _mesh_health(own: AssetLayout) -> MeshHealth:
-    facts = files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh")
+    facts = files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh")
     return MeshHealth(watertight=facts["watertight"], components=facts["components"])
 
 

@@ -17,12 +17,13 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
     What the model's own files say is checked here, before anything computes with them.
     `offline` leaves the network alone: see `priors.fetch.bring`.
     """
+    target = SuiteLayout(workspace, suite).model(name)
+    files.check_writable(target, folder=False)
     lock = (
         _fetch_judge(workspace, suite, offline=offline)
         if name == CLIP
         else _fetch_prior(workspace, name, offline=offline)
     )
-    target = SuiteLayout(workspace, suite).model(name)
     files.write_json(target, lock)
     return target
 

@@ -11,6 +11,7 @@ from dreamfusion_kit.mesh.export import write_mesh
 from dreamfusion_kit.mesh.extract import extract_mesh
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.layout import SuiteLayout
 
 
@@ -19,6 +20,8 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     started = time.monotonic()
     resolved = resolve(workspace, suite, asset)
     own = SuiteLayout(workspace, suite).asset(asset)
+    files.check_writable(own.mesh, folder=True)
+    origin.check_field(own, resolved)
     field_path = own.field / "field.safetensors"
     model = NerfModel.load(own.field, resolved.recipe).to(device)
     mesh = extract_mesh(
@@ -30,7 +33,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     )
     field_sha256 = files.sha256(field_path)
     # What is written into the GLB is part of its bytes: no clock, no machine.
-    origin = {
+    made_from = {
         "generator": "dreamfusion-kit",
         "asset": asset,
         "prompt": resolved.prompt,
@@ -40,7 +43,8 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
         "field_sha256": field_sha256,
     }
     with files.new_directory(own.mesh) as directory:
-        write_mesh(directory, mesh, provenance=origin)
+        write_mesh(directory, mesh, provenance=made_from)
+        origin.write_mesh(directory, resolved)
     record = provenance.record(
         device=device,
         code=code_digest("mesh"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from dreamfusion_kit import files, provenance
+from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
@@ -18,8 +19,9 @@ from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monit
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
-from dreamfusion_kit.stages import models
+from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+from dreamfusion_kit.stages.scratch import write_note
 
 
 def run(
@@ -35,11 +37,15 @@ def run(
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
     lock_path = layout.model(resolved.recipe_name)
+    files.check_writable(own.field, folder=True)
     inputs = _inputs(resolved, own, lock_path)
     prior = models.load_prior(resolved.recipe.prior, lock_path, workspace, device)
     text, prompts = load_text(own.text)
+    expected = guidance_prompts(resolved.prompt, resolved.recipe.guidance)
+    origin.check_prompts(own.text, prompts, expected, made_by="embed")
     key = identity({**inputs, "machine": _machine(device)})
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
+        write_note(scratch.directory, suite=suite, asset=asset, stage="optimize")
         result = optimize(
             resolved.recipe,
             seed=resolved.seed,
@@ -50,7 +56,7 @@ def run(
             device=device,
             monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
-        _write(own, scratch, result)
+        _write(own, resolved, scratch, result)
         record = provenance.record(device=device, code=code_digest("optimize"), inputs=inputs)
         files.write_json(own.run("optimize"), record)
         cost = provenance.stage_cost(workspace=workspace, device=device, seconds=result.seconds)
@@ -59,11 +65,14 @@ def run(
     return own.field
 
 
-def _write(own: AssetLayout, scratch: Scratch, result: OptimizedModel) -> None:
+def _write(
+    own: AssetLayout, resolved: ResolvedAsset, scratch: Scratch, result: OptimizedModel
+) -> None:
     with files.new_directory(own.field) as directory:
         result.model.save(directory)
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
+        origin.write_field(directory, resolved)
 
 
 def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[str, str]:
@@ -71,8 +80,8 @@ def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[
     return {
         "recipe": identity(sections(resolved.recipe, *FIELD_SECTIONS)),
         "asset": identity({"prompt": resolved.prompt, "seed": resolved.seed}),
-        "text": files.sha256(own.text),
-        "model": files.sha256(lock_path),
+        "text": files.sha256(own.text, made_by="embed"),
+        "model": files.sha256(lock_path, made_by="fetch"),
         "code": code_digest("optimize"),
     }
 

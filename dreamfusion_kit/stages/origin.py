@@ -13,6 +13,10 @@ from typing_extensions import TypedDict  # pydantic reads that of `typing` from 
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
+from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.recipe.suite import ResolvedAsset
+from dreamfusion_kit.stages.layout import AssetLayout
 
 NAME = "origin.json"
 _MAX_SHOWN_CHARACTERS = 60
@@ -33,34 +37,24 @@ class Origin(TypedDict):
     files: dict[str, str]
 
 
-def write(directory: Path, *, asset: str, prompt: str, seed: int, sections: str) -> None:
-    """Write the origin of a folder whose files are all there."""
-    hashes = {path.name: files.sha256(path) for path in _files(directory)}
-    origin = Origin(asset=asset, prompt=prompt, seed=seed, sections=sections, files=hashes)
-    files.write_json(directory / NAME, origin)
+def write_field(directory: Path, resolved: ResolvedAsset) -> None:
+    """Write the origin of a field, whose files are all there."""
+    _write(directory, resolved, _field_sections(resolved))
 
 
-def check(
-    directory: Path, *, asset: str, prompt: str, seed: int, sections: str, made_by: str
-) -> None:
-    """Refuse a folder of another asset, prompt, seed or recipe, or with other files.
+def check_field(own: AssetLayout, resolved: ResolvedAsset) -> None:
+    """Refuse a field of another asset, prompt, seed or recipe, or with other files."""
+    _check(own.field, resolved, _field_sections(resolved), made_by="optimize")
 
-    Raises:
-        DreamFusionKitError: naming the first difference.
-    """
-    path = directory / NAME
-    found = files.read_json(path, Origin, made_by=made_by)
-    expected = {"asset": asset, "prompt": prompt, "seed": seed, "sections": sections}
-    for key, value in expected.items():
-        if found[key] != value:
-            what = "recipe" if key == "sections" else key
-            raise _other(path, f"the {what} {_short(found[key])}", _short(value), made_by)
-    here = {path.name for path in _files(directory)}
-    for name in sorted(here ^ found["files"].keys()):
-        raise _other(directory / name, "missing" if name not in here else "one more", None, made_by)
-    for name, sha256 in found["files"].items():
-        if files.sha256(directory / name) != sha256:
-            raise _other(directory / name, "other content", None, made_by)
+
+def write_mesh(directory: Path, resolved: ResolvedAsset) -> None:
+    """Write the origin of a mesh, whose files are all there."""
+    _write(directory, resolved, resolved.identity)
+
+
+def check_mesh(own: AssetLayout, resolved: ResolvedAsset) -> None:
+    """Refuse a mesh of another asset, prompt, seed or recipe, or with other files."""
+    _check(own.mesh, resolved, resolved.identity, made_by="mesh")
 
 
 def check_prompts(
@@ -73,6 +67,48 @@ def check_prompts(
         if found.get(key) != prompt:
             raise _other(path, f"{key}: {_short(found.get(key))}", _short(prompt), made_by)
     raise _other(path, f"prompts for {', '.join(found)}", ", ".join(expected), made_by)
+
+
+def _field_sections(resolved: ResolvedAsset) -> str:
+    """Return the identity of what decides a field: the recipe less its mesh and summary."""
+    return identity(sections(resolved.recipe, *FIELD_SECTIONS))
+
+
+def _write(directory: Path, resolved: ResolvedAsset, sections_identity: str) -> None:
+    origin = Origin(
+        asset=resolved.id,
+        prompt=resolved.prompt,
+        seed=resolved.seed,
+        sections=sections_identity,
+        files={path.name: files.sha256(path) for path in _files(directory)},
+    )
+    files.write_json(directory / NAME, origin)
+
+
+def _check(
+    directory: Path, resolved: ResolvedAsset, sections_identity: str, *, made_by: str
+) -> None:
+    path = directory / NAME
+    found = files.read_json(path, Origin, made_by=made_by)
+    for what, value, expected in (
+        ("asset", found["asset"], resolved.id),
+        ("prompt", found["prompt"], resolved.prompt),
+        ("seed", found["seed"], resolved.seed),
+        ("recipe", found["sections"], sections_identity),
+    ):
+        if value != expected:
+            raise _other(path, f"the {what} {_short(value)}", _short(expected), made_by)
+    here = {file.name for file in _files(directory)}
+    for name in sorted(here ^ found["files"].keys()):
+        state = "no file" if name not in here else "a file that the stage did not write"
+        raise _other(directory / _printable(name), state, None, made_by)
+    for name, sha256 in found["files"].items():
+        if files.sha256(directory / name) != sha256:
+            raise _other(directory / name, "other content", None, made_by)
+
+
+def _printable(name: str) -> str:
+    return name.encode("unicode_escape").decode()
 
 
 def _files(directory: Path) -> list[Path]:
