@@ -17,6 +17,7 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import canonical
 from dreamfusion_kit.recipe.document import Document, Problem, Value, did_you_mean, recipe_error
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.gate import GateSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
 from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section
@@ -94,6 +95,9 @@ class Suite(SuiteFile):
 
     evaluation: EvaluationSection = Field(
         description="The exam that all assets of all suites share."
+    )
+    gate: GateSection | None = Field(
+        default=None, description="When a change of quality is refused; see docs/gate.md."
     )
 
 
