@@ -98,8 +98,9 @@ def read_file(path: Path) -> Metrics:
 
 def read_revision(workspace: Path, suite: str, revision: str) -> Metrics:
     """Return the suite's metrics as they were committed at `revision`."""
-    commit = _git(workspace, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    if commit is None or revision.startswith("-"):
+    named = ("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    commit = None if revision.startswith("-") else _git(workspace, *named)  # never an option
+    if commit is None:
         raise EvaluationError(
             f"revision {revision!r}: not found in this repository, expected a commit, branch or "
             "tag (or a file ending in .json); in CI fetch the history first"
