@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+_TESTS = Path(__file__).with_name("suite_regression.py")
 _REGRESSIONS = "regressions"  # the name that pytest-regressions registers
 
 
@@ -49,11 +50,21 @@ def pytest_configure(config: pytest.Config) -> None:
             "regenerate regression/, or compare with another revision"
         )
     _plan(config, suite, baseline)
-    module = str(Path(__file__).with_name("suite_regression.py"))
+    module = str(_TESTS)
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [module]  # not the tests of the project around it
     elif module not in config.args:  # a worker of xdist is given the controller's list
         config.args.append(module)
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module | None:
+    """Name our tests after the suite, not after the folder that the kit is installed in."""
+    suite: str | None = parent.config.getoption("--dreamfusion-suite")
+    if suite is None or module_path != _TESTS:
+        return None
+    return pytest.Module.from_parent(parent, path=module_path, nodeid=f"regression/{suite}")
 
 
 def _plan(config: pytest.Config, suite: str, baseline: str | None) -> None:
