@@ -34,6 +34,7 @@ NOT_MIRRORED = {
     "regression/test_clip_scores.py": "the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",
     "report/test_browser.py": "the page in Chromium",
+    "test_ci_scripts.py": "scripts/ci and .github/workflows",
     "test_sds_step.py": "benchmarks/sds_step.py",
 }
 

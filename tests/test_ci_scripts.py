@@ -1,5 +1,7 @@
-"""The jobs of .github/workflows, run by hand as their scripts, with stand-ins for what needs a
-GPU, a remote or GitHub. The stand-ins only write down how they were called; the gate is real.
+"""The jobs of .github/workflows, run by hand as their scripts.
+
+Stand-ins for what needs a GPU, a remote or GitHub only write down how they were called; the
+gate is the real one.
 """
 
 import json
@@ -57,7 +59,9 @@ class Repository:
         real = f'exec env PYTHONPATH={ROOT} {sys.executable} {ROOT}/cli.py "$@"'
         self.stand_in("dreamfusion-kit", f'case "$1" in suite) {suite_run} ;; esac\n{real}')
 
-    def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, script: str, *arguments: str, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         path = f"{self.programs}:{os.environ['PATH']}"
         return subprocess.run(
             [str(self.folder / "scripts" / "ci" / script), *arguments],

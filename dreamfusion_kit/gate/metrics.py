@@ -27,10 +27,12 @@ class _Record(BaseModel):
 
 
 class ViewRows(_Record):
-    """One entry per view: found its own caption or not, rank of that caption, cosine with it."""
+    """One entry per view: found its own caption or not, and its cosine with it.
 
-    hit: Annotated[str, Field(pattern=r"^[01]*$")] = ""
-    rank: tuple[int, ...] = ()
+    `hit` is None where there was no pool of captions to choose from.
+    """
+
+    hit: Annotated[str, Field(pattern=r"^[01]*$")] | None = None
     cosine: tuple[float, ...] = ()
 
 
@@ -42,7 +44,17 @@ class AssetRow(_Record):
     identity: Label
     seed: int
     metrics: dict[MetricKey, float | bool | None]
-    views: ViewRows = ViewRows()
+    views: ViewRows | None = None
+
+    @property
+    def hits(self) -> str:
+        """Return a digit per view, 1 where it found its own caption; empty where none was asked."""
+        return "" if self.views is None else self.views.hit or ""
+
+    @property
+    def cosines(self) -> tuple[float, ...]:
+        """Return each view's cosine with its own caption; empty where no judge saw them."""
+        return () if self.views is None else self.views.cosine
 
     def value(self, key: str) -> float | None:
         """Return the metric as a number, None where it was not measured."""
@@ -54,8 +66,8 @@ class Metrics(_Record):
     """All that metrics/<suite>.json says and the gate reads."""
 
     suite: Label
-    judge: dict[str, Any]
-    caption_pool: dict[str, Any]
+    judge: dict[str, Any] | None
+    caption_pool: dict[str, Any] | None
     code: dict[Label, Label]
     machine: dict[str, Any] | None
     assets: dict[AssetId, AssetRow]

@@ -88,7 +88,8 @@ def _check_keys(before: Metrics, after: Metrics, watched: Mapping[str, GatedMetr
 
 
 def _num_views(sides: list[Metrics], assets: list[str]) -> int:
-    counts = {len(side.assets[asset].views.hit) for side in sides for asset in assets}
+    rows = [side.assets[asset] for side in sides for asset in assets]
+    counts = {len(row.cosines) or len(row.hits) for row in rows}
     if len(counts) != 1:
         raise EvaluationError(
             f"views: found {', '.join(map(str, sorted(counts)))} per asset, expected one number on "

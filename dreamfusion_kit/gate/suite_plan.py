@@ -98,7 +98,7 @@ def _is_compared(
 
 
 def _key_views(current: Metrics, asset: str) -> list[int]:
-    number = len(current.assets[asset].views.hit)
+    number = len(current.assets[asset].cosines)
     return sorted(
         {number * side // NUM_KEY_VIEWS for side in range(NUM_KEY_VIEWS)} if number else set()
     )

@@ -41,7 +41,7 @@ def original_datadir(plan: Plan, asset: str, tmp_path_factory: pytest.TempPathFa
         value = row.value(key)
         if value is not None:
             (folder / f"{metric_file(key)}.csv").write_text(f",value\n0,{value!r}\n")
-    for view, cosine in enumerate(row.views.cosine):
+    for view, cosine in enumerate(row.cosines):
         (folder / f"view_{view:02d}.csv").write_text(f",cosine\n0,{cosine!r}\n")
     return folder
 
@@ -75,9 +75,9 @@ def test_view(plan: Plan, asset: str, view: int, request: pytest.FixtureRequest)
 def _check_cosine(
     plan: Plan, row: AssetRow, view: int, num_regression: NumericRegressionFixture
 ) -> None:
-    if view >= len(row.views.cosine):
+    if view >= len(row.cosines):
         pytest.fail(f"view {view}: found no cosine, expected one per view", pytrace=False)
     limit = {"atol": _DEVIATIONS * plan.gate.view_cosine_spread, "rtol": 0.0}
     num_regression.check(
-        {"cosine": [row.views.cosine[view]]}, basename=f"view_{view:02d}", default_tolerance=limit
+        {"cosine": [row.cosines[view]]}, basename=f"view_{view:02d}", default_tolerance=limit
     )

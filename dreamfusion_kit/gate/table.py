@@ -171,7 +171,7 @@ def _most_changed(comparison: Comparison, pictures: Pictures) -> str:
 
 
 def _hits(comparison: Comparison, asset: str) -> str:
-    old, new = (side.assets[asset].views.hit for side in (comparison.before, comparison.after))
+    old, new = (side.assets[asset].hits for side in (comparison.before, comparison.after))
     return _code(old) if old == new else f"{_code(old)} → {_code(new)}"
 
 

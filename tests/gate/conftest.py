@@ -70,9 +70,7 @@ def as_metrics(rows: Sequence[File] | Mapping[str, File], **changes: Any) -> Met
     return parse(json.dumps(metrics_file(rows, **changes)).encode(), "made.json")
 
 
-def made_rows(
-    num_assets: int, seed: int, *, drop: float = 0.0, num_views: int = 8
-) -> list[File]:
+def made_rows(num_assets: int, seed: int, *, drop: float = 0.0, num_views: int = 8) -> list[File]:
     """Return assets whose hit rates are the suite's own and whose views are drawn by `seed`."""
     rates = np.random.default_rng(7).beta(6, 1, size=num_assets)
     draws = np.random.default_rng(seed)
@@ -81,7 +79,9 @@ def made_rows(
         its_rate = float(np.clip(rate - drop + draws.normal(0, 0.03), 0, 1))
         hits = "".join("01"[int(draws.random() < its_rate)] for _ in range(num_views))
         iou = float(np.round(0.7 - drop + draws.normal(0, 0.03), 4))
-        rows.append(asset_row(hits, iou=iou, chamfer=float(np.round(0.03 + draws.normal(0, 0.003), 4))))
+        rows.append(
+            asset_row(hits, iou=iou, chamfer=float(np.round(0.03 + draws.normal(0, 0.003), 4)))
+        )
     return rows
 
 

@@ -37,7 +37,8 @@ def test_rows_are_read() -> None:
     row = found.assets["a000"]
     assert row.value("r_precision.color") == 0.75
     assert row.value("nothing") is None
-    assert row.views.rank == (1, 1, 3, 1)
+    assert row.hits == "1101"
+    assert row.cosines == (0.9, 0.9, 0.6, 0.9)
     assert found.machine == {"device": "cpu"}
 
 
@@ -46,6 +47,15 @@ def test_counts_and_truths_are_numbers() -> None:
     row["metrics"] |= {"components": 2, "watertight": True}
     found = parse(json.dumps(metrics_file([row])).encode(), "x").assets["a000"]
     assert (found.value("components"), found.value("watertight")) == (2.0, 1.0)
+
+
+def test_a_suite_without_a_judge_has_no_views() -> None:
+    row = asset_row("1")
+    absent = {"hit": None, "rank": None, "cosine": []}
+    rows = [{**row, "views": None}, {**row, "views": absent}]
+    content = metrics_file(rows, judge=None, caption_pool=None)
+    for found in parse(json.dumps(content).encode(), "x").assets.values():
+        assert (found.hits, found.cosines) == ("", ())
 
 
 @pytest.mark.parametrize(

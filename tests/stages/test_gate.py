@@ -5,23 +5,59 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dreamfusion_kit.stages import gate
 
-from ..gate.conftest import GATE_YAML, File, asset_row, metrics_file
-
 ROOT = Path(__file__).parents[2]
-GOOD = {f"a{i}": asset_row("11111111") for i in range(8)}
-BAD = {f"a{i}": asset_row("11111000") for i in range(8)}
+GATE_YAML = """\
+gate:
+  measured: two seeds of a made suite
+  significance: 0.05
+  power: 0.8
+  confidence_level: 0.95
+  num_flips: 65536
+  seed: 0
+  view_cosine_spread: 0.02
+  metrics:
+    r_precision.color: {better: higher, tolerance: 0.02, spread: 0.1, drop: 0.05}
+"""
+
+File = dict[str, Any]
+
+
+def metrics_file(hits: str, judge: str = "toybox") -> File:
+    """Return the metrics of eight assets with the same hits."""
+    row = {
+        "prompt": "a red mug",
+        "recipe": "toybox",
+        "identity": "ab" * 32,
+        "seed": 0,
+        "metrics": {"r_precision.color": hits.count("1") / len(hits)},
+        "views": {"hit": hits, "cosine": [0.9] * len(hits)},
+    }
+    return {
+        "format_version": 2,
+        "suite": "default",
+        "judge": {"name": judge},
+        "caption_pool": {"kind": "toybox", "size": 144, "sha256": "74bc"},
+        "code": {},
+        "machine": None,
+        "summary": {},
+        "assets": {f"a{i}": row for i in range(8)},
+    }
+
+
+GOOD, BAD = metrics_file("11111111"), metrics_file("11111000")
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """Return a workspace whose one commit holds good metrics."""
     (tmp_path / "params.yaml").write_text(GATE_YAML)
-    write(tmp_path, metrics_file(GOOD))
+    write(tmp_path, GOOD)
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "good"]):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
@@ -49,7 +85,7 @@ def test_equal_metrics_pass(repository: Path) -> None:
 
 
 def test_a_fall_ends_with_status_1(repository: Path) -> None:
-    write(repository, metrics_file(BAD))
+    write(repository, BAD)
     done = command(repository, "--against", "HEAD")
     assert done.returncode == 1
     assert done.stderr == "gate: refused: r_precision.color fell from 1.0000 to 0.6250\n"
@@ -74,7 +110,7 @@ def test_what_cannot_be_compared_ends_with_status_2(
 
 
 def test_another_judge_ends_with_status_2(repository: Path) -> None:
-    write(repository, metrics_file(GOOD, judge={"name": "another"}))
+    write(repository, metrics_file("11111111", judge="another"))
     done = command(repository, "--against", "HEAD")
     assert done.returncode == 2
     assert done.stderr.startswith("judge: found")
@@ -83,7 +119,7 @@ def test_another_judge_ends_with_status_2(repository: Path) -> None:
 def test_pictures_are_named_where_they_are(repository: Path) -> None:
     views = repository / "out" / "default" / "evaluation" / "a0" / "views"
     views.mkdir(parents=True)
-    write(repository, metrics_file(BAD))
+    write(repository, BAD)
     outcome = gate.run(repository, "default", "HEAD", None)
     assert outcome.refused
     assert f"| `{views.as_posix()}` |" in outcome.report
