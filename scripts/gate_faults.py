@@ -31,7 +31,7 @@ from dreamfusion_kit.gate.metrics import Metrics, read_file
 from dreamfusion_kit.gate.verdict import judge
 from dreamfusion_kit.recipe.evaluation import ViewsSection
 from dreamfusion_kit.recipe.gate import GateSection, load_gate
-from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.toybox.captions import caption, caption_pool, parse, plaster_caption
 from dreamfusion_kit.toybox.render import render_scene
@@ -78,6 +78,9 @@ def table(sides: dict[str, Metrics], gate: GateSection) -> str:
             for r in found.results
         ]
         decision = "**refused**" if found.refused else "passed"
+        if found.pairs.remeasured:
+            fell = any(result.refuses for result in found.results)
+            decision += " (also a fall)" if fell else " (measurement moved)"
         lines.append(f"| {name} | {decision} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -109,7 +112,9 @@ class Judge:
         plaster = [plaster_caption(name) for name in OBJECTS]
         return cls(clip, clip.text_features(list(caption_pool())), clip.text_features(plaster))
 
-    def row(self, color: str, name: str, views: Views, metrics: dict[str, Any]) -> dict[str, Any]:
+    def row(
+        self, color: str, name: str, views: Views, metrics: dict[str, Any], identity: str
+    ) -> dict[str, Any]:
         """Return an asset's row in the gate's format."""
         own = caption_pool().index(caption(color, name))
         similarity = cosine_similarity(self.clip.image_features(views[0]), self.captions)
@@ -120,7 +125,7 @@ class Judge:
         return {
             "prompt": caption(color, name),
             "recipe": "",
-            "identity": "",
+            "identity": identity,
             "seed": 0,
             "metrics": {
                 "r_precision.color": float((rank == 1).double().mean()),
@@ -137,24 +142,24 @@ class Judge:
         }
 
 
-def side(suite: str, rows: dict[str, Any]) -> dict[str, Any]:
-    """Return a whole metrics file."""
+def side(suite: str, rows: dict[str, Any], **code: str) -> dict[str, Any]:
+    """Return a whole metrics file; `code` names the stages whose code is another one."""
     return {
         "format_version": 2,
         "suite": suite,
         "judge": {"name": "dreamfusion_kit/toybox/weights/clip"},
         "caption_pool": {"kind": "toybox", "size": len(caption_pool()), "sha256": ""},
-        "code": {},
-        "machine": None,
+        "code": {"optimize": "shipped", "mesh": "shipped", "evaluate": "shipped"} | code,
+        "machine": {"device": "cpu"},
         "summary": {},
         "assets": rows,
     }
 
 
-def wrong_mean(judge: Judge) -> Judge:
-    """Return the judge with another model's mean in its preprocessing."""
+def wrong_mean(judge: Judge, mean: float | None = None) -> Judge:
+    """Return the judge with another mean in its preprocessing, ImageNet's by default."""
     clip = load_clip(WEIGHTS / "clip")
-    clip.processor.image_mean = IMAGENET_MEAN
+    clip.processor.image_mean = IMAGENET_MEAN if mean is None else [mean] * 3
     return dataclasses.replace(judge, clip=clip)
 
 
@@ -179,25 +184,26 @@ def true_sides() -> dict[str, Any]:
     faults: dict[str, tuple[Judge, Callable[[int, Views], Views]]] = {
         "another-draw": (shipped, lambda _, views: views),
         "wrong-clip-mean": (wrong_mean(shipped), lambda _, views: views),
+        "a-clip-mean-of-1": (wrong_mean(shipped, 1.0), lambda _, views: views),
         "red-and-blue-swapped": (shipped, lambda _, views: (views[0].flip(-1), views[1])),
         "one-picture-mirrored": (shipped, lambda i, v: (v[0].flip(-2), v[1]) if i == 0 else v),
         "all-pictures-mirrored": (shipped, lambda _, v: (v[0].flip(-2), v[1].flip(-2))),
         "upside-down": (shipped, lambda _, v: (v[0].flip(-3), v[1].flip(-3))),
     }
-    sides = {"true": side("true", _rows(shipped, first))}
+    sides = {"true": side("true", _rows(shipped, first, "draw 0"))}
     for name, (its_judge, spoil) in faults.items():
         spoilt = {pair: spoil(i, views) for i, (pair, views) in enumerate(second.items())}
-        sides[name] = side("true", _rows(its_judge, spoilt))
+        sides[name] = side("true", _rows(its_judge, spoilt, "draw 1"))
     unlit = {
         pair: _true_views(pair, _jittered(protocol, 1, i), lit=False)
         for i, pair in enumerate(pairs)
     }
-    sides["normals-flipped"] = side("true", _rows(shipped, unlit))
+    sides["normals-flipped"] = side("true", _rows(shipped, unlit, "draw 1"))
     return sides
 
 
-def _rows(judge: Judge, views: dict[tuple[str, str], Views]) -> dict[str, Any]:
-    return {f"{c}_{n}": judge.row(c, n, images, {}) for (c, n), images in views.items()}
+def _rows(judge: Judge, views: dict[tuple[str, str], Views], identity: str) -> dict[str, Any]:
+    return {f"{c}_{n}": judge.row(c, n, images, {}, identity) for (c, n), images in views.items()}
 
 
 def _jittered(protocol: ViewsSection, seed: int, index: int) -> ViewsSection:
@@ -251,13 +257,16 @@ def made_sides(suites: tuple[str, ...]) -> dict[str, Any]:
         "wrong-clip-mean": (wrong_mean(shipped), _saved_views),
         "normals-flipped": (shipped, lambda s, a: _rendered(s, a, _inside_out)),
         "textures-mirrored": (shipped, lambda s, a: _rendered(s, a, _mirrored)),
+        "a-clip-mean-of-1": (wrong_mean(shipped, 1.0), _saved_views),
         "one-texture-mirrored": (
             shipped,
             lambda s, a: _rendered(s, a, _mirrored) if a == assets[0] else _saved_views(s, a),
         ),
     }
     for name, (its_judge, views) in spoilt.items():
-        sides[name] = side(base, {a: _made_row(its_judge, base, a, views) for a in assets})
+        stage = "mesh" if "texture" in name else "evaluate"
+        rows = {a: _made_row(its_judge, base, a, views) for a in assets}
+        sides[name] = side(base, rows, **{stage: name})
     return sides
 
 
@@ -268,7 +277,8 @@ def _made_row(judge: Judge, suite: str, asset: str, views: Callable[[str, str], 
     assert pair is not None
     shape = {key: round(measured["geometry"][key], 4) for key in ("iou", "chamfer", "f_score")}
     resolved = load_suite(Path(), suite).assets[asset]
-    return judge.row(*pair, views(suite, asset), shape) | {"seed": resolved.seed}
+    identity = resolve(Path(), suite, asset).identity
+    return judge.row(*pair, views(suite, asset), shape, identity) | {"seed": resolved.seed}
 
 
 def _saved_views(suite: str, asset: str) -> Views:

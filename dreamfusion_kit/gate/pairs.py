@@ -12,6 +12,9 @@ from dreamfusion_kit.gate.metrics import AssetRow, Metrics
 from dreamfusion_kit.recipe.document import did_you_mean
 from dreamfusion_kit.recipe.gate import GatedMetricSection
 
+_MAKING = ("optimize", "mesh")  # the stages that make what is measured
+_SAME = 1e-3  # rounding, and sums in another order
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -19,6 +22,7 @@ class Pairs:
 
     `before` and `after` hold the watched metrics, NaN where not measured on either side.
     `lost` names what the base measured and the new side does not, as (asset, metric).
+    `remeasured` names assets that are the same on both sides and whose numbers are not.
     """
 
     assets: tuple[str, ...]
@@ -30,6 +34,7 @@ class Pairs:
     only_after: tuple[str, ...]
     other_prompt: tuple[str, ...]
     lost: tuple[tuple[str, str], ...]
+    remeasured: tuple[str, ...]
 
 
 def pair(before: Metrics, after: Metrics, watched: Mapping[str, GatedMetricSection]) -> Pairs:
@@ -62,6 +67,27 @@ def pair(before: Metrics, after: Metrics, watched: Mapping[str, GatedMetricSecti
         only_after=tuple(asset for asset in after.assets if asset not in before.assets),
         other_prompt=tuple(asset for asset in common if asset not in same),
         lost=tuple((same[row], keys[column]) for row, column in np.argwhere(gone).tolist()),
+        remeasured=_remeasured(before, after, same, np.abs(table_after - table_before)),
+    )
+
+
+def _remeasured(
+    before: Metrics, after: Metrics, assets: list[str], moves: Float[np.ndarray, "assets metrics"]
+) -> tuple[str, ...]:
+    """Return the assets whose numbers moved although nothing that makes them did.
+
+    The same recipe, prompt and seed, by the same code on the same machine, give the same mesh:
+    then it is the measurement that changed, up or down, and no test over assets can judge it.
+    """
+    if before.machine is None or before.machine != after.machine:
+        return ()
+    if any(before.code.get(s, 0) != after.code.get(s, 1) for s in _MAKING):
+        return ()  # made by other code, or by code that was not written down
+    moved = np.nan_to_num(moves).max(axis=1) > _SAME
+    return tuple(
+        asset
+        for asset, has_moved in zip(assets, moved, strict=True)
+        if has_moved and before.assets[asset].identity == after.assets[asset].identity
     )
 
 

@@ -25,6 +25,7 @@ def markdown(comparison: Comparison, *, against: str, pictures: Pictures) -> str
     """Return the whole report: decision, table, what limits it, what changed most."""
     parts = [
         _headline(comparison, against),
+        _remeasured(comparison),
         _table(comparison),
         _limits(comparison),
         _not_compared(comparison),
@@ -42,6 +43,18 @@ def _headline(comparison: Comparison, against: str) -> str:
         f"{_code(against)}: {number} asset{'s' if number != 1 else ''}, "
         f"{comparison.pairs.num_views} views each. A metric is refused where it falls by more "
         f"than its tolerance and p over all metrics is at most {comparison.gate.significance:g}."
+    )
+
+
+def _remeasured(comparison: Comparison) -> str:
+    assets = comparison.pairs.remeasured
+    if not assets:
+        return ""
+    return (
+        f"**The measurement itself moved**: numbers differ for {_ids(assets)}, made of the same "
+        "inputs by the same code on the same machine. Find out why in the evaluate stage and its "
+        "judge; where it is meant the sides cannot be compared: say so under Results in the "
+        "changelog."
     )
 
 
@@ -198,7 +211,7 @@ def _code(text: str) -> str:
 def summary(comparison: Comparison) -> str:
     """Return the decision on one line, for a log."""
     fallen = [result for result in comparison.results if result.refuses]
-    if not fallen:
+    if not comparison.refused:
         return f"gate: passed, {len(comparison.results)} metrics"
     texts = [
         f"{result.key} {result.verdict.value}"
@@ -209,4 +222,6 @@ def summary(comparison: Comparison) -> str:
         )
         for result in fallen
     ]
+    if comparison.pairs.remeasured:
+        texts.insert(0, "the measurement itself moved")
     return "gate: refused: " + "; ".join(texts)

@@ -58,7 +58,7 @@ class Comparison:
     @property
     def refused(self) -> bool:
         """Return whether the change is refused."""
-        return any(result.refuses for result in self.results)
+        return bool(self.pairs.remeasured) or any(result.refuses for result in self.results)
 
     @property
     def too_small(self) -> tuple[MetricResult, ...]:
@@ -92,7 +92,7 @@ def judge(before: Metrics, after: Metrics, gate: GateSection) -> Comparison:
             after=_mean(pairs.after[:, column], differences[:, column]),
             change=changes[column],
             power=power[column],
-            verdict=_verdict(changes[column], section, gate, lost=key in lost),
+            verdict=decide(changes[column], section, gate, lost=key in lost),
         )
         for column, (key, section) in enumerate(zip(pairs.metrics, sections, strict=True))
     )
@@ -107,9 +107,10 @@ def signed_differences(
     return (pairs.after - pairs.before) * better
 
 
-def _verdict(
+def decide(
     change: Change, section: GatedMetricSection, gate: GateSection, *, lost: bool
 ) -> Verdict:
+    """Return what is said of a metric; `lost` where an asset is no longer measured."""
     if lost:
         return Verdict.LOST
     if change.num_assets == 0:

@@ -66,3 +66,28 @@ def test_a_misspelt_metric_is_an_error(gate: GateSection) -> None:
     watched = {"r_precision.colour": section}
     with pytest.raises(EvaluationError, match=r"r_precision\.colour.*did you mean r_precision\.co"):
         pair(as_metrics([ROW]), as_metrics([ROW]), watched)
+
+
+def test_the_same_asset_with_other_numbers_was_remeasured(gate: GateSection) -> None:
+    """A wrong mean in the judge's preprocessing may lift scores: no one-sided test sees it."""
+    before = as_metrics({"a": ROW, "b": ROW, "c": ROW})
+    same = {"identity": ROW["identity"]}
+    better, rounded = asset_row("1100", iou=0.75), asset_row("1100", iou=0.7005)
+    moved = {"a": better | same, "b": better, "c": rounded | same}
+    made = {"optimize": "11", "mesh": "22", "evaluate": "other"}
+    assert pair(before, as_metrics(moved, code=made), gate.metrics).remeasured == ("a",)
+    for changes in (
+        {"code": made | {"mesh": "other"}},
+        {"code": made | {"optimize": "other"}},
+        {"code": {}},
+        {"code": made, "machine": {"device": "cuda"}},
+        {"code": made, "machine": None},
+    ):
+        assert pair(before, as_metrics(moved, **changes), gate.metrics).remeasured == ()
+
+
+def test_what_was_not_written_down_is_not_called_equal(gate: GateSection) -> None:
+    rows = [asset_row(hits) | {"identity": "ab"} for hits in ("1100", "1111")]
+    for changes in ({"code": {}}, {"machine": None}, {"code": {}, "machine": None}):
+        sides = [as_metrics({"a": row}, **changes) for row in rows]
+        assert pair(*sides, gate.metrics).remeasured == ()

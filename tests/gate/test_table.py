@@ -108,3 +108,13 @@ def test_long_lists_are_cut(gate: GateSection) -> None:
     before = as_metrics({f"a{i:02d}": row for i in range(30)})
     after = as_metrics({"a00": row})
     assert "`a08` and 21 more" in report(before, after, gate)
+
+
+def test_a_moved_measurement_is_refused_and_said(gate: GateSection) -> None:
+    before = {f"a{i}": asset_row("1111") for i in range(3)}
+    higher = asset_row("1111", iou=0.9) | {"identity": before["a1"]["identity"]}
+    sides = as_metrics(before), as_metrics(before | {"a1": higher})
+    text = report(*sides, gate)
+    assert text.startswith("## Quality gate: refused")
+    assert "**The measurement itself moved**: numbers differ for `a1`, made of" in text
+    assert summary(judge(*sides, gate)) == "gate: refused: the measurement itself moved"
