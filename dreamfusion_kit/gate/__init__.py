@@ -1,1 +1,1 @@
-"""The regression gate: has quality fallen between two revisions, by more than chance?"""
+"""The regression gate: whether quality fell between two revisions, by more than chance."""

@@ -8,6 +8,7 @@ import pytest
 from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.gate.metrics import Metrics, read_against, read_workspace
 from dreamfusion_kit.recipe.gate import GateSection, load_gate
+from dreamfusion_kit.recipe.suite import DEFAULT
 
 NUM_KEY_VIEWS = 4  # front, left, back and right
 
@@ -32,11 +33,10 @@ class Plan:
     def picture(self, asset: str, view: int) -> Path | None:
         """Return the asset's picture of a view, None where it has not been made or pulled."""
         file = Path("evaluation") / asset / "views" / f"color_{view:02d}.png"
-        roots = (Path("suites") / self.suite / "out" / self.suite, Path("out") / self.suite)
-        return next(
-            (self.workspace / r / file for r in roots if (self.workspace / r / file).is_file()),
-            None,
-        )
+        own = Path() if self.suite == DEFAULT else Path("suites") / self.suite
+        roots = (own / "out", Path("out") / self.suite)
+        found = (self.workspace / root / file for root in roots)
+        return next((path for path in found if path.is_file()), None)
 
 
 PLAN: pytest.StashKey[Plan] = pytest.StashKey()
