@@ -76,8 +76,8 @@ def compare(
     d = np.where(measured, differences, 0.0)
     is_exact = all_flips_fit(num_assets, num_flips)
     both = np.hstack([d, measured.astype(np.float64)])
-    flips = list(_sign_flips(num_assets, num_flips, generator))
-    sums, counts = np.hsplit(np.concatenate([signs @ both for signs in flips]), 2)
+    blocks = (signs @ both for signs in _sign_flips(num_assets, num_flips, generator))
+    sums, counts = np.hsplit(np.concatenate(list(blocks)), 2)
     p_family = family_p(sums, np.linalg.norm(d, axis=0))
     changes: list[Change] = []
     for column in range(num_metrics):
