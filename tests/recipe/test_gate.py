@@ -4,6 +4,7 @@ import pytest
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.gate import load_gate
+from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
 
 BLOCK = """\
 # a comment
@@ -53,3 +54,11 @@ def test_problems_name_their_line(tmp_path: Path, old: str, new: str, line: str)
     with pytest.raises(RecipeError) as error:
         load_gate(path)
     assert f"{path}:{line}" in str(error.value)
+
+
+def test_a_suite_s_file_may_hold_the_block(workspace: Path) -> None:
+    block = BLOCK.partition("suite: default\n")[2]
+    params = workspace / "params.yaml"
+    params.write_text(params.read_text() + block)
+    assert load_suite(workspace, DEFAULT).assets
+    assert load_gate(params).measured == "two seeds"
