@@ -548,3 +548,33 @@ def doctor(
 
     here = locate(suite)
     print(memory.describe(here.workspace, here.suite, asset=asset, recipe=recipe))
+
+
+# ---- the regression gate
+
+
+@_command(app, "gate", "python cli.py gate --against origin/main --suite toybox-16")
+def gate(
+    against: Annotated[
+        str,
+        typer.Option(metavar="REV", help="A commit, branch or tag, or a metrics file (.json)."),
+    ],
+    suite: SuiteOption = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the report there.")
+    ] = None,
+) -> None:
+    """Compare a suite's metrics with a revision's, and refuse a fall of quality.
+
+    Reads metrics/<suite>.json on both sides and gate: in params.yaml; needs no outputs, no
+    cache and no GPU. Exit status 1 where a metric fell by more than its tolerance and by more
+    than chance, 2 where the sides cannot be compared.
+    """
+    from dreamfusion_kit.stages import gate as stage
+
+    here = locate(suite)
+    outcome = stage.run(here.workspace, here.suite, against, markdown)
+    print(outcome.report, end="")
+    if outcome.refused:
+        print(outcome.decision, file=sys.stderr)
+        raise typer.Exit(1)

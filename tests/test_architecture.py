@@ -37,6 +37,7 @@ NOT_MIRRORED = {
     "regression/test_view_judge.py": "the shipped view classifier",
     "report/test_browser.py": "the page in Chromium",
     "test_checkout.py": ".gitattributes",
+    "test_ci_scripts.py": "scripts/ci and .github/workflows",
     "test_sds_step.py": "benchmarks/sds_step.py",
 }
 

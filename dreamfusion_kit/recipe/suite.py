@@ -26,6 +26,7 @@ from dreamfusion_kit.recipe.document import (
     recipe_error,
 )
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.gate import GateSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
 from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section, Seed
@@ -101,6 +102,9 @@ class ParamsFile(Section):
     assets: dict[AssetId, Asset] = Field(min_length=1, description="The assets by their id.")
     evaluation: EvaluationSection = Field(
         description="The protocol, for every suite without one of its own."
+    )
+    gate: GateSection | None = Field(
+        default=None, description="When a fall of quality is refused; see docs/gate.md."
     )
 
     @model_validator(mode="after")
