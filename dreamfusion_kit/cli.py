@@ -8,6 +8,7 @@ Expected failures end with exit status 2 and one line per problem on stderr.
 import inspect
 import os
 import re
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
