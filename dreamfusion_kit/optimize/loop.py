@@ -141,7 +141,19 @@ def optimize(
         metrics = _metrics(
             output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps
         )
-        watchdog.check_gradient(step, metrics)
+        watchdog.check_gradient(
+            step,
+            metrics,
+            {
+                "cameras": cameras.positions.square(),
+                "lights": lighting.positions.square(),
+                "background": background,
+                "opacity": output.opacity,
+                "images": images,
+                "guidance": guidance.gradient,
+                "penalties": penalty,
+            },
+        )
 
         # Update the field and tell of the step.
         state.optimizer.step()
