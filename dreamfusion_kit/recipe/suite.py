@@ -19,7 +19,7 @@ from dreamfusion_kit.recipe.document import Document, Problem, Value, did_you_me
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
-from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section
+from dreamfusion_kit.recipe.schema import Recipe, Section
 
 __all__ = [
     "DEFAULT",
@@ -102,7 +102,7 @@ def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
 
     A CLIP that was optimised against says how well that went, not how good the object is.
     """
-    if isinstance(recipe.prior, ClipPriorSection) and recipe.prior.source == evaluation.clip:
+    if recipe.prior.source == evaluation.clip:
         return (
             "optimised against the CLIP that judges: its R-Precision and CLIP score cannot be "
             "compared with those of other recipes"

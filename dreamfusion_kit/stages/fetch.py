@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import AnalyticSection, SourceSection
+from dreamfusion_kit.recipe.schema import SourceSection
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
@@ -25,5 +25,4 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
 def _source(workspace: Path, suite: str, name: str) -> SourceSection | None:
     if name == CLIP:
         return load_suite(workspace, suite).evaluation.clip
-    prior = load_recipe(workspace / "recipes" / f"{name}.yaml").prior
-    return None if isinstance(prior, AnalyticSection) else prior.source
+    return load_recipe(workspace / "recipes" / f"{name}.yaml").prior.source

@@ -7,7 +7,6 @@ from typing import Any
 
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.summary import asset_row, summarize
-from dreamfusion_kit.recipe.schema import LocalSourceSection, SourceSection
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import SuiteLayout
@@ -24,7 +23,7 @@ def run(workspace: Path, suite: str) -> Path:
     summary = summarize(
         entries,
         costs=costs,
-        clip=_name(loaded.evaluation.clip),
+        clip=loaded.evaluation.clip.name,
         pool=CaptionPool(caption_pool()),
         confidence_level=loaded.evaluation.confidence_level,
     )
@@ -32,12 +31,6 @@ def run(workspace: Path, suite: str) -> Path:
     files.write_text(layout.table, _csv(rows))
     files.write_json(layout.metrics, summary)
     return layout.metrics
-
-
-def _name(source: SourceSection) -> str:
-    if isinstance(source, LocalSourceSection):
-        return source.path
-    return f"{source.repository}@{source.revision}"
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

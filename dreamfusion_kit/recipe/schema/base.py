@@ -28,6 +28,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Steps = Annotated[int, Field(ge=0)]
 Color = tuple[Fraction, Fraction, Fraction]
+Lighter = dict[str, object]  # a section's keys that cost memory, each with a cheaper value
 Elevation = Annotated[float, Field(ge=-90, le=90)]
 
 
