@@ -29,7 +29,7 @@ _FIELD = tuple(
 # Not recipe/, whose pydantic models check themselves, nor cli and stages, which hold no
 # tensor functions and whose signatures Typer inspects.
 _CHECKED = (
-    "camera", "evaluation", *_FIELD, "guidance", "mesh", "optimize", "priors", "records",
+    "camera", "evaluation", *_FIELD, "guidance", "memory", "mesh", "optimize", "priors", "records",
     "renderer", "report", "seeding", "toybox",
 )  # fmt: skip
 # As for the type checker, an int is a float (PEP 484).

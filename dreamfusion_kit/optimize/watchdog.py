@@ -51,9 +51,9 @@ def check_gradient(step: int, metrics: StepMetrics, parts: Mapping[Part, Tensor]
     """
     if math.isfinite(metrics.gradient_norm) and math.isfinite(metrics.guidance_norm):
         return
-    bad = (part for part in _PARTS if part in parts and not torch.isfinite(parts[part]).all())
-    found = next(bad, None)
-    what, advice = _BACKWARD if found is None else _PARTS[found]
+    bad = {part for part, tensor in parts.items() if not torch.isfinite(tensor).all()}
+    named = (text for part, text in _PARTS.items() if part in bad)
+    what, advice = next(named, _BACKWARD)
     raise NumericsError(
         f"step {step}: the gradient is not finite (of the parameters {metrics.gradient_norm:.3g}, "
         f"of the images {metrics.guidance_norm:.3g}, at opacity {metrics.opacity:.3g}); "

@@ -144,7 +144,8 @@ def test_an_opaque_density_has_an_opacity_of_1_and_a_slope_of_0(
     opacity = opacity_from_weights(weights)
     (slope,) = torch.autograd.grad(weights[0, :2].sum() + 2 * opacity.sum(), raw)
     assert float(opacity.detach()) == 1.0
-    assert slope[0, 1] == 0 and slope[0, 3] == 0
+    assert slope[0, 1] == 0
+    assert slope[0, 3] == 0
     assert torch.isfinite(slope).all()
 
 

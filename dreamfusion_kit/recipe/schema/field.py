@@ -128,12 +128,23 @@ class HashGridSection(Section):
 
     @property
     def num_parameters(self) -> int:
-        """Return about the numbers of the tables, of the finest level's size, and of the MLP."""
-        rows = min((self.max_resolution + 1) ** 3, 2**self.log2_table_size)
+        """Return about the numbers of all tables and of the MLP."""
         num_features = self.num_levels * self.features_per_level
         width = self.hidden_width if self.num_hidden_layers else 4
         hidden = max(0, self.num_hidden_layers - 1) * width**2
-        return rows * num_features + (num_features + 4) * width + hidden
+        tables = round(self._rows_per_level * num_features)
+        return tables + (num_features + 4) * width + hidden
+
+    @property
+    def _rows_per_level(self) -> float:
+        """Return the mean over the levels, of which 64 stand for more (see `field.levels`)."""
+        num_levels, growth = min(self.num_levels, 64), self.max_resolution / self.min_resolution
+        sides = (
+            self.min_resolution * growth ** (level / max(num_levels - 1, 1))
+            for level in range(num_levels)
+        )
+        most = 2**self.log2_table_size
+        return sum(min(math.ceil(side) ** 3, most) for side in sides) / num_levels
 
     @property
     def numbers_per_sample(self) -> int:
