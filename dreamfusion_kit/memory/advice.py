@@ -17,7 +17,7 @@ from dreamfusion_kit.memory.estimate import (
     moments,
     rough_moment,
 )
-from dreamfusion_kit.memory.field import field_memory
+from dreamfusion_kit.memory.field import field_memory, rough_bytes
 from dreamfusion_kit.memory.prior import PriorMemory, components
 from dreamfusion_kit.recipe.schema import Recipe
 
@@ -25,6 +25,9 @@ from dreamfusion_kit.recipe.schema import Recipe
 # not counted: a tenth of the device is left to them.
 USABLE_SHARE = 0.9
 _WIDTH = 32
+
+# Of what `check_fits` advises: keys, and how often each is halved.
+_MOST_ADVICE, _MOST_HALVINGS = 3, 64
 
 # `rough_moment` is within this factor of the estimate.
 _ROUGH_FACTOR = 3
@@ -111,35 +114,41 @@ def _refusal(
     recipe: Recipe, parts: Components, prior: PriorMemory, peak: Moment, device: Device
 ) -> str:
     largest = max(peak.parts, key=lambda name: peak.parts[name])
-    fitting = list(_fitting(recipe, parts, prior, device))
-    advice = " or ".join(fitting) or "take another prior or a larger device"
+    fitting = _fitting(recipe, parts, prior, device)
+    advice = " or ".join(fitting) if fitting else "take another prior or a larger device"
     return (
-        f"the optimisation needs {format_bytes(peak.total)} while {peak.name} "
+        f"the optimisation needs about {format_bytes(peak.total)} while {peak.name} "
         f"({format_bytes(peak.parts[largest])} of it: {largest}), {device.name} has "
         f"{format_bytes(device.total_bytes)}; {advice}"
     )
 
 
-def _fitting(
-    recipe: Recipe, parts: Components, prior: PriorMemory, device: Device
-) -> Iterator[str]:
-    """Yield each key that makes the recipe fit on its own, with a value that surely does."""
+def _fitting(recipe: Recipe, parts: Components, prior: PriorMemory, device: Device) -> list[str]:
+    """Return the keys that make the recipe fit on their own, those that give up least first."""
+    found: list[tuple[int, str]] = []
     for key, _ in changes(recipe):
-        changed = recipe
-        for _ in range(64):  # halvings
-            value = dict(changes(changed)).get(key)
-            if value is None:
-                break
+        changed, halvings = recipe, 0
+        while (value := dict(changes(changed)).get(key)) is not None and halvings < _MOST_HALVINGS:
             smaller = with_key(changed, key, value)
             if smaller == changed:
                 break
-            changed = smaller
-            taken = prior
-            if key.partition(".")[0] not in _FIELD_SECTIONS:
-                taken = memory_of_prior(changed, parts)
-            if 1.5 * rough_moment(changed, taken, device).total <= _usable(device):
-                yield f"set {key} to {json.dumps(value)}"
+            changed, halvings = smaller, halvings + 1
+            if _surely_fits(changed, key, parts, prior, device):
+                found.append((halvings, f"set {key} to {json.dumps(value)}"))
                 break
+    return [text for _, text in sorted(found)[:_MOST_ADVICE]]
+
+
+def _surely_fits(
+    recipe: Recipe, key: str, parts: Components, prior: PriorMemory, device: Device
+) -> bool:
+    """Return whether a recipe with `key` changed fits, though the rough count may be too low."""
+    margin = rough_bytes(recipe) // 4
+    if margin + rough_bytes(recipe) > _usable(device):
+        return False  # whatever the prior takes, which costs more to count
+    if key.partition(".")[0] not in _FIELD_SECTIONS:
+        prior = memory_of_prior(recipe, parts)
+    return margin + rough_moment(recipe, prior, device).total <= _usable(device)
 
 
 def _check_mesh(recipe: Recipe) -> None:

@@ -95,7 +95,7 @@ def combine(recipe: Recipe, prior: PriorMemory, field: FieldMemory, device: Devi
 def rough_moment(recipe: Recipe, prior: PriorMemory, device: Device) -> Moment:
     """Return about the highest moment, counting the field from the schema alone."""
     return Moment(
-        "the field learns",
+        "it takes a step",
         {
             "python and its libraries": device.libraries_bytes,
             "prior": prior.denoiser + prior.encoder + prior.phi,

@@ -201,9 +201,11 @@ def test_the_absurd_is_refused_with_the_key_that_is_too_large(
 ) -> None:
     on(CPU)
     started = time.process_time()
-    with pytest.raises(RecipeError, match=r"^the optimisation needs .* memory has 16.00") as it:
+    with pytest.raises(
+        RecipeError, match=r"^the optimisation needs about .* memory has 16.00"
+    ) as it:
         check_fits(recipe, ROOT, torch.device("cpu"))
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 30
     message = str(it.value)
     assert advised in message
     assert "\n" not in message
@@ -218,7 +220,7 @@ def test_what_is_close_is_counted(on: Callable[[Device], None]) -> None:
     with pytest.raises(RecipeError, match=r"^mesh: needs"):  # the optimisation itself fits
         check_fits(recipe, ROOT, torch.device("cpu"))
     on(replace(CPU, total_bytes=needed - 1))
-    with pytest.raises(RecipeError, match=r"^the optimisation needs"):
+    with pytest.raises(RecipeError, match=r"^the optimisation needs about"):
         check_fits(recipe, ROOT, torch.device("cpu"))
 
 
