@@ -18,8 +18,8 @@ TEST_FILES = sorted(TESTS.rglob("test_*.py"))
 # Third-party package -> the modules, with everything below them, that may import it.
 CONFINED = {
     "typer": {"cli"},
-    "diffusers": {"priors", "toybox"},
-    "transformers": {"priors", "evaluation.clip", "evaluation.clip_text", "toybox"},
+    "diffusers": {"priors", "memory.prior", "toybox"},
+    "transformers": {"priors", "memory.prior", "evaluation.clip", "evaluation.clip_text", "toybox"},
     "open3d": {"open3d_library"},
 }
 OPEN3D_ROOMS = {"mesh", "evaluation"}

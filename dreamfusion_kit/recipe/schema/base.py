@@ -48,6 +48,7 @@ ImageSize = Annotated[int, Field(ge=1, le=8192)]  # pixels
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 Color = tuple[Fraction, Fraction, Fraction]
+Lighter = dict[str, object]  # a section's keys that cost memory, each with a cheaper value
 Elevation = Annotated[float, Field(ge=-90, le=90)]
 FocalLength = Annotated[float, Field(ge=0.01, le=1000)]  # image widths
 Azimuth = Annotated[float, Field(ge=-3600, le=3600)]
