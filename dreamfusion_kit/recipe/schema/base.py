@@ -35,7 +35,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=_SMALL, le=_LARGE)]
 NonNegative = Annotated[float, Field(ge=0, le=_LARGE)]
 Length = Annotated[float, Field(ge=1e-6, le=_LARGE)]  # scene units
-LearningRate = Annotated[float, Field(ge=1e-12, le=1e3)]
+LearningRate = Annotated[float, Field(ge=1e-12, le=10)]
 Epsilon = Annotated[float, Field(ge=1e-30, le=1)]
 RawDensity = Annotated[float, Field(ge=-1e4, le=1e4)]  # before the activation
 
