@@ -28,12 +28,15 @@ OPEN3D_ROOMS = {"mesh", "evaluation"}
 NOT_MIRRORED = {
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
+    "pipeline/test_kills.py": "DVC killed at random moments",
     "pipeline/test_repro.py": "what DVC reruns",
     "recipe/test_published_numbers.py": "recipes/dreamfusion.yaml",
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",
     "report/test_browser.py": "the page in Chromium",
+    "stages/test_damaged_json.py": "every JSON that a stage reads from another",
+    "stages/test_full_disk.py": "every stage that writes",
     "test_sds_step.py": "benchmarks/sds_step.py",
 }
 
