@@ -17,6 +17,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from dreamfusion_kit import command_name, front_door
+from dreamfusion_kit.errors import printable
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
 from dreamfusion_kit.recipe.workspace import DEFAULT, Location, locate
@@ -144,7 +145,7 @@ def validate(
     checked = files or check.workspace_files(locate().workspace)
     check.check_files(checked)
     for file in checked:
-        print(f"{file}: ok")
+        print(printable(f"{file}: ok"))
 
 
 @_command(app, "show", "python cli.py show red_mug")

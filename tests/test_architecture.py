@@ -30,6 +30,8 @@ NOT_MIRRORED = {
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
     "pipeline/test_kills.py": "DVC killed at random moments",
     "pipeline/test_repro.py": "what DVC reruns",
+    "recipe/test_bounds.py": "every number of the schema",
+    "recipe/test_mutations.py": "the files in recipes/ and params.yaml, broken",
     "recipe/test_published_numbers.py": "recipes/dreamfusion.yaml",
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
@@ -37,6 +39,7 @@ NOT_MIRRORED = {
     "report/test_browser.py": "the page in Chromium",
     "stages/test_damaged_json.py": "every JSON that a stage reads from another",
     "stages/test_full_disk.py": "every stage that writes",
+    "test_checkout.py": ".gitattributes",
     "test_sds_step.py": "benchmarks/sds_step.py",
 }
 

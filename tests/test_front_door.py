@@ -55,7 +55,7 @@ def test_closed_streams_disturb_nothing(closed: str) -> None:
 def test_a_failure_is_told_though_stdout_is_closed() -> None:
     done = shell("$KIT show nobody >&-")
     assert done.returncode == 2
-    assert done.stderr.startswith("params.yaml: no asset 'nobody'")
+    assert done.stderr.startswith("params.yaml:1: no asset 'nobody'")
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from dreamfusion_kit import files, provenance
-from dreamfusion_kit.field.storage import load_field
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.mesh.export import write_mesh
 from dreamfusion_kit.mesh.extract import extract_mesh
+from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.suite import resolve
 from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.layout import SuiteLayout
@@ -23,13 +23,12 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     files.check_writable(own.mesh, folder=True)
     origin.check_field(own, resolved)
     field_path = own.field / "field.safetensors"
-    field = load_field(field_path, resolved.recipe.field).to(device)
-    field.set_step(resolved.recipe.optimize.num_steps)
+    model = NerfModel.load(own.field, resolved.recipe).to(device)
     mesh = extract_mesh(
-        field.densities,
-        lambda positions: field(positions, False).albedo,
+        model.densities,
+        model.albedo,
         resolved.recipe.mesh,
-        bounding_radius=field.bounding_radius,
+        bounding_radius=model.bounding_radius,
         device=device,
     )
     field_sha256 = files.sha256(field_path)

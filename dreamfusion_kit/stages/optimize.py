@@ -8,16 +8,13 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from dreamfusion_kit import files, provenance
-from dreamfusion_kit.field.background_mlp import BackgroundMlp
-from dreamfusion_kit.field.storage import save_field
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
-from dreamfusion_kit.optimize.loop import OptimizedField, optimize
+from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
@@ -69,14 +66,10 @@ def run(
 
 
 def _write(
-    own: AssetLayout, resolved: ResolvedAsset, scratch: Scratch, result: OptimizedField
+    own: AssetLayout, resolved: ResolvedAsset, scratch: Scratch, result: OptimizedModel
 ) -> None:
     with files.new_directory(own.field) as directory:
-        save_field(directory / "field.safetensors", result.field, resolved.recipe.field)
-        if isinstance(result.background, BackgroundMlp):
-            save_file(result.background.state_dict(), directory / "background.safetensors")
-        if result.proposal is not None:
-            save_field(directory / "proposal.safetensors", result.proposal, resolved.recipe.field)
+        result.model.save(directory)
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
         origin.write_field(directory, resolved)
