@@ -8,7 +8,8 @@ Expected failures end with exit status 2 and one line per problem on stderr.
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
 from dreamfusion_kit.recipe.workspace import DEFAULT, Location, locate
@@ -247,14 +249,17 @@ def _name(argument: str) -> str:
     return argument
 
 
-def _ready(stage: str, suite: str | None, asset: str | None) -> Location:
-    """Return where a stage runs; under DVC, once kit.json speaks of today's code and inputs."""
+@contextmanager
+def _here(stage: CodeName, suite: str | None, subject: str | None = None) -> Iterator[Location]:
+    """Give where a stage runs; under DVC, hold that kit.json says what it runs on."""
     from dreamfusion_kit.identity import kit_file
 
     here = locate(suite)
-    if "DVC_STAGE" in os.environ:
-        kit_file.refuse_stale(here.workspace, here.suite, stage, asset)
-    return here
+    if "DVC_STAGE" not in os.environ:
+        yield here
+        return
+    with kit_file.unchanged(here.workspace, here.suite, stage, subject):
+        yield here
 
 
 DeviceOption = Annotated[
@@ -282,8 +287,9 @@ def fetch(
     """
     from dreamfusion_kit.stages import fetch as stage
 
-    here = _ready("fetch", suite, None)
-    print(stage.run(here.workspace, here.suite, _name(name), offline=offline))
+    subject = _name(name)
+    with _here("fetch", suite, subject) as here:
+        print(stage.run(here.workspace, here.suite, subject, offline=offline))
 
 
 @_command(app, "embed", "python cli.py embed red_mug")
@@ -293,8 +299,8 @@ def embed(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption 
     from dreamfusion_kit.stages import embed as stage
 
     name = _name(asset)
-    here = _ready("embed", suite, name)
-    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+    with _here("embed", suite, name) as here:
+        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "optimize", "python cli.py optimize red_mug")
@@ -314,8 +320,8 @@ def optimize(
     from dreamfusion_kit.stages import optimize as stage
 
     name = _name(asset)
-    here = _ready("optimize", suite, name)
-    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+    with _here("optimize", suite, name) as here:
+        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")
@@ -325,8 +331,8 @@ def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption =
     from dreamfusion_kit.stages import mesh as stage
 
     name = _name(asset)
-    here = _ready("mesh", suite, name)
-    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+    with _here("mesh", suite, name) as here:
+        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "evaluate", "python cli.py evaluate red_mug")
@@ -336,8 +342,8 @@ def evaluate(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOpti
     from dreamfusion_kit.stages import evaluate as stage
 
     name = _name(asset)
-    here = _ready("evaluate", suite, name)
-    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+    with _here("evaluate", suite, name) as here:
+        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "score", "python cli.py score")
@@ -345,8 +351,8 @@ def score(suite: SuiteOption = None) -> None:
     """Sum a suite up in metrics/SUITE.json and a table of its assets."""
     from dreamfusion_kit.stages import score as stage
 
-    here = _ready("score", suite, None)
-    print(stage.run(here.workspace, here.suite))
+    with _here("score", suite) as here:
+        print(stage.run(here.workspace, here.suite))
 
 
 @_command(app, "report", "python cli.py report")
@@ -354,8 +360,8 @@ def report(suite: SuiteOption = None) -> None:
     """Write a suite's gallery: one page that works without a network."""
     from dreamfusion_kit.stages import report as stage
 
-    here = _ready("report", suite, None)
-    print(stage.run(here.workspace, here.suite))
+    with _here("report", suite) as here:
+        print(stage.run(here.workspace, here.suite))
 
 
 @_command(app, "summary", "python cli.py summary")

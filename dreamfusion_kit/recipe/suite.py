@@ -275,6 +275,17 @@ def check_suite(workspace: Path, name: str, document: Document | None = None) ->
     return suite
 
 
+def folder_of(workspace: Path, name: str, asset_id: str) -> str | None:
+    """Return the folder in assets/ that declares an asset of the suite `name`, if any does."""
+    if name == DEFAULT:
+        return None
+    _, shared = _load_suite_file(workspace, name)
+    declaring = (
+        folder for folder in asset_folders(workspace, name) if asset_id in _ids(folder, shared)
+    )
+    return next(declaring, None)
+
+
 def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeError:
     """Return the error for an asset that the suite at `path` does not have."""
     known = list(known)
