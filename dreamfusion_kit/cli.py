@@ -285,21 +285,21 @@ def fetch(
     A killed download goes on where it stopped. Gated models need a login whose owner has
     accepted the licence: `hf auth login`, or a token in HF_TOKEN.
     """
-    from dreamfusion_kit.stages import fetch as stage
-
     subject = _name(name)
     with _here("fetch", suite, subject) as here:
+        from dreamfusion_kit.stages import fetch as stage
+
         print(stage.run(here.workspace, here.suite, subject, offline=offline))
 
 
 @_command(app, "embed", "python cli.py embed red_mug")
 def embed(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Turn an asset's prompt, seen from every side, into text features."""
-    from dreamfusion_kit.stages import devices
-    from dreamfusion_kit.stages import embed as stage
-
     name = _name(asset)
     with _here("embed", suite, name) as here:
+        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import embed as stage
+
         print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
@@ -313,54 +313,54 @@ def optimize(
     ] = False,
 ) -> None:
     """Optimise an asset's field by score distillation; a killed run goes on where it was."""
-    if dry_run:
-        _show(suite, _name(asset))
-        return
-    from dreamfusion_kit.stages import devices
-    from dreamfusion_kit.stages import optimize as stage
-
     name = _name(asset)
+    if dry_run:
+        _show(suite, name)
+        return
     with _here("optimize", suite, name) as here:
+        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import optimize as stage
+
         print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")
 def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Extract a textured mesh from an asset's field: GLB, OBJ and PLY."""
-    from dreamfusion_kit.stages import devices
-    from dreamfusion_kit.stages import mesh as stage
-
     name = _name(asset)
     with _here("mesh", suite, name) as here:
+        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import mesh as stage
+
         print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "evaluate", "python cli.py evaluate red_mug")
 def evaluate(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Render an asset's fixed views and measure them, and its shape where it is known."""
-    from dreamfusion_kit.stages import devices
-    from dreamfusion_kit.stages import evaluate as stage
-
     name = _name(asset)
     with _here("evaluate", suite, name) as here:
+        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import evaluate as stage
+
         print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "score", "python cli.py score")
 def score(suite: SuiteOption = None) -> None:
     """Sum a suite up in metrics/SUITE.json and a table of its assets."""
-    from dreamfusion_kit.stages import score as stage
-
     with _here("score", suite) as here:
+        from dreamfusion_kit.stages import score as stage
+
         print(stage.run(here.workspace, here.suite))
 
 
 @_command(app, "report", "python cli.py report")
 def report(suite: SuiteOption = None) -> None:
     """Write a suite's gallery: one page that works without a network."""
-    from dreamfusion_kit.stages import report as stage
-
     with _here("report", suite) as here:
+        from dreamfusion_kit.stages import report as stage
+
         print(stage.run(here.workspace, here.suite))
 
 
