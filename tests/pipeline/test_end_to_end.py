@@ -1,0 +1,104 @@
+"""The pipeline with its real stages, from prompts to the gallery. The tests share one clone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pygltflib import GLTF2
+
+from dreamfusion_kit.recipe import yaml_text
+
+from .conftest import ASSETS, Clone, contents
+
+pytestmark = pytest.mark.pipeline
+
+
+def test_everything_is_made(made: Clone) -> None:
+    out = made.path / "out"
+    assert (out / "report" / "index.html").stat().st_size > 100_000
+    assert "a wooden horse" in (out / "report" / "index.html").read_text()
+    for asset in ASSETS:
+        assert (out / "mesh" / asset / "mesh.glb").read_bytes()[:4] == b"glTF"
+    metrics = (made.path / "metrics" / "default.json").read_text()
+    assert json.loads(metrics)
+    for asset in ASSETS:
+        measured = json.loads((out / "evaluation" / asset / "metrics.json").read_text())
+        assert measured["asset"] == asset
+    assert made.repro() == set()
+
+
+def test_a_mesh_carries_the_identity_of_its_recipe(made: Clone) -> None:
+    shown = yaml_text.parse(made.kit("show", "first"), "show").data
+    glb = GLTF2().load(made.path / "out" / "mesh" / "first" / "mesh.glb")
+    assert glb is not None
+    assert shown["identity"] in json.dumps(glb.asset.extras)
+
+
+def test_the_same_work_gives_the_same_lock(made: Clone) -> None:
+    """No time, no memory and no path is in what DVC tracks."""
+    lock = (made.path / "dvc.lock").read_bytes()
+    for name in ("first",):
+        made.dvc(
+            "repro", "-s", "-f", *(f"{stage}@{name}" for stage in ("embed", "optimize", "mesh"))
+        )
+    assert (made.path / "dvc.lock").read_bytes() == lock
+    assert made.run("git", "status", "--porcelain") == ""
+    for path in (made.path / "out").rglob("*.json"):
+        assert str(made.path) not in path.read_text(), path
+    assert list((made.path / "out" / "cost" / "first").iterdir())
+
+
+def test_the_mesh_section_reruns_no_optimisation(made: Clone) -> None:
+    made.edit("recipes/analytic.yaml", r"texture_size_px: \d+", "texture_size_px: 48")
+    ran = made.repro()
+    assert {f"mesh@{asset}" for asset in ASSETS} <= ran
+    assert {name.partition("@")[0] for name in ran} <= {"mesh", "evaluate", "score", "report"}
+
+
+def test_a_failure_is_one_line_and_exit_status_two(made: Clone) -> None:
+    done = made.call("dreamfusion-kit", "optimize", "nobody")
+    assert done.returncode == 2
+    assert "nobody" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_killed_repro_ends_in_the_same_bytes(made: Clone) -> None:
+    """Kill DVC in the middle of a run, repro again, and compare with a run left alone."""
+    made.edit("recipes/analytic.yaml", "num_steps: 20$", "num_steps: 400")
+    field = made.path / "out" / "field" / "first"
+    repro = [sys.executable, "-m", "dvc", "repro", "optimize@first"]
+    process = subprocess.Popen(
+        repro,
+        cwd=made.path,
+        env=made.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _wait_for_checkpoint(made.path / ".work", process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    resumed = made.call(*repro)
+    assert "resuming at step" in resumed.stdout + resumed.stderr, resumed.stderr
+    after_kill = contents(field)
+    lock = (made.path / "dvc.lock").read_bytes()
+    assert not list((made.path / ".work").rglob("*.safetensors"))
+    left_alone = made.call(*repro[:-1], "-s", "-f", "optimize@first")
+    assert left_alone.returncode == 0, left_alone.stderr
+    assert "resuming" not in left_alone.stderr
+    assert contents(field) == after_kill
+    assert (made.path / "dvc.lock").read_bytes() == lock
+
+
+def _wait_for_checkpoint(work: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 300
+    while not list(work.rglob("*.safetensors")):
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
