@@ -1,5 +1,6 @@
 """Suites as DVC projects of their own, remotes, and what a fresh clone has of both."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -125,14 +126,21 @@ def test_a_fresh_clone_pulls_everything(
     assert changes == ""
 
 
-def test_a_fresh_clone_with_a_remote_of_its_own_pulls_nothing_and_succeeds(
-    sources: Path, stand_in_program: Path, tmp_path: Path
+def test_a_pull_at_the_root_needs_nothing_of_other_suites(
+    pair: Clone, stand_in_program: Path, tmp_path: Path
 ) -> None:
-    """No lock is committed whose outputs nobody offers."""
-    fresh = copy_of(sources, stand_in_program, tmp_path)
-    fresh.dvc("remote", "add", "-q", "-d", "mine", str(tmp_path / "mine"))
-    done = fresh.call(sys.executable, "-m", "dvc", "pull")
-    assert done.returncode == 0, done.stderr
+    """A remote that holds the default suite alone, as somebody's own one does."""
+    source = copy_of(pair.path, stand_in_program, tmp_path / "source")
+    source.dvc("remote", "add", "-q", "-f", "-d", "store", str(tmp_path / "own"))
+    source.dvc("config", "-q", "cache.dir", str(pair.path / ".dvc" / "cache"))
+    source.dvc("push", "-q")
+    shutil.rmtree(tmp_path / "empty", ignore_errors=True)
+    source.dvc("config", "-q", "cache.dir", str(tmp_path / "empty"))
+    assert not list((source.path / "out").glob("*"))
+    pulled = source.call(sys.executable, "-m", "dvc", "pull")
+    assert pulled.returncode == 0, pulled.stderr
+    assert "pair" not in pulled.stdout + pulled.stderr
+    assert source.dvc("status").split() == ["kit:", "always", "changed"]
 
 
 def test_two_branches_that_each_add_an_asset_merge(pair: Clone) -> None:
