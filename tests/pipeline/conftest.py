@@ -22,6 +22,32 @@ ASSETS = ("first", "second")
 ASSET_STAGES = ("embed", "optimize", "mesh", "evaluate")
 WEIGHTS = Path("dreamfusion_kit/toybox/weights")
 
+KIT_PROGRAM = """
+import atexit
+import sys
+from pathlib import Path
+
+opened = set()
+
+
+def note(event, arguments):
+    if event == "open" and "/dreamfusion_kit/" in str(arguments[0]):
+        opened.add(str(arguments[0]).partition("/dreamfusion_kit/")[2])
+
+
+def write():
+    with Path(__file__).with_name("opened.log").open("a") as log:
+        log.writelines(f"{sys.argv[1]} {name}\\n" for name in sorted(opened))
+
+
+atexit.register(write)
+sys.addaudithook(note)
+
+from dreamfusion_kit.cli import main
+
+main()
+"""
+
 _STAGE = re.compile(r"Running stage '([^']+)'")
 
 
@@ -127,9 +153,11 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def kit_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the `dreamfusion-kit` that an installation writes."""
-    program = "from dreamfusion_kit.cli import main\n\nmain()\n"
-    return _program(tmp_path_factory.mktemp("programs"), program)
+    """Return a folder with the `dreamfusion-kit` that an installation writes.
+
+    It also notes in opened.log, beside it, which files of the package each command opened.
+    """
+    return _program(tmp_path_factory.mktemp("programs"), KIT_PROGRAM)
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import grimp
 import pytest
 from pygltflib import GLTF2
 
+from dreamfusion_kit.identity import code
 from dreamfusion_kit.recipe import yaml_text
 
 from .conftest import ASSETS, Clone, contents
@@ -30,6 +32,35 @@ def test_everything_is_made(made: Clone) -> None:
         measured = json.loads((out / "evaluation" / asset / "metrics.json").read_text())
         assert measured["asset"] == asset
     assert made.repro() == set()
+
+
+def test_a_stage_opens_nothing_that_its_digest_does_not_cover(made: Clone) -> None:
+    """Modules are those of its closure, or of the front door; all else stands in DATA."""
+    graph = grimp.build_graph("dreamfusion_kit", cache_dir=None, exclude_type_checking_imports=True)
+    opened: dict[str, set[str]] = {}
+    for line in (made.programs / "opened.log").read_text().splitlines():
+        command, name = line.split(" ", 1)
+        opened.setdefault(command, set()).add(name)
+    front_door = {_module(name) for name in opened["sync"] if _module(name)}
+    for stage in ("fetch", "embed", "optimize", "mesh", "evaluate", "score", "report"):
+        modules = {name for name in map(_module, opened[stage]) if name}
+        closure = {module.removeprefix("dreamfusion_kit.") for module in code.closure(stage, graph)}
+        assert f"stages.{stage}" in modules
+        assert modules - front_door <= closure, stage
+        data = {name for name in opened[stage] if not _module(name)}
+        folders = code.DATA.get(stage, ())
+        assert {name for name in data if not name.startswith(folders)} == set(), stage
+    assert any(name.startswith("toybox/weights/view") for name in opened["evaluate"])
+    assert any(name.startswith("report/templates") for name in opened["report"])
+
+
+def _module(name: str) -> str | None:
+    """Return the module that a file of the package is, as source or compiled; None for data."""
+    path = Path(name.replace("__pycache__/", ""))
+    if path.suffix not in {".py", ".pyc"} and ".pyc" not in name:
+        return None
+    parts = [*path.parent.parts, path.name.partition(".")[0]]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "dreamfusion_kit"
 
 
 def test_a_mesh_carries_the_identity_of_its_recipe(made: Clone) -> None:

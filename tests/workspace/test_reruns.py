@@ -21,7 +21,8 @@ ASSETS = [f"asset_{index}" for index in range(8)]
             ],
         ),
         (
-            ["assets.asset_1.optimize", "assets.asset_2.mesh", "assets.asset_1.mesh", "suite.report"],
+            [f"assets.{key}" for key in ("asset_1.optimize", "asset_2.mesh", "asset_1.mesh")]
+            + ["suite.report"],
             [
                 "optimize of asset_1 reruns",
                 "mesh of asset_2, asset_1 reruns",
