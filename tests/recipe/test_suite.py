@@ -240,12 +240,12 @@ def test_a_suites_overrides_come_before_an_assets(workspace: Path) -> None:
     _edit(
         root / "suite.yaml",
         "overrides: {}",
-        "overrides: {optimize.num_steps: 9, mesh.max_faces: 8}",
+        "overrides: {optimize.num_steps: 900, mesh.max_faces: 8}",
     )
     _edit(root / "assets/red_ball/asset.yaml", "overrides: {}", "overrides: {mesh.max_faces: 7}")
     ball, cube = (resolve(workspace, "trio", name).recipe for name in ("red_ball", "green_cube"))
-    assert (ball.optimize.num_steps, ball.mesh.max_faces) == (9, 7)
-    assert (cube.optimize.num_steps, cube.mesh.max_faces) == (9, 8)
+    assert (ball.optimize.num_steps, ball.mesh.max_faces) == (900, 7)
+    assert (cube.optimize.num_steps, cube.mesh.max_faces) == (900, 8)
 
 
 def test_a_wrong_override_of_a_suite_names_its_line(workspace: Path) -> None:
