@@ -1,5 +1,5 @@
 """The front door of a clone: `python cli.py --help`."""
 
-from dreamfusion_kit.cli import main
+from dreamfusion_kit.__main__ import main
 
 main()

@@ -22,12 +22,10 @@ from diffusers import UNet2DConditionModel
 from dreamfusion_kit.camera.light import albedo_lighting, headlight
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
-from dreamfusion_kit.field.base import Field
-from dreamfusion_kit.field.build import build_field
+from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import FieldSection, HashGridSection, Recipe
-from dreamfusion_kit.renderer.occupancy import OccupancyGrid
-from dreamfusion_kit.renderer.volume import render
+from dreamfusion_kit.renderer.ray_penalties import orientation
 from dreamfusion_kit.seeding import generator
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "toybox.yaml"
@@ -114,24 +112,18 @@ def _hash_section(base: FieldSection) -> HashGridSection:
 
 def _field_rows(recipe: Recipe, section: FieldSection) -> dict[str, Callable[[], None]]:
     """Return what to time of one kind of field."""
-    field = build_field(section, generator=generator(0, "field"))
-    occupancy = _settled_occupancy(recipe, field)
-    rows = {"occupancy update": lambda: _update(occupancy, field)}
+    model = NerfModel.build(recipe.model_copy(update={"field": section}), seed=0)
+    model.set_step(recipe.renderer.occupancy.warmup_steps)
+    _update(model)
+    rows = {"occupancy update": lambda: _update(model)}
     for shading in ("albedo", "shaded"):
-        rows[f"step, {shading}"] = _step(recipe, field, occupancy, shaded=shading == "shaded")
-    rows["roughness and backward"] = lambda: _backward(field.smoothness())
+        rows[f"step, {shading}"] = _step(recipe, model, shaded=shading == "shaded")
+    rows["roughness and backward"] = lambda: _backward(model.smoothness())
     return {f"{section.kind}: {name}": run for name, run in rows.items()}
 
 
-def _settled_occupancy(recipe: Recipe, field: Field) -> OccupancyGrid:
-    occupancy = OccupancyGrid(recipe.renderer.occupancy, field.bounding_radius)
-    occupancy.set_step(recipe.renderer.occupancy.warmup_steps)
-    _update(occupancy, field)
-    return occupancy
-
-
-def _update(occupancy: OccupancyGrid, field: Field) -> None:
-    occupancy.update(field.densities, generator=generator(0, "occupancy"))
+def _update(model: NerfModel) -> None:
+    model.update_occupancy(0, generator=generator(0, "occupancy"))
 
 
 def _backward(loss: torch.Tensor) -> None:
@@ -139,9 +131,7 @@ def _backward(loss: torch.Tensor) -> None:
         loss.backward()
 
 
-def _step(
-    recipe: Recipe, field: Field, occupancy: OccupancyGrid, *, shaded: bool
-) -> Callable[[], None]:
+def _step(recipe: Recipe, model: NerfModel, *, shaded: bool) -> Callable[[], None]:
     """Return one optimiser step on one view from the middle of the recipe's ranges."""
     cameras = orbit_cameras(
         torch.tensor([30.0]),
@@ -156,22 +146,17 @@ def _step(
     )
     lighting = lamp if shaded else albedo_lighting(cameras)
     background = torch.full_like(rays.origins, 0.5)
-    optimizer = torch.optim.Adam(field.parameters(), lr=0.0, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.0, fused=True)
 
     def step() -> None:
-        output = render(
-            field,
-            rays,
-            lighting,
-            background,
-            section=recipe.renderer,
-            bounding_radius=field.bounding_radius,
-            occupancy=occupancy,
-            with_normals=shaded,
-            generator=generator(0, "jitter"),
+        output, samples = model.render_with_samples(
+            rays, lighting, background, with_normals=shaded, generator=generator(0, "jitter")
         )
+        loss = output.image.sum() + output.opacity.mean()
+        if shaded:
+            loss = loss + orientation(samples).mean()
         optimizer.zero_grad()
-        (output.image.sum() + output.opacity.mean() + output.orientation.mean()).backward()
+        loss.backward()
         optimizer.step()
 
     return step

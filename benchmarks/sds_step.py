@@ -34,11 +34,11 @@ from dreamfusion_kit import provenance
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import sample_cameras
-from dreamfusion_kit.field.build import build_field
 from dreamfusion_kit.guidance.base import Views
 from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
+from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize.optimizers import build_optimizer
 from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
 from dreamfusion_kit.priors.architectures import (
@@ -55,9 +55,7 @@ from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import CameraSection, FlowTransformerSection, Recipe
-from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
-from dreamfusion_kit.renderer.volume import render
 from dreamfusion_kit.seeding import generator
 from dreamfusion_kit.stages import devices, memory
 
@@ -269,7 +267,7 @@ def measure(
     peak = _peak_bytes(lambda: step(last, camera.model_copy(update=close)), device)
     if device.type != "cuda":
         peak += step.held_bytes() + _held_bytes(_modules(prior))
-    around_object = object_occupancy(recipe, step.field.bounding_radius, device)
+    around_object = object_occupancy(recipe, step.model.bounding_radius, device)
     rows = {
         "whole": lambda: step(shaded),
         "object": lambda: step(shaded, occupancy=around_object),
@@ -318,12 +316,10 @@ class SdsStep:
     ) -> None:
         self.recipe = recipe
         self.device = device
-        self.field = build_field(recipe.field, generator=generator(0, "field")).to(device)
-        self.occupancy = OccupancyGrid(
-            recipe.renderer.occupancy, self.field.bounding_radius, device=device
-        )
-        self.occupancy.update(self.field.densities, generator=self.draw("occupancy"))
-        self.optimizer = build_optimizer(recipe.optimize, self.field.parameter_groups())
+        self.model = NerfModel.build(recipe, seed=0).to(device)
+        self.occupancy = self.model.occupancy
+        self.model.update_occupancy(0, generator=self.draw("occupancy"))
+        self.optimizer = build_optimizer(recipe.optimize, self.model.parameter_groups())
         phi = generator(0, "phi-initial")
         self.guidance = build_guidance(recipe.guidance, prior, prompts, generator=phi)
 
@@ -338,8 +334,8 @@ class SdsStep:
             for value in state.values()
             if isinstance(value, torch.Tensor)
         ]
-        gradients = [p.grad for p in self.field.parameters() if p.grad is not None]
-        return _held_bytes([self.field, self.occupancy]) + _nbytes([*moments, *gradients])
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return _held_bytes([self.model]) + _nbytes([*moments, *gradients])
 
     def __call__(
         self,
@@ -349,30 +345,23 @@ class SdsStep:
     ) -> None:
         recipe, section = self.recipe, self.recipe.optimize
         camera = camera or recipe.camera
-        self.field.set_step(index)
-        self.occupancy.set_step(index)
+        self.model.occupancy = occupancy or self.occupancy
+        self.model.set_step(index)
         cameras = sample_cameras(camera, section.batch_size, generator=self.draw("camera"))
         lighting = sample_lighting(
             recipe.light, recipe.shading, cameras, index, generator=self.draw("light")
         )
         rays = pixel_rays(cameras)
-        background = sample_background(
-            recipe.background, *rays.directions.shape[:3], generator=self.draw("background")
-        )
-        output = render(
-            self.field,
+        output, samples = self.model.render_with_samples(
             rays,
             lighting,
-            background,
-            section=recipe.renderer,
-            bounding_radius=self.field.bounding_radius,
-            occupancy=occupancy or self.occupancy,
+            self.model.draw_background(rays, generator=self.draw("background")),
             with_normals=needs_normals(section.regularizers, index),
             generator=self.draw("render"),
         )
         images = output.image.movedim(-1, 1)
         guidance = self.guidance.guide(Views(images, output.opacity, cameras), index, self.draw)
-        penalty = regularization(section.regularizers, output, self.field.smoothness, index)
+        penalty = regularization(section.regularizers, output.opacity, samples, self.model, index)
         loss = (guidance.gradient * images).sum() + penalty
         self.optimizer.zero_grad()
         loss.backward()

@@ -7,6 +7,7 @@ Expected failures end with exit status 2 and one line per problem on stderr.
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +18,14 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit import command_name, front_door
+from dreamfusion_kit.errors import printable
 from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
 from dreamfusion_kit.recipe.workspace import DEFAULT, Location, locate
+
+_EXAMPLE = re.compile(rf"(\A\x08\n *)(?:{command_name.CLONE}|{command_name.INSTALLED})")
 
 CommandT = TypeVar("CommandT", bound=Callable[..., None])
 
@@ -58,8 +62,20 @@ toybox_app = _group(
 )
 app.add_typer(suite_app, name="suite")
 app.add_typer(toybox_app, name="toybox")
+scratch_app = _group(
+    "Show and clear checkpoints of runs that did not finish.", "python cli.py scratch list"
+)
+app.add_typer(scratch_app, name="scratch")
 
 AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id of the asset.")]
+SuiteArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="A suite: NAME is suites/NAME, default is params.yaml. Without it, the suite whose "
+        "folder this is.",
+    ),
+]
 SuiteOption = Annotated[
     str | None,
     typer.Option(
@@ -69,14 +85,30 @@ SuiteOption = Annotated[
     ),
 ]
 
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        envvar="DREAMFUSION_DEVICE",
+        help="cpu, cuda or cuda:N; never another than asked for.",
+    ),
+]
+
 
 def main() -> None:
     """Run the command line; an expected failure becomes its message and exit status 2."""
-    try:
-        app()
-    except DreamFusionKitError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    name = command_name.command_name()
+    _name_examples(app, name)
+    front_door.run(lambda: app(prog_name=name))
+
+
+def _name_examples(group: typer.Typer, name: str) -> None:
+    """Have the help's examples start with the command as it was called."""
+    for info in (group.info, *group.registered_commands):
+        info.help = _EXAMPLE.sub(rf"\g<1>{name}", info.help or "")
+    for subgroup in group.registered_groups:
+        if subgroup.typer_instance is not None:
+            _name_examples(subgroup.typer_instance, name)
 
 
 def _print_version(asked: bool) -> bool:
@@ -116,7 +148,7 @@ def validate(
     checked = files or check.workspace_files(locate().workspace)
     check.check_files(checked)
     for file in checked:
-        print(f"{file}: ok")
+        print(printable(f"{file}: ok"))
 
 
 @_command(app, "show", "python cli.py show red_mug")
@@ -140,8 +172,8 @@ def schema() -> None:
     print(json_schema.recipe_json_schema(), end="")
 
 
-@_command(suite_app, "list", "python cli.py suite list --suite toybox-16")
-def suite_list(suite: SuiteOption = None) -> None:
+@_command(suite_app, "list", "python cli.py suite list toybox-16")
+def suite_list(suite: SuiteArgument = None) -> None:
     """List the assets of a suite: id, recipe, seed and prompt."""
     here = locate(suite)
     assets = suites.load_suite(here.workspace, here.suite).assets
@@ -194,6 +226,47 @@ def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
     here = locate(suite)
     path = suite_edit.remove(here.workspace, here.suite, asset)
     print(f"{path}: removed {asset}")
+
+
+@_command(suite_app, "status", "python cli.py suite status toybox-16")
+def suite_status(suite: SuiteArgument = None) -> None:
+    """Print what of each asset is made, stale, running or failed, and why.
+
+    Exits with status 1 where something is not up to date.
+    """
+    from dreamfusion_kit.suites import status
+
+    here = locate(suite)
+    table, is_up_to_date = status.table(here.workspace, here.suite)
+    print(table, end="")
+    raise typer.Exit(not is_up_to_date)
+
+
+@_command(suite_app, "run", "python cli.py suite run toybox-16 --jobs 2")
+def suite_run(
+    suite: SuiteArgument = None,
+    jobs: Annotated[
+        str, typer.Option(metavar="N", help="Workers; auto is one per GPU, or one per core.")
+    ] = "auto",
+    asset: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this asset; may be repeated.")
+    ] = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Make what is not up to date, on several workers; then score and report.
+
+    An asset that fails does not stop the others; then the exit status is 1. Ctrl-C stops the
+    workers, and the next run resumes their optimisations.
+    """
+    from dreamfusion_kit.suites import driver, machine
+
+    here = locate(suite)
+    settings = machine.settings(here.workspace, here.suite, device=device, jobs=jobs)
+    outcome = driver.run_suite(
+        here.workspace, here.suite, settings=settings, only=tuple(asset or ())
+    )
+    print(outcome.summary())
+    raise typer.Exit(bool(outcome.failed))
 
 
 # ---- the workspace
@@ -260,16 +333,6 @@ def _here(stage: CodeName, suite: str | None, subject: str | None = None) -> Ite
         return
     with kit_file.unchanged(here.workspace, here.suite, stage, subject):
         yield here
-
-
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        metavar="DEVICE",
-        envvar="DREAMFUSION_DEVICE",
-        help="cpu, cuda or cuda:N; never another than asked for.",
-    ),
-]
 
 
 @_command(app, "fetch", "python cli.py fetch toybox")
@@ -433,6 +496,37 @@ def toybox_evaluate(
     print(stage.run(locate().workspace, devices.pick(device), sheet=sheet))
 
 
+# ---- what unfinished runs left
+
+ScratchAssetOption = Annotated[
+    str | None, typer.Option("--asset", metavar="ASSET", help="Only those of this asset.")
+]
+OlderOption = Annotated[
+    float,
+    typer.Option("--older-than", metavar="DAYS", min=0.0, help="Only those untouched for longer."),
+]
+
+
+@_command(scratch_app, "list", "python cli.py scratch list --older-than 7")
+def scratch_list(asset: ScratchAssetOption = None, older_than: OlderOption = 0.0) -> None:
+    """List the scratch folders in .work: whose they are, size, age and whether a run uses them."""
+    from dreamfusion_kit.stages import scratch
+
+    found = scratch.find(locate().workspace, asset=asset, older_than_days=older_than)
+    print(scratch.table(found) if found else "no scratch")
+
+
+@_command(scratch_app, "clear", "python cli.py scratch clear --older-than 30")
+def scratch_clear(asset: ScratchAssetOption = None, older_than: OlderOption = 0.0) -> None:
+    """Remove scratch folders that no run uses. A run of the same inputs then starts over."""
+    from dreamfusion_kit.stages import scratch
+
+    found = scratch.find(locate().workspace, asset=asset, older_than_days=older_than)
+    cleared = scratch.clear(found)
+    freed = scratch.size(sum(folder.size_bytes for folder in cleared))
+    print(f"cleared {len(cleared)} of {len(found)}, {freed}")
+
+
 # ---- the machine
 
 
@@ -461,3 +555,33 @@ def doctor(
 
     here = locate(suite)
     print(memory.describe(here.workspace, here.suite, asset=asset, recipe=recipe))
+
+
+# ---- the regression gate
+
+
+@_command(app, "gate", "python cli.py gate --against origin/main --suite toybox-16")
+def gate(
+    against: Annotated[
+        str,
+        typer.Option(metavar="REV", help="A commit, branch or tag, or a metrics file (.json)."),
+    ],
+    suite: SuiteOption = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the report there.")
+    ] = None,
+) -> None:
+    """Compare a suite's metrics with a revision's, and refuse a fall of quality.
+
+    Reads metrics/<suite>.json on both sides and gate: in params.yaml; needs no outputs, no
+    cache and no GPU. Exit status 1 where a metric fell by more than its tolerance and by more
+    than chance, 2 where the sides cannot be compared.
+    """
+    from dreamfusion_kit.stages import gate as stage
+
+    here = locate(suite)
+    outcome = stage.run(here.workspace, here.suite, against, markdown)
+    print(outcome.report, end="")
+    if outcome.refused:
+        print(outcome.decision, file=sys.stderr)
+        raise typer.Exit(1)

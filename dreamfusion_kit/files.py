@@ -121,8 +121,13 @@ def expect_file(path: Path, *, made_by: str) -> Path:
     )
 
 
-def sha256(path: Path) -> str:
-    """Return the file's hash as 64 hex digits."""
+def sha256(path: Path, *, made_by: str | None = None) -> str:
+    """Return the file's hash as 64 hex digits.
+
+    Where it is missing and `made_by` names the stage that writes it, that is one line.
+    """
+    if made_by is not None:
+        expect_file(path, made_by=made_by)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

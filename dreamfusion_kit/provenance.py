@@ -80,8 +80,8 @@ class StageCost(TypedDict):
     libraries included.
     """
 
-    seconds: Annotated[float, Field(ge=0)]
-    peak_memory_bytes: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0, le=1e10)]
+    peak_memory_bytes: Annotated[int, Field(ge=0, le=1 << 60)]
     commit: Commit | None
 
 

@@ -6,6 +6,7 @@ z-up and azimuth 0 looks at the object's front from +x.
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -72,25 +73,41 @@ class FieldSample:
     normals: Float[Tensor, "samples 3"] | None
 
 
+@runtime_checkable  # beartype checks it in the tests
+class SampleField(Protocol):
+    """The one thing a renderer needs of a field: its values at world positions.
+
+    Positions lie inside the bounding sphere or, where the recipe has samples beyond it,
+    outside; the batch may be empty.
+    """
+
+    def __call__(
+        self,
+        positions: Float[Tensor, "samples 3"],
+        with_normals: bool,
+        variances: Float[Tensor, "samples 3"] | None,
+    ) -> FieldSample:
+        """Return density, albedo and, `with_normals`, normals at `positions`.
+
+        With `variances` (scene units squared, per axis) the positions are the means of
+        Gaussians, as cone tracing has them; None for points.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class RenderOutput:
-    """A rendered batch. Everything is differentiable with respect to the field.
+    """A rendered batch of pictures. Everything is differentiable with respect to the field.
 
     `image` is composited over the background; `opacity` is the accumulated alpha;
     `depth` the weighted mean distance along the ray (0 where nothing was met);
-    `normals` the weighted, unnormalised mean normal (zeros when none were computed);
-    `orientation` the per-ray penalty of normals that face away (DreamFusion, A.2);
-    `distortion` how far a ray's weights are spread (mip-NeRF 360, eq. 15);
-    `interlevel` how much of them a proposal network missed (eq. 13), None without one.
+    `normals` the weighted, unnormalised mean normal (zeros when none were computed).
     """
 
     image: Float[Tensor, "batch h w 3"]
     opacity: Float[Tensor, "batch h w"]
     depth: Float[Tensor, "batch h w"]
     normals: Float[Tensor, "batch h w 3"]
-    orientation: Float[Tensor, "batch h w"]
-    distortion: Float[Tensor, "batch h w"]
-    interlevel: Float[Tensor, "batch h w"] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ _ADVICE = {
     errno.EDQUOT: "free some of the quota, then run the command again",
     errno.EFBIG: "raise the limit on file sizes (`ulimit -f`), then run the command again",
     errno.EROFS: "expected a place that can be written; mount it so, or use another workspace",
-    errno.EACCES: "expected a place that this user may write; change its owner or permissions",
-    errno.EPERM: "expected a place that this user may write; change its owner or permissions",
+    errno.EACCES: "expected a path that this user may use; change its owner or permissions",
+    errno.EPERM: "expected a path that this user may use; change its owner or permissions",
     errno.EIO: "the disk or its connection fails; check it, then run the command again",
     errno.ESTALE: "the network file system lost the file; run the command again",
     errno.EMFILE: "raise the limit on open files (`ulimit -n`), then run the command again",
@@ -61,5 +61,5 @@ def system_problem(error: BaseException, path: Path | None = None) -> FileError 
     if isinstance(named, str | bytes) and not (path and ".partial" in os.fsdecode(named)):
         where = os.fsdecode(named)
     else:
-        where = str(path or "a file")
+        where = str(path or "output")
     return FileError(f"{where}: {os.strerror(number)}; {_ADVICE[number]}")

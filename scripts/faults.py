@@ -8,10 +8,8 @@ Saturation and fronts are in the tables of compare.py and in metrics/.
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +22,11 @@ from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
 from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import mesh_renderer
-from dreamfusion_kit.field.chunks import sample_in_chunks
-from dreamfusion_kit.field.storage import load_field
+from dreamfusion_kit.mesh.facts import MeshFacts
+from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.evaluation import ViewsSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
-from dreamfusion_kit.renderer.volume import render
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 COLUMNS = (
@@ -63,7 +60,7 @@ def row(name: str) -> list[str]:
         mesh = trimesh.load_mesh(own.mesh / "mesh.ply")
         fogs.append(fog(own, resolve(Path(), name, asset).recipe, views))
         angles.append(roughness(mesh))
-        facts.append(files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh"))
+        facts.append(files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh"))
         bad += not (mesh.is_watertight and mesh.volume > 0)
     return [
         f"{100 * fmean(fogs):.2f}",
@@ -91,20 +88,9 @@ def fog(own: AssetLayout, recipe: Recipe, views: ViewsSection) -> float:
     background = torch.zeros(count, size, size, 3)
     mesh = mesh_renderer(load_mesh(own.mesh / "mesh.obj"), normals=views.normals)
     seen = mesh(cameras, light, background).opacity
-    field = load_field(own.field / "field.safetensors", recipe.field)
-    field.set_step(recipe.optimize.num_steps)
-    opacity = render(
-        partial(sample_in_chunks, field),
-        pixel_rays(cameras),
-        light,
-        background,
-        section=recipe.renderer,
-        bounding_radius=field.bounding_radius,
-        occupancy=None,
-        with_normals=False,
-        generator=None,
-        proposal=None,
-    ).opacity
+    opacity = (
+        NerfModel.load(own.field, recipe).render(pixel_rays(cameras), light, background).opacity
+    )
     near = max_pool2d(seen[:, None], kernel_size=3, stride=1, padding=1)[:, 0]
     return float(opacity[near == 0].mean())
 

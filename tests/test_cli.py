@@ -95,7 +95,7 @@ def test_validate_reports_each_problem_on_a_line(run: Cli) -> None:
         "",
         f"recipes/toybox.yaml:{line}: renderer.jiter: unknown key (did you mean jitter?)\n"
         f"recipes/toybox.yaml:{line + 1}: renderer.near: found -1, expected a number of at least 0"
-        "\nrecipes/absent.yaml: No such file or directory; expected a YAML file\n",
+        "\nrecipes/absent.yaml:1: No such file or directory; expected a YAML file\n",
     )
 
 
@@ -117,7 +117,7 @@ def test_show_of_an_unknown_asset(run: Cli) -> None:
     assert run("show", "red_mugg") == (
         2,
         "",
-        "params.yaml: no asset 'red_mugg' (did you mean red_mug?); it has red_mug, blue_house, "
+        "params.yaml:1: no asset 'red_mugg' (did you mean red_mug?); it has red_mug, blue_house, "
         "green_robot, yellow_duck\n",
     )
 
@@ -147,7 +147,7 @@ def test_suite_list_shows_each_asset(run: Cli) -> None:
 def test_suite_list_of_an_absent_suite(run: Cli) -> None:
     status, out, err = run("suite", "list", "--suite", "duo")
     assert (status, out) == (2, "")
-    assert err == "suites/duo/suite.yaml: No such file or directory; expected a YAML file\n"
+    assert err == "suites/duo/suite.yaml:1: No such file or directory; expected a YAML file\n"
 
 
 def test_suite_add_and_rm(run: Cli) -> None:
@@ -171,7 +171,7 @@ def test_suite_add_refuses_what_is_not_valid(run: Cli) -> None:
 def test_suite_rm_of_an_unknown_asset(run: Cli) -> None:
     status, _, err = run("suite", "rm", "blob")
     assert status == 2
-    assert err.startswith("params.yaml: no asset 'blob'; it has red_mug, ")
+    assert err.startswith("params.yaml:1: no asset 'blob'; it has red_mug, ")
 
 
 def test_a_bug_keeps_its_traceback(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def _script(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_script_is_the_same_program() -> None:
     shown = _script("cli.py", "show", "red_mugs")
     assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr.startswith("params.yaml: no asset 'red_mugs'")
+    assert shown.stderr.startswith("params.yaml:1: no asset 'red_mugs'")
     assert shown.stderr.count("\n") == 1
 
 
@@ -245,7 +245,7 @@ def test_doctor_estimates_an_asset_and_a_recipe(run: Cli) -> None:
     assert run("doctor", f"{asset}s")[0] == 2
     status, out, err = run("doctor", "--recipe", "absent")
     assert (status, out) == (2, "")
-    assert err.startswith("recipes/absent.yaml: No such file")
+    assert err.startswith("recipes/absent.yaml:1: No such file")
 
 
 def test_doctor_names_what_is_optional(run: Cli) -> None:

@@ -83,7 +83,7 @@ def test_a_full_disk_is_one_line() -> None:
 def test_a_read_only_folder_is_one_line(read_only_folder: Path) -> None:
     for target in (read_only_folder / "mesh", read_only_folder / "out" / "mesh"):
         for folder in (True, False):
-            with pytest.raises(FileError, match="Permission denied; expected a place that"):
+            with pytest.raises(FileError, match="Permission denied; expected a path that"):
                 files.check_writable(target, folder=folder)
 
 
@@ -106,4 +106,4 @@ def test_the_error_s_own_file_is_named_unless_it_is_a_partial() -> None:
 
 
 def test_without_a_name_the_message_still_reads() -> None:
-    assert str(system_problem(OSError(errno.ENOSPC, "full"))).startswith("a file: No space left")
+    assert str(system_problem(OSError(errno.ENOSPC, "full"))).startswith("output: No space left")

@@ -9,13 +9,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.evaluation.clip_text import check_lengths, load_tokenizer
+from dreamfusion_kit.evaluation.clip_text import check_lengths
 from dreamfusion_kit.image_files import quantized
+from dreamfusion_kit.priors.clip_directory import (
+    load_clip_model,
+    load_clip_tokenizer,
+    readable_clip,
+)
 
 _BATCH_SIZE = 32
 
@@ -79,36 +83,11 @@ def load_clip(directory: Path, *, device: torch.device | str = "cpu") -> Clip:
             f"{directory}: found no config.json, expected a CLIP in transformers format; "
             "check evaluation.clip in params.yaml and run the fetch stage"
         )
-    try:
-        model, report = _load_model(directory, device)
-        tokenizer = load_tokenizer(directory)
+    model = load_clip_model(directory, device=device)
+    tokenizer = load_clip_tokenizer(directory)
+    with readable_clip(directory):
         processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(
-            f"{directory}: found a CLIP that does not load ({type(error).__name__}: {reason}), "
-            "expected model.safetensors, tokenizer and preprocessor files; fetch it again"
-        ) from error
-    unset = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
-    if unset:
-        raise WeightsError(
-            f"{directory}: found {len(unset)} parameters without values (first: {unset[0]}), "
-            "expected a complete CLIP checkpoint; fetch it again"
-        )
     return Clip(model, tokenizer, processor)
-
-
-def _load_model(directory: Path, device: torch.device | str) -> tuple[CLIPModel, dict[str, Any]]:
-    """Return the model and transformers' account of missing and mismatched parameters."""
-    loaded: Any = CLIPModel.from_pretrained(
-        directory,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    model, report = loaded
-    return model.to(device).eval(), report
 
 
 def _pooled(output: Any) -> Float[Tensor, "batch features"]:

@@ -155,9 +155,6 @@ def mesh_renderer(mesh: TexturedMesh, *, normals: Literal["smooth", "face"]) -> 
             opacity=opacity,
             depth=_scattered(hits.distance, hits, torch.zeros_like(opacity)),
             normals=_scattered(normal, hits, torch.zeros_like(background)),
-            # Two penalties of fog, which a mesh has none of.
-            orientation=torch.zeros_like(opacity),
-            distortion=torch.zeros_like(opacity),
         )
 
     return render

@@ -28,8 +28,10 @@ class BackgroundMlp(nn.Module):
             width_in = section.hidden_width
         self.layers = nn.Sequential(*layers, linear(width_in, 3, generator=generator))
 
-    def forward(self, directions: Float[Tensor, "*rays 3"]) -> Float[Tensor, "*rays 3"]:
-        """Return the colour that each ray (unit length) ends in."""
+    def forward(
+        self, directions: Float[Tensor, "*rays 3"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "*rays 3"]:
+        """Return the colour in which each ray (unit length) ends; nothing is drawn."""
         flat = directions.reshape(-1, 3)
         features = integrated_encoding(
             flat, flat.new_zeros(()), num_levels=self.section.num_frequencies

@@ -1,4 +1,4 @@
-"""What every field offers: density and albedo at positions, and what to optimise."""
+"""The interface of every field: density and albedo at positions, and what to optimise."""
 
 from abc import ABC, abstractmethod
 from typing import TypedDict
@@ -21,7 +21,7 @@ class Field(nn.Module, ABC):
     """Density (per scene unit) and albedo over the ball of `bounding_radius` at the origin.
 
     Outside the ball the density is 0. Everything is differentiable with respect to the
-    parameters, nothing with respect to positions. No sample at all is a valid question.
+    parameters, nothing with respect to positions. The batch may be empty.
     """
 
     bounding_radius: float

@@ -1,4 +1,4 @@
-"""Asking a field about any number of positions in bounded memory, where nothing is learned."""
+"""Querying a field at any number of positions in bounded memory, where nothing is learned."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def sample_in_chunks(
     with_normals: bool,
     variances: Float[Tensor, "samples 3"] | None = None,
 ) -> FieldSample:
-    """Return what `field` says of all positions, asked about some of them at a time."""
+    """Return the field's values at all positions, queried chunk by chunk."""
     parts = [
         field(places, with_normals, spread) for places, spread in _chunks(positions, variances)
     ]

@@ -1,8 +1,8 @@
-"""A small network of density alone, which says where the field is worth asking.
+"""A small network of density alone, whose weights choose where the field is sampled.
 
-Mip-NeRF 360 (arXiv 2111.12077), s. 3: the renderer asks it first, along the whole ray, and
-the field only where its weights lie. It is never rendered: only the loss that has its
-weights bound the field's moves it (`renderer.histogram.interlevel_from_weights`).
+Mip-NeRF 360 (arXiv 2111.12077), s. 3: the renderer queries it first, along the whole ray, and
+the field only where its weights lie. It is never rendered, and trained only by the
+interlevel loss (`renderer.histogram.interlevel_from_weights`).
 
 Encoding, space, blob and activation are the field's own, so that both begin as one shape.
 """

@@ -10,9 +10,9 @@ from dreamfusion_kit.guidance.base import Guidance
 from dreamfusion_kit.guidance.clip import ClipLikeness
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.guidance.csd import csd_residual
-from dreamfusion_kit.guidance.distillation import Distillation
 from dreamfusion_kit.guidance.ism import ism_residual
-from dreamfusion_kit.guidance.sds import sds_residual
+from dreamfusion_kit.guidance.pure_noise import refuse_pure_noise
+from dreamfusion_kit.guidance.sds import ScoreDistillation, sds_residual
 from dreamfusion_kit.guidance.sjc import sjc_residual
 from dreamfusion_kit.guidance.vsd import VariationalDistillation
 from dreamfusion_kit.priors.base import ImageTextModel, Prior, Teacher
@@ -32,6 +32,7 @@ def build_guidance(
     if isinstance(section, schema.ClipGuidanceSection):
         return ClipLikeness(section, _expect(ImageTextModel, teacher, section), prompts)
     prior = _expect(Prior, teacher, section)
+    refuse_pure_noise(section, prior.schedule)
     match section:
         case schema.SdsSection():
             residual = partial(sds_residual, section, prior)
@@ -46,7 +47,7 @@ def build_guidance(
             return VariationalDistillation(section, prior, prompts, phi)
         case _:
             assert_never(section)
-    return Distillation(section, prior, prompts, residual)
+    return ScoreDistillation(section, prior, prompts, residual)
 
 
 def _expect(kind: type[T], teacher: Teacher, section: schema.GuidanceSection) -> T:

@@ -1,7 +1,42 @@
 """Classifier-free guidance: the one place, the one convention."""
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from dreamfusion_kit.guidance.conditioning import Conditioning
+from dreamfusion_kit.guidance.perp_neg import combine_perpendicular
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.recipe.schema import ScoreGuidanceSection
+
+
+@torch.no_grad()
+def guided_epsilon(
+    section: ScoreGuidanceSection,
+    prior: Prior,
+    noisy: Float[Tensor, "batch channels height width"],
+    timestep: Int[Tensor, " batch"],
+    conditioning: Conditioning,
+) -> Float[Tensor, "batch channels height width"]:
+    """Return epsilon_hat: classifier-free guidance or Perp-Neg, then CFG rescale.
+
+    All texts of all images go through the prior as one batch.
+    """
+    texts = conditioning.unconditional.cat(conditioning.conditional)
+    for negative in conditioning.negatives:
+        texts = texts.cat(negative)
+    count = 2 + len(conditioning.negatives)
+    predicted = prior.predict(torch.cat([noisy] * count), torch.cat([timestep] * count), texts)
+    epsilon_u, epsilon_c, *epsilon_negatives = predicted.chunk(count)
+    weights = conditioning.negative_weights
+    if weights is None:
+        guided = combine(epsilon_u, epsilon_c, section.guidance_scale)
+    else:
+        scale = section.guidance_scale
+        guided = combine_perpendicular(epsilon_u, epsilon_c, epsilon_negatives, weights, scale)
+    if section.guidance_rescale > 0:
+        guided = rescale(guided, epsilon_c, section.guidance_rescale)
+    return guided
 
 
 def combine(

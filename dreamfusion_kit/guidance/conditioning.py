@@ -12,8 +12,8 @@ from dreamfusion_kit.guidance import perp_neg
 from dreamfusion_kit.guidance.view_prompts import (
     NEGATIVE,
     VIEWS,
+    nearest_view,
     row_of,
-    view_name,
     view_weights,
 )
 from dreamfusion_kit.priors.text import TextFeatures
@@ -41,7 +41,7 @@ class PromptFeatures:
         """Return one row per camera: its view's features, or a mix of its two nearest views'."""
         match section.combine:
             case "nearest":
-                return self.select([view_name(*orbit, section) for orbit in _orbits(cameras)])
+                return self.select([nearest_view(*orbit, section) for orbit in _orbits(cameras)])
             case "interpolated":
                 shares = [view_weights(*orbit, section) for orbit in _orbits(cameras)]
                 weights = cameras.azimuth_deg.new_tensor(shares)
@@ -55,13 +55,13 @@ class PromptFeatures:
 class Conditioning:
     """What a diffusion model reads beside the noisy images, one row per image.
 
-    `repelling` are Perp-Neg's texts, each with a weight per image; none without it.
+    `negatives` are Perp-Neg's texts, each with a weight per image; none without it.
     """
 
     conditional: TextFeatures
     unconditional: TextFeatures
-    repelling: tuple[TextFeatures, ...] = ()
-    repelling_weights: Float[Tensor, "batch texts"] | None = None
+    negatives: tuple[TextFeatures, ...] = ()
+    negative_weights: Float[Tensor, "batch texts"] | None = None
 
 
 def conditioning_for(
@@ -83,7 +83,7 @@ def conditioning_for(
     return Conditioning(
         perp_neg.interpolate(toward, away, share),
         unconditional,
-        tuple(prompts.select([mix.repelling[index] for mix in mixes]) for index in range(2)),
+        tuple(prompts.select([mix.negatives[index] for mix in mixes]) for index in range(2)),
         torch.tensor([mix.weights for mix in mixes], device=device),
     )
 
@@ -91,7 +91,7 @@ def conditioning_for(
 def _mix(
     weights: Float[Tensor, "batch views"], rows: Shaped[Tensor, "views *feature"]
 ) -> Shaped[Tensor, "batch *feature"]:
-    """Return weighted sums; of masks, which are no numbers to add, the union of those mixed."""
+    """Return weighted sums; for masks, the union of those with non-zero weight."""
     if rows.is_floating_point():
         return torch.tensordot(weights.to(rows.dtype), rows, dims=1)
     shares = weights.view(*weights.shape, *[1] * (rows.ndim - 1))

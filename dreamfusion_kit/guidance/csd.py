@@ -12,8 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
-from dreamfusion_kit.guidance.distillation import Question
-from dreamfusion_kit.guidance.guided_noise import noise_levels
+from dreamfusion_kit.guidance.sds import NoisyViews
 from dreamfusion_kit.guidance.view_prompts import UNCONDITIONAL
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.recipe.schedule import value_at
@@ -22,18 +21,18 @@ from dreamfusion_kit.recipe.schema import CsdSection
 
 @torch.no_grad()
 def csd_residual(
-    section: CsdSection, prior: Prior, prompts: PromptFeatures, question: Question
+    section: CsdSection, prior: Prior, prompts: PromptFeatures, views: NoisyViews
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the classifier's residual, per image; all texts in one call of the prior."""
-    negative_weight = value_at(section.negative_weight, question.step)
-    texts = prompts.select([UNCONDITIONAL] * len(question.clean))
-    texts = texts.cat(question.conditioning.conditional)
+    negative_weight = value_at(section.negative_weight, views.step)
+    texts = prompts.select([UNCONDITIONAL] * len(views.clean))
+    texts = texts.cat(views.conditioning.conditional)
     if negative_weight > 0:
-        texts = texts.cat(question.conditioning.unconditional)
-    count = len(texts) // len(question.clean)
-    noisy = noise_levels(prior, question.timestep).add_noise(question.clean, question.noise)
+        texts = texts.cat(views.conditioning.unconditional)
+    count = len(texts) // len(views.clean)
+    noisy = views.noisy(prior)
     predicted = prior.predict(
-        torch.cat([noisy] * count), torch.cat([question.timestep] * count), texts
+        torch.cat([noisy] * count), torch.cat([views.timestep] * count), texts
     )
     epsilon_u, epsilon_c, *epsilon_negative = predicted.chunk(count)
     residual = section.guidance_scale * (epsilon_c - epsilon_u)

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamfusion_kit.guidance.distillation import Question
-from dreamfusion_kit.guidance.guided_noise import guided_epsilon, noise_levels
+from dreamfusion_kit.guidance.classifier_free import guided_epsilon
+from dreamfusion_kit.guidance.sds import NoisyViews, noise_levels
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schedule import value_at
@@ -26,17 +26,17 @@ from dreamfusion_kit.recipe.schema import IsmSection
 
 @torch.no_grad()
 def ism_residual(
-    section: IsmSection, prior: Prior, question: Question
+    section: IsmSection, prior: Prior, views: NoisyViews
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the interval's score, per image; the drawn noise has no part in it."""
-    empty = question.conditioning.unconditional
-    interval = max(1, round(value_at(section.interval, question.step) * prior.num_train_timesteps))
+    empty = views.conditioning.unconditional
+    interval = max(1, round(value_at(section.interval, views.step) * prior.num_train_timesteps))
     stride = max(1, round(section.inversion_stride * prior.num_train_timesteps))
-    before = (question.timestep - interval).clamp(min=0)
-    noisy_before = invert(prior, question.clean, before, empty, stride)
+    before = (views.timestep - interval).clamp(min=0)
+    noisy_before = invert(prior, views.clean, before, empty, stride)
     epsilon_before = prior.predict(noisy_before, before, empty)
-    noisy = ddim_step(prior, noisy_before, epsilon_before, before, question.timestep)
-    guided = guided_epsilon(section, prior, noisy, question.timestep, question.conditioning)
+    noisy = ddim_step(prior, noisy_before, epsilon_before, before, views.timestep)
+    guided = guided_epsilon(section, prior, noisy, views.timestep, views.conditioning)
     return guided - epsilon_before
 
 

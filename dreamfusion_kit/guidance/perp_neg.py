@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion_kit.guidance.view_prompts import View, side_of, view_name
+from dreamfusion_kit.guidance.view_prompts import View, nearest_view, side_of
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import PerpNegSection, ViewPromptsSection
 
@@ -26,12 +26,12 @@ _MIN_SQUARED_LENGTH = 1e-12
 
 @dataclass(frozen=True)
 class ViewMix:
-    """The text of one camera: `share * nearer + (1 - share) * farther`, and what repels it."""
+    """The text of one camera, `share * nearer + (1 - share) * farther`, and its negatives."""
 
     nearer: View
     farther: View
     share: float
-    repelling: tuple[View, View]
+    negatives: tuple[View, View]
     weights: tuple[float, float]
 
 
@@ -40,10 +40,10 @@ def view_mix(
 ) -> ViewMix:
     """Return the texts of a camera: front to side up to 90 degrees off, then side to back.
 
-    An overhead view is no mixture and is repelled by nothing. Weights never fall below 0:
+    An overhead view is not mixed, and its negatives weigh nothing. Weights never fall below 0:
     the published decays end a little under it.
     """
-    if view_name(azimuth_deg, elevation_deg, views) == "overhead":
+    if nearest_view(azimuth_deg, elevation_deg, views) == "overhead":
         return ViewMix("overhead", "overhead", 1.0, ("front", "left"), (0.0, 0.0))
     side = side_of(azimuth_deg)
     quarter_turns = abs((azimuth_deg + 180) % 360 - 180) / 90
@@ -73,14 +73,14 @@ def interpolate(
 def combine_perpendicular(
     unconditional: Float[Tensor, "batch channels height width"],
     conditional: Float[Tensor, "batch channels height width"],
-    repelling: list[Float[Tensor, "batch channels height width"]],
+    negatives: list[Float[Tensor, "batch channels height width"]],
     weights: Float[Tensor, "batch texts"],
     guidance_scale: float,
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the guided noise; without negatives it is plain classifier-free guidance."""
     toward = conditional - unconditional
     direction = toward
-    for negative, weight in zip(repelling, weights.unbind(dim=1), strict=True):
+    for negative, weight in zip(negatives, weights.unbind(dim=1), strict=True):
         perpendicular = perpendicular_part(negative - unconditional, toward)
         direction = direction - weight[:, None, None, None] * perpendicular
     return unconditional + guidance_scale * direction

@@ -17,21 +17,21 @@ Both have the same mean. The second is SDS's residual with w(t) = 1.
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion_kit.guidance.distillation import Question
-from dreamfusion_kit.guidance.guided_noise import guided_epsilon, noise_levels
+from dreamfusion_kit.guidance.classifier_free import guided_epsilon
+from dreamfusion_kit.guidance.sds import NoisyViews, noise_levels
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.recipe.schema import SjcSection
 
 
 def sjc_residual(
-    section: SjcSection, prior: Prior, question: Question
+    section: SjcSection, prior: Prior, views: NoisyViews
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the negative of the scaled score estimate, per image."""
-    levels = noise_levels(prior, question.timestep)
+    levels = noise_levels(prior, views.timestep)
     sigma = levels.sigma / levels.alpha
-    noisy = question.clean + sigma * question.noise
+    noisy = views.clean + sigma * views.noise
     scaled = levels.alpha * noisy
-    guided = guided_epsilon(section, prior, scaled, question.timestep, question.conditioning)
+    guided = guided_epsilon(section, prior, scaled, views.timestep, views.conditioning)
     denoised = noisy - sigma * guided
-    reference = question.clean if section.variance_reduction else noisy
+    reference = views.clean if section.variance_reduction else noisy
     return (reference - denoised) / sigma

@@ -23,7 +23,7 @@ NEGATIVE = "negative"
 UNCONDITIONAL = "unconditional"
 
 
-def view_name(azimuth_deg: float, elevation_deg: float, section: ViewPromptsSection) -> View:
+def nearest_view(azimuth_deg: float, elevation_deg: float, section: ViewPromptsSection) -> View:
     """Return the view of a camera; azimuth 0 faces the front and any turn may be added.
 
     Overhead begins strictly above its elevation. The front and back sectors include

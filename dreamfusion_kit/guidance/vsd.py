@@ -1,8 +1,8 @@
 """Variational Score Distillation (Wang et al. 2023, "ProlificDreamer", arXiv 2305.16213).
 
-SDS looks for one image that the prior finds likely, and finds the mode. VSD treats the
-renders as samples of a distribution and moves it towards the prior's: the noise that SDS
-subtracts becomes the noise that a second denoiser phi, trained on the renders, would see.
+SDS moves each image to one point, without any spread: see `docs/guidance.md` for which. VSD
+treats the renders as samples of a distribution and moves it towards the prior's: the noise
+that SDS subtracts becomes the noise that a second denoiser phi, trained on the renders, sees.
     residual   eps_hat(z_t; y, t) - eps_phi(z_t; y, c, t)     (the gradient of L_VSD)
     phi        min E |eps_phi(alpha_t x + sigma_t eps; y, c, t) - eps|^2   (phi's loss)
     c          the camera's pose
@@ -22,10 +22,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.guidance.base import Draw, Guidance, Views
+from dreamfusion_kit.guidance.classifier_free import guided_epsilon
 from dreamfusion_kit.guidance.conditioning import PromptFeatures, conditioning_for
-from dreamfusion_kit.guidance.distillation import Question, answer, ask
-from dreamfusion_kit.guidance.guided_noise import guided_epsilon, noise_levels
-from dreamfusion_kit.guidance.timesteps import sample_timesteps
+from dreamfusion_kit.guidance.sds import (
+    NoisyViews,
+    diffuse,
+    encode,
+    noise_levels,
+    pull_back,
+    sample_timesteps,
+)
 from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
 from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.attention import repeatable_attention
@@ -59,34 +65,35 @@ class VariationalDistillation(Guidance):
         """Return the gradient under phi as it is, then train phi on the same views."""
         section, prior = self._section, self._prior
         conditioning = conditioning_for(section, self._prompts, views.cameras)
-        asked = ask(section, prior, views.images, conditioning, step, draw("guidance"))
+        encoded = encode(prior, views.images)
+        noisy = diffuse(section, prior, encoded, conditioning, step, draw("guidance"))
         poses = pose_rows(views.cameras)
-        output = answer(section, prior, asked, self._residual(asked.question, poses))
+        output = pull_back(section, prior, encoded, noisy, self._residual(noisy, poses))
         generator = draw("phi")
         for _ in range(section.phi.steps):
-            self._train_phi(asked.question, poses, generator)
+            self._train_phi(noisy, poses, generator)
         return output
 
     @torch.no_grad()
     def _residual(
-        self, question: Question, poses: Float[Tensor, "batch 16"]
+        self, views: NoisyViews, poses: Float[Tensor, "batch 16"]
     ) -> Float[Tensor, "batch channels height width"]:
-        timestep, conditioning = question.timestep, question.conditioning
-        noisy = noise_levels(self._prior, timestep).add_noise(question.clean, question.noise)
+        timestep, conditioning = views.timestep, views.conditioning
+        noisy = views.noisy(self._prior)
         guided = guided_epsilon(self._section, self._prior, noisy, timestep, conditioning)
         return guided - self._phi(noisy, timestep, conditioning.conditional, poses)
 
     def _train_phi(
         self,
-        question: Question,
+        views: NoisyViews,
         poses: Float[Tensor, "batch 16"],
         generator: torch.Generator,
     ) -> None:
-        """Take one step of denoising score matching on the clean images of `question`."""
-        section, clean = self._section, question.clean
+        """Take one step of denoising score matching on the clean images of `views`."""
+        section, clean = self._section, views.clean
         timestep = sample_timesteps(
             section,
-            question.step,
+            views.step,
             len(clean),
             self._prior.num_train_timesteps,
             generator=generator,
@@ -101,7 +108,7 @@ class VariationalDistillation(Guidance):
             found = self._phi(
                 levels.add_noise(clean, noise),
                 timestep,
-                question.conditioning.conditional,
+                views.conditioning.conditional,
                 torch.where(kept, poses, 0.0),
             )
             error = found - noise

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from dreamfusion_kit import files
+from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import StaleKitError
 from dreamfusion_kit.identity.code import code_digests
 from dreamfusion_kit.identity.inputs import (
@@ -116,7 +117,7 @@ def unchanged(workspace: Path, name: str, stage: CodeName, subject: str | None) 
         if found[key] != digest:
             raise StaleKitError(
                 f"{key.path}: {key.name} is not the digest of the code and inputs as they are "
-                "now; expected an up-to-date file; run `dreamfusion-kit sync`, then `dvc repro`"
+                f"now; expected an up-to-date file; run `{command_name()} sync`, then `dvc repro`"
             )
     yield
     changed = next((key for key in keys if _read_key(key) != found[key]), None)

@@ -11,7 +11,7 @@ import trimesh
 from jaxtyping import Float
 
 from dreamfusion_kit.errors import MeshError
-from dreamfusion_kit.mesh.isosurface import Surface
+from dreamfusion_kit.mesh.isosurface import Isosurface
 from dreamfusion_kit.open3d_library import open3d
 from dreamfusion_kit.recipe.schema import MeshSection
 
@@ -36,7 +36,7 @@ class SurfaceFacts:
     volume: float
 
 
-def clean_surface(surface: Surface, section: MeshSection) -> tuple[Surface, SurfaceFacts]:
+def clean_surface(surface: Isosurface, section: MeshSection) -> tuple[Isosurface, SurfaceFacts]:
     """Return the surface without small components, smoothed, within the face budget.
 
     Smoothing is Taubin's, which does not shrink the volume. The faces of `surface` must
@@ -54,7 +54,7 @@ def clean_surface(surface: Surface, section: MeshSection) -> tuple[Surface, Surf
     return cleaned, facts
 
 
-def measure(surface: Surface, *, dropped_components: int) -> SurfaceFacts:
+def measure(surface: Isosurface, *, dropped_components: int) -> SurfaceFacts:
     """Return the facts of a surface; the volume is signed, positive if faces look outwards."""
     mesh = trimesh.Trimesh(surface.vertices, surface.faces, process=False)
     _, sizes, _ = _to_open3d(surface).cluster_connected_triangles()
@@ -70,7 +70,7 @@ def measure(surface: Surface, *, dropped_components: int) -> SurfaceFacts:
     )
 
 
-def vertex_normals(surface: Surface) -> Float[np.ndarray, "vertices 3"]:
+def vertex_normals(surface: Isosurface) -> Float[np.ndarray, "vertices 3"]:
     """Return unit outward normals, the mean of the neighbouring faces."""
     mesh = _to_open3d(surface)
     mesh.compute_vertex_normals()
@@ -116,12 +116,12 @@ def _welded(mesh: TriangleMesh) -> TriangleMesh:
     )
 
 
-def _to_open3d(surface: Surface) -> TriangleMesh:
+def _to_open3d(surface: Isosurface) -> TriangleMesh:
     return TriangleMesh(
         open3d.utility.Vector3dVector(surface.vertices),
         open3d.utility.Vector3iVector(surface.faces.astype(np.int32)),
     )
 
 
-def _from_open3d(mesh: TriangleMesh) -> Surface:
-    return Surface(np.asarray(mesh.vertices).copy(), np.asarray(mesh.triangles).astype(np.int64))
+def _from_open3d(mesh: TriangleMesh) -> Isosurface:
+    return Isosurface(np.asarray(mesh.vertices).copy(), np.asarray(mesh.triangles).astype(np.int64))

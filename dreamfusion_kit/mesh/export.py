@@ -23,7 +23,7 @@ from trimesh.visual.material import PBRMaterial
 from trimesh.visual.texture import TextureVisuals
 
 from dreamfusion_kit.image_files import png_bytes
-from dreamfusion_kit.mesh.extract import TexturedMesh
+from dreamfusion_kit.mesh.extract import BakedMesh
 
 # glTF x, y, z are world y, z, x: a rotation that only renames axes, hence exact.
 _WORLD_AXES_OF_GLTF = [1, 2, 0]
@@ -40,7 +40,7 @@ map_Kd albedo.png
 _SAMPLER = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}
 
 
-def write_mesh(directory: Path, mesh: TexturedMesh, *, provenance: Mapping[str, Any]) -> None:
+def write_mesh(directory: Path, mesh: BakedMesh, *, provenance: Mapping[str, Any]) -> None:
     """Write mesh.{glb,obj,mtl,ply,json} and albedo.png into an existing directory.
 
     `provenance` is any JSON object; it goes into the GLB's `asset.extras`.
@@ -53,7 +53,7 @@ def write_mesh(directory: Path, mesh: TexturedMesh, *, provenance: Mapping[str, 
     (directory / "mesh.json").write_bytes(facts_json(mesh).encode())
 
 
-def glb_bytes(mesh: TexturedMesh, *, provenance: Mapping[str, Any]) -> bytes:
+def glb_bytes(mesh: BakedMesh, *, provenance: Mapping[str, Any]) -> bytes:
     """Return a glTF 2.0 binary with normals, UVs, the embedded texture and provenance."""
     corners = mesh.atlas.vertex_indices
     material = PBRMaterial(
@@ -78,7 +78,7 @@ def glb_bytes(mesh: TexturedMesh, *, provenance: Mapping[str, Any]) -> bytes:
     return export_glb(Scene({"mesh": geometry}), include_normals=True, tree_postprocessor=complete)
 
 
-def obj_text(mesh: TexturedMesh) -> str:
+def obj_text(mesh: BakedMesh) -> str:
     """Return the OBJ. Its faces index positions and UVs apart, so the surface stays closed.
 
     Trimesh's writer would repeat each vertex along the charts' borders.
@@ -92,7 +92,7 @@ def obj_text(mesh: TexturedMesh) -> str:
     return "\n".join(lines) + "\n"
 
 
-def ply_bytes(mesh: TexturedMesh) -> bytes:
+def ply_bytes(mesh: BakedMesh) -> bytes:
     """Return a binary PLY with vertex normals and 8 bit vertex colours."""
     geometry = Trimesh(
         vertices=mesh.surface.vertices,
@@ -104,7 +104,7 @@ def ply_bytes(mesh: TexturedMesh) -> bytes:
     return export_ply(geometry, vertex_normal=True)
 
 
-def facts_json(mesh: TexturedMesh) -> str:
+def facts_json(mesh: BakedMesh) -> str:
     """Return the mesh's facts, keys sorted."""
     return json.dumps(mesh.facts, indent=2, sort_keys=True, allow_nan=False) + "\n"
 

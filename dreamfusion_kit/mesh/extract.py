@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from dreamfusion_kit.mesh.clean import SurfaceFacts, clean_surface, vertex_normals
 from dreamfusion_kit.mesh.density_grid import DensityGrid, fill_cavities, sample_density_grid
-from dreamfusion_kit.mesh.isosurface import Surface, extract_isosurface
+from dreamfusion_kit.mesh.isosurface import Isosurface, extract_isosurface
 from dreamfusion_kit.mesh.query import AlbedoFunction, DensityFunction
 from dreamfusion_kit.mesh.skin import skin_albedo
 from dreamfusion_kit.mesh.texture import UvAtlas, bake_texture, query_colors, unwrap
@@ -20,14 +20,14 @@ Facts = dict[str, float | int | bool]
 
 
 @dataclass(frozen=True)
-class TexturedMesh:
+class BakedMesh:
     """A closed surface with its colours, in world coordinates, and what was measured.
 
     `normals` and `vertex_colors` belong to the surface's vertices; `texture` to the atlas,
     row 0 on top; `facts` is ready for JSON.
     """
 
-    surface: Surface
+    surface: Isosurface
     normals: Float[np.ndarray, "vertices 3"]
     vertex_colors: UInt8[np.ndarray, "vertices 3"]
     atlas: UvAtlas
@@ -42,7 +42,7 @@ def extract_mesh(
     *,
     bounding_radius: float,
     device: torch.device,
-) -> TexturedMesh:
+) -> BakedMesh:
     """Return the textured surface of a field that lives in a ball of `bounding_radius`.
 
     `densities` (>= 0, per scene unit) and `albedo` (in [0, 1]) are asked about float32
@@ -61,7 +61,7 @@ def extract_mesh(
     seen = skin_albedo(densities, albedo, section.texture_depth)
     size = section.texture_size_px
     atlas = unwrap(surface, texture_size_px=size)
-    return TexturedMesh(
+    return BakedMesh(
         surface=surface,
         normals=normals,
         vertex_colors=query_colors(seen, surface.vertices, normals, device=device),

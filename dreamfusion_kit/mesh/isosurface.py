@@ -10,7 +10,7 @@ from dreamfusion_kit.mesh.density_grid import DensityGrid
 
 
 @dataclass(frozen=True)
-class Surface:
+class Isosurface:
     """A triangle mesh in world coordinates (z up); faces turn counter-clockwise seen from outside.
 
     Each vertex stands once: faces that meet share their indices.
@@ -20,7 +20,7 @@ class Surface:
     faces: Int[np.ndarray, "faces 3"]
 
 
-def extract_isosurface(grid: DensityGrid, threshold: float) -> Surface:
+def extract_isosurface(grid: DensityGrid, threshold: float) -> Isosurface:
     """Return the surface where the density is `threshold`.
 
     Interpolation is linear in the saturated density `1 - 2^(-density / threshold)`, the
@@ -34,4 +34,4 @@ def extract_isosurface(grid: DensityGrid, threshold: float) -> Surface:
         saturated, level=0.5, spacing=(grid.spacing,) * 3, gradient_direction="ascent"
     )
     vertices = vertices.astype(np.float64) - grid.bounding_radius
-    return Surface(vertices, faces.astype(np.int64))
+    return Isosurface(vertices, faces.astype(np.int64))

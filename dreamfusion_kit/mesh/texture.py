@@ -17,7 +17,7 @@ import xatlas
 from jaxtyping import Float, Int, UInt8
 
 from dreamfusion_kit.errors import MeshError
-from dreamfusion_kit.mesh.isosurface import Surface
+from dreamfusion_kit.mesh.isosurface import Isosurface
 from dreamfusion_kit.mesh.query import query_field
 from dreamfusion_kit.mesh.skin import SkinFunction
 from dreamfusion_kit.open3d_library import open3d
@@ -40,7 +40,7 @@ class UvAtlas:
     num_charts: int
 
 
-def unwrap(surface: Surface, *, texture_size_px: int) -> UvAtlas:
+def unwrap(surface: Isosurface, *, texture_size_px: int) -> UvAtlas:
     """Cut the surface into charts and pack them for a texture of the given size.
 
     xatlas took 1.0 s for 10,000 faces on one core, Open3D's UVAtlas 16 s for charts that
@@ -63,7 +63,7 @@ def unwrap(surface: Surface, *, texture_size_px: int) -> UvAtlas:
 
 
 def bake_texture(
-    surface: Surface,
+    surface: Isosurface,
     normals: Float[np.ndarray, "vertices 3"],
     atlas: UvAtlas,
     albedo: SkinFunction,

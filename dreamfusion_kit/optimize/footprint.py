@@ -38,6 +38,7 @@ from dreamfusion_kit.recipe.schema import (
     VoxelGridSection,
 )
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
+from dreamfusion_kit.renderer.ray_samples import RaySamples
 from dreamfusion_kit.renderer.volume import render
 
 
@@ -64,6 +65,11 @@ class _Model:
 
     field: Field
     background: BackgroundMlp | None
+    interlevel_lambda = 0.0
+
+    def smoothness(self) -> Tensor:
+        """Return the field's roughness."""
+        return self.field.smoothness()
 
     @property
     def groups(self) -> list[ParameterGroup]:
@@ -158,9 +164,9 @@ def _count_step(recipe: Recipe, model: _Model, side: int, views: int) -> tuple[i
     lighting = _lamp(recipe, cameras) if is_ever_shaded else albedo_lighting(cameras)
     with LiveMemory() as memory:
         normals = needs_normals(regularizers, step)
-        output = _render(recipe, model, cameras, lighting, with_normals=normals)
+        output, samples = _render(recipe, model, cameras, lighting, with_normals=normals)
         waiting = memory.alive_bytes
-        penalty = regularization(regularizers, output, model.field.smoothness, step)
+        penalty = regularization(regularizers, output.opacity, samples, model, step)
         (output.image.sum() + penalty).backward()
     return waiting, memory.peak_bytes
 
@@ -192,7 +198,7 @@ def _lamp(recipe: Recipe, cameras: Cameras) -> Lighting:
 
 def _render(
     recipe: Recipe, model: _Model, cameras: Cameras, lighting: Lighting, *, with_normals: bool
-) -> RenderOutput:
+) -> tuple[RenderOutput, RaySamples]:
     rays = pixel_rays(cameras)
     background = model.background
     return render(

@@ -14,13 +14,10 @@ from dreamfusion_kit import files, seeding
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import sample_cameras
-from dreamfusion_kit.field.background_mlp import BackgroundMlp
-from dreamfusion_kit.field.base import Field
-from dreamfusion_kit.field.build import build_field, build_proposal
-from dreamfusion_kit.field.proposal_mlp import ProposalMlp
 from dreamfusion_kit.guidance.base import Views
 from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
+from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize import watchdog
 from dreamfusion_kit.optimize.checkpoint import (
     Checkpoint,
@@ -40,25 +37,15 @@ from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import (
-    BackgroundSection,
-    MlpBackgroundSection,
-    PlainBackgroundSection,
-    Recipe,
-)
-from dreamfusion_kit.records import Cameras, Lighting, Rays
-from dreamfusion_kit.renderer.background import sample_background
-from dreamfusion_kit.renderer.occupancy import OccupancyGrid
-from dreamfusion_kit.renderer.volume import render
+from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.records import Cameras, Lighting
 
 
 @dataclass(frozen=True)
-class OptimizedField:
+class OptimizedModel:
     """The result of a run; `seconds` counts every process that worked on it."""
 
-    field: Field
-    background: BackgroundMlp | PlainBackgroundSection
-    proposal: ProposalMlp | None
+    model: NerfModel
     history: list[StepMetrics]
     seconds: float
 
@@ -73,7 +60,7 @@ def optimize(
     scratch: Scratch,
     device: torch.device,
     monitor: Monitor,
-) -> OptimizedField:
+) -> OptimizedModel:
     """Run the recipe from its first step, or from the scratch's newest checkpoint, to its last.
 
     Every random number is addressed by (seed, stream, step), so that a resumed run ends
@@ -82,26 +69,26 @@ def optimize(
     Args:
         recipe: The complete method.
         seed: The asset's seed.
-        prior: The frozen model that the guidance asks.
+        prior: The frozen model that the guidance queries.
         text: Its features of `prompts`, one row each.
-        prompts: What each row is for (see `guidance.view_prompts.guidance_prompts`).
+        prompts: The purpose of each row (see `guidance.view_prompts.guidance_prompts`).
         scratch: The held working directory; checkpoints and previews go there.
-        device: Where the field lies and everything is computed.
-        monitor: Who watches.
+        device: Where the model is kept and everything is computed.
+        monitor: Told of every step.
     """
     section = recipe.optimize
     state = _initial_state(recipe, seed, prior, PromptFeatures.of(text, prompts), device)
+    model = state.model
     seconds_before = _resume(state, scratch, monitor)
     started = time.monotonic()
     monitor.start(state.history, section.num_steps)
 
     for step in range(len(state.history), section.num_steps):
-        # Bring everything that depends on the step to it; nothing depends on the way here.
+        # Bring everything that depends on the step to it; nothing depends on earlier ones.
         draw = partial(seeding.generator, seed, step=step, device=device)
         set_learning_rates(state.optimizer, section, step)
-        state.set_step(step)
-        if state.occupancy.is_due(step):
-            state.occupancy.update(state.field.envelope, generator=draw("occupancy"))
+        model.set_step(step)
+        model.update_occupancy(step, generator=draw("occupancy"))
 
         # Look from random cameras, under random lights, at the field before random backgrounds.
         cameras = sample_cameras(recipe.camera, section.batch_size, generator=draw("camera"))
@@ -109,18 +96,12 @@ def optimize(
             recipe.light, recipe.shading, cameras, step, generator=draw("light")
         )
         rays = pixel_rays(cameras)
-        background = _backdrop(state.background, rays, generator=draw("background"))
-        output = render(
-            state.field,
+        output, samples = model.render_with_samples(
             rays,
             lighting,
-            background,
-            section=recipe.renderer,
-            bounding_radius=state.field.bounding_radius,
-            occupancy=state.occupancy,
+            model.draw_background(rays, generator=draw("background")),
             with_normals=needs_normals(section.regularizers, step),
             generator=draw("render"),
-            proposal=state.proposal,
         )
 
         # Ask the prior how each image should change, given the words of its view.
@@ -128,9 +109,7 @@ def optimize(
         guidance = state.guidance.guide(Views(images, output.opacity, cameras), step, draw)
 
         # Send that gradient, and the penalties', back into the field (DreamFusion, Fig. 8).
-        penalty = regularization(section.regularizers, output, state.field.smoothness, step)
-        if state.proposal is not None and output.interlevel is not None:
-            penalty = penalty + state.proposal.interlevel_lambda * output.interlevel.mean()
+        penalty = regularization(section.regularizers, output.opacity, samples, model, step)
         loss = (guidance.gradient * images).sum() + penalty
         if guidance.opacity_gradient is not None:
             loss = loss + (guidance.opacity_gradient * output.opacity).sum()
@@ -142,7 +121,7 @@ def optimize(
         )
         watchdog.check_gradient(step, metrics)
 
-        # Update the field and tell of the step.
+        # Update the field and report the step.
         state.optimizer.step()
         state.history.append(metrics)
         monitor.step(step, metrics)
@@ -158,60 +137,26 @@ def optimize(
             save_checkpoint(scratch, Checkpoint(done, seconds, to_tensors(state)))
 
     monitor.finish()
-    state.set_step(section.num_steps)
+    model.set_step(section.num_steps)
     seconds = seconds_before + time.monotonic() - started
-    return OptimizedField(state.field, state.background, state.proposal, state.history, seconds)
+    return OptimizedModel(model, state.history, seconds)
 
 
 def _initial_state(
     recipe: Recipe, seed: int, prior: Teacher, prompts: PromptFeatures, device: torch.device
 ) -> RunState:
     """Return the state before the first step; all its numbers are drawn on the CPU."""
-    field = build_field(recipe.field, generator=seeding.generator(seed, "field")).to(device)
-    occupancy = OccupancyGrid(recipe.renderer.occupancy, field.bounding_radius, device=device)
-    groups = field.parameter_groups()
-    background = _build_background(recipe.background, seed, device)
-    if isinstance(background, BackgroundMlp):
-        groups += background.parameter_groups()
-    proposal = _build_proposal(recipe, seed, device)
-    if proposal is not None:
-        groups += proposal.parameter_groups()
-    optimizer = build_optimizer(recipe.optimize, groups)
+    model = NerfModel.build(recipe, seed=seed).to(device)
+    optimizer = build_optimizer(recipe.optimize, model.parameter_groups())
     guidance = build_guidance(
         recipe.guidance, prior, prompts, generator=seeding.generator(seed, "phi-initial")
     )
-    return RunState(field, background, proposal, occupancy, optimizer, guidance, history=[])
-
-
-def _build_background(
-    section: BackgroundSection, seed: int, device: torch.device
-) -> BackgroundMlp | PlainBackgroundSection:
-    """Return the network of a learned background; a plain one's section says all there is."""
-    if not isinstance(section, MlpBackgroundSection):
-        return section
-    return BackgroundMlp(section, generator=seeding.generator(seed, "background_mlp")).to(device)
-
-
-def _build_proposal(recipe: Recipe, seed: int, device: torch.device) -> ProposalMlp | None:
-    """Return the network that chooses samples, where the recipe has one."""
-    generator = seeding.generator(seed, "proposal")
-    proposal = build_proposal(recipe.renderer, recipe.field, generator=generator)
-    return None if proposal is None else proposal.to(device)
+    return RunState(model, optimizer, guidance, history=[])
 
 
 def _parameters(state: RunState) -> list[Parameter]:
     """Return everything that is optimised."""
     return [p for group in state.optimizer.param_groups for p in group["params"]]
-
-
-def _backdrop(
-    background: BackgroundMlp | PlainBackgroundSection, rays: Rays, *, generator: torch.Generator
-) -> Float[Tensor, "batch h w 3"]:
-    """Return what stands behind each pixel: what was learned, or a plain picture drawn anew."""
-    if isinstance(background, BackgroundMlp):
-        return background(rays.directions)
-    batch, height, width, _ = rays.directions.shape
-    return sample_background(background, batch, height, width, generator=generator)
 
 
 def _resume(state: RunState, scratch: Scratch, monitor: Monitor) -> float:
@@ -243,18 +188,7 @@ def _save_preview(recipe: Recipe, state: RunState, scratch: Scratch, device: tor
     def render_view(
         cameras: Cameras, lighting: Lighting, background: Float[Tensor, "batch h w 3"]
     ) -> Float[Tensor, "batch h w 3"]:
-        return render(
-            state.field,
-            pixel_rays(cameras),
-            lighting,
-            background,
-            section=recipe.renderer,
-            bounding_radius=state.field.bounding_radius,
-            occupancy=state.occupancy,
-            with_normals=False,
-            generator=None,
-            proposal=state.proposal,
-        ).image
+        return state.model.render(pixel_rays(cameras), lighting, background).image
 
     png = preview_png(recipe.camera, recipe.shading, render_view, device=device)
     files.write_bytes(scratch.previews / f"step_{len(state.history):06d}.png", png)

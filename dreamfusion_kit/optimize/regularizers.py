@@ -4,7 +4,7 @@ The guidance's gradient is a sum over pixels, these are means over them: a lambd
 larger by the number of pixels than one of a code that also sums its penalties.
 """
 
-from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,25 +12,30 @@ from torch import Tensor
 
 from dreamfusion_kit.recipe.schedule import value_at
 from dreamfusion_kit.recipe.schema import RegularizersSection
-from dreamfusion_kit.records import RenderOutput
+from dreamfusion_kit.renderer import ray_penalties
+from dreamfusion_kit.renderer.ray_samples import RaySamples
 
 # Keeps the entropy's slope finite where a ray is empty or opaque.
 _ENTROPY_MARGIN = 1e-4
 
 
+@runtime_checkable  # beartype checks it in the tests
+class Penalized(Protocol):
+    """The penalties that belong to a model and not to a render."""
+
+    @property
+    def interlevel_lambda(self) -> float:
+        """Return the weight of the proposal network's loss; 0 without one."""
+        ...
+
+    def smoothness(self) -> Float[Tensor, ""]:
+        """Return the field's differentiable roughness."""
+        ...
+
+
 def opacity_penalty(opacity: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
     """Return the mean of `sqrt(opacity^2 + 0.01)`, which prefers empty rays."""
     return (opacity.square() + 0.01).sqrt().mean()
-
-
-def orientation_penalty(orientation: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
-    """Return the mean over rays of the renderer's penalty on normals that face away."""
-    return orientation.mean()
-
-
-def distortion_penalty(distortion: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
-    """Return the mean over rays of how far their weights are spread (mip-NeRF 360, eq. 15)."""
-    return distortion.mean()
 
 
 def entropy_penalty(opacity: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
@@ -41,25 +46,33 @@ def entropy_penalty(opacity: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
 
 def regularization(
     section: RegularizersSection,
-    output: RenderOutput,
-    smoothness: Callable[[], Float[Tensor, ""]],
+    opacity: Float[Tensor, "batch h w"],
+    samples: RaySamples,
+    model: Penalized,
     step: int,
 ) -> Float[Tensor, ""]:
     """Return the weighted sum of the penalties at `step`; one whose lambda is 0 costs nothing.
 
-    `smoothness` gives the field's own roughness, 0 where that has no meaning.
+    Args:
+        section: The recipe's lambdas.
+        opacity: Accumulated alpha of the step's render.
+        samples: What that render found along its rays.
+        model: Has penalties of its own: the field's roughness, the proposal network's loss.
+        step: The optimiser's step, for lambdas that are schedules.
     """
-    total = torch.zeros((), device=output.opacity.device)
+    total = torch.zeros((), device=opacity.device)
     if (opacity_lambda := value_at(section.opacity_lambda, step)) > 0:
-        total = total + opacity_lambda * opacity_penalty(output.opacity)
+        total = total + opacity_lambda * opacity_penalty(opacity)
     if (orientation_lambda := value_at(section.orientation_lambda, step)) > 0:
-        total = total + orientation_lambda * orientation_penalty(output.orientation)
+        total = total + orientation_lambda * ray_penalties.orientation(samples).mean()
     if (entropy_lambda := value_at(section.entropy_lambda, step)) > 0:
-        total = total + entropy_lambda * entropy_penalty(output.opacity)
+        total = total + entropy_lambda * entropy_penalty(opacity)
     if (distortion_lambda := value_at(section.distortion_lambda, step)) > 0:
-        total = total + distortion_lambda * distortion_penalty(output.distortion)
+        total = total + distortion_lambda * ray_penalties.distortion(samples).mean()
     if (smoothness_lambda := value_at(section.smoothness_lambda, step)) > 0:
-        total = total + smoothness_lambda * smoothness()
+        total = total + smoothness_lambda * model.smoothness()
+    if model.interlevel_lambda > 0:
+        total = total + model.interlevel_lambda * ray_penalties.interlevel(samples).mean()
     return total
 
 

@@ -15,7 +15,7 @@ def check_gradient(step: int, metrics: StepMetrics) -> None:
     advice = (
         "lower the field's learning rates or optimize.max_gradient_norm"
         if math.isfinite(metrics.guidance_norm)
-        else "set prior.dtype to float32, or lower guidance.guidance_scale"
+        else "lower guidance.guidance_scale; where prior.dtype is float16, set it to float32"
     )
     raise NumericsError(
         f"step {step}: the gradient is not finite (of the parameters {metrics.gradient_norm:.3g}, "

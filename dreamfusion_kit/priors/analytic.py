@@ -26,7 +26,10 @@ def cosine_schedule(num_timesteps: int, device: torch.device | str) -> NoiseSche
     """Return alpha_t = cos(pi u / 2) at the middle u of each of `num_timesteps` intervals."""
     u = (torch.arange(num_timesteps, dtype=torch.float64) + 0.5) / num_timesteps
     alpha_bar = torch.cos(torch.pi / 2 * u).square()
-    return NoiseSchedule(alpha_bar.to(torch.float32).to(device))
+    noise_bar = torch.sin(torch.pi / 2 * u).square()
+    return NoiseSchedule(
+        alpha_bar.to(torch.float32).to(device), noise_bar.to(torch.float32).to(device)
+    )
 
 
 def mixture_epsilon(

@@ -24,9 +24,14 @@ from dreamfusion_kit.priors.text import TextFeatures
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """The cumulative products `alpha_bar` of a variance-preserving schedule, falling."""
+    """The cumulative products `alpha_bar` of a variance-preserving schedule, falling.
+
+    `one_minus_alpha_bar` is given where float32 would cancel: near `alpha_bar` = 1 the
+    difference keeps few digits (a flow's first noise level was 2 % off).
+    """
 
     alpha_bar: Float[Tensor, " timesteps"]
+    one_minus_alpha_bar: Float[Tensor, " timesteps"] | None = None
 
     def alpha_t(self, timestep: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the signal level at each timestep."""
@@ -34,7 +39,9 @@ class NoiseSchedule:
 
     def sigma_t(self, timestep: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the noise level at each timestep."""
-        return (1 - self.alpha_bar[timestep]).sqrt()
+        if self.one_minus_alpha_bar is None:
+            return (1 - self.alpha_bar[timestep]).sqrt()
+        return self.one_minus_alpha_bar[timestep].sqrt()
 
 
 class Teacher(ABC):

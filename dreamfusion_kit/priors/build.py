@@ -7,6 +7,7 @@ import torch
 
 from dreamfusion_kit.priors.analytic import AnalyticPrior
 from dreamfusion_kit.priors.base import Teacher
+from dreamfusion_kit.priors.model_files import check_configs
 from dreamfusion_kit.recipe import schema
 
 
@@ -18,6 +19,8 @@ def build_prior(
     `directory` is where `fetch.locate` found the pretrained files; the analytic prior
     has none.
     """
+    if directory is not None:
+        check_configs(section, directory)
     match section:
         case schema.AnalyticSection():
             return AnalyticPrior(section, device)

@@ -1,25 +1,31 @@
 """A CLIP that can be differentiated by the image, in a transformers directory.
 
-The directory holds `config.json`, `model.safetensors`, a tokenizer and
-`preprocessor_config.json`. Images are brought to CLIP's size and colours by tensor
-operations, so that a gradient reaches them; the evaluation's CLIP rounds to bytes first.
+Images are brought to CLIP's size and colours by tensor operations, so that a gradient
+reaches them; the evaluation's CLIP rounds to bytes first.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Annotated, Any, cast, final
 
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel, Field
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPModel
 
-from dreamfusion_kit.errors import RecipeError, WeightsError
+from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import ImageTextModel
+from dreamfusion_kit.priors.clip_directory import (
+    clip_text_length,
+    load_clip_model,
+    load_clip_tokenizer,
+)
+from dreamfusion_kit.priors.json_file import checked, read_object
 from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
+
+_Rgb = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 @final
@@ -28,33 +34,17 @@ class ClipTeacher(ImageTextModel):
 
     def __init__(self, directory: Path, device: torch.device | str) -> None:
         """Read the model, its tokenizer and the colours that it was trained on."""
-        try:
-            model, report = _load_model(directory)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                directory, local_files_only=True, trust_remote_code=False
-            )
-            colors = json.loads((directory / "preprocessor_config.json").read_text())
-            mean, std = colors["image_mean"], colors["image_std"]
-        except Exception as error:  # The libraries raise a dozen unrelated types here.
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise WeightsError(
-                f"{directory.name}: cannot be read as a CLIP ({reason}); expected its "
-                "configuration, safetensors, tokenizer and preprocessor_config.json; fetch it again"
-            ) from error
-        unset = [*sorted(report["missing_keys"]), *map(str, sorted(report["mismatched_keys"]))]
-        if unset:
-            raise WeightsError(
-                f"{directory.name}: {len(unset)} weights are missing or of another shape, the "
-                f"first {unset[0]}; expected those of its own config.json; fetch it again"
-            )
-        self._model = model.requires_grad_(False).to(device).eval()  # pyright: ignore[reportArgumentType]
+        self._model = load_clip_model(directory, device=device)
+        self._tokenizer: Any = load_clip_tokenizer(directory)
+        self._length = clip_text_length(directory)
+        mean, std = _colors(directory)
         self._mean = torch.tensor(mean, device=device)[:, None, None]
         self._std = torch.tensor(std, device=device)[:, None, None]
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
         """Return unit features; no prompt is cut."""
-        length: int = cast(Any, self._model.config.text_config).max_position_embeddings
+        length = self._length
         for prompt, ids in zip(prompts, self._tokenizer(list(prompts)).input_ids, strict=True):
             if len(ids) > length:
                 raise RecipeError(
@@ -85,16 +75,16 @@ class ClipTeacher(ImageTextModel):
         return (_unit(output.pooler_output) * text.tensors["clip"]).sum(dim=-1)
 
 
-def _load_model(directory: Path) -> tuple[CLIPModel, dict[str, Any]]:
-    """Return the model and transformers' account of missing and mismatched parameters."""
-    loaded: Any = CLIPModel.from_pretrained(
-        directory,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    return loaded
+class _Preprocessor(BaseModel):
+    image_mean: _Rgb
+    image_std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
+
+def _colors(directory: Path) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of the colours that the model was trained on."""
+    path = directory / "preprocessor_config.json"
+    found = checked(_Preprocessor, read_object(path), f"{directory.name}/{path.name}")
+    return found.image_mean, found.image_std
 
 
 def _unit(features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:

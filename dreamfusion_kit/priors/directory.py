@@ -1,13 +1,11 @@
-"""Reading an ordinary diffusers directory: explicit classes, safetensors and JSON alone.
+"""Loading from an ordinary diffusers directory: explicit classes, safetensors and JSON alone.
 
-The directory holds `model_index.json` and the folders that it names. No class is taken from
-the index: each prior says what it can read, and the index is compared with that. Nothing is
-ever unpickled and no code of a model is ever run.
+The directory holds `model_index.json` and the folders that it names; `components.py` reads
+what they say. Nothing is ever unpickled and no code of a model is ever run.
 """
 
-import json
 import re
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,21 +15,11 @@ from diffusers import DDPMScheduler  # pyright: ignore[reportPrivateImportUsage]
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.base import NoiseSchedule
-from dreamfusion_kit.priors.prediction import (
-    PREDICTION_TYPES,
-    DiffusionPrediction,
-)
+from dreamfusion_kit.priors.model_files import read_scheduler_config
+from dreamfusion_kit.priors.prediction import DiffusionPrediction
+from dreamfusion_kit.priors.printable import printable
+from dreamfusion_kit.priors.shards import check_indices
 
-# Schedulers that sample the usual variance-preserving diffusion. They differ in how they
-# step, which the kit never does; their betas mean the same.
-DIFFUSION_SCHEDULERS = (
-    "DDPMScheduler",
-    "DDIMScheduler",
-    "PNDMScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-)
 _VARIANT = re.compile(r"\.fp16(?=[.-])")
 
 
@@ -41,69 +29,29 @@ def readable(path: Path) -> Generator[None, None, None]:
     try:
         yield
     except Exception as error:  # The libraries raise a dozen unrelated types here.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = printable(str(error).strip().partition("\n")[0]) or type(error).__name__
         raise WeightsError(
             f"{path.parent.name}/{path.name}: cannot be read ({reason}); expected the "
             "configuration and safetensors of a diffusers model; fetch the prior again"
         ) from error
 
 
-def read_index(directory: Path, allowed: Mapping[str, Collection[str]]) -> dict[str, str]:
-    """Return the class of each component, refusing an index that lacks one or names another.
-
-    Args:
-        directory: The diffusers directory.
-        allowed: By component, the classes that the prior reads; empty for any class, where
-            the folder's own configuration says enough.
-    """
-    where = f"{directory.name}/model_index.json"
-    try:
-        index = json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
-        found = {name: index[name][1] for name in allowed}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise WeightsError(
-            f"{where}: cannot be read ({type(error).__name__}: {error}); expected the index of a "
-            f"diffusers directory naming {', '.join(allowed)}; fetch the prior again"
-        ) from error
-    for name, classes in allowed.items():
-        if classes and found[name] not in classes:
-            raise WeightsError(
-                f"{where}: {name} is a {found[name]}; this kind of prior needs a "
-                f"{' or '.join(sorted(classes))}; choose another prior.kind or another "
-                "prior.source"
-            )
-    return found
-
-
-def read_config(directory: Path, folder: str) -> dict[str, Any]:
-    """Return a component's `config.json`."""
-    with readable(directory / folder):
-        return json.loads((directory / folder / "config.json").read_text(encoding="utf-8"))
-
-
-def names_component(directory: Path, name: str) -> bool:
-    """Return whether the index names the component (with a class, not null)."""
-    with readable(directory / "model_index.json"):
-        index = json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
-        return bool(index.get(name, (None, None))[1])
-
-
 def load_schedule(
     directory: Path, device: torch.device
 ) -> tuple[NoiseSchedule, DiffusionPrediction]:
     """Return the noise schedule that the model was trained with, and what it predicts."""
+    config = read_scheduler_config(directory)
     with readable(directory / "scheduler"):
         # Whatever the class: DDPM's constructor turns the stored betas into alpha_bar.
         loaded = DDPMScheduler.from_pretrained(directory / "scheduler", local_files_only=True)
-    scheduler = cast(DDPMScheduler, loaded)
-    found = scheduler.config["prediction_type"]
-    if found not in PREDICTION_TYPES:
+    alpha_bar = cast(DDPMScheduler, loaded).alphas_cumprod
+    if not bool(alpha_bar.isfinite().all()) or bool((alpha_bar.diff() > 0).any()):
         raise WeightsError(
-            f"{directory.name}/scheduler: prediction_type is {found!r}; expected one of "
-            f"{', '.join(PREDICTION_TYPES)}; choose another prior.source"
+            f"{directory.name}/scheduler: its signal levels are not finite or do not fall; "
+            "expected betas of a diffusion; choose another prior.source"
         )
-    alpha_bar = scheduler.alphas_cumprod.to(device, torch.float32)
-    return NoiseSchedule(alpha_bar), cast(DiffusionPrediction, found)
+    schedule = NoiseSchedule(alpha_bar.to(device, torch.float32))
+    return schedule, config.prediction_type
 
 
 def load_model(model_class: Any, directory: Path, *, dtype: torch.dtype) -> torch.nn.Module:
@@ -117,6 +65,7 @@ def load_model(model_class: Any, directory: Path, *, dtype: torch.dtype) -> torc
         directory: The component's folder.
         dtype: Number format that the weights are turned into.
     """
+    check_indices(directory)
     with readable(directory):
         model, report = model_class.from_pretrained(
             directory,

@@ -3,13 +3,13 @@
 `fetch` may use the network and returns a lock: the hash of every file. `locate` never
 does, and finds the directory whose files are those of the lock, so that a later stage reads
 exactly the bytes that were fetched. The same functions serve the priors and the
-evaluation's CLIP.
+evaluation's CLIP. What the files say is checked in `model_files.py`.
 """
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, assert_never
+from typing import Annotated, NamedTuple, assert_never
 
 from huggingface_hub import is_offline_mode
 from huggingface_hub.errors import (
@@ -19,13 +19,22 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from pydantic import ConfigDict, Field, StringConstraints, with_config
+from pydantic import (
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
 
 import dreamfusion_kit
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.files import sha256
-from dreamfusion_kit.priors import hub
+from dreamfusion_kit.priors import hub, listing
+from dreamfusion_kit.priors.printable import printable
+from dreamfusion_kit.priors.shards import check_indices
 from dreamfusion_kit.recipe.schema import (
     BundledSourceSection,
     HubMirrorSection,
@@ -52,11 +61,26 @@ class LockedFile(TypedDict):
 Lock = dict[str, LockedFile]  # by path inside the directory, "/" between its parts
 
 
+_LOCK = TypeAdapter(Lock)
+
+
+class Fetched(NamedTuple):
+    """Where the files are, and what pins them."""
+
+    directory: Path
+    lock: Lock
+
+
 def fetch(source: SourceSection, workspace: Path, *, offline: bool = False) -> Lock:
-    """Bring the files of `source` here and return their lock.
+    """Bring the files of `source` here and return their lock: see `bring`."""
+    return bring(source, workspace, offline=offline).lock
+
+
+def bring(source: SourceSection, workspace: Path, *, offline: bool = False) -> Fetched:
+    """Bring the files of `source` here and return where they are, and their lock.
 
     A hub source's mirrors are tried in order. What is in the hub's local cache is not fetched
-    again, and a large file whose download was killed goes on where it stopped.
+    again, and a large file whose download was killed resumes where it stopped.
 
     Args:
         source: Of a recipe's prior, or of the evaluation's CLIP.
@@ -64,28 +88,33 @@ def fetch(source: SourceSection, workspace: Path, *, offline: bool = False) -> L
         offline: Use only what is in the hub's local cache, as HF_HUB_OFFLINE=1 does.
 
     Raises WeightsError where the files cannot be had, do not fit on the disk, or are not
-    those that the hub lists; a file that is not is removed.
+    those that the hub lists (a file that is not is removed), and where an index of weights
+    names files that are not among them.
     """
     match source:
         case BundledSourceSection():
-            return _lock(source, _bundled(source))
+            directory = _bundled(source)
+            lock = _lock(source, directory)
         case LocalSourceSection():
-            return _lock(source, _inside(source.path, workspace))
+            directory = _inside(source.path, workspace)
+            lock = _lock(source, directory)
         case HubSourceSection():
             place, snapshot = _snapshot(source, offline=offline or is_offline_mode())
-            found = _lock(source, snapshot.directory)
-            hub.refuse_damaged(place, snapshot, {name: found[name]["sha256"] for name in found})
-            return found
+            directory, lock = snapshot.directory, _lock(source, snapshot.directory)
+            hub.refuse_damaged(place, snapshot, {name: lock[name]["sha256"] for name in lock})
         case _:
             assert_never(source)
+    _check_indices(directory, lock)
+    return Fetched(directory, lock)
 
 
-def locate(source: SourceSection, workspace: Path, expected: Mapping[str, LockedFile]) -> Path:
-    """Return the directory of `source` whose files are those of the lock `expected`.
+def locate(source: SourceSection, workspace: Path, lock: object) -> Path:
+    """Return the directory of `source` whose files are those of `lock`, a lock file's content.
 
     Of a hub source and its mirrors, several can be in the cache, whole or in part; only the
     lock says which of them was fetched. Never uses the network.
     """
+    expected = _checked_lock(lock)
     match source:
         case BundledSourceSection():
             directory = _bundled(source)
@@ -99,6 +128,19 @@ def locate(source: SourceSection, workspace: Path, expected: Mapping[str, Locked
             return _locked_snapshot(source, expected)
         case _:
             assert_never(source)
+
+
+def _checked_lock(lock: object) -> Lock:
+    """Return a lock file's content, or raise WeightsError where it is not what `fetch` gives."""
+    try:
+        return _LOCK.validate_python(lock, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the lock"
+        raise WeightsError(
+            f"lock file of a model: {printable(place)}: {printable(first['msg'])}; expected "
+            "the sha256 and size of every file; run the fetch stage again"
+        ) from None
 
 
 def present(source: SourceSection, workspace: Path) -> Path:
@@ -205,7 +247,7 @@ def _explain(error: Exception, place: HubMirrorSection, source: HubSourceSection
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # why the client looked in its cache instead
     page = f"https://huggingface.co/{place.repository}"
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = printable(str(error)) or type(error).__name__
     if isinstance(error, GatedRepoError):
         return (
             f"is gated ({source.license_note}; {_token(error)}); expected a login whose owner has "
@@ -228,7 +270,7 @@ def _explain(error: Exception, place: HubMirrorSection, source: HubSourceSection
         )
     return (
         f"cannot be fetched ({reason}); expected a hub that sends its files; run the fetch "
-        "again: it goes on where it stopped; --offline uses what is in the cache"
+        "again: it resumes where it stopped; --offline uses what is in the cache"
     )
 
 
@@ -257,6 +299,16 @@ def _verify(source: SourceSection, directory: Path, expected: Mapping[str, Locke
             raise _changed(directory, name, f"{size} bytes, not {expected[name]['size_bytes']}")
         if sha256(path) != expected[name]["sha256"]:
             raise _changed(directory, name, "of the locked size but with other bytes")
+    _check_indices(directory, expected)
+
+
+def _check_indices(directory: Path, names: Iterable[str]) -> None:
+    """Refuse indices of split weights that name anything but the locked files beside them."""
+    folders: dict[PurePosixPath, set[str]] = {}
+    for path in map(PurePosixPath, names):
+        folders.setdefault(path.parent, set()).add(path.name)
+    for folder, locked in sorted(folders.items()):
+        check_indices(directory / folder, locked)
 
 
 def _files(source: SourceSection, directory: Path) -> dict[str, Path]:
@@ -268,8 +320,10 @@ def _files(source: SourceSection, directory: Path) -> dict[str, Path]:
     here = {path.relative_to(directory).as_posix(): path for path in _allowed_files(directory)}
     if not isinstance(source, HubSourceSection):
         return here
-    own = hub.matching(here, source.files)
-    folders = {folder for name in own if (folder := PurePosixPath(name).parent) != PurePosixPath()}
+    own = listing.matching_names(here, source.files)
+    # The repository's own folder belongs to everybody, unless it is itself the component.
+    top = set[PurePosixPath]() if "config.json" in own else {PurePosixPath()}
+    folders = {PurePosixPath(name).parent for name in own} - top
     for name in sorted(here.keys() - own):
         if PurePosixPath(name).parent in folders:
             raise WeightsError(

@@ -27,7 +27,16 @@ from torch import Tensor
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.base import NoiseSchedule, Prior
-from dreamfusion_kit.priors.directory import load_model, read_config, read_index
+from dreamfusion_kit.priors.components import (
+    AURA_FLOW_ENCODERS,
+    FLOW_TRANSFORMER,
+    SD3,
+    SD3_ENCODERS,
+    SD3_T5,
+    read_config,
+    read_index,
+)
+from dreamfusion_kit.priors.directory import load_model
 from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
 from dreamfusion_kit.priors.offload import resident
 from dreamfusion_kit.priors.prediction import to_epsilon
@@ -36,27 +45,16 @@ from dreamfusion_kit.priors.text_encoders import clip_penultimate, t5_hidden, to
 from dreamfusion_kit.recipe.schema import FlowTransformerSection
 
 NUM_TRAIN_TIMESTEPS = 1000
-SD3, AURA_FLOW = "SD3Transformer2DModel", "AuraFlowTransformer2DModel"
-COMMON = {
-    "transformer": (SD3, AURA_FLOW),
-    "vae": ("AutoencoderKL",),
-    "scheduler": ("FlowMatchEulerDiscreteScheduler",),
-    "tokenizer": (),
-}
-SD3_ENCODERS = {
-    "text_encoder": ("CLIPTextModelWithProjection",),
-    "text_encoder_2": ("CLIPTextModelWithProjection",),
-    "tokenizer_2": (),
-}
-SD3_T5 = {"text_encoder_3": ("T5EncoderModel",), "tokenizer_3": ()}
-AURA_FLOW_ENCODERS = {"text_encoder": ("UMT5EncoderModel",)}
 
 
 def flow_schedule(num_timesteps: int, device: torch.device | str) -> NoiseSchedule:
     """Return the levels of x_t divided by its length, at the middle t of each interval."""
     t = (torch.arange(num_timesteps, dtype=torch.float64) + 0.5) / num_timesteps
-    alpha_bar = (1 - t).square() / ((1 - t).square() + t.square())
-    return NoiseSchedule(alpha_bar.to(torch.float32).to(device))
+    squared_length = (1 - t).square() + t.square()
+    alpha_bar, noise_bar = (1 - t).square() / squared_length, t.square() / squared_length
+    return NoiseSchedule(
+        alpha_bar.to(torch.float32).to(device), noise_bar.to(torch.float32).to(device)
+    )
 
 
 @final
@@ -71,7 +69,7 @@ class FlowTransformerPrior(Prior):
         self, section: FlowTransformerSection, directory: Path, device: torch.device | str
     ) -> None:
         """Check the directory's index; the schedule is the same for every flow."""
-        self._class = read_index(directory, COMMON)["transformer"]
+        self._class = read_index(directory, FLOW_TRANSFORMER)["transformer"]
         self._is_sd3 = self._class == SD3
         read_index(directory, SD3_ENCODERS if self._is_sd3 else AURA_FLOW_ENCODERS)
         if self._is_sd3 and section.t5_enabled:

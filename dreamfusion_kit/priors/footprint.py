@@ -6,7 +6,6 @@ scores of all pairs. Where a gradient goes back through it they are held, as on 
 `attention.py`); a CPU takes less.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,16 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import CLIPConfig, CLIPModel
 
+from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.live_memory import LiveMemory
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.priors.architectures import PUBLISHED, Components, Config
 from dreamfusion_kit.priors.base import to_pixel_space
-from dreamfusion_kit.priors.directory import read_config, readable
+from dreamfusion_kit.priors.components import read_config
+from dreamfusion_kit.priors.json_file import read_object
 from dreamfusion_kit.priors.lora import LoraUnet
+from dreamfusion_kit.priors.model_files import check_configs
 from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
@@ -75,7 +77,7 @@ def components(section: schema.PriorSection, workspace: Path) -> tuple[Component
     source = section.source
     try:
         directory = fetch.present(source, workspace)
-        return {name: _config(directory, name) for name in _folders(section)}, "its own files"
+        configs = {name: _config(directory, name) for name in _folders(section)}
     except WeightsError as error:
         published = source.kind == "hub" and PUBLISHED.get(source.repository)
         if published:
@@ -83,8 +85,10 @@ def components(section: schema.PriorSection, workspace: Path) -> tuple[Component
         raise WeightsError(
             f"prior.source: no configuration of this model is here ({error}); expected a fetched "
             f"model, or one of {', '.join(PUBLISHED)}, whose sizes are known without; run "
-            "`python cli.py fetch` or put the files in their place"
+            f"`{command_name()} fetch` or put the files in their place"
         ) from error
+    check_configs(section, directory)  # what it could not be is not counted
+    return configs, "its own files"
 
 
 def prior_footprint(
@@ -184,8 +188,7 @@ def _folders(section: schema.PriorSection) -> tuple[str, ...]:
 def _config(directory: Path, name: str) -> Config:
     if name != "clip":
         return read_config(directory, name)
-    with readable(directory):  # a CLIP's directory is its only component
-        return json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return read_object(directory / "config.json")  # a CLIP's directory is its only component
 
 
 def _encoder(config: Config, dtype: str) -> Any:

@@ -1,40 +1,40 @@
 """One pinned revision of a Hugging Face repository, in the hub client's local cache.
 
 The cache is shared with other programs: `blobs/` holds contents named by their hash, and
-`snapshots/<revision>/` links to them by the files' names. The client starts a file again
-when its download was killed; here a large file goes on where it stopped.
+`snapshots/<revision>/` links to them by the files' names. The client itself is not used for
+transfers: it takes names of files from a server's headers, and restarts a file whose
+download was killed. Here a name in `blobs/` is a hash, nothing outside the repository's own
+folder is written or removed, and a large file resumes.
 """
 
-import re
+import hashlib
+import json
+import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from huggingface_hub import (
-    HfApi,
-    constants,
-    get_cached_repo_tree,
-    hf_hub_url,
-    snapshot_download,
-)
+from huggingface_hub import constants, get_cached_repo_tree, hf_hub_url
 from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
-from huggingface_hub.file_download import http_get, repo_folder_name
-from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import WeakFileLock, build_hf_headers, filter_repo_objects
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import WeakFileLock
 
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors import listing, transfer
+from dreamfusion_kit.priors.listing import RemoteFile
 from dreamfusion_kit.recipe.schema import HubMirrorSection
 
-_SHA256 = re.compile("[0-9a-f]{64}")
+_SHA256_DIGITS, _GIT_DIGITS = 64, 40
 
 
 class Snapshot(NamedTuple):
-    """The files of one revision, and what they are meant to be."""
+    """The files of one revision, and the hashes that the hub tells of them, by file."""
 
     directory: Path
-    sha256: dict[str, str]  # by file, where the hub tells it: for large files
+    sha256: dict[str, str]  # of large files
+    git_sha1: dict[str, str]  # of the others, as Git hashes a blob
 
 
 def snapshot_directory(place: HubMirrorSection) -> Path:
@@ -45,24 +45,23 @@ def snapshot_directory(place: HubMirrorSection) -> Path:
 def download(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
     """Bring the files that match `patterns` into the cache; what is there stays.
 
-    Raises WeightsError where the disk is too small for them, and errors of the client, of
-    HTTP and of the system where they cannot be had.
+    Raises WeightsError where the disk is too small for them or the hub's answers are not to
+    be trusted, and errors of the client, of HTTP and of the system where they cannot be had.
     """
-    files = _matching(_listing(place), patterns)
+    everything = listing.remote_listing(place)
+    files = listing.matching(everything, patterns)
     if not files:
         raise FileNotFoundError(f"no file matches {', '.join(patterns)}")
+    listing.check_distinct(files, place)
     _check_space(place, files)
-    small = [file.path for file in files if file.lfs is None]
     with _alone(place):
-        # The small ones first: with them the list of files enters the cache, so that
-        # `cached` can name what a killed download left out.
-        _client_download(place, small)
-        for file in files:
-            if file.lfs is not None and not _is_here(place, file):
-                _download_large(place, file)
-        _client_download(place, patterns)
-    hashes = {file.path: file.lfs.sha256 for file in files if file.lfs is not None}
-    return Snapshot(snapshot_directory(place), hashes)
+        # First, so that `cached` can name what a killed download left out.
+        _keep_listing(place, everything)
+        for file in sorted(files, key=lambda file: file.size):
+            if not (snapshot_directory(place) / file.path).exists():
+                _bring(place, file)
+                _link(place, file)
+    return _snapshot(place, {file.path: file.blob for file in files})
 
 
 def cached(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
@@ -71,41 +70,52 @@ def cached(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
     Raises LocalEntryNotFoundError, which names them, where some are not in the cache.
     """
     directory = snapshot_directory(place)
-    try:
-        listing = get_cached_repo_tree(place.repository, revision=place.revision)
-    except CachedRepoTreeNotFoundError:
-        raise LocalEntryNotFoundError(f"not in the cache {constants.HF_HUB_CACHE}") from None
-    names = [file.path for file in _matching(listing, patterns)]
+    names = [file.path for file in listing.matching(_kept_listing(place), patterns)]
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
         raise LocalEntryNotFoundError(f"the cache lacks {', '.join(missing)}")
-    contents = {name: (directory / name).resolve().name for name in names}
-    hashes = {name: blob for name, blob in contents.items() if _SHA256.fullmatch(blob)}
-    return Snapshot(directory, hashes)
+    blobs = {name: _blob_of(place, name) for name in names}
+    return _snapshot(place, {name: blob.name for name, blob in blobs.items() if blob is not None})
 
 
 def refuse_damaged(place: HubMirrorSection, snapshot: Snapshot, found: Mapping[str, str]) -> None:
     """Raise WeightsError where a file is not what the hub says, and remove all such files.
+
+    Only links of the snapshot and contents in the repository's own `blobs/` are removed.
 
     Args:
         place: Where they came from, for the message.
         snapshot: The files, and what they are meant to be.
         found: The sha256 that each of them has.
     """
-    damaged = [name for name, sha256 in snapshot.sha256.items() if found[name] != sha256]
+    damaged = {
+        name: f"the sha256 {found[name]}; expected {sha256}"
+        for name, sha256 in snapshot.sha256.items()
+        if found[name] != sha256
+    }
+    for name, expected in snapshot.git_sha1.items():
+        actual = _git_sha1(snapshot.directory / name)
+        if actual != expected:
+            damaged[name] = f"the Git hash {actual}; expected {expected}"
     for name in damaged:
-        link = snapshot.directory / name
-        link.resolve().unlink(missing_ok=True)
-        link.unlink(missing_ok=True)
+        _remove(place, name)
     if damaged:
         raise WeightsError(
             "\n".join(
-                f"{place.repository} at {place.revision}: {name} has the sha256 {found[name]}; "
-                f"expected {snapshot.sha256[name]}, as the hub lists it; it was damaged on its "
-                "way or on this disk and is removed: run the fetch stage again"
-                for name in damaged
+                f"{place.repository} at {place.revision}: {name} has {what}, as the hub lists it; "
+                "it was damaged on its way or on this disk and is removed: run the fetch stage "
+                "again"
+                for name, what in damaged.items()
             )
         )
+
+
+def _snapshot(place: HubMirrorSection, blobs: Mapping[str, str]) -> Snapshot:
+    def of_length(digits: int) -> dict[str, str]:
+        return {name: blob for name, blob in blobs.items() if len(blob) == digits}
+
+    directory = snapshot_directory(place)
+    return Snapshot(directory, of_length(_SHA256_DIGITS), of_length(_GIT_DIGITS))
 
 
 def _folder(place: HubMirrorSection) -> Path:
@@ -120,46 +130,52 @@ def _alone(place: HubMirrorSection) -> AbstractContextManager[object]:
     return WeakFileLock(locks / "fetch.lock")
 
 
-def _blob(place: HubMirrorSection, file: RepoFile) -> Path:
+def _blob(place: HubMirrorSection, file: RemoteFile) -> Path:
     """Return where the cache has a file's content: named by its sha256, or as Git names it."""
-    name = file.blob_id if file.lfs is None else file.lfs.sha256
-    return _folder(place) / "blobs" / name
+    return _folder(place) / "blobs" / file.blob
 
 
-def _part(place: HubMirrorSection, file: RepoFile) -> Path:
+def _part(place: HubMirrorSection, file: RemoteFile) -> Path:
     """Return where the bytes of a file lie that is on its way."""
     blob = _blob(place, file)
     return blob.with_name(f"{blob.name}.incomplete")
 
 
-def _listing(place: HubMirrorSection) -> list[RepoFile]:
-    entries = HfApi().list_repo_tree(place.repository, revision=place.revision, recursive=True)
-    return [entry for entry in entries if isinstance(entry, RepoFile)]
+def _listing_path(place: HubMirrorSection) -> Path:
+    return _folder(place) / "listings" / f"{place.revision}.json"
 
 
-def _matching(files: Sequence[RepoFile], patterns: Sequence[str]) -> list[RepoFile]:
-    return list(
-        filter_repo_objects(files, allow_patterns=list(patterns), key=lambda file: file.path)
-    )
+def _keep_listing(place: HubMirrorSection, files: Sequence[RemoteFile]) -> None:
+    target = _listing_path(place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_bytes(listing.serialized(files))
+    partial.replace(target)
 
 
-def matching(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
-    """Return the paths that `patterns` ask for, as the hub's client reads them."""
-    return set(filter_repo_objects(names, allow_patterns=list(patterns)))
+def _kept_listing(place: HubMirrorSection) -> list[RemoteFile]:
+    """Return the list of files that a download left here, ours or the client's own."""
+    path = _listing_path(place)
+    if path.is_file():
+        return listing.parse(path.read_bytes(), place)
+    try:
+        tree = get_cached_repo_tree(place.repository, revision=place.revision)
+    except CachedRepoTreeNotFoundError:
+        raise LocalEntryNotFoundError(f"not in the cache {constants.HF_HUB_CACHE}") from None
+    entries = [
+        {
+            "type": "file",
+            "path": file.path,
+            "oid": file.blob_id,
+            "size": file.size,
+            "lfs": file.lfs and {"oid": file.lfs.sha256, "size": file.lfs.size},
+        }
+        for file in tree
+    ]
+    return listing.parse(json.dumps(entries).encode(), place)
 
 
-def _is_here(place: HubMirrorSection, file: RepoFile) -> bool:
-    return (snapshot_directory(place) / file.path).exists() or _blob(place, file).exists()
-
-
-def _bytes_here(place: HubMirrorSection, file: RepoFile) -> int:
-    """Return how many bytes an earlier run left; none where they cannot be this file's."""
-    part = _part(place, file)
-    num_bytes = part.stat().st_size if part.exists() else 0
-    return num_bytes if num_bytes <= file.size else 0
-
-
-def _check_space(place: HubMirrorSection, files: Sequence[RepoFile]) -> None:
+def _check_space(place: HubMirrorSection, files: Sequence[RemoteFile]) -> None:
     coming = [file for file in files if not _is_here(place, file)]
     needed = sum(file.size - _bytes_here(place, file) for file in coming)
     cache = Path(constants.HF_HUB_CACHE)
@@ -176,22 +192,74 @@ def _gigabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.2f} GB"
 
 
-def _client_download(place: HubMirrorSection, patterns: Sequence[str]) -> None:
-    """Let the client fetch and link files; contents that are in `blobs/` it only links."""
-    snapshot_download(place.repository, revision=place.revision, allow_patterns=list(patterns))
+def _is_here(place: HubMirrorSection, file: RemoteFile) -> bool:
+    return (snapshot_directory(place) / file.path).exists() or _blob(place, file).exists()
 
 
-def _download_large(place: HubMirrorSection, file: RepoFile) -> None:
+def _bytes_here(place: HubMirrorSection, file: RemoteFile) -> int:
+    """Return how many bytes an earlier run left; none where they cannot be this file's."""
+    part = _part(place, file)
+    num_bytes = part.stat().st_size if part.exists() else 0
+    return num_bytes if num_bytes <= file.size else 0
+
+
+def _bring(place: HubMirrorSection, file: RemoteFile) -> None:
     """Put a file's content into `blobs/`, behind the bytes that an earlier run left."""
-    part, resume_size = _part(place, file), _bytes_here(place, file)
+    part, blob = _part(place, file), _blob(place, file)
+    if blob.exists():
+        return
     part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("ab" if resume_size else "wb") as stream:
-        http_get(
-            hf_hub_url(place.repository, file.path, revision=place.revision),
-            stream,
-            resume_size=resume_size,
-            headers=build_hf_headers(),
-            expected_size=file.size,
-            displayed_filename=file.path,
+    if not _bytes_here(place, file):
+        part.unlink(missing_ok=True)
+    url = hf_hub_url(place.repository, file.path, revision=place.revision)
+    transfer.append(url, part, file.size)
+    part.replace(blob)
+
+
+def _link(place: HubMirrorSection, file: RemoteFile) -> None:
+    """Make the snapshot's link to a file's content, or a copy where links cannot be made."""
+    snapshot = snapshot_directory(place)
+    link, blob = snapshot / file.path, _blob(place, file)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not _is_inside(place, link):
+        raise WeightsError(
+            f"{place.repository} at {place.revision}: {file.path} would lie outside of the cache, "
+            f"behind a link in {snapshot}; expected folders; remove that link"
         )
-    part.replace(_blob(place, file))
+    link.unlink(missing_ok=True)  # one that leads nowhere
+    try:
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    except OSError:  # Windows without the right to make links
+        shutil.copyfile(blob, link)
+
+
+def _is_inside(place: HubMirrorSection, link: Path) -> bool:
+    """Return whether no folder on the way to a file of the snapshot is a link out of it."""
+    return link.parent.resolve().is_relative_to(snapshot_directory(place).resolve())
+
+
+def _blob_of(place: HubMirrorSection, name: str) -> Path | None:
+    """Return the content in `blobs/` that the snapshot's `name` links to, if it does.
+
+    The first link is what counts: `blobs/` may itself link to a store of several caches.
+    """
+    link, blobs = snapshot_directory(place) / name, _folder(place) / "blobs"
+    if not link.is_symlink():
+        return None
+    target = Path(os.path.normpath(link.parent.resolve() / os.readlink(link)))
+    return target if target.parent in (blobs, blobs.resolve()) else None
+
+
+def _remove(place: HubMirrorSection, name: str) -> None:
+    """Remove a file from the snapshot, and its content where that lies in `blobs/`."""
+    link, blob = snapshot_directory(place) / name, _blob_of(place, name)
+    if not _is_inside(place, link):
+        return
+    if blob is not None:
+        blob.unlink(missing_ok=True)
+    link.unlink(missing_ok=True)
+
+
+def _git_sha1(path: Path) -> str:
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

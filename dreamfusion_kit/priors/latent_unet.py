@@ -6,7 +6,6 @@ also reads a pooled text feature and six numbers on the picture's size and crop 
 2023, s. 2.2); they are given as an uncropped picture of the recipe's size.
 """
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,29 +17,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.priors.directory import (
-    DIFFUSION_SCHEDULERS,
-    load_model,
-    load_schedule,
+from dreamfusion_kit.priors.components import (
+    LATENT_UNET,
+    SECOND_ENCODER,
     names_component,
     read_index,
-    readable,
+    zeros_for_empty_prompts,
 )
+from dreamfusion_kit.priors.directory import load_model, load_schedule
 from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
 from dreamfusion_kit.priors.offload import resident
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_hidden, clip_penultimate
 from dreamfusion_kit.recipe.schema import LatentUnetSection
-
-COMPONENTS = {
-    "unet": ("UNet2DConditionModel",),
-    "vae": ("AutoencoderKL",),
-    "text_encoder": ("CLIPTextModel",),
-    "tokenizer": (),
-    "scheduler": DIFFUSION_SCHEDULERS,
-}
-SECOND_ENCODER = {"text_encoder_2": ("CLIPTextModelWithProjection",), "tokenizer_2": ()}
 
 
 @final
@@ -55,7 +45,7 @@ class LatentUnetPrior(Prior):
         self, section: LatentUnetSection, directory: Path, device: torch.device | str
     ) -> None:
         """Check the directory's index and read its noise schedule."""
-        read_index(directory, COMPONENTS)
+        read_index(directory, LATENT_UNET)
         self._is_xl = names_component(directory, "text_encoder_2")
         if self._is_xl:
             read_index(directory, SECOND_ENCODER)
@@ -75,7 +65,7 @@ class LatentUnetPrior(Prior):
             self._directory, "_2", "CLIPTextModelWithProjection", prompts, self._device
         )
         hidden = torch.cat([first, second], dim=-1)
-        if _zeros_for_empty(self._directory):
+        if zeros_for_empty_prompts(self._directory):
             # SDXL's unconditional branch was trained on zeros, not on an encoded "".
             kept = torch.tensor([bool(prompt) for prompt in prompts], device=self._device)
             hidden, pooled = hidden * kept[:, None, None], pooled * kept[:, None]
@@ -127,9 +117,3 @@ class LatentUnetPrior(Prior):
         unet: Any = load_model(UNet2DConditionModel, self._directory / "unet", dtype=self._dtype)
         unet = unet.to(memory_format=torch.channels_last)
         return unet if self._section.cpu_offload else unet.to(self._device)
-
-
-def _zeros_for_empty(directory: Path) -> bool:
-    with readable(directory / "model_index.json"):
-        index = json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
-        return bool(index.get("force_zeros_for_empty_prompt", True))

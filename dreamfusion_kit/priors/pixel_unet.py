@@ -9,7 +9,6 @@ et al. 2023, "Simple diffusion", s. 3.2). Folding only permutes numbers, so the 
 noise is the image's noise, folded.
 """
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,27 +19,16 @@ from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImpor
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.base import Prior, to_pixel_space
-from dreamfusion_kit.priors.directory import (
-    DIFFUSION_SCHEDULERS,
-    load_model,
-    load_schedule,
-    read_config,
-    read_index,
-)
+from dreamfusion_kit.priors.components import PIXEL_UNET, read_index
+from dreamfusion_kit.priors.directory import load_model, load_schedule
 from dreamfusion_kit.priors.lora import LoraUnet
+from dreamfusion_kit.priors.pixel_patch import patch_size
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_hidden, t5_hidden
 from dreamfusion_kit.recipe.schema import PixelUnetSection
 
-COMPONENTS = {
-    "unet": ("UNet2DConditionModel",),
-    "text_encoder": ("CLIPTextModel", "T5EncoderModel"),
-    "tokenizer": (),
-    "scheduler": DIFFUSION_SCHEDULERS,
-}
 T5_TOKENS = 77  # the length that DeepFloyd IF was trained on
 
 
@@ -57,12 +45,12 @@ class PixelUnetPrior(Prior):
         self, section: PixelUnetSection, directory: Path, device: torch.device | str
     ) -> None:
         """Check the directory's index and read its noise schedule."""
-        self._text_class = read_index(directory, COMPONENTS)["text_encoder"]
+        self._text_class = read_index(directory, PIXEL_UNET)["text_encoder"]
         self._directory = directory
         self._device = torch.device(device)
         self._dtype: torch.dtype = getattr(torch, section.dtype)
         self._image_size_px = section.image_size_px
-        self._patch_size = _patch_size(directory, section.image_size_px)
+        self._patch_size = patch_size(directory, section.image_size_px)
         self.schedule, prediction_type = load_schedule(directory, self._device)
         self._prediction_type: PredictionType = prediction_type
 
@@ -122,21 +110,3 @@ class PixelUnetPrior(Prior):
         unet = load_model(UNet2DConditionModel, self._directory / "unet", dtype=self._dtype)
         # Channels last: 89 against 104 ms for a pair of 64x64 on one AVX2 core (5.5 M weights).
         return unet.to(self._device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-
-def _patch_size(directory: Path, image_size_px: int) -> int:
-    """Return the side in pixels of the patches that the U-Net reads as channels."""
-    config = read_config(directory, "unet")
-    channels, size = int(config["in_channels"]), int(config["sample_size"])
-    patch = math.isqrt(channels // 3)
-    if 3 * patch**2 != channels:
-        raise WeightsError(
-            f"{directory.name}/unet: reads {channels} channels; expected 3 times a square, since "
-            "a pixel_unet prior reads pixels; choose another prior.kind or another prior.source"
-        )
-    if size * patch != image_size_px:
-        raise RecipeError(
-            f"prior.image_size_px: found {image_size_px}, expected {size * patch}, the size that "
-            f"{directory.name}/unet was trained on; change the recipe"
-        )
-    return patch

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from dreamfusion_kit import files
 from dreamfusion_kit.errors import WeightsError
+
+_PROMPTS = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,14 @@ def save_text(path: Path, features: TextFeatures, prompts: Mapping[str, str]) ->
     Row i belongs to the i-th key. Equal inputs give equal bytes.
     """
     tensors = {name: rows.detach().cpu().contiguous() for name, rows in features.tensors.items()}
-    save_file(tensors, path, metadata={"prompts": json.dumps(dict(prompts))})
+    files.write_bytes(path, save(tensors, metadata={"prompts": json.dumps(dict(prompts))}))
 
 
 def load_text(path: Path) -> tuple[TextFeatures, dict[str, str]]:
     """Read what `save_text` wrote: features on the CPU, and the prompts in row order."""
     try:
         with safe_open(path, framework="pt") as file:
-            prompts = json.loads((file.metadata() or {})["prompts"])
+            prompts = _PROMPTS.validate_json((file.metadata() or {})["prompts"], strict=True)
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise WeightsError(

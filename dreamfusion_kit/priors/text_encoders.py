@@ -4,7 +4,6 @@ Each function loads one encoder, runs it and lets go of it, so that two encoders
 memory, and none stays for the optimisation. No prompt is ever cut.
 """
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,11 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from dreamfusion_kit.errors import MissingExtraError, RecipeError
+from dreamfusion_kit.errors import RecipeError, WeightsError
+from dreamfusion_kit.priors.config_schema import ClipTextConfig
 from dreamfusion_kit.priors.directory import load_model, readable
+from dreamfusion_kit.priors.model_files import read_text_config
+from dreamfusion_kit.priors.vocabulary import check_readable, read_tokenizer_config
 
 CLIP_CLASSES = {
     "CLIPTextModel": CLIPTextModel,
@@ -32,15 +34,12 @@ T5_CLASSES = {"T5EncoderModel": T5EncoderModel, "UMT5EncoderModel": UMT5EncoderM
 # T5 was trained in bfloat16 and its activations overflow float16.
 T5_DTYPE = torch.bfloat16
 
-# What transformers turns a SentencePiece vocabulary into a tokenizer with: package and module.
-_SENTENCEPIECE = {"protobuf": "google.protobuf", "sentencepiece": "sentencepiece"}
-
 
 def clip_hidden(
     directory: Path, prompts: Sequence[str], device: torch.device
 ) -> Float[Tensor, "prompts tokens width"]:
     """Return the last hidden states of `text_encoder/`, padded to the tokenizer's length."""
-    tokens, _ = tokenize(directory / "tokenizer", prompts)
+    tokens = _clip_tokens(directory, "", prompts)
     # float32 whatever the denoiser's dtype: it runs once, and predict casts what it gives.
     encoder = load_model(CLIPTextModel, directory / "text_encoder", dtype=torch.float32)
     with torch.no_grad():
@@ -56,7 +55,7 @@ def clip_penultimate(
     folders: "" or "_2". A CLIPTextModel's pooled output is its plain one, of a
     CLIPTextModelWithProjection the projected one.
     """
-    tokens, _ = tokenize(directory / f"tokenizer{suffix}", prompts)
+    tokens = _clip_tokens(directory, suffix, prompts)
     folder = directory / f"text_encoder{suffix}"
     encoder = load_model(CLIP_CLASSES[class_name], folder, dtype=torch.float32)
     with torch.no_grad():
@@ -87,6 +86,7 @@ def t5_hidden(
         masked: Whether padding is hidden from the encoder (IF, AuraFlow) or read (SD3).
     """
     tokens, mask = tokenize(directory / f"tokenizer{suffix}", prompts, num_tokens)
+    check_embedded(directory, suffix, tokens)
     tokens, mask = tokens.to(device), mask.to(device)
     folder = directory / f"text_encoder{suffix}"
     encoder = load_model(T5_CLASSES[class_name], folder, dtype=T5_DTYPE).to(device)
@@ -96,43 +96,53 @@ def t5_hidden(
 
 
 def tokenize(
-    directory: Path, prompts: Sequence[str], num_tokens: int | None = None
+    directory: Path, prompts: Sequence[str], num_tokens: int
 ) -> tuple[Int[Tensor, "prompts tokens"], Int[Tensor, "prompts tokens"]]:
-    """Return token ids and their mask, padded to `num_tokens` or the tokenizer's own length."""
-    _check_vocabulary(directory)
+    """Return token ids and their mask, padded to `num_tokens`."""
+    check_readable(directory)
     with readable(directory):
         tokenizer: Any = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
         )
-    length = tokenizer.model_max_length if num_tokens is None else num_tokens
     for prompt, ids in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):
-        if len(ids) > length:
+        if len(ids) > num_tokens:
             raise RecipeError(
                 f"prompt {prompt!r}: {len(ids)} tokens with its view words; the prior's text "
-                f"encoder reads at most {length}; shorten the prompt"
+                f"encoder reads at most {num_tokens}; shorten the prompt"
             )
-    padded = tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt")
+    padded = tokenizer(
+        list(prompts), padding="max_length", max_length=num_tokens, return_tensors="pt"
+    )
     return padded.input_ids, padded.attention_mask
 
 
-def _check_vocabulary(directory: Path) -> None:
-    """Raise MissingExtraError where the vocabulary needs packages that are not installed.
-
-    DeepFloyd IF comes with T5's `spiece.model` alone; others have a `tokenizer.json`, too.
-    """
-    if (directory / "tokenizer.json").is_file() or not list(directory.glob("*.model")):
-        return
-    missing = [package for package, module in _SENTENCEPIECE.items() if not _is_installed(module)]
-    if missing:
-        raise MissingExtraError(
-            f"{directory.parent.name}/{directory.name}: holds a SentencePiece vocabulary and no "
-            f"tokenizer.json, and {' and '.join(missing)} not installed; expected both packages "
-            "that read it; install them with: pip install -e '.[t5]'"
+def check_embedded(directory: Path, suffix: str, tokens: Int[Tensor, "prompts tokens"]) -> None:
+    """Raise WeightsError where a token lies outside the encoder's embedding."""
+    vocab_size = read_text_config(directory, f"text_encoder{suffix}").vocab_size
+    highest = int(tokens.max())
+    if highest >= vocab_size:
+        raise WeightsError(
+            f"{directory.name}/tokenizer{suffix}: numbers a token {highest}; expected less than "
+            f"{vocab_size}, which its text encoder embeds; choose another prior.source"
         )
 
 
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package around it
-        return False
+def _clip_tokens(
+    directory: Path, suffix: str, prompts: Sequence[str]
+) -> Int[Tensor, "prompts tokens"]:
+    """Return token ids padded to the tokenizer's own length, or to the encoder's where shorter.
+
+    Many tokenizers have none of their own, or one of 10^30.
+    """
+    config = read_text_config(directory, f"text_encoder{suffix}")
+    if not isinstance(config, ClipTextConfig):
+        raise WeightsError(
+            f"{directory.name}/text_encoder{suffix}: is of model_type {config.model_type}; "
+            "expected a CLIP's; choose another prior.source"
+        )
+    own = read_tokenizer_config(directory / f"tokenizer{suffix}").model_max_length
+    longest = config.max_position_embeddings
+    length = longest if own is None else int(min(own, longest))
+    tokens, _ = tokenize(directory / f"tokenizer{suffix}", prompts, length)
+    check_embedded(directory, suffix, tokens)
+    return tokens

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.document import file_error
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.suite import DEFAULT, check_suite
 from dreamfusion_kit.recipe.workspace import PARAMS_FILE, SUITE_FILE, suite_file, suite_names
@@ -19,9 +20,9 @@ def workspace_files(workspace: Path) -> list[Path]:
     suites = [suite_file(workspace, name) for name in suite_names(workspace)]
     files = [*recipes, *suites]
     if not files:
-        raise RecipeError(
-            f"{workspace.resolve()}: found no recipes/*.yaml and no params.yaml; run this at "
-            "the root of a workspace"
+        raise file_error(
+            (workspace / PARAMS_FILE).resolve(),
+            "found neither this file nor recipes/*.yaml; run this at the root of a workspace",
         )
     return files
 

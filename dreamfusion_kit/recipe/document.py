@@ -3,11 +3,12 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.errors import RecipeError, printable, shortened
 
 KeyPath = tuple[str | int, ...]
 # What a YAML file can say. Any stands for Value again: a type that names itself cannot be
@@ -16,6 +17,11 @@ Value = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 _PLAIN_KEY = re.compile(r"[\w.<>-]+")
 _LONGEST_FOUND = 60
+_LONGEST_FILE = 300
+_LONGEST_KEY = 300
+# difflib takes time with the square of a word and with the number of candidates.
+_LONGEST_WORD = 80
+_MOST_CANDIDATES = 200
 
 
 @dataclass(frozen=True)
@@ -47,17 +53,23 @@ class Document:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a file. Prints as `file:line: key: text`."""
+    """One thing that is wrong with a file. Prints as `file:line: key: text`, on one line."""
 
     place: Place
     path: KeyPath
     text: str
 
     def __str__(self) -> str:
-        """Return the line that a user reads."""
-        where = f"{self.place.file}:{self.place.line}"
-        key = self.place.prefix + dotted(self.path)
-        return f"{where}: {key}: {self.text}" if key else f"{where}: {self.text}"
+        """Return the line that a user reads, whatever file, key and text contain."""
+        where = f"{_tail(printable(self.place.file), _LONGEST_FILE)}:{self.place.line}"
+        key = shortened(printable(self.place.prefix + dotted(self.path)), _LONGEST_KEY)
+        text = printable(self.text)
+        return f"{where}: {key}: {text}" if key else f"{where}: {text}"
+
+
+def file_error(path: Path, text: str, *, line: int = 1) -> RecipeError:
+    """Return the error of one problem of the file at `path`, or of its `line`."""
+    return recipe_error([Problem(Place(str(path), line), (), text)])
 
 
 def recipe_error(problems: Iterable[Problem]) -> RecipeError:
@@ -79,11 +91,18 @@ def dotted(path: KeyPath) -> str:
 
 def quoted(value: Value) -> str:
     """Return `value` as JSON, cut short, so that text and number can be told apart."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_FOUND else text[: _LONGEST_FOUND - 3] + "..."
+    # Cut before as well as after: a value may be a megabyte, and be quoted by many problems.
+    short = value[:_LONGEST_FOUND] if isinstance(value, str) else value
+    return shortened(json.dumps(short, ensure_ascii=False), _LONGEST_FOUND)
 
 
-def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that `word` was probably meant to be."""
-    matches = difflib.get_close_matches(word, list(candidates), n=1)
+def did_you_mean(word: str, candidates: Collection[str]) -> str | None:
+    """Return the candidate that `word` was probably meant to be, where they are not too many."""
+    if len(word) > _LONGEST_WORD or len(candidates) > _MOST_CANDIDATES:
+        return None
+    matches = difflib.get_close_matches(word, candidates, n=1)
     return matches[0] if matches else None
+
+
+def _tail(text: str, longest: int) -> str:
+    return text if len(text) <= longest else "..." + text[3 - longest :]

@@ -14,7 +14,7 @@ import yaml
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import yaml_text
-from dreamfusion_kit.recipe.document import Value
+from dreamfusion_kit.recipe.document import Place, Problem, Value, file_error, recipe_error
 from dreamfusion_kit.recipe.load import read_text
 from dreamfusion_kit.recipe.suite import ASSET_ID, DEFAULT, check_suite, unknown_asset
 from dreamfusion_kit.recipe.workspace import suite_file
@@ -37,7 +37,7 @@ def add_asset(workspace: Path, asset_id: str, *, prompt: str, recipe: str, seed:
     text = read_text(path)
     assets = _block_assets(text, path)
     if asset_id in _keys(assets):
-        raise RecipeError(f"{path}: asset {asset_id!r} is there already, remove it first")
+        raise file_error(path, f"asset {asset_id!r} is there already, remove it first")
     last_key, last_value = assets.value[-1]
     end = _end_of_line(text, last_value)
     indent = " " * last_key.start_mark.column
@@ -73,7 +73,7 @@ def remove_asset(workspace: Path, asset_id: str) -> Path:
     if asset_id not in keys:
         raise unknown_asset(path, asset_id, keys)
     if len(keys) == 1:
-        raise RecipeError(f"{path}: {asset_id!r} is the only asset; a suite needs at least one")
+        raise file_error(path, f"{asset_id!r} is the only asset; a suite needs at least one")
     key, value = assets.value[keys.index(asset_id)]
     start = key.start_mark.index - key.start_mark.column
     _check_and_write(workspace, text[:start] + text[_end_of_line(text, value) :])
@@ -85,7 +85,7 @@ def _block_assets(text: str, path: Path) -> yaml.MappingNode:
     yaml_text.parse(text, str(path))  # reports duplicate keys and the like
     _, assets = _entry(text, path, "assets")
     if not isinstance(assets, yaml.MappingNode) or assets.flow_style or not assets.value:
-        raise RecipeError(f"{path}: expected assets as indented lines, `id:` and its keys below")
+        raise file_error(path, "expected assets as indented lines, `id:` and its keys below")
     return assets
 
 
@@ -100,7 +100,7 @@ def _entry(text: str, path: Path, name: str) -> tuple[yaml.Node, yaml.Node]:
     for key, value in root.value:
         if key.value == name:
             return key, value
-    raise RecipeError(f"{path}: {name}: missing key")
+    raise recipe_error([Problem(Place(str(path), 1), (name,), "missing key")])
 
 
 def _keys(node: yaml.MappingNode) -> list[str]:

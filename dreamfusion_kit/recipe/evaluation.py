@@ -11,31 +11,43 @@ from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema import (
     Color,
-    Count,
     Fraction,
-    Positive,
+    ImageSize,
+    Length,
     Section,
+    Seed,
     SourceSection,
-    Steps,
 )
+
+Scale = Annotated[float, Field(ge=0.01, le=100)]
 
 
 class ViewsSection(Section):
     """Fixed views that are scored. DF averages over azimuths at 30 degrees and says no more."""
 
     num_azimuths: Annotated[
-        Count, Field(description="Views per asset, evenly spaced; the first faces +x, the front.")
+        int,
+        Field(
+            ge=1,
+            le=360,
+            description="Views per asset, evenly spaced; the first faces +x, the front.",
+        ),
     ]
     elevation_deg: Annotated[
         float, Field(ge=-89, le=89, description="Degrees above the ground plane (DF A.3: 30).")
     ]
     radius: Annotated[
-        Positive, Field(description="Distance of the camera from the origin, scene units.")
+        Length, Field(description="Distance of the camera from the origin, scene units.")
     ]
-    fov_y_deg: Annotated[float, Field(gt=0, lt=180, description="Field of view in degrees.")]
-    image_size_px: Annotated[Count, Field(description="Side of the square images in pixels.")]
+    fov_y_deg: Annotated[float, Field(ge=1, le=179, description="Field of view in degrees.")]
+    image_size_px: Annotated[ImageSize, Field(description="Side of the square images in pixels.")]
     supersampling: Annotated[
-        Count, Field(description="Rays per pixel and axis, averaged; 2 means four rays per pixel.")
+        int,
+        Field(
+            ge=1,
+            le=16,
+            description="Rays per pixel and axis, averaged; 2 means four rays per pixel.",
+        ),
     ]
     background: Annotated[
         Color, Field(description="Plain colour behind the object, RGB in [0, 1].")
@@ -55,36 +67,53 @@ class ViewsSection(Section):
 class TurntableSection(Section):
     """The animation of one full turn: looked at, never scored."""
 
-    num_frames: Annotated[Count, Field(description="Frames of the full turn.")]
-    image_size_px: Annotated[Count, Field(description="Side of the square frames in pixels.")]
-    frame_duration_ms: Annotated[Count, Field(description="Time each frame is shown.")]
+    num_frames: Annotated[int, Field(ge=1, le=3600, description="Frames of the full turn.")]
+    image_size_px: Annotated[ImageSize, Field(description="Side of the square frames in pixels.")]
+    frame_duration_ms: Annotated[
+        int, Field(ge=1, le=60_000, description="Time each frame is shown.")
+    ]
 
 
 class GeometrySection(Section):
     """How a mesh is compared with the true shape of a toybox object."""
 
     num_points: Annotated[
-        Count, Field(description="Points drawn on each surface for Chamfer distance and F-score.")
+        int,
+        Field(
+            ge=1,
+            le=10**7,
+            description="Points drawn on each surface for Chamfer distance and F-score.",
+        ),
     ]
     f_score_distance: Annotated[
-        Positive, Field(description="A point closer than this (scene units) counts as met.")
+        Length, Field(description="A point closer than this (scene units) counts as met.")
     ]
     surface_resolution: Annotated[
-        int, Field(ge=8, description="Cells per axis when the true surface is extracted.")
+        int, Field(ge=8, le=1024, description="Cells per axis when the true surface is extracted.")
     ]
     iou_resolution: Annotated[
-        int, Field(ge=2, description="Cells along the longest side of the occupancy grid.")
+        int, Field(ge=2, le=1024, description="Cells along the longest side of the occupancy grid.")
     ]
     num_azimuths: Annotated[
-        Count, Field(description="Rotations about the up axis tried before the best is refined.")
+        int,
+        Field(
+            ge=1,
+            le=3600,
+            description="Rotations about the up axis tried before the best is refined.",
+        ),
     ]
     scale_range: Annotated[
-        tuple[Positive, Positive],
+        tuple[Scale, Scale],
         Field(description="Smallest and largest scale tried, 1 = equal bounding box diagonals."),
     ]
-    num_scales: Annotated[Count, Field(description="Scales tried before the best is refined.")]
+    num_scales: Annotated[
+        int, Field(ge=1, le=1000, description="Scales tried before the best is refined.")
+    ]
     num_search_points: Annotated[
-        Count, Field(description="Points per surface in the search for rotation and scale.")
+        int,
+        Field(
+            ge=1, le=10**6, description="Points per surface in the search for rotation and scale."
+        ),
     ]
 
     @model_validator(mode="after")
@@ -98,7 +127,7 @@ class GeometrySection(Section):
 class EvaluationSection(Section):
     """The exam: the judge, the captions it chooses from, the views and the geometry measures."""
 
-    seed: Annotated[Steps, Field(description="Seed of the points drawn on surfaces.")]
+    seed: Annotated[Seed, Field(description="Seed of the points drawn on surfaces.")]
     clip: Annotated[
         SourceSection,
         Field(description="The judge, any CLIP in transformers format; never optimised."),
@@ -112,5 +141,9 @@ class EvaluationSection(Section):
     geometry: GeometrySection
     confidence_level: Annotated[
         float,
-        Field(gt=0, lt=1, description="Coverage of R-Precision's interval (Wilson, over assets)."),
+        Field(
+            ge=0.01,
+            le=0.9999,
+            description="Coverage of R-Precision's interval (Wilson, over assets).",
+        ),
     ]

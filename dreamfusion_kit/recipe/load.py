@@ -1,14 +1,14 @@
 """Files into checked recipes. Every problem of a file is reported at once."""
 
 import json
+import stat
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import yaml_text
-from dreamfusion_kit.recipe.document import Document, Place, Problem, recipe_error
+from dreamfusion_kit.recipe.document import Document, file_error, recipe_error
 from dreamfusion_kit.recipe.problems import problems_of
 from dreamfusion_kit.recipe.schema import Recipe, Section
 
@@ -41,18 +41,37 @@ def validate(document: Document, model: type[SectionT]) -> SectionT:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of the file at `path`: UTF-8, at most a megabyte."""
+    """Return the text of the file at `path`: a regular file, UTF-8, at most a megabyte.
+
+    Raises:
+        RecipeError: for anything else. A pipe or a device is not opened: it could block for
+            ever, or never end.
+    """
     try:
+        found = _kind_of_file(path.stat().st_mode)
+        if found is not None:
+            raise file_error(path, f"found {found}, expected a YAML file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = error.strerror or "cannot be read"
-        raise RecipeError(f"{path}: {reason}; expected a YAML file") from error
+        raise file_error(path, f"{reason}; expected a YAML file") from error
+    except ValueError as error:  # a NUL character, or half of a surrogate pair, in the name
+        raise file_error(path, "found a name that no file can have") from error
     if len(content) > MAX_BYTES:
-        raise RecipeError(f"{path}: found more than {MAX_BYTES} bytes, expected a small YAML file")
+        raise file_error(path, f"found more than {MAX_BYTES} bytes, expected a small YAML file")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         text = f"found byte 0x{content[error.start]:02x}, expected UTF-8 text"
-        raise recipe_error([Problem(Place(str(path), line), (), text)]) from error
+        raise file_error(path, text, line=line) from error
+
+
+def _kind_of_file(mode: int) -> str | None:
+    """Return what the file is instead of a regular one, or None."""
+    if stat.S_ISREG(mode):
+        return None
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    return "a pipe, socket or device"

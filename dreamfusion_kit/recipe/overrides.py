@@ -1,7 +1,7 @@
 """Overrides: single keys of a recipe that one asset sets differently."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from dreamfusion_kit.recipe.document import (
     Document,
@@ -13,6 +13,7 @@ from dreamfusion_kit.recipe.document import (
     dotted,
     recipe_error,
 )
+from dreamfusion_kit.recipe.yaml_text import MAX_DEPTH
 
 
 def with_overrides(recipe: Document, suite: Document, at: KeyPath) -> Document:
@@ -26,6 +27,8 @@ def with_overrides(recipe: Document, suite: Document, at: KeyPath) -> Document:
             another pretrained model.
     """
     overrides = _mapping_at(suite.data, at)
+    if not overrides:
+        return recipe
     problems = [
         Problem(suite.place((*at, key)), (*at, key), text)
         for key in overrides
@@ -37,18 +40,21 @@ def with_overrides(recipe: Document, suite: Document, at: KeyPath) -> Document:
     places = dict(recipe.places)
     for key, value in overrides.items():
         path = tuple(key.split("."))
-        _mapping_at(data, path[:-1])[path[-1]] = value
-        _move_places(places, path, suite, (*at, key))
+        section = _mapping_at(data, path[:-1])
+        _forget_places(places, path, section[path[-1]])
+        section[path[-1]] = value
+        _point_places(places, path, value, suite, (*at, key))
     return Document(data, places)
 
 
 def _refusal(key: str, data: dict[str, Value], all_keys: Mapping[str, Value]) -> str | None:
     """Return what is wrong with the override `key`, if anything."""
-    inside = next((other for other in all_keys if key.startswith(f"{other}.")), None)
+    parts = key.split(".", MAX_DEPTH)
+    outer = (".".join(parts[:depth]) for depth in range(1, len(parts)))
+    inside = next((other for other in outer if other in all_keys), None)
     if inside is not None:
         return f"found beside {inside}, which contains it; expected one of the two"
     node: Value = data
-    parts = key.split(".")
     for depth, part in enumerate(parts):
         if not isinstance(node, dict):
             return f"unknown key: {dotted(tuple(parts[:depth]))} is a value without keys"
@@ -71,18 +77,41 @@ def _mapping_at(data: dict[str, Value], path: KeyPath) -> dict[str, Value]:
     return node
 
 
-def _move_places(
-    places: dict[KeyPath, Place], path: KeyPath, suite: Document, source: KeyPath
+def _forget_places(places: dict[KeyPath, Place], path: KeyPath, old: Value) -> None:
+    """Drop the places of `path` and of all inside it, where `old` stands until now."""
+    for inner in _paths_inside(old):
+        places.pop(path + inner, None)
+
+
+def _point_places(
+    places: dict[KeyPath, Place], path: KeyPath, value: Value, suite: Document, source: KeyPath
 ) -> None:
-    """Point `path`, all inside it and all around it, at the suite's lines."""
-    for old in [old for old in places if old[: len(path)] == path]:
-        del places[old]
+    """Point `path`, all inside its new `value` and all around it, at the suite's lines."""
     prefix = dotted(source[:-1]) + "."
-    for inner, place in suite.places.items():
-        if inner[: len(source)] == source:
-            places[path + inner[len(source) :]] = Place(place.file, place.line, prefix)
+    for inner in _paths_inside(value):
+        place = suite.places[source + inner]
+        places[path + inner] = Place(place.file, place.line, prefix)
     # A check between several keys is reported at the section around them. The recipe
     # alone has passed it, so the override is the cause.
     line = suite.place(source)
     for depth in range(1, len(path)):
         places[path[:depth]] = Place(line.file, line.line, prefix)
+
+
+def _paths_inside(value: Value) -> Iterator[KeyPath]:
+    """Walk the paths of `value` and of everything in it, relative to `value`.
+
+    The data is walked and not all places of the file: that would take time with the number
+    of assets times the size of the suite.
+    """
+    yield ()
+    match value:
+        case dict():
+            items = value.items()
+        case list():
+            items = enumerate(value)
+        case _:
+            return
+    for name, inner in items:
+        for path in _paths_inside(inner):
+            yield (name, *path)

@@ -7,15 +7,28 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, Value, did_you_mean, quoted
-from dreamfusion_kit.recipe.schema.base import SCHEDULE_TAGS
+from dreamfusion_kit.recipe.schema.base import NUMBER_TAG, SCHEDULE_TAGS
+from dreamfusion_kit.recipe.schema.prior import REPOSITORY
 
+Missing = dict[KeyPath, dict[str | int, None]]  # names of missing keys, in order, by their section
 Context = Mapping[str, Any]  # what pydantic knows beside an error, a different set for each type
 
+# The schema's patterns in words. A test holds the two together.
+PATTERNS = {
+    "^[a-z0-9_]{1,64}$": "1 to 64 of a-z, 0-9 and _",
+    "^[a-z0-9_-]{1,64}$": "1 to 64 of a-z, 0-9, _ and -",
+    "^[0-9a-f]{40}$": "a commit of 40 hex digits",
+    REPOSITORY: "a repository as owner/name",
+}
+# Above so many unknown keys nobody reads them one by one, and looking for what was meant
+# would take seconds.
+_MOST_HINTS = 100
+
 _EXPECTED: dict[str, Callable[[Context], str]] = {
-    "greater_than": lambda context: f"a number above {context['gt']:g}",
-    "greater_than_equal": lambda context: f"a number of at least {context['ge']:g}",
-    "less_than": lambda context: f"a number below {context['lt']:g}",
-    "less_than_equal": lambda context: f"a number of at most {context['le']:g}",
+    "greater_than": lambda context: f"a number above {_number(context['gt'])}",
+    "greater_than_equal": lambda context: f"a number of at least {_number(context['ge'])}",
+    "less_than": lambda context: f"a number below {_number(context['lt'])}",
+    "less_than_equal": lambda context: f"a number of at most {_number(context['le'])}",
     "finite_number": lambda _: "a finite number",
     "float_type": lambda _: "a number",
     "int_type": lambda _: "a whole number",
@@ -24,7 +37,7 @@ _EXPECTED: dict[str, Callable[[Context], str]] = {
     "string_type": lambda _: "text",
     "string_too_short": lambda context: f"at least {context['min_length']} character(s)",
     "string_too_long": lambda context: f"at most {context['max_length']} characters",
-    "string_pattern_mismatch": lambda context: f"text like {context['pattern']}",
+    "string_pattern_mismatch": lambda context: PATTERNS[context["pattern"]],
     "literal_error": lambda context: context["expected"],
     "tuple_type": lambda _: "a list",
     "too_short": lambda context: f"at least {context['min_length']} item(s)",
@@ -44,31 +57,31 @@ def problems_of(error: ValidationError, document: Document) -> list[Problem]:
     """
     details = error.errors(include_url=False)
     paths = [_key_path(detail, document.data) for detail in details]
-    missing = {
-        path
-        for path, detail in zip(paths, details, strict=True)
-        if detail["type"] in _MISSING_TYPES
-    }
+    missing: Missing = {}
+    for path, detail in zip(paths, details, strict=True):
+        if detail["type"] in _MISSING_TYPES:
+            missing.setdefault(path[:-1], {})[path[-1]] = None
+    hints = sum(detail["type"] == "extra_forbidden" for detail in details) <= _MOST_HINTS
     problems: list[Problem] = []
     for path, detail in zip(paths, details, strict=True):
         text = _text(detail)
         if detail["type"] == "extra_forbidden":
-            meant = _take_meant(path, missing)
+            meant = _take_meant(path, missing) if hints else None
             text = f"unknown key (did you mean {meant}?)" if meant else "unknown key"
         problems.append(Problem(document.place(path), path, text))
-    return [p for p in problems if p.path in missing or p.text != _MISSING]
+    return [p for p in problems if p.text != _MISSING or p.path[-1] in missing[p.path[:-1]]]
 
 
 _MISSING = "missing key"
 _MISSING_TYPES = ("missing", "union_tag_not_found")
 
 
-def _take_meant(path: KeyPath, missing: set[KeyPath]) -> str | None:
+def _take_meant(path: KeyPath, missing: Missing) -> str | None:
     """Return the missing sibling that `path` misspells, and take it out of `missing`."""
-    siblings = [str(other[-1]) for other in missing if other[:-1] == path[:-1]]
-    meant = did_you_mean(str(path[-1]), siblings)
+    siblings = missing.get(path[:-1], {})
+    meant = did_you_mean(str(path[-1]), [str(name) for name in siblings])
     if meant is not None:
-        missing.discard((*path[:-1], meant))
+        del siblings[meant]
     return meant
 
 
@@ -112,7 +125,24 @@ def _text(detail: ErrorDetails) -> str:
     expected = _EXPECTED.get(detail["type"])
     if expected is None:
         return f"found {_found(found)}: {detail['msg']}"
-    return f"found {_found(found)}, expected {expected(context)}"
+    return f"found {_found(found)}, expected {expected(context)}{_advice(detail)}"
+
+
+def _advice(detail: ErrorDetails) -> str:
+    """Return how to write what was probably meant, where the value shows it."""
+    match detail["type"], detail["input"]:
+        case "string_type", bool() | int() | float():
+            return ": put it in quotes"
+        case "int_type" | "int_from_float", float() as number if number.is_integer():
+            return f": write {number:.0f}"
+        case "float_type", _ if NUMBER_TAG in detail["loc"]:
+            return ", or a schedule such as {start: 0, end: 1, from_step: 0, to_step: 100}"
+        case _:
+            return ""
+
+
+def _number(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def _found(value: Value) -> str:

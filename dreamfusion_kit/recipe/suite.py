@@ -7,7 +7,6 @@ params.yaml.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +22,15 @@ from dreamfusion_kit.recipe.document import (
     Problem,
     Value,
     did_you_mean,
+    file_error,
     recipe_error,
 )
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.gate import GateSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
-from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section
+from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section, Seed
+from dreamfusion_kit.recipe.schema.base import is_one_line
 from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, recipe_file, suite_file, suite_root
 
 __all__ = [
@@ -46,13 +48,9 @@ ASSET_ID = r"^[a-z0-9_]{1,64}$"
 ASSET_FILE = "asset.yaml"
 FETCHED_CLIP = "clip"  # the name that `fetch` has for the protocol's CLIP
 
-_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line separators
-
 
 def _is_one_clean_line(prompt: str) -> str:
-    bad = next((char for char in prompt if unicodedata.category(char) in _UNPRINTABLE), None)
-    if bad is not None:
-        raise ValueError(f"found the character U+{ord(bad):04X}, expected one line of plain text")
+    is_one_line(prompt)
     if prompt != prompt.strip():
         raise ValueError("found white space at an end, expected a prompt without it")
     return prompt
@@ -70,7 +68,6 @@ AssetId = Annotated[str, Field(pattern=ASSET_ID)]
 Name = Annotated[str, Field(pattern=NAME)]
 Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_is_one_clean_line)]
 RecipeName = Annotated[Name, AfterValidator(_is_not_the_clip)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 _OVERRIDES = "Dotted recipe keys that are set differently, such as optimize.num_steps; {} for none."
 
@@ -105,6 +102,9 @@ class ParamsFile(Section):
     assets: dict[AssetId, Asset] = Field(min_length=1, description="The assets by their id.")
     evaluation: EvaluationSection = Field(
         description="The protocol, for every suite without one of its own."
+    )
+    gate: GateSection | None = Field(
+        default=None, description="When a fall of quality is refused; see docs/gate.md."
     )
 
     @model_validator(mode="after")
@@ -292,7 +292,7 @@ def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeErro
     meant = did_you_mean(asset_id, known)
     hint = f" (did you mean {meant}?)" if meant else ""
     listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-    return RecipeError(f"{path}: no asset {asset_id!r}{hint}; it has {listed}")
+    return file_error(path, f"no asset {asset_id!r}{hint}; it has {listed}")
 
 
 def parse_params(document: Document) -> Suite:
@@ -343,9 +343,10 @@ def _load_folder(workspace: Path, name: str, *, of_asset: str | None = None) -> 
             for asset_id, asset in _per_seed(folder, own, shared):
                 if asset_id in assets:
                     other = declared[asset_id].folder
-                    raise RecipeError(
-                        f"{path}: assets/{folder} and assets/{other} both give the asset "
-                        f"{asset_id}; expected different ids; rename one of the folders"
+                    raise file_error(
+                        path,
+                        f"assets/{folder} and assets/{other} both give the asset "
+                        f"{asset_id}; expected different ids; rename one of the folders",
                     )
                 assets[asset_id] = asset
                 declared[asset_id] = Declaration(
@@ -364,9 +365,10 @@ def _load_folder(workspace: Path, name: str, *, of_asset: str | None = None) -> 
 def load_asset_file(path: Path) -> tuple[AssetFile, Document]:
     """Return the asset.yaml at `path`, checked, and its document."""
     if not re.fullmatch(ASSET_ID, path.parent.name):
-        raise RecipeError(
-            f"{path}: found the folder {path.parent.name!r}, expected an id of 1 to 64 of a-z, "
-            "0-9 and _; rename the folder"
+        raise file_error(
+            path,
+            f"found the folder {path.parent.name!r}, expected an id of 1 to 64 of a-z, "
+            "0-9 and _; rename the folder",
         )
     document = load_yaml(path)
     return validate(document, AssetFile), document

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import RecipeError
 
 DEFAULT = "default"
@@ -41,7 +42,7 @@ def locate(suite: str | None = None) -> Location:
         return Location(Path(), _checked(suite or DEFAULT))
     raise RecipeError(
         f"{here}: found no {PARAMS_FILE}; expected the root of a workspace or the folder of one "
-        "of its suites; go there, or make one with `dreamfusion-kit init DIR`"
+        f"of its suites; go there, or make one with `{command_name()} init DIR`"
     )
 
 

@@ -45,15 +45,29 @@ class _StrictLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
         if event.anchor is not None:
-            raise _refusal("an anchor or alias (& or *)", "values written out", event)
+            raise _refusal("an anchor or alias (& or *)", "values written out", event.start_mark)
         if getattr(event, "tag", None) is not None:
-            raise _refusal(f"the tag {event.tag}", "plain YAML without tags", event)
+            raise _refusal(f"the tag {event.tag}", "plain YAML without tags", event.start_mark)
         if self._depth >= MAX_DEPTH:
-            raise _refusal(f"more than {MAX_DEPTH} levels", "flatter data", event)
+            raise _refusal(f"more than {MAX_DEPTH} levels", "flatter data", event.start_mark)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
+
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: yaml.Mark) -> list[str]:
+        try:
+            return super().scan_flow_scalar_non_spaces(double, start_mark)
+        except (ValueError, OverflowError):  # from chr()
+            mark = self.get_mark()
+            raise _refusal("an escape beyond U+10FFFF", "a character", mark) from None
+
+    def scan_yaml_directive_number(self, start_mark: yaml.Mark) -> int:
+        try:
+            return super().scan_yaml_directive_number(start_mark)
+        except ValueError:  # from int(), which refuses thousands of digits
+            mark = self.get_mark()
+            raise _refusal("a huge number as %YAML version", "%YAML 1.2", mark) from None
 
 
 for _name, _pattern, _first in _SCALARS:
@@ -81,10 +95,8 @@ def dump(data: Mapping[str, Value]) -> str:
     )
 
 
-def _refusal(found: str, expected: str, event: yaml.Event) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(
-        problem=f"found {found}, expected {expected}", problem_mark=event.start_mark
-    )
+def _refusal(found: str, expected: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=f"found {found}, expected {expected}", problem_mark=mark)
 
 
 def parse(text: str, file: str) -> Document:
@@ -122,7 +134,7 @@ def compose(text: str, file: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        problem = Problem(Place(file, line), (), error.problem or "not YAML")
+        problem = Problem(Place(file, line), (), _in_words(error.problem or "found no YAML"))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         found = f"found the character U+{error.character:04X}"
@@ -131,6 +143,30 @@ def compose(text: str, file: str) -> yaml.Node | None:
         if loader is not None:
             loader.dispose()
     raise recipe_error([problem])
+
+
+def _in_words(problem: str) -> str:
+    """Return PyYAML's `problem` as found and expected, where its own words do not say."""
+    return _PROBLEMS.get(problem, problem)
+
+
+_PROBLEMS = {
+    "found character '\\t' that cannot start any token": "found a tab, expected spaces before a "
+    "key or value",
+    **{
+        f"found character {char!r} that cannot start any token": f"found {char} at the start of a "
+        "value, expected the value in quotes"
+        for char in "@`%"
+    },
+    "but found another document": "found another document (---), expected one per file",
+    "mapping values are not allowed here": "found `: ` inside a value, expected the value in "
+    "quotes, or one key per line with the same indent as its neighbours",
+    "could not find expected ':'": "found a line without `: ` after its key, expected `key: value`",
+    "expected <block end>, but found '<block mapping start>'": "found a key with another indent "
+    "than its neighbours, expected the same one",
+    "expected <block end>, but found '<scalar>'": "found text after the end of a value, expected "
+    "the whole value inside the quotes or brackets",
+}
 
 
 class _NodeReader:
@@ -178,11 +214,15 @@ class _NodeReader:
         if not isinstance(node, yaml.ScalarNode):
             self.report(path, node, f"found a {_kind(node)} as a key, expected text")
             return None
-        key = self._scalar(node, path)
-        if not isinstance(key, str):
-            self.report(path, node, f"found the key {node.value}, expected text: put it in quotes")
-            return None
-        return key
+        if node.tag == _TAG + "str":
+            key = self._scalar(node, path)
+            return key if isinstance(key, str) else None
+        if node.value:
+            found, expected = f"the key {node.value[:40]}", "text: put it in quotes"
+        else:
+            found, expected = "a value without a key", "`key: value`"
+        self.report(path, node, f"found {found}, expected {expected}")
+        return None
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Value:
         text = node.value

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from dreamfusion_kit import files
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.priors.text import save_text
 from dreamfusion_kit.recipe.suite import resolve
@@ -18,12 +19,12 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     """Write the features of the asset's prompts."""
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
+    target = layout.asset(asset).text
+    files.check_writable(target, folder=False)
     prior = models.load_prior(
         resolved.recipe.prior, layout.model(resolved.recipe_name), workspace, device
     )
     prompts = guidance_prompts(resolved.prompt, resolved.recipe.guidance)
     features = prior.encode_text(list(prompts.values()))
-    target = layout.asset(asset).text
-    target.parent.mkdir(parents=True, exist_ok=True)
     save_text(target, features, prompts)
     return target

@@ -3,9 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -33,16 +32,15 @@ from dreamfusion_kit.evaluation.views import (
     render_views,
     webp_bytes,
 )
-from dreamfusion_kit.field.chunks import sample_in_chunks
-from dreamfusion_kit.field.storage import load_field, load_proposal
 from dreamfusion_kit.image_files import png_bytes, quantized
+from dreamfusion_kit.mesh.facts import MeshFacts
+from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.priors.fetch import PACKAGED_MODELS
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
-from dreamfusion_kit.renderer.volume import render
-from dreamfusion_kit.stages import models
+from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import CLIP, VIEW_KINDS, AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.toybox.captions import (
     HELD_OUT,
@@ -76,6 +74,9 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
+    files.check_writable(own.evaluation, folder=True)
+    origin.check_field(own, resolved)
+    origin.check_mesh(own, resolved)
     protocol = load_suite(workspace, suite).evaluation
     judge = models.locked_directory(protocol.clip, layout.model(CLIP), workspace)
     clip = load_clip(judge, device=device)
@@ -170,7 +171,7 @@ def _janus(workspace: Path, views: ViewImages, truth: _Truth, device: torch.devi
 
 
 def _mesh_health(own: AssetLayout) -> MeshHealth:
-    facts = files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh")
+    facts = files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh")
     return MeshHealth(watertight=facts["watertight"], components=facts["components"])
 
 
@@ -191,25 +192,14 @@ def _field_renderer(
 
     It takes and returns tensors on the CPU, whatever `device` the field is on.
     """
-    field = load_field(own.field / "field.safetensors", recipe.field).to(device)
-    field.set_step(recipe.optimize.num_steps)
-    proposal = load_proposal(own.field / "proposal.safetensors", recipe.renderer, recipe.field)
-    if proposal is not None:
-        proposal = proposal.to(device)
-        proposal.set_step(recipe.optimize.num_steps)
+    model = NerfModel.load(own.field, recipe).to(device)
 
     def render_field(cameras: Cameras, lighting: Lighting, background: Tensor) -> RenderOutput:
-        output = render(
-            partial(sample_in_chunks, field),
+        output = model.render(
             pixel_rays(_moved(cameras, device)),
             _moved(lighting, device),
             background.to(device),
-            section=recipe.renderer,
-            bounding_radius=field.bounding_radius,
-            occupancy=None,
             with_normals=True,
-            generator=None,
-            proposal=proposal,
         )
         return _moved(output, torch.device("cpu"))
 

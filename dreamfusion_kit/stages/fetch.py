@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from dreamfusion_kit import files
-from dreamfusion_kit.priors import fetch
+from dreamfusion_kit.priors import fetch, model_files
+from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import AnalyticSection, SourceSection
 from dreamfusion_kit.recipe.suite import load_protocol
 from dreamfusion_kit.recipe.workspace import recipe_file
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
@@ -14,17 +14,50 @@ from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Path:
     """Fetch the prior of the recipe `name`, or the evaluation's CLIP for `clip`.
 
-    `offline` leaves the network alone: see `priors.fetch.fetch`.
+    What the model's own files say is checked here, before anything computes with them.
+    `offline` leaves the network alone: see `priors.fetch.bring`.
     """
-    source = _source(workspace, suite, name)
-    lock = {} if source is None else fetch.fetch(source, workspace, offline=offline)
     target = SuiteLayout(workspace, suite).model(name)
+    files.check_writable(target, folder=False)
+    lock = (
+        _fetch_judge(workspace, suite, offline=offline)
+        if name == CLIP
+        else _fetch_prior(workspace, name, offline=offline)
+    )
     files.write_json(target, lock)
     return target
 
 
-def _source(workspace: Path, suite: str, name: str) -> SourceSection | None:
-    if name == CLIP:
-        return load_protocol(workspace, suite).clip
-    prior = load_recipe(recipe_file(workspace, name)).prior
-    return None if isinstance(prior, AnalyticSection) else prior.source
+def _fetch_judge(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
+    source = load_protocol(workspace, suite).clip
+    directory, lock = fetch.bring(source, workspace, offline=offline)
+    model_files.check_clip(directory)
+    return lock
+
+
+def _fetch_prior(workspace: Path, name: str, *, offline: bool) -> fetch.Lock:
+    recipe = load_recipe(recipe_file(workspace, name))
+    if isinstance(recipe.prior, schema.AnalyticSection):
+        return {}
+    directory, lock = fetch.bring(recipe.prior.source, workspace, offline=offline)
+    model_files.check_model(recipe.prior, directory)
+    _refuse_pure_noise(recipe, directory)
+    return lock
+
+
+def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
+    """Raise RecipeError where the guidance divides by the signal at a timestep that has none."""
+    prior, guidance = recipe.prior, recipe.guidance
+    diffuses = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection)
+    if not diffuses or not isinstance(guidance, schema.ScoreGuidanceSection):
+        return
+    if not guidance.divides_by_signal:
+        return
+    # Imported here: torch and diffusers take seconds, which a fetch need not wait otherwise.
+    import torch
+
+    from dreamfusion_kit.guidance.pure_noise import refuse_pure_noise
+    from dreamfusion_kit.priors.directory import load_schedule
+
+    schedule, _ = load_schedule(directory, torch.device("cpu"))
+    refuse_pure_noise(guidance, schedule)

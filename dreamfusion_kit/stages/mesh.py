@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 
 from dreamfusion_kit import files, provenance
-from dreamfusion_kit.field.storage import load_field
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.mesh.export import write_mesh
 from dreamfusion_kit.mesh.extract import extract_mesh
+from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.layout import SuiteLayout
 
 
@@ -19,19 +20,20 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     started = time.monotonic()
     resolved = resolve(workspace, suite, asset)
     own = SuiteLayout(workspace, suite).asset(asset)
+    files.check_writable(own.mesh, folder=True)
+    origin.check_field(own, resolved)
     field_path = own.field / "field.safetensors"
-    field = load_field(field_path, resolved.recipe.field).to(device)
-    field.set_step(resolved.recipe.optimize.num_steps)
+    model = NerfModel.load(own.field, resolved.recipe).to(device)
     mesh = extract_mesh(
-        field.densities,
-        lambda positions: field(positions, False).albedo,
+        model.densities,
+        model.albedo,
         resolved.recipe.mesh,
-        bounding_radius=field.bounding_radius,
+        bounding_radius=model.bounding_radius,
         device=device,
     )
     field_sha256 = files.sha256(field_path)
     # What is written into the GLB is part of its bytes: no clock, no machine.
-    origin = {
+    made_from = {
         "generator": "dreamfusion-kit",
         "asset": asset,
         "prompt": resolved.prompt,
@@ -41,7 +43,8 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
         "field_sha256": field_sha256,
     }
     with files.new_directory(own.mesh) as directory:
-        write_mesh(directory, mesh, provenance=origin)
+        write_mesh(directory, mesh, provenance=made_from)
+        origin.write_mesh(directory, resolved)
     record = provenance.record(
         device=device,
         code=code_digest("mesh"),

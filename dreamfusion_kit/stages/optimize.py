@@ -4,42 +4,48 @@ Checkpoints lie in `.work/<hash of all inputs>`, outside the outputs, which DVC 
 before it runs a stage. A killed run goes on from there; a run of other inputs cannot.
 """
 
-import os
 import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from dreamfusion_kit import files, provenance
-from dreamfusion_kit.field.background_mlp import BackgroundMlp
-from dreamfusion_kit.field.storage import save_field
+from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
-from dreamfusion_kit.optimize.lock import die_with_parent
-from dreamfusion_kit.optimize.loop import OptimizedField, optimize
-from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitors
+from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
+from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
-from dreamfusion_kit.stages import models
+from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+from dreamfusion_kit.stages.scratch import write_note
 
 
-def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
+def run(
+    workspace: Path,
+    suite: str,
+    asset: str,
+    device: torch.device,
+    *,
+    also: tuple[Monitor, ...] = (),
+) -> Path:
     """Optimise the asset's field, or go on with it; write the field, previews and curves."""
-    if "DVC_STAGE" in os.environ:  # DVC's killed; a shell's background run outlives its shell
-        die_with_parent()
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
     lock_path = layout.model(resolved.recipe_name)
+    files.check_writable(own.field, folder=True)
     inputs = _inputs(resolved, own, lock_path)
     prior = models.load_prior(resolved.recipe.prior, lock_path, workspace, device)
     text, prompts = load_text(own.text)
+    expected = guidance_prompts(resolved.prompt, resolved.recipe.guidance)
+    origin.check_prompts(own.text, prompts, expected, made_by="embed")
     key = identity({**inputs, "machine": _machine(device)})
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
+        write_note(scratch.directory, suite=suite, asset=asset, stage="optimize")
         result = optimize(
             resolved.recipe,
             seed=resolved.seed,
@@ -48,7 +54,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
             prompts=prompts,
             scratch=scratch,
             device=device,
-            monitor=Monitors(console, CurveMonitor(scratch.live)),
+            monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
         _write(own, resolved, scratch, result)
         record = provenance.record(device=device, code=code_digest("optimize"), inputs=inputs)
@@ -60,16 +66,13 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
 
 
 def _write(
-    own: AssetLayout, resolved: ResolvedAsset, scratch: Scratch, result: OptimizedField
+    own: AssetLayout, resolved: ResolvedAsset, scratch: Scratch, result: OptimizedModel
 ) -> None:
     with files.new_directory(own.field) as directory:
-        save_field(directory / "field.safetensors", result.field, resolved.recipe.field)
-        if isinstance(result.background, BackgroundMlp):
-            save_file(result.background.state_dict(), directory / "background.safetensors")
-        if result.proposal is not None:
-            save_field(directory / "proposal.safetensors", result.proposal, resolved.recipe.field)
+        result.model.save(directory)
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
+        origin.write_field(directory, resolved)
 
 
 def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[str, str]:
@@ -77,8 +80,8 @@ def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[
     return {
         "recipe": identity(sections(resolved.recipe, *FIELD_SECTIONS)),
         "asset": identity({"prompt": resolved.prompt, "seed": resolved.seed}),
-        "text": files.sha256(own.text),
-        "model": files.sha256(lock_path),
+        "text": files.sha256(own.text, made_by="embed"),
+        "model": files.sha256(lock_path, made_by="fetch"),
         "code": code_digest("optimize"),
     }
 

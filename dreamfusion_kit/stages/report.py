@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamfusion_kit import files
+from dreamfusion_kit.mesh.facts import MeshFacts
 from dreamfusion_kit.provenance import Provenance
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
@@ -38,7 +39,7 @@ def _asset(
 ) -> AssetReport:
     resolved = resolve(workspace, layout.suite, asset)
     own = layout.asset(asset)
-    mesh_facts = files.read_json(own.mesh / "mesh.json", dict[str, Any], made_by="mesh")
+    mesh_facts = files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh")
     return AssetReport(
         id=asset,
         prompt=resolved.prompt,

@@ -2,13 +2,16 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from dreamfusion_kit import files
+from dreamfusion_kit.optimize import lock
 from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.stages.scratch import write_note
 from dreamfusion_kit.stages.toybox_layout import DATASETS, WEIGHTS, settings
 from dreamfusion_kit.toybox.dataset import load_dataset, merged, render_dataset, save_dataset
 from dreamfusion_kit.toybox.settings import TrainingSection
@@ -38,15 +41,16 @@ def run_train_prior(workspace: Path, device: torch.device, workers: int = 0) -> 
     section = settings(workspace).prior
     dataset = load_dataset(workspace / DATASETS["dataset"])
     initial = None if section.initial is None else workspace / section.initial
-    model = train_prior(
-        section,
-        dataset,
-        _scratch(workspace, "prior", section, initial),
-        device=device,
-        initial=initial,
-        workers=workers,
-        report=_Losses("prior", section.num_steps),
-    )
+    with _scratch(workspace, "prior", section, initial) as scratch:
+        model = train_prior(
+            section,
+            dataset,
+            scratch,
+            device=device,
+            initial=initial,
+            workers=workers,
+            report=_Losses("prior", section.num_steps),
+        )
     model.cpu().save_pretrained(workspace / WEIGHTS / "prior")
     return WEIGHTS / "prior"
 
@@ -55,10 +59,9 @@ def run_train_clip(workspace: Path, device: torch.device) -> Path:
     """Train the CLIP, or go on with it; write its transformers directory."""
     section = settings(workspace).clip
     dataset = load_dataset(workspace / DATASETS["clip_dataset"])
-    scratch = _scratch(workspace, "clip", section)
-    model = train_clip(
-        section, dataset, scratch, device=device, report=_Losses("clip", section.num_steps)
-    )
+    report = _Losses("clip", section.num_steps)
+    with _scratch(workspace, "clip", section) as scratch:
+        model = train_clip(section, dataset, scratch, device=device, report=report)
     model.cpu().save_pretrained(workspace / WEIGHTS / "clip")
     return WEIGHTS / "clip"
 
@@ -67,22 +70,26 @@ def run_train_view(workspace: Path, device: torch.device) -> Path:
     """Train the view classifier, or go on with it; write its weights and what they mean."""
     section = settings(workspace).view
     dataset = merged([load_dataset(workspace / path) for path in DATASETS.values()])
-    scratch = _scratch(workspace, "view", section)
-    model = train_view(
-        section, dataset, scratch, device=device, report=_Losses("view", section.num_steps)
-    )
+    report = _Losses("view", section.num_steps)
+    with _scratch(workspace, "view", section) as scratch:
+        model = train_view(section, dataset, scratch, device=device, report=report)
     model.cpu().save(workspace / WEIGHTS / "view")
     return WEIGHTS / "view"
 
 
+@contextmanager
 def _scratch(
     workspace: Path, name: str, section: TrainingSection, initial: Path | None = None
-) -> Path:
-    """Return where a training keeps its checkpoints: one place per way and start of training."""
+) -> Generator[Path, None, None]:
+    """Hold where a training keeps its checkpoints: one place per way and start of training."""
     way = section.model_dump(mode="json", exclude=_PROLONGABLE)
     start = [] if initial is None else sorted(initial.rglob("*.safetensors"))
     key = identity([way, [files.sha256(path) for path in start]])
-    return workspace / ".work" / f"toybox-{name}-{key[:16]}"
+    scratch = workspace / ".work" / f"toybox-{name}-{key[:16]}"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with lock.hold(scratch / "lock"):
+        write_note(scratch, suite="toybox", asset=name, stage=f"train-{name}")
+        yield scratch
 
 
 def _counter(name: str) -> Callable[[int, int], None]:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.toybox.captions import VIEWS
 from dreamfusion_kit.toybox.shapes import DISTINCT_SIDES
@@ -106,12 +107,12 @@ def load_view_model(directory: Path, *, device: torch.device | str = "cpu") -> V
         reason = str(error).partition("\n")[0]
         raise WeightsError(
             f"{directory}: found no view classifier that loads ({type(error).__name__}: {reason}), "
-            "expected config.json and model.safetensors; run `python cli.py toybox train-view`"
+            f"expected config.json and model.safetensors; run `{command_name()} toybox train-view`"
         ) from error
     known, expected = (config.get("objects"), config.get("views")), (list(OBJECTS), list(VIEWS))
     if known != expected:
         raise WeightsError(
             f"{directory}: found a classifier of {known}, expected {expected}; "
-            "run `python cli.py toybox train-view`"
+            f"run `{command_name()} toybox train-view`"
         )
     return model.float().to(device).eval()

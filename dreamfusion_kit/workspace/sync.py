@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.kit_file import Kit
@@ -22,7 +23,7 @@ def sync(workspace: Path, suite: str) -> list[str]:
         names = ", ".join(str(path) for path in stale[:3]) + (", ..." if len(stale) > 3 else "")
         raise RecipeError(
             f"{names}: found a pipeline of other assets, expected that of the suite as it is; "
-            f"run `dreamfusion-kit upgrade --suite {suite}`"
+            f"run `{command_name()} upgrade --suite {suite}`"
         )
     before = kit_file.read(workspace, suite)
     after = kit_file.current(workspace, suite)

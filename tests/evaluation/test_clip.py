@@ -137,7 +137,7 @@ def test_a_caption_too_long_is_refused_without_the_model(directory: Path, tmp_pa
     with pytest.raises(EvaluationError, match="found 9 tokens, expected at most 8"):
         check_caption(alone, "a red mug a blue robot a")
     (alone / "tokenizer.json").write_text("{")
-    with pytest.raises(WeightsError, match="a CLIP whose text cannot be read"):
+    with pytest.raises(WeightsError, match="a CLIP that does not load"):
         check_caption(alone, "a red mug")
 
 
@@ -179,7 +179,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 def test_a_truncated_file_is_refused(damaged: Path, name: str) -> None:
     content = (damaged / name).read_bytes()
     (damaged / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(WeightsError, match="fetch it again"):
+    with pytest.raises(WeightsError, match=r"fetch (it|the model) again"):
         load_clip(damaged)
 
 

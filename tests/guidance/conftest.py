@@ -1,4 +1,4 @@
-"""Guidance sections to vary, a prior known in closed form, and questions and views for it."""
+"""Guidance sections to vary, a prior known in closed form, and views for it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from dreamfusion_kit.guidance.base import Views
 from dreamfusion_kit.guidance.conditioning import Conditioning, PromptFeatures
-from dreamfusion_kit.guidance.distillation import Question
+from dreamfusion_kit.guidance.sds import NoisyViews
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.priors.analytic import mixture_epsilon
 from dreamfusion_kit.priors.base import NoiseSchedule, Prior
@@ -127,8 +127,8 @@ def shifts(values: Sequence[float]) -> TextFeatures:
 
 
 @pytest.fixture
-def question() -> Callable[..., Question]:
-    """Return a function that asks about images under given noise; texts are shifts."""
+def noisy_views() -> Callable[..., NoisyViews]:
+    """Return a function that puts given noise on images; texts are shifts."""
 
     def make(
         clean: torch.Tensor,
@@ -137,11 +137,11 @@ def question() -> Callable[..., Question]:
         conditional: float = 0.0,
         unconditional: float = 0.0,
         step: int = 0,
-    ) -> Question:
+    ) -> NoisyViews:
         batch = len(clean)
         steps = [timestep] * batch if isinstance(timestep, int) else timestep
         texts = Conditioning(shifts([conditional] * batch), shifts([unconditional] * batch))
-        return Question(clean, noise, torch.tensor(steps), texts, step)
+        return NoisyViews(clean, noise, torch.tensor(steps), texts, step)
 
     return make
 

@@ -21,7 +21,7 @@ def test_texts_follow_the_cameras(guidance: Callable[..., Any], views: Callable[
     found = conditioning_for(guidance(), NUMBERED, cameras)
     assert found.conditional.tensors["row"].flatten().tolist() == [0, 1, 2, 3, 4]
     assert found.unconditional.tensors["row"].flatten().tolist() == [5, 5, 5, 5, 5]
-    assert found.repelling == ()
+    assert found.negatives == ()
 
 
 def test_a_text_that_was_not_embedded_is_refused() -> None:

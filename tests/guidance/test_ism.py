@@ -35,17 +35,17 @@ def test_the_interval_score_of_a_gaussian(gaussian: Any) -> None:
 
 
 def test_on_a_single_image_as_data_the_interval_says_nothing(
-    guidance: Callable[..., Any], question: Callable[..., Any], gaussian: Any
+    guidance: Callable[..., Any], noisy_views: Callable[..., Any], gaussian: Any
 ) -> None:
     """DDIM is exact on a Dirac: both predictions are the same noise. Only a text moves it."""
     prior = gaussian(LEVELS, 0.3, 0.0)
     clean = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(2, 3, 2, 2)
     noise = torch.zeros_like(clean)
     section = guidance("ism", guidance_scale=7.5)
-    still = ism_residual(section, prior, question(clean, noise, [70, 20]))
+    still = ism_residual(section, prior, noisy_views(clean, noise, [70, 20]))
     torch.testing.assert_close(still, torch.zeros_like(still), atol=1e-9, rtol=0)
     # eps_c - eps_u = -(alpha / sigma) * shift, times the scale.
-    found = ism_residual(section, prior, question(clean, noise, [70, 20], conditional=0.1))
+    found = ism_residual(section, prior, noisy_views(clean, noise, [70, 20], conditional=0.1))
     alpha_bar = prior.schedule.alpha_bar[[70, 20]]
     expected = -7.5 * 0.1 * (alpha_bar / (1 - alpha_bar)).sqrt()[:, None, None, None]
     torch.testing.assert_close(found, expected.expand_as(found), atol=1e-9, rtol=0)
@@ -64,23 +64,23 @@ def test_inversion_in_small_strides_keeps_the_quantile(gaussian: Any) -> None:
 
 
 def test_an_image_does_not_depend_on_its_neighbours(
-    guidance: Callable[..., Any], question: Callable[..., Any], gaussian: Any
+    guidance: Callable[..., Any], noisy_views: Callable[..., Any], gaussian: Any
 ) -> None:
     prior, section = gaussian(LEVELS, 0.3, 0.4), guidance("ism")
     clean = torch.linspace(-1, 1, 36, dtype=torch.float64).reshape(3, 3, 2, 2)
     noise, timesteps = torch.zeros_like(clean), [90, 3, 41]
-    together = ism_residual(section, prior, question(clean, noise, timesteps, 0.2))
+    together = ism_residual(section, prior, noisy_views(clean, noise, timesteps, 0.2))
     for index, timestep in enumerate(timesteps):
         part = slice(index, index + 1)
-        alone = ism_residual(section, prior, question(clean[part], noise[part], timestep, 0.2))
+        alone = ism_residual(section, prior, noisy_views(clean[part], noise[part], timestep, 0.2))
         torch.testing.assert_close(together[part], alone, rtol=1e-12, atol=1e-12)
 
 
 def test_strides_are_counted_back_from_the_interval_s_start(
-    guidance: Callable[..., Any], question: Callable[..., Any], gaussian: Any
+    guidance: Callable[..., Any], noisy_views: Callable[..., Any], gaussian: Any
 ) -> None:
     """For t = 70 and s = 65: inversion to 5, 25, 45, 65, then s, then t with and without text."""
     prior = gaussian(LEVELS, 0.3, 0.4)
     clean = torch.zeros(1, 3, 2, 2, dtype=torch.float64)
-    ism_residual(guidance("ism"), prior, question(clean, clean, 70))
+    ism_residual(guidance("ism"), prior, noisy_views(clean, clean, 70))
     assert prior.calls == [1, 1, 1, 1, 1, 2]

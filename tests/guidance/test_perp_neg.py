@@ -30,7 +30,7 @@ def noise(seed: int, batch: int = 4) -> torch.Tensor:
 def one_by_one(
     unconditional: torch.Tensor,
     conditional: torch.Tensor,
-    repelling: list[torch.Tensor],
+    negatives: list[torch.Tensor],
     weights: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
@@ -38,7 +38,7 @@ def one_by_one(
     for row in range(len(unconditional)):
         positive = (conditional[row] - unconditional[row]).flatten()
         total = positive.clone()
-        for index, predicted in enumerate(repelling):
+        for index, predicted in enumerate(negatives):
             away = (predicted[row] - unconditional[row]).flatten()
             cosine_part = torch.dot(away, positive) / torch.dot(positive, positive) * positive
             total -= weights[row, index] * (away - cosine_part)
@@ -109,7 +109,7 @@ def test_texts_and_weights_around_the_object(
     assert (mix.nearer, mix.farther) == (nearer, farther)
     assert mix.share == pytest.approx(share, abs=1e-4)
     assert mix.weights == pytest.approx(weights, abs=1e-4)
-    assert mix.repelling == ((nearer, farther) if nearer == "front" else (nearer, "front"))
+    assert mix.negatives == ((nearer, farther) if nearer == "front" else (nearer, "front"))
 
 
 def test_from_above_nothing_is_mixed_or_repelled(

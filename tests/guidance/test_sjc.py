@@ -18,30 +18,30 @@ def images(seed: int) -> torch.Tensor:
 
 
 def test_with_variance_reduction_it_is_sds_with_weight_1(
-    guidance: Callable[..., Any], question: Callable[..., Any], gaussian: Any
+    guidance: Callable[..., Any], noisy_views: Callable[..., Any], gaussian: Any
 ) -> None:
     prior = gaussian([0.9, 0.5, 0.1], 0.3, 0.4)
-    asked = question(images(0), images(1), [2, 0], conditional=0.7, unconditional=-0.2)
-    found = sjc_residual(guidance("sjc", guidance_scale=7.5), prior, asked)
-    expected = sds_residual(guidance("sds", guidance_scale=7.5), prior, asked)
+    noisy = noisy_views(images(0), images(1), [2, 0], conditional=0.7, unconditional=-0.2)
+    found = sjc_residual(guidance("sjc", guidance_scale=7.5), prior, noisy)
+    expected = sds_residual(guidance("sds", guidance_scale=7.5), prior, noisy)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_without_it_the_noise_stays_in(
-    guidance: Callable[..., Any], question: Callable[..., Any], gaussian: Any
+    guidance: Callable[..., Any], noisy_views: Callable[..., Any], gaussian: Any
 ) -> None:
     prior = gaussian([0.5], 0.3, 0.4)
-    asked = question(images(0), images(1))
-    plain = sjc_residual(guidance("sjc", variance_reduction=False), prior, asked)
-    reduced = sjc_residual(guidance("sjc", variance_reduction=True), prior, asked)
-    torch.testing.assert_close(plain - reduced, asked.noise, rtol=1e-12, atol=1e-12)
+    noisy = noisy_views(images(0), images(1))
+    plain = sjc_residual(guidance("sjc", variance_reduction=False), prior, noisy)
+    reduced = sjc_residual(guidance("sjc", variance_reduction=True), prior, noisy)
+    torch.testing.assert_close(plain - reduced, noisy.noise, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("variance_reduction", [True, False])
 @pytest.mark.parametrize(("alpha2", "s", "x", "m"), [(0.5, 1.0, 2.3, 0.3), (0.1, 0.5, -1.0, 0.0)])
 def test_the_mean_is_the_perturbed_and_averaged_score(
     guidance: Callable[..., Any],
-    question: Callable[..., Any],
+    noisy_views: Callable[..., Any],
     gaussian: Any,
     variance_reduction: bool,
     alpha2: float,
@@ -54,7 +54,7 @@ def test_the_mean_is_the_perturbed_and_averaged_score(
     noise = torch.tensor(nodes).reshape(1, 1, 1, -1).expand(1, 3, 1, -1)
     section = guidance("sjc", variance_reduction=variance_reduction, guidance_scale=1.0)
     found = sjc_residual(
-        section, gaussian([alpha2], m, s), question(torch.full_like(noise, x), noise)
+        section, gaussian([alpha2], m, s), noisy_views(torch.full_like(noise, x), noise)
     )
     mean = float((found[0, 0, 0] * torch.tensor(weights)).sum()) / math.sqrt(2 * math.pi)
     sigma2 = (1 - alpha2) / alpha2

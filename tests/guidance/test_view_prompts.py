@@ -8,9 +8,9 @@ import pytest
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.guidance.view_prompts import (
     guidance_prompts,
+    nearest_view,
     prompts_for,
     row_of,
-    view_name,
     view_weights,
 )
 from dreamfusion_kit.recipe.schema import ClipGuidanceSection, ViewPromptsSection
@@ -41,14 +41,14 @@ from dreamfusion_kit.recipe.schema import ClipGuidanceSection, ViewPromptsSectio
 def test_quadrants(
     view_prompts: Callable[..., ViewPromptsSection], azimuth_deg: float, expected: str
 ) -> None:
-    assert view_name(float(azimuth_deg), 10.0, view_prompts()) == expected
+    assert nearest_view(float(azimuth_deg), 10.0, view_prompts()) == expected
 
 
 @pytest.mark.parametrize(("elevation_deg", "expected"), [(60, "front"), (60.01, "overhead")])
 def test_overhead_begins_strictly_above(
     view_prompts: Callable[..., ViewPromptsSection], elevation_deg: float, expected: str
 ) -> None:
-    assert view_name(0.0, float(elevation_deg), view_prompts()) == expected
+    assert nearest_view(0.0, float(elevation_deg), view_prompts()) == expected
 
 
 def test_texts(view_prompts: Callable[..., ViewPromptsSection]) -> None:

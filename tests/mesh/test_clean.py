@@ -6,18 +6,18 @@ import trimesh
 
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.clean import clean_surface, measure, vertex_normals
-from dreamfusion_kit.mesh.isosurface import Surface
+from dreamfusion_kit.mesh.isosurface import Isosurface
 
 
 def icosphere(radius=1.0, center=(0.0, 0.0, 0.0), subdivisions=4):
     mesh = trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
-    return Surface(mesh.vertices + center, mesh.faces.astype(np.int64))
+    return Isosurface(mesh.vertices + center, mesh.faces.astype(np.int64))
 
 
 def joined(*surfaces):
     offsets = np.cumsum([0, *(len(surface.vertices) for surface in surfaces)])
     faces = [surface.faces + offset for surface, offset in zip(surfaces, offsets, strict=False)]
-    return Surface(
+    return Isosurface(
         np.concatenate([surface.vertices for surface in surfaces]), np.concatenate(faces)
     )
 
@@ -53,7 +53,7 @@ def test_the_face_budget_holds_and_the_surface_stays_closed(section, max_faces):
 
 def test_a_budget_out_of_reach_is_refused(section):
     torus = trimesh.creation.torus(1.0, 0.3)
-    surface = Surface(torus.vertices, torus.faces.astype(np.int64))
+    surface = Isosurface(torus.vertices, torus.faces.astype(np.int64))
     with pytest.raises(MeshError, match="fewest for 1 components and an Euler number of 0"):
         clean_surface(surface, with_keys(section, max_faces=8))
 
@@ -67,7 +67,7 @@ def test_a_surface_within_the_budget_is_not_decimated(section):
 def test_smoothing_removes_noise_and_keeps_the_volume(section):
     sphere = icosphere()
     noise = 1 + 0.01 * np.random.default_rng(0).standard_normal((len(sphere.vertices), 1))
-    noisy = Surface(sphere.vertices * noise, sphere.faces)
+    noisy = Isosurface(sphere.vertices * noise, sphere.faces)
     keys = {"max_faces": len(noisy.faces)}
     rough, before = clean_surface(noisy, with_keys(section, **keys))
     smooth, after = clean_surface(noisy, with_keys(section, smoothing_iterations=10, **keys))
@@ -78,7 +78,7 @@ def test_smoothing_removes_noise_and_keeps_the_volume(section):
 
 def test_repeated_vertices_and_faces_without_extent_are_removed(section):
     sphere = icosphere(subdivisions=2)
-    torn = Surface(
+    torn = Isosurface(
         sphere.vertices[sphere.faces].reshape(-1, 3),
         np.concatenate([np.arange(sphere.faces.size).reshape(-1, 3), [[0, 0, 1]]]),
     )
@@ -90,12 +90,12 @@ def test_repeated_vertices_and_faces_without_extent_are_removed(section):
 def test_an_inverted_surface_is_refused(section):
     sphere = icosphere(subdivisions=2)
     with pytest.raises(MeshError, match="signed volume of -"):
-        clean_surface(Surface(sphere.vertices, sphere.faces[:, ::-1].copy()), section)
+        clean_surface(Isosurface(sphere.vertices, sphere.faces[:, ::-1].copy()), section)
 
 
 def test_facts_of_a_cube():
     cube = trimesh.creation.box((1.0, 2.0, 3.0))
-    facts = measure(Surface(cube.vertices, cube.faces.astype(np.int64)), dropped_components=0)
+    facts = measure(Isosurface(cube.vertices, cube.faces.astype(np.int64)), dropped_components=0)
     assert (facts.vertices, facts.faces, facts.components) == (8, 12, 1)
     assert facts.area == pytest.approx(22)
     assert facts.volume == pytest.approx(6)
@@ -103,7 +103,7 @@ def test_facts_of_a_cube():
 
 def test_a_surface_with_a_hole_is_not_watertight():
     sphere = icosphere(subdivisions=1)
-    facts = measure(Surface(sphere.vertices, sphere.faces[1:]), dropped_components=0)
+    facts = measure(Isosurface(sphere.vertices, sphere.faces[1:]), dropped_components=0)
     assert not facts.watertight
     assert facts.euler_number == 1
 

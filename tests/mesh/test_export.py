@@ -10,6 +10,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from pydantic import TypeAdapter
 
 from dreamfusion_kit.image_files import png_bytes
 from dreamfusion_kit.mesh.export import (
@@ -20,6 +21,7 @@ from dreamfusion_kit.mesh.export import (
     write_mesh,
 )
 from dreamfusion_kit.mesh.extract import extract_mesh
+from dreamfusion_kit.mesh.facts import MeshFacts
 from dreamfusion_kit.recipe.schema import AdaptiveThresholdSection, MeshSection
 
 PROVENANCE = {"prompt": "a réd mug", "seed": 0, "versions": {"torch": "2"}}
@@ -182,6 +184,7 @@ def test_png_is_plain_rgb(folder, mesh):
 
 def test_json_holds_the_facts_with_sorted_keys(mesh):
     facts = json.loads(facts_json(mesh))
+    assert TypeAdapter(MeshFacts).validate_json(facts_json(mesh), strict=True) == facts
     assert facts == mesh.facts
     assert list(facts) == sorted(facts)
 

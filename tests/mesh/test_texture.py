@@ -6,7 +6,7 @@ import torch
 import trimesh
 
 from dreamfusion_kit.errors import MeshError
-from dreamfusion_kit.mesh.isosurface import Surface
+from dreamfusion_kit.mesh.isosurface import Isosurface
 from dreamfusion_kit.mesh.texture import bake_texture, query_colors, unwrap
 
 SIZE = 128
@@ -15,7 +15,7 @@ SIZE = 128
 @pytest.fixture(scope="module")
 def surface():
     mesh = trimesh.creation.icosphere(subdivisions=3, radius=0.7)
-    return Surface(np.asarray(mesh.vertices), mesh.faces.astype(np.int64))
+    return Isosurface(np.asarray(mesh.vertices), mesh.faces.astype(np.int64))
 
 
 @pytest.fixture(scope="module")

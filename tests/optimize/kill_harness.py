@@ -26,7 +26,7 @@ from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.optimize.checkpoint import open_scratch
 from dreamfusion_kit.optimize.loop import optimize
 from dreamfusion_kit.optimize.metrics import StepMetrics
-from dreamfusion_kit.optimize.monitor import LiveMonitor, Monitors
+from dreamfusion_kit.optimize.monitor import CurveMonitor, Monitors
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe.schema import Recipe
 
@@ -61,7 +61,7 @@ def run(recipe: Recipe, directory: Path, descriptor: int) -> None:
     prior = build_prior(recipe.prior, None, device)
     text = prior.encode_text(list(prompts.values()))
     with open_scratch(directory / "work", KEY) as scratch:
-        monitor = Monitors(LiveMonitor(scratch.live), Reporter(descriptor))
+        monitor = Monitors(CurveMonitor(scratch.live), Reporter(descriptor))
         result = optimize(
             recipe,
             seed=0,
@@ -72,7 +72,7 @@ def run(recipe: Recipe, directory: Path, descriptor: int) -> None:
             device=device,
             monitor=monitor,
         )
-        save_file(result.field.state_dict(), directory / "field.safetensors")
+        save_file(result.model.field.state_dict(), directory / "field.safetensors")
 
 
 def start(recipe: Recipe, directory: Path) -> tuple[int, int]:

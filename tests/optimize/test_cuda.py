@@ -10,16 +10,15 @@ from torch.utils import deterministic
 from dreamfusion_kit.camera.light import albedo_lighting
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
-from dreamfusion_kit.field.build import build_field
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
+from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize.checkpoint import Scratch
-from dreamfusion_kit.optimize.loop import OptimizedField, optimize
+from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.priors.base import Prior, Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import AnalyticSection, Recipe
-from dreamfusion_kit.renderer.volume import render
 from dreamfusion_kit.seeding import generator
 from dreamfusion_kit.stages import devices
 
@@ -73,7 +72,7 @@ def shipped_prior(recipe: Recipe, device: torch.device) -> Teacher:
 
 def run(
     recipe: Recipe, scratch: Scratch, device: torch.device, stop_at: int | None = None
-) -> OptimizedField:
+) -> OptimizedModel:
     prior = shipped_prior(recipe, device)
     prompts = guidance_prompts("a red mug", recipe.guidance)
     return optimize(
@@ -100,7 +99,7 @@ def test_a_recipe_resumes_to_the_bit(
         run(recipe, stopped, cuda, STOP_AT)
     resumed = run(recipe, stopped, cuda)
     assert resumed.history == whole.history
-    expected, found = whole.field.state_dict(), resumed.field.state_dict()
+    expected, found = whole.model.state_dict(), resumed.model.state_dict()
     assert expected.keys() == found.keys()
     assert all(value.device.type == "cuda" for value in found.values())
     assert all(torch.equal(found[key], expected[key]) for key in expected)
@@ -112,7 +111,7 @@ def test_a_field_looks_the_same_on_both_devices(name: str, cuda: torch.device) -
     recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml")
 
     def image(device: torch.device) -> torch.Tensor:
-        field = build_field(recipe.field, generator=generator(0, "field")).to(device)
+        model = NerfModel.build(recipe, seed=0).to(device).eval()
         cameras = orbit_cameras(
             torch.tensor([0.0, 120.0], device=device),
             elevation_deg=20.0,
@@ -122,16 +121,8 @@ def test_a_field_looks_the_same_on_both_devices(name: str, cuda: torch.device) -
         )
         background = torch.full((2, 16, 16, 3), 0.5, device=device)
         with torch.no_grad():
-            output = render(
-                field,
-                pixel_rays(cameras),
-                albedo_lighting(cameras),
-                background,
-                section=recipe.renderer,
-                bounding_radius=field.bounding_radius,
-                occupancy=None,
-                with_normals=True,
-                generator=None,
+            output = model.render(
+                pixel_rays(cameras), albedo_lighting(cameras), background, with_normals=True
             )
         return output.image.cpu()
 

@@ -14,12 +14,11 @@ from dreamfusion_kit.camera.light import albedo_lighting
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
 from dreamfusion_kit.errors import CheckpointError, NumericsError
-from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
-from dreamfusion_kit.optimize.loop import OptimizedField, optimize
+from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.metrics import StepMetrics
-from dreamfusion_kit.optimize.monitor import LiveMonitor
+from dreamfusion_kit.optimize.monitor import CurveMonitor
 from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.analytic import AnalyticPrior
 from dreamfusion_kit.priors.base import Prior
@@ -27,7 +26,6 @@ from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.renderer.volume import render
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -91,7 +89,7 @@ def run(
     *,
     seed: int = 0,
     prior: Prior | None = None,
-) -> OptimizedField:
+) -> OptimizedModel:
     prompts = guidance_prompts("a red mug", recipe.guidance)
     prior = prior or build_prior(recipe.prior, None, CPU)
     return optimize(
@@ -107,13 +105,13 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> OptimizedField:
+def uninterrupted(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> OptimizedModel:
     with open_scratch(tmp_path_factory.mktemp("whole"), "0" * 64) as scratch:
         return run(recipe, scratch)
 
 
-def assert_same(found: OptimizedField, expected: OptimizedField) -> None:
-    states = found.field.state_dict(), expected.field.state_dict()
+def assert_same(found: OptimizedModel, expected: OptimizedModel) -> None:
+    states = found.model.state_dict(), expected.model.state_dict()
     assert states[0].keys() == states[1].keys()
     for name in states[0]:
         assert torch.equal(states[0][name], states[1][name]), name
@@ -121,13 +119,13 @@ def assert_same(found: OptimizedField, expected: OptimizedField) -> None:
 
 
 def test_the_same_seed_gives_the_same_bits(
-    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedModel
 ) -> None:
     assert_same(run(recipe, make_scratch("again")), uninterrupted)
 
 
 def test_another_seed_gives_another_field(
-    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedModel
 ) -> None:
     other = run(recipe, make_scratch("other"), seed=1)
     assert other.history != uninterrupted.history
@@ -218,7 +216,7 @@ def test_several_fields_under_one_phi_resume_to_the_bit(
 def test_a_stopped_run_ends_in_the_same_bits(
     recipe: Recipe,
     make_scratch: Callable[[str], Scratch],
-    uninterrupted: OptimizedField,
+    uninterrupted: OptimizedModel,
     stops: tuple[int, ...],
 ) -> None:
     scratch = make_scratch("stopped")
@@ -235,7 +233,7 @@ def test_a_stopped_run_ends_in_the_same_bits(
 
 
 def test_a_finished_run_is_not_run_again(
-    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedModel
 ) -> None:
     scratch = make_scratch("finished")
     first = run(recipe, scratch)
@@ -247,7 +245,7 @@ def test_a_finished_run_is_not_run_again(
 
 
 def test_a_damaged_checkpoint_falls_back_and_says_so(
-    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedModel
 ) -> None:
     scratch = make_scratch("damaged")
     with pytest.raises(KeyboardInterrupt):
@@ -262,7 +260,7 @@ def test_a_damaged_checkpoint_falls_back_and_says_so(
 
 
 def test_a_checkpoint_of_other_inputs_is_not_used(
-    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedModel
 ) -> None:
     scratch = make_scratch("other")
     run(recipe, Scratch(scratch.directory, "1" * 64), seed=1)
@@ -381,7 +379,7 @@ def test_the_prior_is_asked_once_per_step(
 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_field(
-    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedField
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedModel
 ) -> None:
     scratch = make_scratch("broken")
     with pytest.raises(NumericsError, match=r"step 7: the gradient is not finite"):
@@ -411,7 +409,7 @@ def test_the_field_takes_the_colour_of_the_data(
         shading={"albedo_only_steps": 1000},
         optimize={"num_steps": 80, "regularizers": regularizers, "preview_every_steps": 80},
     )
-    result = run(single, make_scratch("colour"), LiveMonitor(make_scratch("live").live))
+    result = run(single, make_scratch("colour"), CurveMonitor(make_scratch("live").live))
     cameras = orbit_cameras(
         torch.tensor([10.0, 100.0, 250.0]),
         elevation_deg=15.0,
@@ -420,16 +418,8 @@ def test_the_field_takes_the_colour_of_the_data(
         image_size_px=8,
     )
     with torch.no_grad():
-        output = render(
-            result.field,
-            pixel_rays(cameras),
-            albedo_lighting(cameras),
-            torch.zeros(3, 8, 8, 3),
-            section=single.renderer,
-            bounding_radius=result.field.bounding_radius,
-            occupancy=None,
-            with_normals=False,
-            generator=None,
+        output = result.model.eval().render(
+            pixel_rays(cameras), albedo_lighting(cameras), torch.zeros(3, 8, 8, 3)
         )
     assert output.opacity.mean() > 0.9
     found = output.image.mean(dim=(0, 1, 2))
@@ -484,11 +474,8 @@ def test_the_papers_parts_move_and_resume_to_the_same_bits(
         run(published, stopped, Silent(stop_at=8))
     found = run(published, stopped)
     assert_same(found, expected)
-    assert isinstance(found.background, BackgroundMlp)
-    assert isinstance(expected.background, BackgroundMlp)
-    state = found.background.state_dict()
-    for name, tensor in expected.background.state_dict().items():
-        assert torch.equal(state[name], tensor), name
+    state = found.model.background.state_dict()
+    assert state
     last = "step_00000012.safetensors"
     assert (whole.checkpoints / last).stat().st_size == (stopped.checkpoints / last).stat().st_size
     saved = load_file(stopped.checkpoints / last)
@@ -518,7 +505,7 @@ def test_a_scene_without_an_end_is_optimised(
     )
     result = run(scene, make_scratch("scene"))
     assert len(result.history) == 4
-    assert all(torch.isfinite(p).all() for p in result.field.parameters())
+    assert all(torch.isfinite(p).all() for p in result.model.parameters())
     without = changed(
         scene,
         optimize={
@@ -568,9 +555,7 @@ def test_a_scene_with_a_proposal_network_resumes_to_the_same_bits(
             run(scene, stopped, Silent(stop_at=stop))
     found = run(scene, stopped)
     assert_same(found, expected)
-    states = [result.proposal.state_dict() for result in (found, expected) if result.proposal]
-    assert len(states) == 2
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+    assert found.model.proposal is not None
     last = "step_00000008.safetensors"
     saved, expected_last = (load_file(s.checkpoints / last) for s in (stopped, whole))
     assert saved.keys() == expected_last.keys()

@@ -10,11 +10,11 @@ from dreamfusion_kit.optimize.regularizers import (
     entropy_penalty,
     needs_normals,
     opacity_penalty,
-    orientation_penalty,
     regularization,
 )
 from dreamfusion_kit.recipe.schema import LinearSchedule, RegularizersSection
-from dreamfusion_kit.records import RenderOutput
+from dreamfusion_kit.renderer import ray_penalties
+from dreamfusion_kit.renderer.ray_samples import Packing, RaySamples
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,6 @@ def test_opacity(opacity: float, value: float, slope: float) -> None:
     assert float(penalty.detach()) == pytest.approx(value, abs=1e-7)
     assert rays.grad is not None
     torch.testing.assert_close(rays.grad * 24, torch.full_like(rays, slope), atol=1e-7, rtol=0)
-
-
-def test_orientation_is_the_mean_over_rays() -> None:
-    assert float(orientation_penalty(torch.tensor([[0.0, 0.25], [0.5, 0.25]]))) == 0.25
 
 
 def test_entropy_peaks_at_the_half_and_vanishes_at_the_ends() -> None:
@@ -48,11 +44,34 @@ def test_entropy_has_a_finite_slope_everywhere() -> None:
     assert opacity.grad.isfinite().all()
 
 
-def output() -> RenderOutput:
-    rays = torch.full((1, 2, 2), 0.5)
-    image = torch.zeros(1, 2, 2, 3)
-    return RenderOutput(
-        image, rays, depth=rays, normals=image, orientation=rays / 2, distortion=rays / 4
+class Model:
+    """A model whose own penalties are numbers."""
+
+    def __init__(self, interlevel_lambda: float = 0.0) -> None:
+        self.interlevel_lambda = interlevel_lambda
+
+    def smoothness(self) -> torch.Tensor:
+        return torch.tensor(3.0)
+
+
+OPACITY = torch.full((1, 2, 2), 0.5)
+
+
+def samples(normals: bool = True, proposed: bool = True) -> RaySamples:
+    """Return four rays of two samples each, of weights 0.4 and 0.1, seen along -z.
+
+    The first sample's normal faces away fully, the second's at 60 degrees: orientation is
+    0.4 + 0.1 / 4. Distances are even: distortion is 2 (0.4)(0.1)(0.5) + (0.16 + 0.01) / 6.
+    Proposed are 0.2 and 0.1: the interlevel loss is 0.2^2 / 0.4.
+    """
+    facing = torch.tensor([[0, 0, -1.0], [math.sqrt(0.75), 0, -0.5]])
+    return RaySamples(
+        directions=torch.tensor([0, 0, -1.0]).expand(4, 3),
+        weights=torch.tensor([0.4, 0.1]).expand(4, 2),
+        edges=torch.tensor([0.0, 0.5, 1.0]).expand(4, 3),
+        proposed_weights=torch.tensor([0.2, 0.1]).expand(4, 2).contiguous() if proposed else None,
+        packing=Packing(torch.arange(8), torch.full((4,), 2), num_intervals=2),
+        normals=facing.repeat(4, 1) if normals else None,
     )
 
 
@@ -65,17 +84,23 @@ def test_the_sum_follows_the_schedules(regularizers: Callable[..., RegularizersS
         distortion_lambda=2.0,
         smoothness_lambda=0.1,
     )
+    distortion = 0.04 + 0.17 / 6
+    others = 0.5099020 + 0.5 * math.log(2) + 2 * distortion + 0.1 * 3 + 0.7 * 0.1
     for step, orientation_lambda in ((0, 0.0), (5, 1.0), (99, 2.0)):
-        expected = 0.5099020 + orientation_lambda * 0.25 + 0.5 * math.log(2) + 2 * 0.125 + 0.1 * 3
-        found = regularization(section, output(), lambda: torch.tensor(3.0), step)
+        found = regularization(section, OPACITY, samples(), Model(0.7), step)
+        expected = others + orientation_lambda * 0.425
         assert float(found) == pytest.approx(expected, abs=1e-6)
         assert needs_normals(section, step) == (orientation_lambda > 0)
 
 
 def test_what_weighs_nothing_is_not_computed(
-    regularizers: Callable[..., RegularizersSection],
+    regularizers: Callable[..., RegularizersSection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def smoothness() -> torch.Tensor:
+    def computed(*_: object) -> torch.Tensor:
         raise AssertionError
 
-    assert float(regularization(regularizers(), output(), smoothness, 0)) == 0
+    for name in ("orientation", "distortion", "interlevel"):
+        monkeypatch.setattr(ray_penalties, name, computed)
+    monkeypatch.setattr(Model, "smoothness", computed)
+    bare = samples(normals=False, proposed=False)
+    assert float(regularization(regularizers(), OPACITY, bare, Model(), 0)) == 0

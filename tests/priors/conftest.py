@@ -19,6 +19,9 @@ from diffusers import (
 )
 from huggingface_hub import close_session, constants
 from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -277,6 +280,34 @@ def aura_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "scheduler": FlowMatchEulerDiscreteScheduler(),
     }
     return save_all(tmp_path_factory.mktemp("aura_flow"), components)
+
+
+@pytest.fixture(scope="session")
+def clip_directory(tmp_path_factory: pytest.TempPathFactory, tokenizer: CLIPTokenizer) -> Path:
+    """Return a whole CLIP, tiny, that no test may change."""
+    directory = tmp_path_factory.mktemp("clip")
+    shared = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 1,
+    }
+    text = shared | {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": MAX_TOKENS,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    vision = shared | {"image_size": 32, "patch_size": 8}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    ).save_pretrained(directory)
+    return directory
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = (".safetensors", ".model")
 
@@ -27,27 +27,40 @@ class Repository:
     files: dict[str, bytes]
     refused_with: int | None = None  # HTTP status for whoever has not accepted the licence
     refusal: str = "GatedRepo"  # the hub's code for why
+    error: str = ""  # what it says beside the code
     listed_sizes: dict[str, int] = field(default_factory=dict)  # instead of the true ones
     not_found: set[str] = field(default_factory=set)  # listed, yet not to be had
     damaged: set[str] = field(default_factory=set)  # sent with their first byte flipped
     cuts: dict[str, list[int]] = field(default_factory=dict)  # where the connection closes, once
     cut_always: dict[str, int] = field(default_factory=dict)  # where it closes every time
     stalls: dict[str, int] = field(default_factory=dict)  # where no more bytes come, and no end
+    entries: list[object] = field(default_factory=list)  # listed beside the files
+    changes: dict[str, dict[str, object]] = field(default_factory=dict)  # of a file's entry
+    pages: dict[str, str] = field(default_factory=dict)  # by cursor, the address of the next page
+    etags: dict[str, str] = field(default_factory=dict)  # instead of the hashes
+    locations: dict[str, str] = field(default_factory=dict)  # instead of the CDN's address
+    longer: dict[str, int] = field(default_factory=dict)  # bytes sent behind the file's own
+    unsized: set[str] = field(default_factory=set)  # sent in chunks, without their number
 
-    def tree(self) -> list[dict[str, object]]:
+    def tree(self) -> list[object]:
         """Return the commit's files and folders as the hub lists them."""
         folders = {path.rpartition("/")[0] for path in self.files if "/" in path}
-        listed: list[dict[str, object]] = [
+        listed: list[object] = [
             {"type": "directory", "oid": "0" * 40, "size": 0, "path": folder}
             for folder in sorted(folders)
         ]
         for path, content in self.files.items():
             size = self.listed_sizes.get(path, len(content))
-            entry = {"type": "file", "oid": git_hash(content), "size": size, "path": path}
+            entry: dict[str, object] = {
+                "type": "file",
+                "oid": git_hash(content),
+                "size": size,
+                "path": path,
+            }
             if path.endswith(LARGE):
                 entry["lfs"] = {"oid": sha256(content), "size": size, "pointerSize": 134}
-            listed.append(entry)
-        return listed
+            listed.append(entry | self.changes.get(path, {}))
+        return listed + self.entries
 
 
 @dataclass
@@ -134,6 +147,7 @@ class _Handler(BaseHTTPRequestHandler, ABC):
         first_byte: int = 0,
         end: int | None = None,
         stalls: bool = False,
+        chunked: bool = False,
     ) -> None:
         """Send content[first_byte:], or close or stall before the byte `end` of the content."""
         body = content[first_byte:end] if self.command == "GET" else b""
@@ -148,9 +162,13 @@ class _Handler(BaseHTTPRequestHandler, ABC):
             )
         )
         self.send_response(status)
-        for name, value in {"Content-Length": str(whole), **headers}.items():
+        sized = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(whole)}
+        for name, value in {**sized, **headers}.items():
             self.send_header(name, value)
         self.end_headers()
+        if chunked:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+            whole = len(body)
         try:
             self.wfile.write(body)
             self.wfile.flush()
@@ -187,8 +205,11 @@ def _hub_handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
         def _tree(self, name: str, revision: str) -> None:
             repository = self._repository(name, revision)
             if repository is not None:  # the hub lists the files of gated models, too
-                content = json.dumps(repository.tree()).encode()
-                self.reply(200, {"Content-Type": "application/json"}, content)
+                cursor = parse_qs(urlsplit(self.path).query).get("cursor", [""])[0]
+                following = repository.pages.get(cursor)
+                link = {"Link": f'<{following}>; rel="next"'} if following else {}
+                content = json.dumps([] if cursor else repository.tree()).encode()
+                self.reply(200, {"Content-Type": "application/json", **link}, content)
 
         def _file(self, name: str, revision: str, path: str) -> None:
             repository = self._repository(name, revision)
@@ -196,20 +217,23 @@ def _hub_handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
                 return
             commit = {"X-Repo-Commit": revision}
             if repository.refused_with is not None:
-                self.reply(repository.refused_with, {"X-Error-Code": repository.refusal})
+                code = {"X-Error-Code": repository.refusal, "Content-Type": "text/plain"}
+                self.reply(repository.refused_with, code, repository.error.encode())
             elif path not in repository.files or path in repository.not_found:
                 self.reply(404, {"X-Error-Code": "EntryNotFound", **commit})
             elif path.endswith(LARGE):
                 content = repository.files[path]
                 linked = {
                     "X-Linked-Size": str(len(content)),
-                    "X-Linked-ETag": f'"{sha256(content)}"',
-                    "Location": f"{server.cdn_url}/{name}/{path}",
+                    "X-Linked-ETag": f'"{repository.etags.get(path, sha256(content))}"',
+                    "Location": repository.locations.get(path, f"{server.cdn_url}/{name}/{path}"),
                 }
                 self.reply(302, {**commit, **linked})
             else:
                 content = repository.files[path]
-                self.reply(200, {**commit, "ETag": f'"{git_hash(content)}"'}, content)
+                etag = repository.etags.get(path, git_hash(content))
+                content += bytes(repository.longer.get(path, 0))
+                self.reply(200, {**commit, "ETag": f'"{etag}"'}, content)
 
     return HubHandler
 
@@ -224,6 +248,7 @@ def _cdn_handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
             content = repository.files[path]
             if path in repository.damaged:
                 content = bytes([content[0] ^ 1]) + content[1:]
+            content += bytes(repository.longer.get(path, 0))
             first_byte = int((self.headers.get("Range") or "bytes=0-")[6:-1])
             if first_byte >= len(content):
                 self.reply(416, {"Content-Range": f"bytes */{len(content)}"})
@@ -240,6 +265,7 @@ def _cdn_handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
                 first_byte=first_byte,
                 end=end,
                 stalls=stall is not None,
+                chunked=path in repository.unsized,
             )
 
     return CdnHandler

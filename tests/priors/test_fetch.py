@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
@@ -324,16 +325,23 @@ def test_a_foreign_file_in_a_component_s_folder_is_named(
 # ---- killed in the middle
 
 
-def test_a_killed_fetch_goes_on_where_it_stopped(hub_server: HubServer, tmp_path: Path) -> None:
-    """With the client's own pieces of 10 MiB, from the command line."""
+def test_a_killed_fetch_resumes_where_it_stopped(
+    hub_server: HubServer, pipeline: Path, tmp_path: Path
+) -> None:
+    """With pieces of 10 MiB, from the command line."""
     mebibyte = 1 << 20
-    files = {**FILES, UNET: random.Random(0).randbytes(24 * mebibyte)}
+    files = {
+        path.relative_to(pipeline).as_posix(): path.read_bytes()
+        for path in pipeline.rglob("*.json")
+    }
+    files[UNET] = random.Random(0).randbytes(24 * mebibyte)
     served = Repository(REVISION, files, stalls={UNET: 22 * mebibyte})
     hub_server.repositories["someone/model"] = served
     workspace = shutil.copytree(ROOT / "tests/recipe/data/workspace", tmp_path / "workspace")
     recipe = workspace / "recipes" / "toybox.yaml"
     data = yaml_text.parse(recipe.read_text(), "toybox.yaml").data
-    data["prior"]["source"] = hub().model_dump(mode="json")
+    source = hub().model_dump(mode="json") | {"files": ["*.json", UNET]}
+    data["prior"] |= {"source": source, "image_size_px": 8}
     recipe.write_text(yaml_text.dump(data))
     command = [sys.executable, str(ROOT / "cli.py"), "fetch", "toybox"]
     environment = {
@@ -371,7 +379,7 @@ def test_a_killed_fetch_goes_on_where_it_stopped(hub_server: HubServer, tmp_path
     assert hub_server.bytes_of(UNET) - sent == 4 * mebibyte
     snapshot = tmp_path / f"home/hub/models--someone--model/snapshots/{REVISION}"
     assert lock_of({name: (snapshot / name).read_bytes() for name in files}) == lock_of(files)
-    assert run("--offline").stdout == "out/default/model/toybox.json\n"
+    assert run("--offline").stdout == "out/model/toybox.json\n"
 
 
 # ---- locks
@@ -415,3 +423,46 @@ def test_a_file_that_was_not_locked_is_named(workspace: Path) -> None:
     (workspace / "weights" / "unet" / "other.safetensors").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"unet/other.safetensors: is not in the lock file"):
         fetch.locate(local("weights"), workspace, expected)
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        None,
+        [],
+        {"unet/config.json": None},
+        {"unet/config.json": {}},
+        {"unet/config.json": {"sha256": 3, "size_bytes": 2}},
+        {"unet/config.json": {"sha256": "0" * 64, "size_bytes": "2"}},
+        {"unet/config.json": {"sha256": "0" * 63, "size_bytes": 2}},
+        {"unet/config.json": {"sha256": "0" * 64, "size_bytes": 2, "more": 1}},
+    ],
+)
+def test_a_lock_that_is_not_one_is_refused(workspace: Path, lock: Any) -> None:
+    with pytest.raises(WeightsError, match=r"^lock file of a model: .*run the fetch stage again"):
+        fetch.locate(local("weights"), workspace, lock)
+
+
+def test_a_clip_s_folder_holds_its_own_files_alone(
+    hub_server: HubServer, workspace: Path, tmp_path: Path
+) -> None:
+    """It is the repository's own folder, where a tokenizer of somebody else would be read."""
+    files = {"config.json": b"{}", "model.safetensors": b"12345678"}
+    hub_server.repositories["someone/model"] = Repository(REVISION, files)
+    source = hub().model_copy(update={"files": ("config.json", "model.safetensors")})
+    lock = fetch.fetch(source, workspace)
+    here = snapshots(tmp_path, "someone/model", REVISION)
+    assert fetch.locate(source, workspace, lock) == here
+    (here / "tokenizer.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"tokenizer\.json: lies in the hub's cache beside"):
+        fetch.locate(source, workspace, lock)
+
+
+def test_a_hub_s_words_stay_in_one_line(own: Repository, workspace: Path) -> None:
+    own.refused_with, own.refusal = 418, "Teapot"
+    own.error = "params.yaml: ok 1\nparams.yaml: ok 2\x1b[2J" * 100
+    with pytest.raises(WeightsError) as caught:
+        fetch.fetch(hub(), workspace)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 1000

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from dreamfusion_kit.errors import WeightsError
@@ -182,3 +182,134 @@ def test_whole_files_are_left_alone(repository: Repository) -> None:
     snapshot = hub.download(PLACE, PATTERNS)
     hub.refuse_damaged(PLACE, snapshot, hashes(FILES))
     assert contents(snapshot.directory) == FILES
+
+
+# ---- a hub that attacks
+
+
+def everything_below(folder: Path) -> dict[str, str]:
+    """Return every file and link below a folder, with what it holds or where it leads."""
+    return {
+        path.relative_to(folder).as_posix(): str(path.readlink())
+        if path.is_symlink()
+        else sha256(path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_hash_that_is_a_path_makes_no_file(
+    repository: Repository, tmp_path: Path, large: bool
+) -> None:
+    victim = tmp_path / "elsewhere" / "a" / "b.py"
+    name = UNET if large else "unet/config.json"
+    size = len(FILES[name])
+    repository.changes[name] = (
+        {"lfs": {"oid": str(victim), "size": size, "pointerSize": 134}}
+        if large
+        else {"oid": str(victim)}
+    )
+    with pytest.raises(WeightsError, match="the hub's list of files has"):
+        hub.download(PLACE, PATTERNS)
+    assert not victim.parent.exists()
+    assert everything_below(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["unet/config.json", UNET])
+def test_an_etag_that_is_a_path_is_not_read(
+    repository: Repository, tmp_path: Path, name: str
+) -> None:
+    """The client would name the content by it, and with a file there take that for it."""
+    victim = tmp_path / "elsewhere" / "b.py"
+    victim.parent.mkdir()
+    victim.write_text("print()")
+    repository.etags[name] = str(victim)
+    snapshot = hub.download(PLACE, PATTERNS)
+    assert contents(snapshot.directory) == FILES
+    hub.refuse_damaged(PLACE, snapshot, hashes(FILES))
+    assert victim.read_text() == "print()"
+    assert list(victim.parent.iterdir()) == [victim]
+
+
+def test_a_removal_stays_in_the_cache(repository: Repository, tmp_path: Path) -> None:
+    """A link that leads out of the cache, as an earlier client may have left it."""
+    victim = tmp_path / "b.py"
+    victim.write_bytes(bytes(9000))
+    snapshot = hub.download(PLACE, PATTERNS)
+    link = snapshot.directory / UNET
+    link.unlink()
+    link.symlink_to(victim)
+    with pytest.raises(WeightsError, match=f"{UNET} has the sha256"):
+        hub.refuse_damaged(PLACE, snapshot, hashes(contents(snapshot.directory)))
+    assert victim.read_bytes() == bytes(9000)
+    assert not link.is_symlink()
+
+
+def test_nothing_is_written_or_removed_behind_a_linked_folder(
+    repository: Repository, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    directory = hub.snapshot_directory(PLACE)
+    directory.mkdir(parents=True)
+    (directory / "unet").symlink_to(outside, target_is_directory=True)
+    with pytest.raises(WeightsError, match=r"would lie outside of the cache"):
+        hub.download(PLACE, PATTERNS)
+    assert list(outside.iterdir()) == []
+    (outside / "model.safetensors").write_bytes(b"mine")
+    snapshot = hub.Snapshot(directory, {UNET: "0" * 64}, {})
+    with pytest.raises(WeightsError, match=f"{UNET} has the sha256"):
+        hub.refuse_damaged(PLACE, snapshot, {UNET: sha256(b"mine")})
+    assert (outside / "model.safetensors").read_bytes() == b"mine"
+
+
+def test_a_damaged_small_file_is_named_and_removed(repository: Repository) -> None:
+    """Its hash is Git's; the lock that is made of it would pin the damage."""
+    hub.download(PLACE, PATTERNS)
+    (hub.snapshot_directory(PLACE) / "unet/config.json").resolve().write_bytes(b"[]")
+    snapshot = hub.download(PLACE, PATTERNS)
+    with pytest.raises(WeightsError, match=r"unet/config\.json has the Git hash"):
+        hub.refuse_damaged(PLACE, snapshot, hashes(contents(snapshot.directory)))
+    snapshot = hub.download(PLACE, PATTERNS)
+    hub.refuse_damaged(PLACE, snapshot, hashes(FILES))
+    assert contents(snapshot.directory) == FILES
+
+
+def test_what_another_program_fetched_is_found_offline(
+    repository: Repository, hub_server: HubServer
+) -> None:
+    snapshot_download(PLACE.repository, revision=PLACE.revision, allow_patterns=list(PATTERNS))
+    before = len(hub_server.requests)
+    snapshot = hub.cached(PLACE, PATTERNS)
+    assert contents(snapshot.directory) == FILES
+    assert len(hub_server.requests) == before
+    assert hub.download(PLACE, PATTERNS) == snapshot  # and not fetched again
+    assert hub_server.bytes_of(UNET) == len(FILES[UNET])
+
+
+def test_another_program_finds_what_was_fetched(
+    repository: Repository, hub_server: HubServer
+) -> None:
+    hub.download(PLACE, PATTERNS)
+    sent = hub_server.bytes_of(UNET)
+    found = hf_hub_download(PLACE.repository, UNET, revision=PLACE.revision)
+    assert Path(found).read_bytes() == FILES[UNET]
+    assert hub_server.bytes_of(UNET) == sent
+
+
+def test_a_content_in_a_store_of_several_caches_stays_there(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """`blobs/` may hold links to it, by names that are not the contents' hashes."""
+    snapshot = hub.download(PLACE, PATTERNS)
+    blob = hub.snapshot_directory(PLACE).parents[1] / "blobs" / sha256(FILES[UNET])
+    shared = tmp_path / ("c" * 64)
+    blob.rename(shared)
+    blob.symlink_to(shared)
+    assert hub.cached(PLACE, PATTERNS) == snapshot
+    shared.write_bytes(bytes(9000))
+    with pytest.raises(WeightsError, match=f"{UNET} has the sha256"):
+        hub.refuse_damaged(PLACE, snapshot, hashes(contents(snapshot.directory)))
+    assert shared.is_file()
+    assert not blob.is_symlink()

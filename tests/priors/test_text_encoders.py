@@ -1,13 +1,16 @@
 """Tokenizers: what they need installed, and what they refuse to cut."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import CLIPTokenizer
 
-from dreamfusion_kit.errors import MissingExtraError, RecipeError
-from dreamfusion_kit.priors.text_encoders import tokenize
+from dreamfusion_kit.errors import MissingExtraError, RecipeError, WeightsError
+from dreamfusion_kit.priors.text_encoders import clip_hidden, tokenize
 
 
 @pytest.fixture
@@ -47,3 +50,12 @@ def test_a_prompt_is_never_cut(tmp_path: Path, tokenizer: CLIPTokenizer) -> None
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(RecipeError, match=r"'a mug': .* reads at most 3; shorten the prompt"):
         tokenize(tmp_path, ["a mug"], 3)
+
+
+def test_a_token_outside_the_embedding_is_named(stable_diffusion: Path, tmp_path: Path) -> None:
+    """One that the tokenizer makes when it is read, which no vocabulary's file has."""
+    directory = Path(shutil.copytree(stable_diffusion, tmp_path / "sd"))
+    path = directory / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "<new>"}))
+    with pytest.raises(WeightsError, match=r"^sd/tokenizer: numbers a token 56; expected less"):
+        clip_hidden(directory, ["a mug"], torch.device("cpu"))

@@ -116,14 +116,14 @@ def test_permissions_and_links_survive(params: Path) -> None:
 @pytest.mark.parametrize(
     ("asset_id", "prompt", "recipe", "message"),
     [
-        ("red_mug", "a mug", "toybox", "params.yaml: asset 'red_mug' is there already"),
+        ("red_mug", "a mug", "toybox", "params.yaml:1: asset 'red_mug' is there already"),
         ("Red", "a mug", "toybox", "asset 'Red': expected an id"),
         ("a: b", "a mug", "toybox", "asset 'a: b': expected an id"),
         ("x", "", "toybox", "params.yaml (not written):"),
         ("x", "a\nb", "toybox", "found the character U+000A, expected one line"),
         ("x", "\udcff", "toybox", "found the character U+DCFF"),
         ("x", "a mug", "toybax", "found no recipes/toybax.yaml (did you mean toybox?)"),
-        ("x", "a mug", "../toybox", 'recipe: found "../toybox", expected text like'),
+        ("x", "a mug", "../toybox", 'recipe: found "../toybox", expected 1 to 64 of'),
     ],
 )
 def test_what_cannot_be_added_leaves_the_file_alone(

@@ -1,5 +1,8 @@
 """What a user reads when a recipe is wrong: the exact messages, all at once."""
 
+import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,12 @@ def recipe(workspace: Path) -> Path:
         ("  jitter: true\n", "", "renderer.jitter: missing key"),
         ("num_steps: 800", 'num_steps: "800"', 'num_steps: found "800", expected a whole number'),
         ("num_steps: 800", "num_steps: 800.5", "num_steps: found 800.5, expected a whole number"),
+        (
+            "num_steps: 800",
+            "num_steps: 8e2",
+            "num_steps: found 800.0, expected a whole number: write 800",
+        ),
+        ("summary: ", "summary: 12 #", "summary: found 12, expected text: put it in quotes"),
         ("num_steps: 800", "num_steps: true", "num_steps: found true, expected a whole number"),
         (
             "num_steps: 800",
@@ -78,7 +87,7 @@ def recipe(workspace: Path) -> Path:
         (
             "radius_range: [2.0, 2.4]",
             "radius_range: [0, 2]",
-            "camera.radius_range[0]: found 0, expected a number above 0",
+            "camera.radius_range[0]: found 0, expected a number of at least 1e-06",
         ),
         (
             "radius_range: [2.0, 2.4]",
@@ -95,7 +104,8 @@ def recipe(workspace: Path) -> Path:
         (
             "opacity_lambda: 0.001",
             "opacity_lambda: high",
-            'opacity_lambda: found "high", expected a number',
+            'opacity_lambda: found "high", expected a number, or a schedule such as '
+            "{start: 0, end: 1, from_step: 0, to_step: 100}",
         ),
         (
             "      to_step: 260",
@@ -164,6 +174,38 @@ def test_keys_that_would_corrupt_the_terminal_are_quoted(recipe: Path) -> None:
     assert _messages(recipe) == [r'"\u001b[31m": unknown key']
 
 
+def test_keys_and_values_that_reorder_the_line_are_escaped(recipe: Path) -> None:
+    _edit(recipe, ("jitter: true", 'jitter: "\u202eeurt"'))
+    recipe.write_text(recipe.read_text() + "\u2066x: 1\n")
+    assert _messages(recipe) == [
+        r'renderer.jitter: found "\u202eeurt", expected true or false',
+        r'"\u2066x": unknown key',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("unknown keys", "".join(f"k{number}: 1\n" for number in range(10_000))),
+        ("misspelt", "".join(f"optimiz{number}: 1\n" for number in range(10_000))),
+        ("list", "x: [" + "[]," * 10_000 + "]\n"),
+        ("word", "x: " + "a." * 200_000 + "\n"),
+    ],
+)
+def test_a_large_broken_file_takes_little_longer_than_reading_it(
+    recipe: Path, name: str, broken: str
+) -> None:
+    recipe.write_text(recipe.read_text().replace("optimize:", "optimise:") + broken)
+    start = time.process_time()
+    load.load_yaml(recipe)
+    reading = time.process_time() - start
+    lines = _messages(recipe)
+    both = time.process_time() - start - reading
+    assert both < 3 * reading + 0.1, name  # 1.2 times; 20,000 unknown keys once took 4 times
+    assert "optimize: missing key" in lines or "optimise: unknown key (did you mean" in lines[0]
+    assert all(len(line) < 1000 for line in lines)
+
+
 def test_an_empty_mapping_misses_every_section(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("{}\n")
@@ -190,10 +232,38 @@ def test_a_large_file_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"absent\.yaml: No such file or directory; expected"):
+    with pytest.raises(RecipeError, match=r"absent\.yaml:1: No such file or directory; expected"):
         load_recipe(tmp_path / "absent.yaml")
-    with pytest.raises(RecipeError, match="Is a directory; expected"):
+    with pytest.raises(RecipeError, match=":1: found a directory, expected a YAML file"):
         load_recipe(tmp_path)
+
+
+def test_a_pipe_a_socket_and_a_device_are_refused_unopened(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)  # nobody writes to it: opening it would wait for ever
+    link = tmp_path / "link.yaml"
+    link.symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.yaml"))
+        for path in (pipe, link, tmp_path / "socket.yaml", Path("/dev/null")):
+            with pytest.raises(RecipeError) as caught:
+                load_recipe(path)
+            assert str(caught.value) == (
+                f"{path}:1: found a pipe, socket or device, expected a YAML file"
+            )
+
+
+@pytest.mark.parametrize("name", ["a\0b.yaml", "\ud800.yaml", "x" * 5000])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match=r":1: .*") as caught:
+        load_recipe(Path(name))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(RecipeError, match=r"loop\.yaml:1: Too many levels of symbolic links"):
+        load_recipe(tmp_path / "loop.yaml")
 
 
 def test_a_file_without_permission_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,5 +271,5 @@ def test_a_file_without_permission_is_named(recipe: Path, monkeypatch: pytest.Mo
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(RecipeError, match=rf"{recipe.name}: Permission denied; expected"):
+    with pytest.raises(RecipeError, match=rf"{recipe.name}:1: Permission denied; expected"):
         load_recipe(recipe)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import base
-from dreamfusion_kit.recipe.suite import Suite
+from dreamfusion_kit.recipe.suite import AssetFile, ParamsFile, SuiteFile
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,8 +26,13 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-SECTIONS = sorted({*_models(schema.Recipe), *_models(Suite)}, key=lambda model: model.__name__)
+_FILES = (schema.Recipe, ParamsFile, SuiteFile, AssetFile)
+_SECTIONS = {section for file in _FILES for section in _models(file)}
+SECTIONS = sorted(_SECTIONS, key=lambda model: model.__name__)
 KEYS = [(model, name) for model in SECTIONS for name in model.model_fields]
+
+# A workspace without a gate can do all but `gate`, which then says what is missing.
+OPTIONAL = [(Suite, "gate")]
 
 
 def _kinds(model: type[BaseModel]) -> list[str]:
@@ -36,13 +41,13 @@ def _kinds(model: type[BaseModel]) -> list[str]:
 
 
 def test_the_walk_finds_the_sections() -> None:
-    assert {schema.Recipe, schema.HashGridSection, schema.LinearSchedule, Suite} <= set(SECTIONS)
+    assert {schema.Recipe, schema.HashGridSection, schema.LinearSchedule, *_FILES} <= set(SECTIONS)
 
 
 @pytest.mark.parametrize(("model", "name"), KEYS)
 def test_every_key_is_required_and_described(model: type[BaseModel], name: str) -> None:
     field = model.model_fields[name]
-    assert field.is_required()
+    assert field.is_required() != ((model, name) in OPTIONAL)
     is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
     assert field.description or is_section
 
@@ -70,8 +75,13 @@ def _adapt(kind: Any, value: object) -> Any:
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (schema.Range, [1, 1], [2, 1]),
-        (schema.PositiveRange, [0.1, 2], [0, 2]),
+        (base.AzimuthRange, [1, 1], [2, 1]),
+        (base.AzimuthRange, [-180, 180], [0, 1e39]),
+        (base.LengthRange, [0.1, 2], [0, 2]),
+        (base.LengthRange, [0.1, 2], [1, 1e39]),
+        (base.FocalRange, [0.7, 1.35], [0, 1]),
+        (base.FractionSchedule, 0.5, 1.5),
+        (base.FractionSchedule, {"points": [[0, 1], [9, 0]]}, {"points": [[0, 1], [9, 2]]}),
         (base.FractionRange, [0, 1], [0, 1.1]),
         (base.ElevationRange, [-90, 90], [-91, 0]),
         (schema.Schedule, 0, -1),
@@ -88,6 +98,10 @@ def _adapt(kind: Any, value: object) -> Any:
         (schema.Schedule, {"points": [[0, 1], [1, 0.5]]}, {"points": [[0, 1], [0, 0.5]]}),
         (schema.Schedule, {"points": [[0, 1], [1, 0]]}, {"points": [[0, 1]]}),
         (base.Section, {}, {"a": 1}),
+        (base.Line, "שלום", "a\nb"),
+        (base.Line, "x" * 1000, "x" * 1001),
+        (base.Text, "a\nb\n", "a\x85b"),
+        (base.Text, "a", "a\u202eb"),
         (
             schema.LocalSourceSection,
             {"kind": "local", "path": "a/b"},
@@ -99,6 +113,11 @@ def _adapt(kind: Any, value: object) -> Any:
             {"kind": "local", "path": "/a"},
         ),
         (schema.LocalSourceSection, {"kind": "local", "path": "a"}, {"kind": "local", "path": ""}),
+        (
+            schema.LocalSourceSection,
+            {"kind": "local", "path": "a"},
+            {"kind": "local", "path": "a\0b"},
+        ),
         (
             schema.HubSourceSection,
             {
@@ -192,9 +211,9 @@ def test_timesteps_in_order_are_taken(timestep_min: object, timestep_max: object
     [
         (0.5, 0.5, 0),
         (0.02, 1.5, 0),
-        (0.6, _ramp(0.98, 0.5, 0, 100), 100),
+        (0.6, _ramp(0.98, 0.5, 0, 100), 80),
         # Both ends are in order; only in between, where one has arrived first, they cross.
-        (_ramp(0.1, 0.6, 0, 10), _ramp(0.5, 0.9, 20, 30), 10),
+        (_ramp(0.1, 0.6, 0, 10), _ramp(0.5, 0.9, 20, 30), 8),
         # A root falls below the line between its own ends.
         (_ramp(0.9, 0.05, 0, 100), _ramp(0.98, 0.1, 0, 100) | {"curve": "sqrt"}, 2),
         (0.6, {"points": [[0, 0.98], [50, 0.98], [51, 0.5]]}, 51),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -144,13 +145,23 @@ def test_a_problem_of_the_recipe_itself_names_the_recipe(workspace: Path) -> Non
         ),
         ("    recipe: toybox\n", "    recipe: clip\n", "recipe: found clip, the protocol's CLIP"),
         ("recipes: [toybox]", "recipes: []", "expected exactly what the assets use: [toybox]"),
-        ("  red_mug:", "  Red-Mug:", 'assets.Red-Mug: found "Red-Mug", expected text like'),
+        (
+            "  red_mug:",
+            "  Red-Mug:",
+            'assets.Red-Mug: found "Red-Mug", expected 1 to 64 of a-z, 0-9',
+        ),
         ("  red_mug:", "  12:", "found the key 12, expected text: put it in quotes"),
         ("a red mug", '""', 'prompt: found "", expected at least 1 character(s)'),
         ("a red mug", '" a mug"', "prompt: found white space at an end"),
         ("a red mug", r'"a\nmug"', "prompt: found the character U+000A, expected one line"),
         ("a red mug", r'"a\u2028mug"', "prompt: found the character U+2028"),
+        ("a red mug", r'"a\e[2Jmug"', "prompt: found the character U+001B"),
+        ("a red mug", "a \u202egum", "prompt: found the character U+202E, expected one line of"),
+        ("a red mug", "a \u2067mug", "prompt: found the character U+2067"),
+        ("a red mug", "a \u200bmug", "prompt: found the character U+200B"),
+        ("a red mug", "a \ue000mug", "prompt: found the character U+E000"),
         ("a red mug", "x" * 501, "expected at most 500 characters"),
+        ("a red mug", "x " * 5000 + "x", "expected at most 500 characters"),
         ("    seed: 0\n", "    seed: -1\n", "seed: found -1, expected a number of at least 0"),
         ("    seed: 0\n", f"    seed: {2**63}\n", "seed: found 9223372036854775808, expected"),
         ("    recipe: toybox\n", "    recipe: ../toybox\n", 'recipe: found "../toybox", expected'),
@@ -166,6 +177,42 @@ def test_what_a_suite_refuses(workspace: Path, old: str, new: str, message: str)
     assert error.startswith("params.yaml:")
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "כוס אדומה",
+        "كوب أحمر",
+        "می‌خواهم",
+        "一个红色的杯子",
+        "a 👩‍👩‍👧 family",
+        "café 🏳️‍🌈",
+        "mug " * 124 + "mug",
+    ],
+)
+def test_a_prompt_may_be_in_any_script(workspace: Path, prompt: str) -> None:
+    _edit(workspace / "params.yaml", "a red mug", prompt)
+    assert resolve(workspace, "default", "red_mug").prompt == prompt
+
+
+def test_many_assets_and_overrides_take_time_in_proportion(workspace: Path) -> None:
+    asset = "{prompt: a mug, recipe: toybox, seed: 0, overrides: {camera.radius_range: [2, 3]}}"
+    text = (workspace / "params.yaml").read_text()
+    before, _, rest = text.partition("assets:\n")
+    after = rest[rest.index("evaluation:") :]
+    lines = "".join(f"  a{number}: {asset}\n" for number in range(1000))
+    (workspace / "params.yaml").write_text(f"{before}assets:\n{lines}{after}")
+    start = time.process_time()
+    assert len(check_suite(workspace, "default").assets) == 1000
+    assert time.process_time() - start < 10  # 1 s; it took time with the square of the assets
+
+
+def test_many_unknown_overrides_are_refused_quickly(workspace: Path) -> None:
+    _override_red_mug(workspace, *(f"a.b{number}: 1" for number in range(3000)))
+    start = time.process_time()
+    assert len(_error(workspace).splitlines()) == 3000
+    assert time.process_time() - start < 10
+
+
 def test_an_unknown_recipe_is_named_with_its_asset(workspace: Path) -> None:
     text = (workspace / "params.yaml").read_text().replace("toybox]", "toybix]")
     (workspace / "params.yaml").write_text(text.replace("recipe: toybox", "recipe: toybix"))
@@ -178,7 +225,7 @@ def test_an_unknown_recipe_is_named_with_its_asset(workspace: Path) -> None:
 
 def test_an_unknown_asset_lists_those_there(workspace: Path) -> None:
     assert _error(workspace, "red_mag") == (
-        "params.yaml: no asset 'red_mag' (did you mean red_mug?); it has red_mug, blue_house, "
+        "params.yaml:1: no asset 'red_mag' (did you mean red_mug?); it has red_mug, blue_house, "
         "green_robot, yellow_duck"
     )
 
@@ -240,12 +287,12 @@ def test_a_suites_overrides_come_before_an_assets(workspace: Path) -> None:
     _edit(
         root / "suite.yaml",
         "overrides: {}",
-        "overrides: {optimize.num_steps: 900, mesh.max_faces: 8}",
+        "overrides: {optimize.num_steps: 90, mesh.max_faces: 8}",
     )
     _edit(root / "assets/red_ball/asset.yaml", "overrides: {}", "overrides: {mesh.max_faces: 7}")
     ball, cube = (resolve(workspace, "trio", name).recipe for name in ("red_ball", "green_cube"))
-    assert (ball.optimize.num_steps, ball.mesh.max_faces) == (900, 7)
-    assert (cube.optimize.num_steps, cube.mesh.max_faces) == (900, 8)
+    assert (ball.optimize.num_steps, ball.mesh.max_faces) == (90, 7)
+    assert (cube.optimize.num_steps, cube.mesh.max_faces) == (90, 8)
 
 
 def test_a_wrong_override_of_a_suite_names_its_line(workspace: Path) -> None:
@@ -270,7 +317,7 @@ def test_suite_names_are_no_paths(workspace: Path, name: str) -> None:
 
 
 def test_an_absent_suite_is_named(workspace: Path) -> None:
-    assert _error(workspace, suite="absent").startswith("suites/absent/suite.yaml: No such file")
+    assert _error(workspace, suite="absent").startswith("suites/absent/suite.yaml:1: No such file")
 
 
 def test_checking_a_suite_reports_the_problems_of_all_its_assets(workspace: Path) -> None:

@@ -77,10 +77,35 @@ _BOMB = "a: &a [x, x]\nb: &b [*a, *a]\n"
         ("1: a\n", "f.yaml:1: found the key 1, expected text: put it in quotes"),
         ("s: {true: a}\n", "f.yaml:1: s: found the key true, expected text: put it in quotes"),
         ("? [a]\n: b\n", "f.yaml:1: found a list as a key, expected text"),
-        ("a: b: c\n", "f.yaml:1: mapping values are not allowed here"),
+        (
+            "a: b: c\n",
+            "f.yaml:1: found `: ` inside a value, expected the value in quotes, or one key per "
+            "line with the same indent as its neighbours",
+        ),
         ("a: 1\nb: [1, 2\n", "f.yaml:3: expected ',' or ']', but got '<stream end>'"),
-        ("a:\n\tc: d\n", "f.yaml:2: found character '\\t' that cannot start any token"),
-        ("a: 1\n---\nb: 2\n", "f.yaml:2: but found another document"),
+        ("a:\n\tc: d\n", "f.yaml:2: found a tab, expected spaces before a key or value"),
+        ("a: @b\n", "f.yaml:1: found @ at the start of a value, expected the value in quotes"),
+        ("?\n: a\n", "f.yaml:1: found a value without a key, expected `key: value`"),
+        ("~: a\n", "f.yaml:1: found the key ~, expected text: put it in quotes"),
+        ("1.5: a\n", "f.yaml:1: found the key 1.5, expected text: put it in quotes"),
+        ("9e999: a\n", "f.yaml:1: found the key 9e999, expected text: put it in quotes"),
+        ("? {a: b}\n: b\n", "f.yaml:1: found a mapping as a key, expected text"),
+        ('"\\ud800": 1\n', "f.yaml:1: found half of a surrogate pair, expected Unicode text"),
+        ('a: "\\U00110000"\n', "f.yaml:1: found an escape beyond U+10FFFF, expected a character"),
+        ('a: "\\UFFFFFFFF"\n', "f.yaml:1: found an escape beyond U+10FFFF, expected a character"),
+        (
+            "%YAML 1." + "9" * 5000 + "\n---\na: 1\n",
+            "f.yaml:1: found a huge number as %YAML version, expected %YAML 1.2",
+        ),
+        (
+            "%YAML " + "9" * 5000 + ".1\n---\na: 1\n",
+            "f.yaml:1: found a huge number as %YAML version, expected %YAML 1.2",
+        ),
+        (
+            "a: !%0Aparams.yaml:%20ok 1\n",
+            "f.yaml:1: found the tag !\\nparams.yaml: ok, expected plain YAML without tags",
+        ),
+        ("a: 1\n---\nb: 2\n", "f.yaml:2: found another document (---), expected one per file"),
         ("a: 1\nb: \x07\n", "f.yaml:2: found the character U+0007, expected printable text"),
         ('a: "\\ud800"\n', "f.yaml:1: a: found half of a surrogate pair, expected Unicode text"),
         (

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamfusion_kit.renderer.histogram import interlevel_from_weights, quantile_places, resample
+from dreamfusion_kit.renderer.histogram import interlevel_from_weights, invert_cdf, resample
 from dreamfusion_kit.renderer.sampling import Intervals
 from dreamfusion_kit.seeding import generator
 
@@ -19,18 +19,18 @@ def _intervals(edges: torch.Tensor) -> Intervals:
     return Intervals(edges[:, :-1], edges[:, 1:], (edges[:, :-1] + edges[:, 1:]) / 2)
 
 
-def test_places_of_a_hand_computed_histogram() -> None:
-    """Shares 1, 0, 3: a quarter lies in the first interval, the rest in the third."""
-    found = quantile_places(_rows([1, 0, 3]), 4)
+def test_quantiles_of_a_hand_computed_histogram() -> None:
+    """Weights 1, 0, 3: a quarter lies in the first interval, the rest in the third."""
+    found = invert_cdf(_rows([1, 0, 3]), 4)
     expected = _rows([0, 1, 2 + 1 / 3, 2 + 2 / 3, 3])
     torch.testing.assert_close(found, expected)
 
 
-@given(shares=st.lists(st.floats(0.01, 5), min_size=1, max_size=12), count=st.integers(1, 20))
-def test_places_are_numpys_inverse_of_the_cumulative_share(shares: list[float], count: int) -> None:
-    below = np.concatenate([[0], np.cumsum(shares)]) / np.sum(shares)
-    expected = np.interp(np.linspace(0, 1, count + 1), below, np.arange(len(shares) + 1))
-    found = quantile_places(_rows(shares, shares[::-1]), count)
+@given(weights=st.lists(st.floats(0.01, 5), min_size=1, max_size=12), count=st.integers(1, 20))
+def test_quantiles_are_numpys_inverse_of_the_cdf(weights: list[float], count: int) -> None:
+    cdf = np.concatenate([[0], np.cumsum(weights)]) / np.sum(weights)
+    expected = np.interp(np.linspace(0, 1, count + 1), cdf, np.arange(len(weights) + 1))
+    found = invert_cdf(_rows(weights, weights[::-1]), count)
     np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-9)
 
 
@@ -39,8 +39,8 @@ def test_samples_of_a_known_density_lie_as_numpy_says() -> None:
     edges = _rows([1, 1.5, 3, 3.2, 7, 11, 12])
     weights = _rows([0.2, 0.2, 0.2, 0.05, 0.05, 0.05])
     dilated = np.array([0.2, 0.2, 0.2, 0.2, 0.05, 0.05]) + 1e-3  # by one interval, plus padding
-    below = np.concatenate([[0], np.cumsum(dilated)]) / dilated.sum()
-    expected = np.interp(np.linspace(0, 1, 9), below, edges[0].numpy())
+    cdf = np.concatenate([[0], np.cumsum(dilated)]) / dilated.sum()
+    expected = np.interp(np.linspace(0, 1, 9), cdf, edges[0].numpy())
     found = resample(_intervals(edges), weights, num_samples=8, exponent=1.0)
     np.testing.assert_allclose(found.t_starts[0].numpy(), expected[:-1], rtol=1e-12)
     np.testing.assert_allclose(found.t_ends[0].numpy(), expected[1:], rtol=1e-12)

@@ -1,12 +1,15 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from dreamfusion_kit.recipe.schema import OccupancySection, RendererSection, UnboundedSection
-from dreamfusion_kit.records import FieldSample, Lighting, Rays, RenderOutput
+from dreamfusion_kit.records import FieldSample, Lighting, Rays, RenderOutput, SampleField
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
-from dreamfusion_kit.renderer.volume import SampleField, render
+from dreamfusion_kit.renderer.ray_penalties import distortion, orientation
+from dreamfusion_kit.renderer.ray_samples import RaySamples
+from dreamfusion_kit.renderer.volume import render
 from dreamfusion_kit.seeding import generator
 
 RADIUS = 1.0
@@ -29,7 +32,9 @@ class Fog:
         self.num_samples: list[int] = []
         self.asked_for_normals: list[bool] = []
 
-    def __call__(self, positions: torch.Tensor, with_normals: bool) -> FieldSample:
+    def __call__(
+        self, positions: torch.Tensor, with_normals: bool, variances: torch.Tensor | None
+    ) -> FieldSample:
         count = len(positions)
         self.num_samples.append(count)
         self.asked_for_normals.append(with_normals)
@@ -44,7 +49,9 @@ class Fog:
 class Blob:
     """A Gaussian density with a position-dependent albedo, and its true normals."""
 
-    def __call__(self, positions: torch.Tensor, with_normals: bool) -> FieldSample:
+    def __call__(
+        self, positions: torch.Tensor, with_normals: bool, variances: torch.Tensor | None
+    ) -> FieldSample:
         density = 8 * torch.exp(-positions.square().sum(dim=-1) / (2 * STD**2))
         normals = torch.nn.functional.normalize(positions, dim=-1) if with_normals else None
         return FieldSample(density, 0.5 + 0.5 * positions.sin(), normals)
@@ -79,6 +86,12 @@ TEXTURELESS = (0.1, 0.9, True)
 
 
 def _render(
+    field: SampleField, rays: Rays, *modes: tuple[float, float, bool], **options: Any
+) -> RenderOutput:
+    return _render_with_samples(field, rays, *modes, **options)[0]
+
+
+def _render_with_samples(
     field: SampleField,
     rays: Rays,
     *modes: tuple[float, float, bool],
@@ -88,7 +101,7 @@ def _render(
     num_samples: int = 64,
     background: float = 0.25,
     beyond: UnboundedSection | None = None,
-) -> RenderOutput:
+) -> tuple[RenderOutput, RaySamples]:
     shape = rays.origins.shape
     return render(
         field,
@@ -157,7 +170,7 @@ def test_each_image_has_its_own_mode(mode: tuple[float, float, bool], factor: fl
     one = _through_centre()
     rays = Rays(one.origins.expand(2, 1, 1, 3), one.directions.expand(2, 1, 1, 3))
     lighting = _lighting(ALBEDO, mode, height=1e9)
-    output = render(
+    output, _ = render(
         field,
         rays,
         lighting,
@@ -186,36 +199,13 @@ def test_normals_are_computed_only_where_something_needs_them() -> None:
         assert bool((output.normals != 0).any()) == expected
 
 
-@pytest.mark.parametrize(
-    ("normal", "penalty"),
-    [((0, 0, -1), 1.0), ((0, 0, 1), 0.0), ((math.sin(math.pi / 3), 0, -0.5), 0.25)],
-)
-def test_orientation_of_an_opaque_surface(
-    normal: tuple[float, float, float], penalty: float
-) -> None:
-    """Check C11: the ray looks along -z; n = v gives 1, n = -v gives 0, 60 degrees 0.25."""
-    field = Fog(1e6, normal=normal)
-    output = _render(field, _through_centre(), with_normals=True)
-    assert float(output.orientation.detach()) == pytest.approx(penalty, abs=1e-9)
-    torch.testing.assert_close(output.normals[0, 0, 0], field.normal)
-
-
-def test_orientation_sends_nothing_to_the_weights() -> None:
-    field = Fog(0.7, normal=(0, 0.6, -0.8))
-    output = _render(field, _rays(), with_normals=True)
-    gradients = torch.autograd.grad(
-        output.orientation.sum(), [field.density, field.normal], allow_unused=True
-    )
-    assert gradients[0] is None or float(gradients[0]) == 0
-    assert gradients[1] is not None
-    assert (gradients[1] != 0).any()
-
-
 def _occupancy_of_blob() -> OccupancyGrid:
     grid = OccupancyGrid(OCCUPANCY, RADIUS)
     grid.set_step(0)
     for step in range(8):
-        grid.update(lambda x: Blob()(x, False).densities, generator=generator(0, "grid", step))
+        grid.update(
+            lambda x: Blob()(x, False, None).densities, generator=generator(0, "grid", step)
+        )
     return grid
 
 
@@ -223,9 +213,11 @@ def test_skipping_empty_space_changes_less_than_its_bound() -> None:
     grid = _occupancy_of_blob()
     counts: list[int] = []
 
-    def counted(positions: torch.Tensor, with_normals: bool) -> FieldSample:
+    def counted(
+        positions: torch.Tensor, with_normals: bool, variances: torch.Tensor | None
+    ) -> FieldSample:
         counts.append(len(positions))
-        return Blob()(positions, with_normals)
+        return Blob()(positions, with_normals, variances)
 
     whole = _render(counted, _rays(), SHADED)
     sparse = _render(counted, _rays(), SHADED, occupancy=grid)
@@ -251,13 +243,15 @@ def test_nothing_to_see_is_background_and_can_be_differentiated(
     missed = case == "no ray meets the sphere"
     rays = _rays(aside=10.0) if missed else _rays()
     grid = None if missed else _empty_grid()
-    output = _render(field, rays, mode, occupancy=grid, with_normals=True)
+    output, samples = _render_with_samples(field, rays, mode, occupancy=grid, with_normals=True)
     assert field.num_samples == [0]
     assert (output.image == 0.25).all()
-    for name in ("opacity", "depth", "normals", "orientation"):
+    for name in ("opacity", "depth", "normals"):
         assert (getattr(output, name) == 0).all(), name
         assert getattr(output, name).requires_grad, name
-    (output.image.sum() + output.orientation.sum() + output.opacity.sum()).backward()
+    penalties = [orientation(samples), distortion(samples)]
+    assert all((penalty == 0).all() for penalty in penalties)
+    (output.image.sum() + sum(penalty.sum() for penalty in penalties)).backward()
     for parameter in (field.density, field.albedo, field.normal):
         assert parameter.grad is None or (parameter.grad == 0).all()
 
@@ -302,7 +296,9 @@ def test_twice_gives_the_same_bytes() -> None:
 def _everywhere(density: float) -> SampleField:
     """Return fog of one density without an end."""
 
-    def sample(positions: torch.Tensor, with_normals: bool) -> FieldSample:
+    def sample(
+        positions: torch.Tensor, with_normals: bool, variances: torch.Tensor | None
+    ) -> FieldSample:
         fog = torch.full_like(positions[:, 0], density)
         return FieldSample(fog, torch.ones_like(positions), None)
 
@@ -325,25 +321,21 @@ def test_fog_behind_the_sphere_is_seen_where_the_recipe_says_so(with_occupancy: 
         assert float(output.opacity) == pytest.approx(-math.expm1(-0.2 * length), abs=1e-12)
 
 
-def test_distortion_of_a_thin_and_of_a_thick_fog() -> None:
-    thin = _render(Fog(0.01), _through_centre()).distortion.detach()
-    assert float(thin) == pytest.approx((1 - math.exp(-0.02)) ** 2 / 3, rel=1e-3)
-    wall = _render(Fog(1e6), _through_centre()).distortion.detach()
-    assert float(wall) == pytest.approx(1 / (3 * 64), rel=1e-6)
-
-
 def test_a_cone_asks_about_the_frustums_of_its_pixel() -> None:
     """Down the z axis from 3: two pieces of the sphere, t in [2, 3] and [3, 4]."""
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def sample(positions: torch.Tensor, with_normals: bool, variances: torch.Tensor) -> FieldSample:
+    def sample(
+        positions: torch.Tensor, with_normals: bool, variances: torch.Tensor | None
+    ) -> FieldSample:
+        assert variances is not None
         asked.append((positions, variances))
         return FieldSample(torch.ones_like(positions[:, 0]), torch.ones_like(positions), None)
 
     line = _through_centre()
     rays = Rays(line.origins, line.directions, torch.full((1, 1, 1), 0.2, dtype=torch.float64))
     section = SECTION.model_copy(update={"num_samples": 2, "jitter": False, "footprint": "cone"})
-    output = render(
+    output, _ = render(
         sample,
         rays,
         _lighting(ALBEDO),
@@ -377,7 +369,9 @@ class Wall:
         return torch.where(positions[:, 2].abs() < 0.5, self.density, 0.0)
 
 
-def _with_proposal(field: SampleField, proposal: Wall | None, rays: Rays) -> RenderOutput:
+def _with_proposal(
+    field: SampleField, proposal: Wall | None, rays: Rays
+) -> tuple[RenderOutput, RaySamples]:
     return render(
         field,
         rays,
@@ -396,9 +390,11 @@ def test_the_field_is_asked_where_the_proposal_sees_something() -> None:
     """Eight pieces over z from 1 to -1: the wall fills four, and dilation adds one on each side."""
     asked: list[torch.Tensor] = []
 
-    def sample(positions: torch.Tensor, with_normals: bool) -> FieldSample:
+    def sample(
+        positions: torch.Tensor, with_normals: bool, variances: torch.Tensor | None
+    ) -> FieldSample:
         asked.append(positions)
-        return Fog(1.0)(positions, with_normals)
+        return Fog(1.0)(positions, with_normals, variances)
 
     _with_proposal(sample, Wall(2.0), _through_centre())
     (positions,) = asked
@@ -409,25 +405,12 @@ def test_the_field_is_asked_where_the_proposal_sees_something() -> None:
 
 def test_fog_looks_alike_however_its_samples_were_chosen() -> None:
     """Homogeneous fog has one closed form, and pieces of any length give it."""
-    even, chosen = (_with_proposal(Fog(1.3), p, _rays()) for p in (None, Wall(2.0)))
+    (even, _), (chosen, _) = (_with_proposal(Fog(1.3), p, _rays()) for p in (None, Wall(2.0)))
     torch.testing.assert_close(chosen.image, even.image, atol=1e-12, rtol=0)
-    assert even.interlevel is None
-    # The distances that distortion is measured over stay those of the even pieces.
-    thin = _with_proposal(Fog(1e-3), Wall(2.0), _through_centre()).distortion
-    assert float(thin.detach()) == pytest.approx((2e-3) ** 2 / 3, rel=5e-3)
 
 
-def test_the_interlevel_loss_moves_the_proposal_and_not_the_field() -> None:
-    field, proposal = Fog(3.0), Wall(0.1)
-    output = _with_proposal(field, proposal, _through_centre())
-    assert output.interlevel is not None
-    assert float(output.interlevel.detach()) > 0.1
-    moved = torch.autograd.grad(
-        output.interlevel.sum(), [field.density, proposal.density], allow_unused=True
-    )
+def test_the_image_sends_nothing_to_the_proposal() -> None:
+    proposal = Wall(0.1)
+    output, _ = _with_proposal(Fog(3.0), proposal, _through_centre())
+    moved = torch.autograd.grad(output.image.sum(), [proposal.density], allow_unused=True)
     assert moved[0] is None
-    assert moved[1] is not None
-    assert float(moved[1]) < 0  # more density would bound more
-    drawn = _with_proposal(field, proposal, _through_centre())
-    unmoved = torch.autograd.grad(drawn.image.sum(), [proposal.density], allow_unused=True)
-    assert unmoved[0] is None

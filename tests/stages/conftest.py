@@ -1,12 +1,16 @@
 """A workspace with the suite `trio`, and what evaluated assets leave in it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from dreamfusion_kit.stages import embed, fetch, optimize
 from dreamfusion_kit.stages.layout import SuiteLayout
+from dreamfusion_kit.workspace import edit as suite_edit
 
 DATA = Path(__file__).parents[1] / "recipe" / "data" / "workspace"
 SUITE = "trio"
@@ -26,22 +30,28 @@ def evaluated(workspace: Path) -> Path:
     for index, asset in enumerate(ASSETS):
         own = layout.asset(asset)
         _write(own.evaluation / "metrics.json", _metrics(asset))
-        _write(own.run("optimize"), _record(3 + index, 500 + index))
-        _write(own.run("mesh"), _record(1 + index, 400))
+        _write(own.cost("optimize"), _cost(3 + index, 500 + index))
+        _write(own.cost("mesh"), _cost(1 + index, 400))
     return workspace
 
 
-def _record(seconds: float, peak_memory_bytes: int) -> dict[str, object]:
-    machine = {"system": "x", "cpu": "x", "cpu_flags": [], "device": "cpu", "threads": 1}
-    return {
-        "python": "3.11.7",
-        "packages": {"torch": "2"},
-        "commit": None,
-        "machine": machine,
-        "inputs": {"asset": "0"},
-        "seconds": seconds,
-        "peak_memory_bytes": peak_memory_bytes,
-    }
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a workspace with two assets of three steps, up to their meshes."""
+    workspace = shutil.copytree(DATA, tmp_path_factory.mktemp("made") / "workspace")
+    recipe = workspace / "recipes" / "analytic.yaml"
+    text = recipe.read_text()
+    recipe.write_text(re.sub(r"num_steps: \d+", "num_steps: 3", text))
+    fetch.run(workspace, "default", "analytic")
+    for asset, prompt in (("mug", "a red mug"), ("cone", "a red cone")):
+        suite_edit.add(workspace, "default", asset, prompt=prompt, recipe="analytic", seed=0)
+        for stage in (embed, optimize):
+            stage.run(workspace, "default", asset, torch.device("cpu"))
+    return workspace
+
+
+def _cost(seconds: float, peak_memory_bytes: int) -> dict[str, object]:
+    return {"seconds": seconds, "peak_memory_bytes": peak_memory_bytes, "commit": None}
 
 
 def _metrics(asset: str) -> dict[str, object]:

@@ -2,33 +2,40 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.errors import DreamFusionKitError, RecipeError, WeightsError
+from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import fetch, models
-from dreamfusion_kit.stages.layout import CLIP
+from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 from .conftest import SUITE
 
+ROOT = Path(__file__).parents[2]
 WEIGHTS = Path("dreamfusion_kit/toybox/weights/clip")
+PRIOR = Path("dreamfusion_kit/toybox/weights/prior")
 
 
 @pytest.fixture
 def model(workspace: Path) -> Path:
-    """Return the one file of the workspace's CLIP."""
-    path = workspace / WEIGHTS / "config.json"
-    path.parent.mkdir(parents=True)
-    path.write_text("{}")
-    return path
+    """Return one file of the workspace's CLIP."""
+    shutil.copytree(ROOT / WEIGHTS, workspace / WEIGHTS)
+    return workspace / WEIGHTS / "config.json"
 
 
 def test_the_lock_holds_each_file_s_hash(workspace: Path, model: Path) -> None:
     lock = json.loads(fetch.run(workspace, SUITE, CLIP).read_text())
-    digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    assert lock == {"config.json": {"sha256": digest, "size_bytes": 2}}
+    assert lock == {
+        path.name: {
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "size_bytes": path.stat().st_size,
+        }
+        for path in model.parent.iterdir()
+    }
 
 
 def test_a_prior_without_files_has_an_empty_lock(workspace: Path) -> None:
@@ -42,3 +49,54 @@ def test_a_file_that_changed_since_is_refused(workspace: Path, model: Path) -> N
     model.write_text("[]")
     with pytest.raises(WeightsError, match=r"config\.json"):
         models.locked_directory(source, lock, workspace)
+
+
+# ---- a model's own files
+
+
+@pytest.fixture
+def prior(workspace: Path) -> Path:
+    """Return the directory of the toybox's prior in the workspace."""
+    return Path(shutil.copytree(ROOT / PRIOR, workspace / PRIOR))
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("unet/config.json", {"in_channels": 9}),
+        ("unet/config.json", {"in_channels": -12}),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**9}),
+        ("text_encoder/config.json", {"num_hidden_layers": 100_000}),
+        ("text_encoder/config.json", {"vocab_size": 100}),
+    ],
+)
+def test_a_prior_that_cannot_be_read_has_no_lock(
+    workspace: Path, prior: Path, file: str, changes: dict[str, object]
+) -> None:
+    edit(prior / file, **changes)
+    with pytest.raises(DreamFusionKitError) as caught:
+        fetch.run(workspace, SUITE, "toybox")
+    assert len(str(caught.value).splitlines()) == 1
+    assert not SuiteLayout(workspace, SUITE).model("toybox").exists()
+
+
+def test_a_judge_that_cannot_be_read_has_no_lock(workspace: Path, model: Path) -> None:
+    edit(model, model_type="bert")
+    with pytest.raises(WeightsError, match=r"^clip/config\.json: model_type is 'bert'"):
+        fetch.run(workspace, SUITE, CLIP)
+    assert not SuiteLayout(workspace, SUITE).model(CLIP).exists()
+
+
+def test_a_guidance_that_divides_by_no_signal_is_refused(workspace: Path, prior: Path) -> None:
+    recipe = workspace / "recipes" / "toybox.yaml"
+    data = yaml_text.parse(recipe.read_text(), "toybox.yaml").data
+    data["guidance"] |= {"timestep_weight": "sigma_over_alpha", "timestep_max": 1.0}
+    recipe.write_text(yaml_text.dump(data))
+    fetch.run(workspace, SUITE, "toybox")  # alpha_t is small at the end, and not 0
+    edit(prior / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
+    with pytest.raises(RecipeError, match=r"^guidance\.timestep_max: .*no signal left"):
+        fetch.run(workspace, SUITE, "toybox")

@@ -13,16 +13,18 @@ from dreamfusion_kit.recipe.schema.base import (
     Color,
     Count,
     Fraction,
+    ImageSize,
+    Length,
     LinearSchedule,
     NonNegative,
     PiecewiseSchedule,
     Positive,
-    PositiveRange,
-    Range,
     Schedule,
     Section,
+    Seed,
     SqrtSchedule,
     Steps,
+    Text,
 )
 from dreamfusion_kit.recipe.schema.field import (
     ConeBiasSection,
@@ -99,7 +101,7 @@ from dreamfusion_kit.recipe.schema.view import (
 class Recipe(Section):
     """A complete text-to-3D method."""
 
-    summary: str = Field(min_length=1, description="What the recipe is for, in one sentence.")
+    summary: Text = Field(min_length=1, description="What the recipe is for, in one sentence.")
     prior: PriorSection = Field(description="The frozen text-to-image diffusion model.")
     guidance: GuidanceSection = Field(
         description="How prior and view become a gradient on the view."
@@ -172,9 +174,11 @@ __all__ = [
     "HashGridSection",
     "HubMirrorSection",
     "HubSourceSection",
+    "ImageSize",
     "IsmSection",
     "LatentUnetSection",
     "LearningRateDecaySection",
+    "Length",
     "LightSection",
     "LinearSchedule",
     "LocalSourceSection",
@@ -193,11 +197,9 @@ __all__ = [
     "PixelUnetSection",
     "PlainBackgroundSection",
     "Positive",
-    "PositiveRange",
     "PriorSection",
     "ProposalSection",
     "RandomBackgroundSection",
-    "Range",
     "Recipe",
     "RegularizersSection",
     "RendererSection",
@@ -205,6 +207,7 @@ __all__ = [
     "ScoreGuidanceSection",
     "SdsSection",
     "Section",
+    "Seed",
     "ShadingSection",
     "SjcSection",
     "SourceSection",

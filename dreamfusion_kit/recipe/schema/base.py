@@ -1,5 +1,6 @@
 """The shared pieces of the schema: sections, bounded numbers, ranges and schedules."""
 
+import bisect
 import itertools
 import math
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from dreamfusion_kit.errors import first_unprintable
+
 # Tags of the schedule union. No key can be spelled like them, so that an error's path
 # can be cleared of them without guessing.
 NUMBER_TAG = "<number>"
@@ -22,13 +25,55 @@ SQRT_TAG = "<sqrt>"
 PIECEWISE_TAG = "<piecewise>"
 SCHEDULE_TAGS = (NUMBER_TAG, LINEAR_TAG, SQRT_TAG, PIECEWISE_TAG)
 
+# Every number has an upper and a lower bound. They are far beyond what any method uses, and
+# keep squares and inverse squares within float32, counts within int32, and a single key from
+# asking for more memory than machines have.
+_SMALL = 1e-9
+_LARGE = 1e6
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Steps = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(ge=_SMALL, le=_LARGE)]
+NonNegative = Annotated[float, Field(ge=0, le=_LARGE)]
+Length = Annotated[float, Field(ge=1e-6, le=_LARGE)]  # scene units
+LearningRate = Annotated[float, Field(ge=1e-12, le=1e3)]
+Epsilon = Annotated[float, Field(ge=1e-30, le=1)]
+RawDensity = Annotated[float, Field(ge=-1e4, le=1e4)]  # before the activation
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Steps = Annotated[int, Field(ge=0, le=10**9)]
+Layers = Annotated[int, Field(ge=0, le=256)]
+Width = Annotated[int, Field(ge=1, le=8192)]
+Samples = Annotated[int, Field(ge=1, le=16384)]
+ImageSize = Annotated[int, Field(ge=1, le=8192)]  # pixels
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
 Color = tuple[Fraction, Fraction, Fraction]
 Elevation = Annotated[float, Field(ge=-90, le=90)]
+FocalLength = Annotated[float, Field(ge=0.01, le=1000)]  # image widths
+Azimuth = Annotated[float, Field(ge=-3600, le=3600)]
+
+
+def is_one_line(text: str) -> str:
+    """Return `text`, or raise ValueError where it is not one line of printable text.
+
+    Printable are all scripts and joined emoji, but not what reorders or hides text.
+    """
+    char = first_unprintable(text)
+    if char is not None:
+        raise ValueError(
+            f"found the character U+{ord(char):04X}, expected one line of printable text"
+        )
+    return text
+
+
+def _is_printable(text: str) -> str:
+    for line in text.split("\n"):  # splitlines() would swallow other separators
+        is_one_line(line)
+    return text
+
+
+Line = Annotated[str, Field(max_length=1000), AfterValidator(is_one_line)]
+Text = Annotated[str, Field(max_length=5000), AfterValidator(_is_printable)]  # of several lines
 
 
 class Section(BaseModel):
@@ -44,8 +89,9 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
-PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+LengthRange = Annotated[tuple[Length, Length], AfterValidator(_ordered)]
+AzimuthRange = Annotated[tuple[Azimuth, Azimuth], AfterValidator(_ordered)]
+FocalRange = Annotated[tuple[FocalLength, FocalLength], AfterValidator(_ordered)]
 FractionRange = Annotated[tuple[Fraction, Fraction], AfterValidator(_ordered)]
 ElevationRange = Annotated[tuple[Elevation, Elevation], AfterValidator(_ordered)]
 
@@ -102,7 +148,7 @@ class PiecewiseSchedule(Section):
     """
 
     points: tuple[tuple[Steps, NonNegative], ...] = Field(
-        min_length=2, description="Pairs [step, value], steps rising."
+        min_length=2, max_length=10_000, description="Pairs [step, value], steps rising."
     )
 
     @model_validator(mode="after")
@@ -114,11 +160,12 @@ class PiecewiseSchedule(Section):
 
     def value_at(self, step: int) -> float:
         """Return the value at optimiser step `step`."""
-        for (before, start), (after, end) in itertools.pairwise(self.points):
-            if step <= after:
-                progress = max((step - before) / (after - before), 0.0)
-                return (1.0 - progress) * start + progress * end
-        return self.points[-1][1]
+        index = bisect.bisect_left(self.points, step, lo=1, key=lambda point: point[0])
+        if index == len(self.points):
+            return self.points[-1][1]
+        (before, start), (after, end) = self.points[index - 1 : index + 1]
+        progress = max((step - before) / (after - before), 0.0)
+        return (1.0 - progress) * start + progress * end
 
 
 def _schedule_tag(value: Any) -> str:  # Any: pydantic passes the raw input or the model.
@@ -139,3 +186,26 @@ Schedule = Annotated[
     | Annotated[PiecewiseSchedule, Tag(PIECEWISE_TAG)],
     Discriminator(_schedule_tag),
 ]
+
+
+def _values(schedule: float | LinearSchedule | PiecewiseSchedule) -> list[float]:
+    """Return the values between which all of the schedule's lie."""
+    match schedule:
+        case LinearSchedule():
+            return [schedule.start, schedule.end]
+        case PiecewiseSchedule():
+            return [value for _, value in schedule.points]
+        case _:
+            return [schedule]
+
+
+def _is_at_most_1(
+    schedule: float | LinearSchedule | PiecewiseSchedule,
+) -> float | LinearSchedule | PiecewiseSchedule:
+    highest = max(_values(schedule))
+    if highest > 1:
+        raise ValueError(f"found {highest:g}, expected fractions of at most 1")
+    return schedule
+
+
+FractionSchedule = Annotated[Schedule, AfterValidator(_is_at_most_1)]

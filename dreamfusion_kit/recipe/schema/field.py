@@ -1,10 +1,19 @@
 """Fields: what maps positions to density and albedo."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dreamfusion_kit.recipe.schema.base import Count, Positive, Schedule, Section, Steps
+from dreamfusion_kit.recipe.schema.base import (
+    Count,
+    Layers,
+    LearningRate,
+    Length,
+    RawDensity,
+    Schedule,
+    Section,
+    Width,
+)
 
 BiasStage = Literal["pre", "post"]
 BIAS_STAGE = "Whether it is added before (pre) or after (post) the density activation."
@@ -15,8 +24,8 @@ class GaussianBiasSection(Section):
 
     kind: Literal["gaussian"] = Field(description="A Gaussian blob at the origin.")
     stage: BiasStage = Field(description=f"{BIAS_STAGE} DF leaves it open.")
-    scale: float = Field(description="Height at the origin (DF: 5).")
-    std: Positive = Field(description="Width of the blob, scene units (DF: 0.2).")
+    scale: RawDensity = Field(description="Height at the origin (DF: 5).")
+    std: Length = Field(description="Width of the blob, scene units (DF: 0.2).")
 
 
 class ConeBiasSection(Section):
@@ -24,9 +33,12 @@ class ConeBiasSection(Section):
 
     kind: Literal["cone"] = Field(description="A cone over the distance from the origin.")
     stage: BiasStage = Field(description=f"{BIAS_STAGE} Magic3D: pre.")
-    scale: float = Field(description="Height at the origin (Magic3D: 10).")
-    radius: Positive = Field(description="Where the cone crosses 0, scene units (Magic3D: 0.5).")
+    scale: RawDensity = Field(description="Height at the origin (Magic3D: 10).")
+    radius: Length = Field(description="Where the cone crosses 0, scene units (Magic3D: 0.5).")
 
+
+# exp() of more leaves float32 at 88; a network's own output comes on top.
+_MAX_EXPONENT = 60
 
 DensityBiasSection = Annotated[GaussianBiasSection | ConeBiasSection, Field(discriminator="kind")]
 
@@ -36,6 +48,18 @@ DENSITY_ACTIVATION = "What makes the raw density non-negative (DF A.2: exp)."
 DENSITY_OFFSET = "Added to the raw density before the activation; negative makes space empty."
 
 
+def _check_exponent(section: "FieldSection") -> None:
+    """Refuse an initial density that is not finite in float32."""
+    bias = section.density_bias.scale if section.density_bias.stage == "pre" else 0.0
+    exponent = section.density_offset + max(bias, 0.0)
+    if section.density_activation == "exp" and exponent > _MAX_EXPONENT:
+        raise ValueError(
+            f"found an initial density of exp({exponent:g}) from density_offset and "
+            f"density_bias.scale, expected exp({_MAX_EXPONENT}) at most; lower them, or use the "
+            "activation softplus"
+        )
+
+
 class VoxelGridSection(Section):
     """Dense grids of density and albedo with trilinear interpolation."""
 
@@ -43,60 +67,76 @@ class VoxelGridSection(Section):
     resolution: int = Field(
         ge=2, le=512, description="Vertices per axis; memory grows with the third power."
     )
-    bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
+    bounding_radius: Length = Field(description=BOUNDING_RADIUS)
     density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
     density_bias: DensityBiasSection = Field(
         description="The blob that an optimisation starts from."
     )
-    density_offset: float = Field(description=DENSITY_OFFSET)
+    density_offset: RawDensity = Field(description=DENSITY_OFFSET)
     initial_albedo: float = Field(
-        gt=0, lt=1, description="The albedo everywhere at step 0, in all channels."
+        ge=1e-6, le=1 - 1e-6, description="The albedo everywhere at step 0, in all channels."
     )
-    density_learning_rate: Positive = Field(description="Adam's step size for raw densities.")
-    albedo_learning_rate: Positive = Field(description="Adam's step size for raw albedo.")
+    density_learning_rate: LearningRate = Field(description="Adam's step size for raw densities.")
+    albedo_learning_rate: LearningRate = Field(description="Adam's step size for raw albedo.")
+
+    @model_validator(mode="after")
+    def _density_is_finite(self) -> Self:
+        _check_exponent(self)
+        return self
 
 
 class HashGridSection(Section):
     """Instant-NGP's multiresolution hash grid with a small MLP (arXiv 2201.05989)."""
 
     kind: Literal["hash_grid"] = Field(description="Multiresolution hash grid and a small MLP.")
-    num_levels: Count = Field(description="Resolution levels L (Instant-NGP: 16).")
-    features_per_level: Count = Field(description="Features F per level (Instant-NGP: 2).")
+    num_levels: int = Field(ge=1, le=32, description="Resolution levels L (Instant-NGP: 16).")
+    features_per_level: int = Field(
+        ge=1, le=64, description="Features F per level (Instant-NGP: 2)."
+    )
     log2_table_size: int = Field(
         ge=4, le=24, description="log2 of the entries T of a level's table (Instant-NGP: 14 to 24)."
     )
     min_resolution: int = Field(
-        ge=2, description="Cells per axis of the coarsest level (Instant-NGP: 16)."
+        ge=2, le=2**20, description="Cells per axis of the coarsest level (Instant-NGP: 16)."
     )
     max_resolution: int = Field(
-        ge=2, description="Cells per axis of the finest level (Instant-NGP: 512 to 524288)."
+        ge=2,
+        le=2**20,
+        description="Cells per axis of the finest level (Instant-NGP: 512 to 524288).",
     )
     initial_levels: Count = Field(description="Levels, coarsest first, in use at step 0.")
     level_every_steps: Count = Field(
         description="Coarse to fine: one more level comes into use each so many steps."
     )
-    hidden_width: Count = Field(description="Units of each hidden layer (Instant-NGP: 64).")
-    num_hidden_layers: Steps = Field(
+    hidden_width: Width = Field(description="Units of each hidden layer (Instant-NGP: 64).")
+    num_hidden_layers: Layers = Field(
         description="Hidden layers of the MLP; 0 is one linear layer (Magic3D: 1)."
     )
     backend: Literal["torch", "tinycudann"] = Field(
         description="Who computes the encoding: the kit, on CUDA by Triton's kernels (torch), or "
         "tinycudann, which needs CUDA and the package."
     )
-    bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
+    bounding_radius: Length = Field(description=BOUNDING_RADIUS)
     density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
     density_bias: DensityBiasSection = Field(
         description="The blob that an optimisation starts from."
     )
-    density_offset: float = Field(description=DENSITY_OFFSET)
-    normal_epsilon: Positive = Field(
+    density_offset: RawDensity = Field(description=DENSITY_OFFSET)
+    normal_epsilon: Length = Field(
         description="Step of the finite differences that give normals, scene units."
     )
-    encoding_learning_rate: Positive = Field(description="Adam's step size for the hash tables.")
-    network_learning_rate: Positive = Field(description="Adam's step size for the MLP.")
+    encoding_learning_rate: LearningRate = Field(
+        description="Adam's step size for the hash tables."
+    )
+    network_learning_rate: LearningRate = Field(description="Adam's step size for the MLP.")
 
     @model_validator(mode="after")
-    def _levels_fit(self) -> "HashGridSection":
+    def _density_is_finite(self) -> Self:
+        _check_exponent(self)
+        return self
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> Self:
         if self.max_resolution < self.min_resolution:
             raise ValueError(
                 f"found max_resolution {self.max_resolution} below min_resolution "
@@ -114,8 +154,8 @@ class MipMlpSection(Section):
     """DreamFusion's residual network on integrated positional encoding (DF A.2)."""
 
     kind: Literal["mip_mlp"] = Field(description="Residual MLP on integrated encoding.")
-    num_blocks: Count = Field(description="Residual blocks of two layers each (DF: 5).")
-    hidden_width: Count = Field(description="Units of each hidden layer (DF: 128).")
+    num_blocks: int = Field(ge=1, le=64, description="Residual blocks of two layers each (DF: 5).")
+    hidden_width: Width = Field(description="Units of each hidden layer (DF: 128).")
     num_frequencies: int = Field(
         ge=1, le=16, description="Frequencies 2^0 to 2^(L-1) of the encoding, L (DF: 8)."
     )
@@ -127,13 +167,18 @@ class MipMlpSection(Section):
         description="Whether space ends at bounding_radius (ball; DF) or is contracted from there "
         "on (contracted; mip-NeRF 360, eq. 10)."
     )
-    bounding_radius: Positive = Field(description=BOUNDING_RADIUS)
+    bounding_radius: Length = Field(description=BOUNDING_RADIUS)
     density_activation: Literal["exp", "softplus"] = Field(description=DENSITY_ACTIVATION)
     density_bias: DensityBiasSection = Field(
         description="The blob that an optimisation starts from."
     )
-    density_offset: float = Field(description=DENSITY_OFFSET)
-    learning_rate: Positive = Field(description="Step size for the network (DF A.2: 1e-4).")
+    density_offset: RawDensity = Field(description=DENSITY_OFFSET)
+    learning_rate: LearningRate = Field(description="Step size for the network (DF A.2: 1e-4).")
+
+    @model_validator(mode="after")
+    def _density_is_finite(self) -> Self:
+        _check_exponent(self)
+        return self
 
 
 FieldSection = Annotated[
@@ -147,6 +192,7 @@ class ParticlesSection(Section):
     kind: Literal["particles"] = Field(description="Several fields, one of them per step.")
     count: int = Field(
         ge=2,
+        le=64,
         description="Fields; each step moves one, by turns, and the mesh is made of the first "
         "(ProlificDreamer: 1 to 4 in 3D).",
     )

@@ -5,21 +5,21 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema.base import (
-    Count,
     Fraction,
-    LinearSchedule,
+    FractionSchedule,
+    LearningRate,
+    Line,
     NonNegative,
-    PiecewiseSchedule,
-    Positive,
     Schedule,
     Section,
-    SqrtSchedule,
 )
 from dreamfusion_kit.recipe.schema.optimize import AdamSection
+from dreamfusion_kit.recipe.schema.order import first_disorder
 
-HalfWidth = Annotated[float, Field(gt=0, lt=180)]
-DecayCoefficients = tuple[NonNegative, NonNegative, float]
-Course = float | LinearSchedule | PiecewiseSchedule  # what a Schedule key holds once validated
+HalfWidth = Annotated[float, Field(ge=1e-3, le=179)]
+DecayFactor = Annotated[float, Field(ge=0, le=1000)]
+DecayOffset = Annotated[float, Field(ge=-1000, le=1000)]
+DecayCoefficients = tuple[DecayFactor, DecayFactor, DecayOffset]
 
 
 class ViewPromptsSection(Section):
@@ -30,14 +30,14 @@ class ViewPromptsSection(Section):
         description="Whether a view takes the closest text's features (DF A.2) or mixes those of "
         "front, sides and back by its azimuth (DF s. 3.2)."
     )
-    front: str = Field(description="Appended around azimuth 0, where the object's front is.")
-    left: str = Field(
+    front: Line = Field(description="Appended around azimuth 0, where the object's front is.")
+    left: Line = Field(
         description="Appended between front and back where the camera is on the object's left, at "
         "azimuth 90 degrees (DF: as right)."
     )
-    right: str = Field(description="Appended around azimuth 270 degrees (DF: as left).")
-    back: str = Field(description="Appended around azimuth 180 degrees.")
-    overhead: str = Field(description="Appended above overhead_above_deg, at any azimuth.")
+    right: Line = Field(description="Appended around azimuth 270 degrees (DF: as left).")
+    back: Line = Field(description="Appended around azimuth 180 degrees.")
+    overhead: Line = Field(description="Appended above overhead_above_deg, at any azimuth.")
     overhead_above_deg: float = Field(
         ge=-90,
         le=90,
@@ -111,22 +111,26 @@ class ScoreGuidanceSection(Section):
         description="Highest timestep drawn, as a fraction of the diffusion time (DF: 0.98; "
         "VSD: 0.98, then 0.5)."
     )
-    negative_prompt: str = Field(
+    negative_prompt: Line = Field(
         description="Text of the unconditional branch; empty is plain guidance (DF: empty)."
     )
     view_prompts: ViewPromptsSection = Field(
         description="Text that follows the camera (DF s. 3.2)."
     )
 
+    @property
+    def divides_by_signal(self) -> bool:
+        """Return whether the guidance computes sigma_t / alpha_t."""
+        return self.timestep_weight == "sigma_over_alpha"
+
     @model_validator(mode="after")
     def _timesteps_are_ordered_fractions(self) -> Self:
-        for step in _steps_to_check(self.timestep_min, self.timestep_max):
-            lower, upper = _at(self.timestep_min, step), _at(self.timestep_max, step)
-            if not 0 <= lower < upper <= 1:
-                raise ValueError(
-                    f"found timestep_min {lower:g} and timestep_max {upper:g} at step {step}, "
-                    "expected 0 <= timestep_min < timestep_max <= 1"
-                )
+        wrong = first_disorder(self.timestep_min, self.timestep_max)
+        if wrong is not None:
+            raise ValueError(
+                f"found timestep_min {wrong.lower:g} and timestep_max {wrong.upper:g} at step "
+                f"{wrong.step}, expected 0 <= timestep_min < timestep_max <= 1"
+            )
         return self
 
     @model_validator(mode="after")
@@ -154,6 +158,11 @@ class SjcSection(ScoreGuidanceSection):
         "code: true, eq. 16) or with the noisy one that was denoised (eq. 15)."
     )
 
+    @property
+    def divides_by_signal(self) -> bool:
+        """Return True: its sigma is sigma_t / alpha_t."""
+        return True
+
 
 class CsdSection(ScoreGuidanceSection):
     """Classifier Score Distillation (arXiv 2310.19415). `guidance_scale` is its omega_1."""
@@ -177,10 +186,14 @@ class CsdSection(ScoreGuidanceSection):
 class PhiSection(Section):
     """VSD's second denoiser: an adapter of the prior that learns the renders' own score."""
 
-    rank: Count = Field(description="Rank of the LoRA matrices (ProlificDreamer's code: 4).")
-    learning_rate: Positive = Field(description="Learning rate (ProlificDreamer: 1e-4).")
+    rank: int = Field(
+        ge=1, le=1024, description="Rank of the LoRA matrices (ProlificDreamer's code: 4)."
+    )
+    learning_rate: LearningRate = Field(description="Learning rate (ProlificDreamer: 1e-4).")
     optimizer: AdamSection = Field(description="Phi's own optimiser.")
-    steps: Count = Field(description="Steps of phi per step of the field (ProlificDreamer: 1).")
+    steps: int = Field(
+        ge=1, le=1000, description="Steps of phi per step of the field (ProlificDreamer: 1)."
+    )
     loss: Literal["epsilon", "v"] = Field(
         description="Squared error of the noise, or of v = alpha_t eps - sigma_t x, which weighs "
         "the noise's by 1 / alpha_t^2 (ProlificDreamer's code: v)."
@@ -202,12 +215,12 @@ class IsmSection(ScoreGuidanceSection):
     """Interval Score Matching (LucidDreamer, arXiv 2311.11284)."""
 
     kind: Literal["ism"] = Field(description="Interval Score Matching.")
-    interval: Schedule = Field(
+    interval: FractionSchedule = Field(
         description="delta_T = t - s, as a fraction of the diffusion time (LucidDreamer: 50 of "
         "1000; its code anneals 100 to 80)."
     )
     inversion_stride: Fraction = Field(
-        gt=0,
+        ge=1e-3,
         description="delta_S, the stride of the DDIM inversion up to s, as a fraction of the "
         "diffusion time (LucidDreamer: 200 of 1000).",
     )
@@ -221,33 +234,13 @@ class ClipGuidanceSection(Section):
         description="Weight of the mean transmittance, rewarded up to its target "
         "(Dream Fields: 0.5)."
     )
-    opacity_target: Schedule = Field(
+    opacity_target: FractionSchedule = Field(
         description="1 - tau: mean opacity below which no more emptiness is rewarded "
         "(Dream Fields: 0.5 to 0.1 in 500 steps, times the camera's zoom)."
     )
     view_prompts: ViewPromptsSection = Field(
         description="Text that follows the camera (Dream Fields: none)."
     )
-
-
-def _steps_to_check(*schedules: Course) -> list[int]:
-    """Return steps that decide an order: where pieces end, and all steps of curved ones."""
-    steps: set[int] = {0}
-    for schedule in schedules:
-        match schedule:
-            case SqrtSchedule():
-                steps.update(range(schedule.from_step, schedule.to_step + 1))
-            case LinearSchedule():
-                steps.update((schedule.from_step, schedule.to_step))
-            case PiecewiseSchedule():
-                steps.update(step for step, _ in schedule.points)
-            case _:
-                pass
-    return sorted(steps)
-
-
-def _at(schedule: Course, step: int) -> float:
-    return schedule if isinstance(schedule, int | float) else schedule.value_at(step)
 
 
 GuidanceSection = Annotated[

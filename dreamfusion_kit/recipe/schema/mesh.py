@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dreamfusion_kit.recipe.schema.base import Fraction, NonNegative, Positive, Section, Steps
+from dreamfusion_kit.recipe.schema.base import Fraction, NonNegative, Positive, Section
 
 
 class AdaptiveThresholdSection(Section):
@@ -12,7 +12,7 @@ class AdaptiveThresholdSection(Section):
 
     kind: Literal["adaptive"] = Field(description="Between the empty and the solid level.")
     fraction: float = Field(
-        gt=0, lt=1, description="Way from the empty to the solid density level, in (0, 1)."
+        ge=0.001, le=0.99, description="Way from the empty to the solid density level."
     )
 
 
@@ -38,9 +38,11 @@ class MeshSection(Section):
     min_component_fraction: Fraction = Field(
         description="Components below this share of the largest one's area are dropped."
     )
-    max_faces: int = Field(ge=4, description="Triangles left after decimation, at most.")
-    smoothing_iterations: Steps = Field(
-        description="Rounds of smoothing before decimation; 0 leaves the surface as found."
+    max_faces: int = Field(ge=4, le=10**7, description="Triangles left after decimation, at most.")
+    smoothing_iterations: int = Field(
+        ge=0,
+        le=1000,
+        description="Rounds of smoothing before decimation; 0 leaves the surface as found.",
     )
     texture_size_px: int = Field(
         ge=16, le=8192, description="Side of the square albedo texture in pixels."

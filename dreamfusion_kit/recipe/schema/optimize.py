@@ -4,9 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dreamfusion_kit.recipe.schema.base import Count, Fraction, Positive, Schedule, Section, Steps
+from dreamfusion_kit.recipe.schema.base import (
+    Count,
+    Epsilon,
+    Fraction,
+    Positive,
+    Schedule,
+    Section,
+    Steps,
+)
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
+Beta = Annotated[float, Field(ge=0, le=0.999999)]
 
 
 class AdamSection(Section):
@@ -16,7 +24,7 @@ class AdamSection(Section):
     betas: tuple[Beta, Beta] = Field(
         description="Decay of the first and the second moment, in [0, 1)."
     )
-    epsilon: Positive = Field(description="Added to the root of the second moment.")
+    epsilon: Epsilon = Field(description="Added to the root of the second moment.")
 
 
 class DistributedShampooSection(Section):
@@ -26,17 +34,19 @@ class DistributedShampooSection(Section):
     betas: tuple[Beta, Beta] = Field(
         description="Decay of the momentum and of the statistics, in [0, 1) (DF: 0.9, 0.9)."
     )
-    exponent_override: Steps = Field(
-        description="p of the inverse p-th roots; 0 takes twice the rank (DF: 2)."
+    exponent_override: int = Field(
+        ge=0, le=64, description="p of the inverse p-th roots; 0 takes twice the rank (DF: 2)."
     )
-    block_size: Count = Field(
-        description="Side of the blocks that matrices are cut into (DF: 128)."
+    block_size: int = Field(
+        ge=1, le=8192, description="Side of the blocks that matrices are cut into (DF: 128)."
     )
     graft: Literal["sqrt_n", "sgd", "adagrad", "rmsprop"] = Field(
         description="Whose step's norm each layer borrows (DF: SQRT_N, the norm of the signs)."
     )
-    epsilon: Positive = Field(description="Ridge on the statistics before the root (DF: 1e-6).")
-    start_step: Steps = Field(
+    epsilon: float = Field(
+        ge=1e-12, le=1, description="Ridge on the statistics before the root (DF: 1e-6)."
+    )
+    start_step: Count = Field(
         description="Count of steps from which on the direction is Shampoo's, before it the "
         "graft's (DF does not say)."
     )
@@ -107,8 +117,8 @@ class WatchdogSection(Section):
 class OptimizeSection(Section):
     """The optimisation of one asset."""
 
-    num_steps: Count = Field(description="Optimiser steps (DF: 15000).")
-    batch_size: Count = Field(description="Views per step (DF: 4, one per TPU chip).")
+    num_steps: int = Field(ge=1, le=10**7, description="Optimiser steps (DF: 15000).")
+    batch_size: int = Field(ge=1, le=1024, description="Views per step (DF: 4, one per TPU chip).")
     optimizer: OptimizerSection = Field(description="Who turns gradients into steps.")
     learning_rate_decay: LearningRateDecaySection = Field(
         description="Course of all learning rates over the run."

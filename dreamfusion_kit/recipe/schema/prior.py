@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from dreamfusion_kit.recipe.schema.base import Color, Count, Positive, Section
+from dreamfusion_kit.recipe.schema.base import (
+    Color,
+    ImageSize,
+    Positive,
+    Section,
+    Text,
+    is_one_line,
+)
 
 
 def _inside_workspace(path: str) -> str:
@@ -18,7 +25,9 @@ def _inside_workspace(path: str) -> str:
     return path
 
 
-WorkspacePath = Annotated[str, AfterValidator(_inside_workspace)]
+WorkspacePath = Annotated[
+    str, Field(max_length=500), AfterValidator(is_one_line), AfterValidator(_inside_workspace)
+]
 
 
 class LocalSourceSection(Section):
@@ -46,10 +55,17 @@ def _is_safe_pattern(pattern: str) -> str:
     return pattern
 
 
+FilePattern = Annotated[
+    str, Field(max_length=500), AfterValidator(is_one_line), AfterValidator(_is_safe_pattern)
+]
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}"
+REPOSITORY = rf"^{_NAME}/{_NAME}$"  # never `..`
+
+
 class HubMirrorSection(Section):
     """Another repository with the same model, for when the first is gone."""
 
-    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Repository as owner/name.")
+    repository: str = Field(pattern=REPOSITORY, description="Repository as owner/name.")
     revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="Commit as 40 hex digits.")
 
 
@@ -57,21 +73,21 @@ class HubSourceSection(Section):
     """A pretrained model on the Hugging Face hub, pinned to one commit."""
 
     kind: Literal["hub"] = Field(description="A repository of the Hugging Face hub.")
-    repository: str = Field(
-        pattern=r"^[\w.-]+/[\w.-]+$", description="Repository as owner/name on the hub."
-    )
+    repository: str = Field(pattern=REPOSITORY, description="Repository as owner/name on the hub.")
     revision: str = Field(
         pattern=r"^[0-9a-f]{40}$",
         description="Commit as 40 hex digits: a branch name would let the model change.",
     )
     mirrors: tuple[HubMirrorSection, ...] = Field(
-        description="Repositories to try in order where the first cannot be had."
+        max_length=100,
+        description="Repositories to try in order where the first cannot be had.",
     )
-    files: tuple[Annotated[str, AfterValidator(_is_safe_pattern)], ...] = Field(
+    files: tuple[FilePattern, ...] = Field(
         min_length=1,
+        max_length=1000,
         description="Patterns of the files to fetch; weights in one number format only.",
     )
-    license_note: str = Field(min_length=1, description="Licence, and what has to be accepted.")
+    license_note: Text = Field(min_length=1, description="Licence, and what has to be accepted.")
 
 
 SourceSection = Annotated[
@@ -87,7 +103,7 @@ class PixelUnetSection(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format the U-Net computes in."
     )
-    image_size_px: Count = Field(
+    image_size_px: ImageSize = Field(
         description="Side of the images the U-Net was trained on, in pixels (DF: 64)."
     )
 
@@ -103,7 +119,7 @@ class LatentUnetSection(Section):
     vae_dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format of the VAE's encoder; SDXL's overflows float16."
     )
-    image_size_px: Count = Field(
+    image_size_px: ImageSize = Field(
         description="Side that renders are resized to before encoding, in pixels (SD: 512)."
     )
     cpu_offload: bool = Field(
@@ -122,13 +138,15 @@ class FlowTransformerSection(Section):
     vae_dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format of the VAE's encoder."
     )
-    image_size_px: Count = Field(
+    image_size_px: ImageSize = Field(
         description="Side that renders are resized to before encoding, in pixels."
     )
     t5_enabled: bool = Field(
         description="Read T5's features, not zeros in their place (SD3 was trained with both)."
     )
-    t5_tokens: Count = Field(description="Length that T5's features are padded to (256).")
+    t5_tokens: int = Field(
+        ge=1, le=4096, description="Length that T5's features are padded to (256)."
+    )
     cpu_offload: bool = Field(
         description="Keep the denoiser in main memory and move it in for each prediction."
     )
@@ -139,8 +157,10 @@ class MixtureComponentSection(Section):
 
     weight: Positive = Field(description="Share of the component, relative to the others.")
     mean_color: Color = Field(description="RGB in [0, 1] that the whole image has on average.")
-    std: Positive = Field(
-        description="Standard deviation of each pixel in model space, where images are in [-1, 1]."
+    std: float = Field(
+        ge=1e-4,
+        le=1e3,
+        description="Standard deviation of each pixel in model space, where images are in [-1, 1].",
     )
 
 
@@ -149,9 +169,9 @@ class AnalyticSection(Section):
 
     kind: Literal["analytic"] = Field(description="A Gaussian mixture; needs no weights.")
     components: tuple[MixtureComponentSection, ...] = Field(
-        min_length=1, description="Gaussians of the mixture, at least one."
+        min_length=1, max_length=1000, description="Gaussians of the mixture, at least one."
     )
-    image_size_px: Count = Field(description="Side of the images in pixels.")
+    image_size_px: ImageSize = Field(description="Side of the images in pixels.")
 
 
 class ClipPriorSection(Section):

@@ -7,18 +7,22 @@ from pydantic import Field, model_validator
 from dreamfusion_kit.recipe.schema.base import (
     Count,
     Fraction,
+    LearningRate,
+    Length,
     NonNegative,
     Positive,
+    Samples,
     Schedule,
     Section,
     Steps,
+    Width,
 )
 
 
 class OccupancySection(Section):
     """The grid that lets the renderer skip empty space (Instant-NGP, appendix C)."""
 
-    resolution: Count = Field(description="Cells per axis over the bounding cube.")
+    resolution: int = Field(ge=1, le=512, description="Cells per axis over the bounding cube.")
     update_every_steps: Count = Field(
         description="Steps between two updates of the grid (Magic3D: 10)."
     )
@@ -34,11 +38,11 @@ class OccupancySection(Section):
 class ProposalSection(Section):
     """A network of density alone that says where along a ray to ask (mip-NeRF 360, s. 3)."""
 
-    num_blocks: Count = Field(
-        description="Residual blocks of two layers each (mip-NeRF 360: four layers)."
+    num_blocks: int = Field(
+        ge=1, le=64, description="Residual blocks of two layers each (mip-NeRF 360: four layers)."
     )
-    hidden_width: Count = Field(description="Units of each hidden layer (mip-NeRF 360: 256).")
-    num_samples: Count = Field(
+    hidden_width: Width = Field(description="Units of each hidden layer (mip-NeRF 360: 256).")
+    num_samples: Samples = Field(
         description="Samples of the field per ray, placed by the network's weights at the "
         "recipe's other samples (mip-NeRF 360: 32 by 64)."
     )
@@ -50,14 +54,14 @@ class ProposalSection(Section):
         description="Of the loss that has the network's weights bound the field's, mean over rays "
         "(mip-NeRF 360, eq. 13: 1)."
     )
-    learning_rate: Positive = Field(description="Step size for the network.")
+    learning_rate: LearningRate = Field(description="Step size for the network.")
 
 
 class UnboundedSection(Section):
     """How rays go on behind the bounding sphere, evenly in 1 / distance (mip-NeRF 360, s. 3)."""
 
-    num_samples: Count = Field(description="Samples per ray behind the sphere.")
-    far: Positive = Field(description="Distance from the camera at which rays end, scene units.")
+    num_samples: Samples = Field(description="Samples per ray behind the sphere.")
+    far: Length = Field(description="Distance from the camera at which rays end, scene units.")
     proposal: ProposalSection | None = Field(
         description="A network that is asked about the samples inside and behind the sphere, and "
         "chooses the field's own; null asks the field about all of them."
@@ -67,7 +71,7 @@ class UnboundedSection(Section):
 class RendererSection(Section):
     """Emission-absorption volume rendering (NeRF eq. 3)."""
 
-    num_samples: Count = Field(
+    num_samples: Samples = Field(
         description="Samples per ray over the longest way through the bounding sphere."
     )
     jitter: bool = Field(description="Whether training samples move at random in their interval.")

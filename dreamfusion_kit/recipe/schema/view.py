@@ -5,36 +5,39 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema.base import (
+    AzimuthRange,
     Color,
-    Count,
     ElevationRange,
+    FocalRange,
     Fraction,
     FractionRange,
+    ImageSize,
+    Layers,
+    LearningRate,
+    LengthRange,
     NonNegative,
-    Positive,
-    PositiveRange,
-    Range,
     Section,
     Steps,
+    Width,
 )
 
 
 class CameraSection(Section):
     """Random training cameras on an orbit around the origin (DF s. 3.2 and A.2)."""
 
-    image_size_px: Count = Field(
+    image_size_px: ImageSize = Field(
         description="Side of the square training renders in pixels (DF: 64)."
     )
     elevation_range_deg: ElevationRange = Field(
         description="Lowest and highest elevation in degrees; 0 is level (DF: [-10, 90])."
     )
-    azimuth_range_deg: Range = Field(
+    azimuth_range_deg: AzimuthRange = Field(
         description="Azimuths in degrees; 0 faces the object's front, +x (DF: [0, 360])."
     )
-    radius_range: PositiveRange = Field(
+    radius_range: LengthRange = Field(
         description="Distance of the camera from the origin, scene units (DF: [1, 1.5])."
     )
-    focal_range: PositiveRange = Field(
+    focal_range: FocalRange = Field(
         description="Focal length in image widths (DF: [0.7, 1.35], 71 to 41 degrees)."
     )
     uniform_sphere_probability: Fraction = Field(
@@ -69,7 +72,7 @@ class LightSection(Section):
     direction_std: NonNegative = Field(
         description="Direction ~ N(camera position, std^2 I), normalised (DF A.2: 1)."
     )
-    distance_range: PositiveRange = Field(
+    distance_range: LengthRange = Field(
         description="Distance of the light from the origin, scene units (DF A.2: [0.8, 1.5])."
     )
 
@@ -119,11 +122,11 @@ class MlpBackgroundSection(Section):
     num_frequencies: int = Field(
         ge=1, le=16, description="Frequencies 2^0 to 2^(L-1) of the direction's encoding, L."
     )
-    hidden_width: Count = Field(
+    hidden_width: Width = Field(
         description="Units of each hidden layer (DF does not say; Magic3D: 16)."
     )
-    num_hidden_layers: Steps = Field(description="Hidden layers; 0 is one linear layer.")
-    learning_rate: Positive = Field(description="Step size for the network (DF A.2: 1e-4).")
+    num_hidden_layers: Layers = Field(description="Hidden layers; 0 is one linear layer.")
+    learning_rate: LearningRate = Field(description="Step size for the network (DF A.2: 1e-4).")
 
 
 PlainBackgroundSection = Annotated[

@@ -1,0 +1,25 @@
+"""The form of mesh.json: what is measured of a field's lattice, its surface and its texture."""
+
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
+
+
+@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
+class MeshFacts(TypedDict):
+    """What `mesh.extract` and `mesh.clean` measure; lengths are in scene units."""
+
+    grid_resolution: int
+    density_threshold: float
+    density_max: float
+    occupied_fraction: float
+    filled_cavity_fraction: float
+    vertices: int
+    faces: int
+    components: int
+    dropped_components: int
+    watertight: bool
+    euler_number: int
+    area: float
+    volume: float
+    texture_size_px: int
+    texture_charts: int

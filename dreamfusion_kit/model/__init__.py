@@ -1,0 +1,1 @@
+"""Field, background, proposal network and occupancy grid as one object."""

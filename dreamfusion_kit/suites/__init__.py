@@ -1,0 +1,1 @@
+"""Suites as work to do: what is stale, and workers that make it."""

@@ -1,0 +1,166 @@
+"""What of a suite is up to date, and what has to be made: DVC's question, answered without DVC.
+
+A stage is up to date where dvc.lock records today's digests, its inputs are what the stages
+before it wrote, and its outputs are there. Contents are not hashed: `dvc status` does that.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamfusion_kit.identity import kit_file
+from dreamfusion_kit.identity.kit_file import Kit
+from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
+from dreamfusion_kit.recipe.suite import DEFAULT, Suite
+from dreamfusion_kit.recipe.workspace import suite_root
+from dreamfusion_kit.suites.lock_file import LockedStage, read_lock
+
+
+@dataclass(frozen=True)
+class StageState:
+    """Whether a stage is up to date; `reason` says why not, and is empty where it is."""
+
+    stage: AssetStage
+    reason: str
+
+
+@dataclass(frozen=True)
+class AssetPlan:
+    """The stages of one asset, in the order in which they run."""
+
+    asset: str
+    folder: str | None
+    stages: tuple[StageState, ...]
+
+    @property
+    def stale(self) -> tuple[AssetStage, ...]:
+        """Return the stages to run: the first that is not up to date, and those after it."""
+        return tuple(state.stage for state in self.stages if state.reason)
+
+
+@dataclass(frozen=True)
+class SuitePlan:
+    """All that a suite needs: the names of models to fetch, and the stages of each asset."""
+
+    fetches: tuple[str, ...]
+    assets: tuple[AssetPlan, ...]
+
+
+def plan(workspace: Path, suite: Suite, kit: Kit) -> SuitePlan:
+    """Return what has to be made of `suite`, whose digests are `kit`."""
+    root = suite_root(workspace, suite.name)
+    shared = read_lock(root / "dvc.lock")
+    fetches = {name: _stale_fetch(root, suite, kit, shared, name) for name in suite.recipes}
+    fetches["clip"] = _stale_fetch(root, suite, kit, shared, "clip")
+    models = {path: digest for stage in shared.values() for path, digest in stage.outs.items()}
+    folders = {folder: read_lock(root / "assets" / folder / "dvc.lock") for folder in suite.folders}
+    assets = [
+        _plan_asset(root, suite, kit, asset, folders.get(_folder(suite, asset), shared), models)
+        for asset in suite.assets
+    ]
+    return SuitePlan(tuple(name for name, stale in fetches.items() if stale), tuple(assets))
+
+
+def stage_name(suite: Suite, stage: str, item: str) -> str:
+    """Return DVC's name of a stage: in the suite's dvc.yaml, or in its asset's."""
+    if suite.name == DEFAULT:
+        return "fetch_clip" if (stage, item) == ("fetch", "clip") else f"{stage}@{item}"
+    if stage == "fetch":
+        return f"fetch_{item}"
+    return stage + item.removeprefix(_folder(suite, item))
+
+
+def stage_target(suite: Suite, stage: str, item: str) -> str:
+    """Return a stage as DVC's commands take it, in the suite's folder."""
+    name = stage_name(suite, stage, item)
+    if suite.name == DEFAULT or stage == "fetch":
+        return name
+    return f"assets/{_folder(suite, item)}/dvc.yaml:{name}"
+
+
+def _folder(suite: Suite, asset: str) -> str:
+    return suite.declared[asset].folder or ""
+
+
+def _stale_fetch(
+    root: Path, suite: Suite, kit: Kit, lock: Mapping[str, LockedStage], name: str
+) -> bool:
+    inputs = "suite.clip" if name == "clip" else f"recipes.{name}.fetch"
+    keys = {"kit.json": {key: _at(kit.suite, key) for key in ("code.fetch", inputs)}}
+    recorded = lock.get(stage_name(suite, "fetch", name))
+    return bool(_why_stale(recorded, keys, {}, (root / "out" / "model" / f"{name}.json",)))
+
+
+def _plan_asset(
+    root: Path,
+    suite: Suite,
+    kit: Kit,
+    asset: str,
+    lock: Mapping[str, LockedStage],
+    models: Mapping[str, str],
+) -> AssetPlan:
+    written = dict(models)
+    states: list[StageState] = []
+    reason = ""
+    for stage in ASSET_STAGES:
+        recorded = lock.get(stage_name(suite, stage, asset))
+        if not reason:
+            outs = tuple(root / path for path in outputs(stage, asset))
+            reason = _why_stale(recorded, _keys(suite, kit, stage, asset), written, outs)
+            states.append(StageState(stage, reason))
+        else:
+            states.append(StageState(stage, f"after {states[-1].stage}"))
+        if recorded is not None:
+            written |= recorded.outs
+    return AssetPlan(asset, suite.declared[asset].folder, tuple(states))
+
+
+def outputs(stage: AssetStage, asset: str) -> tuple[str, ...]:
+    """Return what a stage writes, relative to the suite's folder."""
+    match stage:
+        case "embed":
+            return (f"out/text/{asset}.safetensors",)
+        case "optimize":
+            return (f"out/field/{asset}", f"out/run/{asset}/optimize.json")
+        case "mesh":
+            return (f"out/mesh/{asset}", f"out/run/{asset}/mesh.json")
+        case "evaluate":
+            return (f"out/evaluation/{asset}",)
+
+
+def _keys(suite: Suite, kit: Kit, stage: AssetStage, asset: str) -> dict[str, dict[str, object]]:
+    """Return the digests that a stage depends on, by file and key, as dvc.yaml names them."""
+    shared = [f"code.{stage}", *(["suite.pool"] if stage == "evaluate" else [])]
+    folder = suite.declared[asset].folder
+    keys: dict[str, object] = {key: _at(kit.suite, key) for key in shared}
+    if folder is None:
+        return {"kit.json": {**keys, f"assets.{asset}.{stage}": kit.suite["assets"][asset][stage]}}
+    own = {f"{asset}.{stage}": kit.folders[folder][asset][stage]}
+    return {"kit.json": keys, f"assets/{folder}/{kit_file.KIT_FILE}": own}
+
+
+def _why_stale(
+    recorded: LockedStage | None,
+    keys: Mapping[str, Mapping[str, object]],
+    written: Mapping[str, str],
+    outs: Iterable[Path],
+) -> str:
+    """Say why a stage has to run; empty where it has not."""
+    if recorded is None:
+        return "not made yet"
+    for file, values in keys.items():
+        for key, digest in values.items():
+            if recorded.params.get(file, {}).get(key) != digest:
+                return "code changed" if key.startswith("code.") else "inputs changed"
+    for path, digest in recorded.deps.items():
+        if written.get(path, digest) != digest:
+            return f"{path} changed"
+    missing = next((path for path in outs if not path.exists()), None)
+    return "" if missing is None else f"{missing.name} missing"
+
+
+def _at(digests: Mapping[str, object], dotted: str) -> object:
+    value: object = digests
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
