@@ -5,7 +5,6 @@ evaluation protocol stands in the root params.yaml alone.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,10 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import canonical
+from dreamfusion_kit.recipe.captions import one_clean_line
 from dreamfusion_kit.recipe.document import Document, Problem, Value, did_you_mean, recipe_error
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.judge import unreadable
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
 from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section
@@ -35,21 +36,9 @@ DEFAULT = "default"
 ASSET_ID = r"^[a-z0-9_]{1,64}$"
 NAME = r"^[a-z0-9_-]{1,64}$"
 
-_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line separators
-
-
-def _is_one_clean_line(prompt: str) -> str:
-    bad = next((char for char in prompt if unicodedata.category(char) in _UNPRINTABLE), None)
-    if bad is not None:
-        raise ValueError(f"found the character U+{ord(bad):04X}, expected one line of plain text")
-    if prompt != prompt.strip():
-        raise ValueError("found white space at an end, expected a prompt without it")
-    return prompt
-
-
 AssetId = Annotated[str, Field(pattern=ASSET_ID)]
 Name = Annotated[str, Field(pattern=NAME)]
-Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_is_one_clean_line)]
+Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(one_clean_line)]
 
 
 class Asset(Section):
@@ -93,8 +82,13 @@ class Suite(SuiteFile):
     """A suite with the exam of its workspace; the root params.yaml is one as it stands."""
 
     evaluation: EvaluationSection = Field(
-        description="The exam that all assets of all suites share."
+        description="The protocol that all assets of all suites share."
     )
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Return every asset's prompt."""
+        return {asset_id: asset.prompt for asset_id, asset in self.assets.items()}
 
 
 def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
@@ -176,9 +170,23 @@ def check_suite(workspace: Path, name: str, document: Document | None = None) ->
             _resolve(suite, document, asset_id, recipes[asset.recipe])
         except RecipeError as error:
             messages |= dict.fromkeys(str(error).splitlines())
+    messages |= dict.fromkeys(_protocol_problems(workspace, suite, document))
     if messages:
         raise RecipeError("\n".join(messages))
     return suite
+
+
+def _protocol_problems(workspace: Path, suite: Suite, document: Document) -> list[str]:
+    """Return why the suite cannot be judged by its protocol, one line per problem."""
+    try:
+        by_asset, of_pool = unreadable(suite.evaluation, suite.prompts, workspace)
+    except RecipeError as error:
+        return str(error).splitlines()
+    keys = {asset: ("assets", asset, "prompt") for asset in by_asset}
+    problems = [
+        Problem(document.place(keys[asset]), keys[asset], text) for asset, text in by_asset.items()
+    ]
+    return [*map(str, problems), *of_pool]
 
 
 def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeError:

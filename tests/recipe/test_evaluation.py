@@ -16,7 +16,7 @@ from dreamfusion_kit.recipe.evaluation import (
 _PROTOCOL: dict[str, Any] = {
     "seed": 0,
     "clip": {"kind": "local", "path": "dreamfusion_kit/toybox/weights/clip"},
-    "caption_pool": "toybox",
+    "caption_pool": {"kind": "toybox"},
     "views": {
         "num_azimuths": 8,
         "elevation_deg": 30,
