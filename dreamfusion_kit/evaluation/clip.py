@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError, RecipeError, WeightsError
 from dreamfusion_kit.evaluation.clip_model import ClipModel, load_clip_model
-from dreamfusion_kit.evaluation.views import quantized
+from dreamfusion_kit.evaluation.pixels import quantized
 from dreamfusion_kit.recipe.judge import ADVICE, load_tokenizer
 
 _BATCH_SIZE = 32
@@ -43,7 +43,7 @@ class Preprocessing:
         box = (border, border, border + self.crop_px, border + self.crop_px)
         # float64 first, then float32: as transformers rescales.
         scaled = (np.asarray(resized.crop(box)) * (1 / 255)).astype(np.float32)
-        mean, std = np.float32(self.mean), np.float32(self.std)
+        mean, std = (np.array(part, dtype=np.float32) for part in (self.mean, self.std))
         return torch.from_numpy((scaled - mean) / std).permute(2, 0, 1)
 
 

@@ -167,3 +167,30 @@ def sample_surface(
     a, b, c = surface.vertices[surface.faces[chosen]].unbind(dim=1)
     root = u.sqrt()
     return (1 - root) * a + root * (1 - v) * b + root * v * c
+
+
+def roughness(surface: Surface) -> float:
+    """Return the mean angle between neighbouring faces in degrees, weighted by their edge.
+
+    Vertices at one position count as one; edges with one face, or with more than two, are
+    left out. 0 for a surface without neighbours.
+    """
+    vertices, merged = torch.unique(surface.vertices, dim=0, return_inverse=True)
+    faces = merged[surface.faces]
+    edges = torch.stack([faces, faces.roll(-1, dims=1)], dim=-1).sort(dim=-1).values
+    proper = (edges[..., 0] != edges[..., 1]).all(dim=1)
+    normals = torch.nn.functional.normalize(face_normals(Surface(vertices.double(), faces)), dim=-1)
+    ends, owner, count = torch.unique(
+        edges[proper].reshape(-1, 2), dim=0, return_inverse=True, return_counts=True
+    )
+    shared = count == 2
+    if not shared.any():
+        return 0.0
+    owners = torch.nonzero(proper)[:, 0].repeat_interleave(3)[owner.argsort(stable=True)]
+    first = (count.cumsum(dim=0) - count)[shared]
+    pair = normals[owners[first]], normals[owners[first + 1]]
+    sine = torch.linalg.cross(*pair).norm(dim=-1)
+    angles = torch.rad2deg(torch.atan2(sine, (pair[0] * pair[1]).sum(dim=-1)))
+    a, b = vertices[ends[shared]].double().unbind(dim=1)
+    lengths = (a - b).norm(dim=-1)
+    return float((angles * lengths).sum() / lengths.sum())

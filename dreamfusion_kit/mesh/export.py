@@ -7,6 +7,7 @@ world up (+z) along its +y. OBJ and PLY know no up direction and keep world coor
 Equal meshes give equal bytes: no file holds a time, a path or a random name.
 """
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -42,14 +43,18 @@ _SAMPLER = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071
 def write_mesh(directory: Path, mesh: TexturedMesh, *, provenance: Mapping[str, Any]) -> None:
     """Write mesh.{glb,obj,mtl,ply,json} and albedo.png into an existing directory.
 
-    `provenance` is any JSON object; it goes into the GLB's `asset.extras`.
+    `provenance` is any JSON object; it goes into the GLB's `asset.extras`, and into mesh.json
+    as `origin`, beside the hash of every other file.
     """
     (directory / "mesh.glb").write_bytes(glb_bytes(mesh, provenance=provenance))
     (directory / "mesh.obj").write_bytes(obj_text(mesh).encode())
     (directory / "mesh.mtl").write_bytes(_MTL.encode())
     (directory / "albedo.png").write_bytes(png_bytes(mesh.texture))
     (directory / "mesh.ply").write_bytes(ply_bytes(mesh))
-    (directory / "mesh.json").write_bytes(facts_json(mesh).encode())
+    written = {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in written.items()}
+    text = facts_json(mesh, provenance=provenance, hashes=hashes)
+    (directory / "mesh.json").write_bytes(text.encode())
 
 
 def glb_bytes(mesh: TexturedMesh, *, provenance: Mapping[str, Any]) -> bytes:
@@ -110,9 +115,12 @@ def png_bytes(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return buffer.getvalue()
 
 
-def facts_json(mesh: TexturedMesh) -> str:
-    """Return the mesh's facts, keys sorted."""
-    return json.dumps(mesh.facts, indent=2, sort_keys=True, allow_nan=False) + "\n"
+def facts_json(
+    mesh: TexturedMesh, *, provenance: Mapping[str, Any], hashes: Mapping[str, str]
+) -> str:
+    """Return the mesh's facts, its origin and its files' hashes, keys sorted."""
+    stated = {**mesh.facts, "origin": provenance, "files": hashes}
+    return json.dumps(stated, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def _rows(tag: str, values: Float[np.ndarray, "rows columns"]) -> list[str]:

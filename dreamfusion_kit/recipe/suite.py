@@ -154,6 +154,20 @@ def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
     return _resolve(suite, document, asset_id, _load_recipe(workspace, suite, document, asset_id))
 
 
+def resolve_all(workspace: Path, suite_name: str) -> dict[str, ResolvedAsset]:
+    """Return every asset as `resolve` does, in the suite's order, reading each recipe once."""
+    document = load_yaml(params_path(workspace, suite_name))
+    suite = _parse_suite(workspace, suite_name, document)
+    recipes: dict[str, Document] = {}
+    for asset_id, asset in suite.assets.items():
+        if asset.recipe not in recipes:
+            recipes[asset.recipe] = _load_recipe(workspace, suite, document, asset_id)
+    return {
+        asset_id: _resolve(suite, document, asset_id, recipes[asset.recipe])
+        for asset_id, asset in suite.assets.items()
+    }
+
+
 def check_suite(workspace: Path, name: str, document: Document | None = None) -> Suite:
     """Return the suite `name` once each of its assets has been resolved without a problem.
 

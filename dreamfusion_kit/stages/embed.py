@@ -7,21 +7,17 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion_kit.evaluation.clip_text import check_caption
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.priors.text import save_text
-from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.recipe.suite import resolve
 from dreamfusion_kit.stages import models
-from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
+from dreamfusion_kit.stages.layout import SuiteLayout
 
 
 def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
-    """Write the features of the asset's prompts, unless the suite's judge cannot read them."""
+    """Write the features of the asset's prompts."""
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
-    # Here, and not hours later when the finished asset is judged.
-    judge = load_suite(workspace, suite).evaluation.clip
-    check_caption(models.locked_directory(judge, layout.model(CLIP), workspace), resolved.prompt)
     prior = models.load_prior(
         resolved.recipe.prior, layout.model(resolved.recipe_name), workspace, device
     )

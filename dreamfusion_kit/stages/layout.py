@@ -4,11 +4,13 @@
     out/<suite>/text/<asset>.safetensors
     out/<suite>/field/<asset>/        field.safetensors, previews/, live/
     out/<suite>/mesh/<asset>/         mesh.glb .obj .mtl .ply .json, albedo.png
-    out/<suite>/evaluation/<asset>/   metrics.json, views/, turntable.webp
-    out/<suite>/run/<asset>/          optimize.json, mesh.json: when, where, how long
+    out/<suite>/evaluation/<asset>/   metrics.json, features.safetensors, views/, turntable.webp
+    out/<suite>/run/<asset>/          optimize.json, mesh.json: from what, by which machine
+    out/<suite>/cost/<asset>/         optimize.json, mesh.json: how long, how much memory
     out/<suite>/assets.csv            one row per asset
     out/<suite>/report/index.html     the gallery
-    metrics/<suite>.json              the suite's summary
+    metrics/<suite>.json              the suite's summary and a row per asset
+    metrics/<suite>.cost.json         what it took
 
 Clocks and machines appear under run/ alone, so that everything else is the same bytes
 wherever and whenever it is made again.
@@ -42,6 +44,11 @@ class SuiteLayout:
     def metrics(self) -> Path:
         """Return the suite's summary."""
         return self.workspace / "metrics" / f"{self.suite}.json"
+
+    @property
+    def cost(self) -> Path:
+        """Return what the suite took, apart from its metrics."""
+        return self.workspace / "metrics" / f"{self.suite}.cost.json"
 
     @property
     def table(self) -> Path:
@@ -92,3 +99,7 @@ class AssetLayout:
     def run(self, stage: str) -> Path:
         """Return the record of when, where and how long a stage ran."""
         return self.suite.root / "run" / self.asset / f"{stage}.json"
+
+    def cost(self, stage: str) -> Path:
+        """Return how long a stage ran and how much memory it held; often absent."""
+        return self.suite.root / "cost" / self.asset / f"{stage}.json"

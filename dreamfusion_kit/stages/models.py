@@ -4,22 +4,16 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.schema import SourceSection
-from dreamfusion_kit.stages import files
+from dreamfusion_kit.stages.locked import locked_directory
 
 
 def source_of(prior: schema.PriorSection) -> SourceSection | None:
     """Return where the prior's files come from; None where it has none."""
     return None if isinstance(prior, schema.AnalyticSection) else prior.source
-
-
-def locked_directory(source: SourceSection, lock_path: Path, workspace: Path) -> Path:
-    """Return the directory that holds exactly the files of the lock file."""
-    return fetch.locate(source, workspace, files.read_json(lock_path, made_by="fetch"))
 
 
 def load_prior(

@@ -2,14 +2,25 @@
 
 from pathlib import Path
 
+from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.evaluation.metrics import METRICS, Metric
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
-from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
-from dreamfusion_kit.report.content import AssetReport, Curve, Preview, SuiteReport, View
+from dreamfusion_kit.recipe.suite import ResolvedAsset, caveat, load_suite, resolve_all
+from dreamfusion_kit.report.content import AssetReport, Curve, Measure, Preview, SuiteReport, View
 from dreamfusion_kit.report.gallery import write_gallery
 from dreamfusion_kit.stages import files
+from dreamfusion_kit.stages.costs import COSTS, cost_numbers, cost_summary
+from dreamfusion_kit.stages.inputs import mesh_entry
 from dreamfusion_kit.stages.layout import VIEW_KINDS, AssetLayout, SuiteLayout, view_name
-from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of
+from dreamfusion_kit.stages.results import (
+    TIMED_STAGES,
+    asset_entry,
+    cost_of,
+    judged,
+    run_record,
+    suite_metrics,
+)
 
 _DOWNLOADS = ("mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png", "mesh.ply")
 _MAX_PREVIEWS = 10
@@ -19,37 +30,59 @@ def run(workspace: Path, suite: str) -> Path:
     """Write the suite's gallery."""
     loaded = load_suite(workspace, suite)
     layout = SuiteLayout(workspace, suite)
+    metrics = suite_metrics(layout)
+    resolved = resolve_all(workspace, suite)
+    assets = tuple(
+        _asset(layout.asset(asset), resolved[asset], loaded.evaluation) for asset in loaded.assets
+    )
+    costs = [cost for asset in loaded.assets if (cost := cost_of(layout.asset(asset))) is not None]
     report = SuiteReport(
         name=suite,
-        metrics=files.read_json(layout.metrics, made_by="score"),
-        assets=tuple(
-            _asset(workspace, layout, asset, loaded.evaluation) for asset in loaded.assets
-        ),
+        judged=judged(metrics),
+        summary=metrics.summary | cost_summary(costs),
+        measures=(*map(_measure, METRICS), *COSTS),
+        assets=assets,
     )
     with files.new_directory(layout.report) as directory:
         write_gallery(report, directory)
     return layout.report / "index.html"
 
 
-def _asset(
-    workspace: Path, layout: SuiteLayout, asset: str, evaluation: EvaluationSection
-) -> AssetReport:
-    resolved = resolve(workspace, layout.suite, asset)
-    own = layout.asset(asset)
-    mesh_facts = files.read_json(own.mesh / "mesh.json", made_by="mesh")
+def _measure(metric: Metric) -> Measure:
+    return Measure(
+        key=metric.key,
+        label=metric.label,
+        short=metric.heading,
+        unit=metric.unit,
+        meaning=metric.meaning,
+        is_headline="headline" in metric.places,
+        is_on_card="card" in metric.places,
+        chance=metric.chance,
+        reference=metric.reference,
+    )
+
+
+def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSection) -> AssetReport:
+    entry, mesh, cost = asset_entry(own, resolved.prompt), mesh_entry(own), cost_of(own)
+    if entry.inputs.mesh_sha256 != files.sha256(own.mesh / "mesh.json"):
+        raise EvaluationError(
+            f"{own.evaluation / 'metrics.json'}: found the metrics of another mesh than "
+            f"{own.mesh / 'mesh.json'}, expected those of this one; run `dvc repro`"
+        )
+    records = {stage: run_record(own, stage) for stage in TIMED_STAGES}
+    costs = {} if cost is None else cost_numbers(cost)
     return AssetReport(
-        id=asset,
+        id=own.asset,
         prompt=resolved.prompt,
         seed=resolved.seed,
         identity=resolved.identity,
         recipe_name=resolved.recipe_name,
         recipe_yaml=yaml_text.dump(resolved.recipe.model_dump(mode="json")),
         glb=own.mesh / "mesh.glb",
-        metrics={**asset_entry(own), "mesh": mesh_facts},
-        provenance={
-            stage: files.read_json(own.run(stage), made_by=stage) for stage in TIMED_STAGES
-        },
-        seconds=cost_of(own).seconds,
+        held_out=entry.held_out,
+        numbers={**entry.metrics, **costs},
+        details={**entry.model_dump(mode="json"), "mesh": mesh.facts},
+        provenance={stage: record for stage, record in records.items() if record is not None},
         turntable=own.evaluation / "turntable.webp",
         views=_views(own),
         previews=_previews(own),
