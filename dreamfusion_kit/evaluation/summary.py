@@ -116,7 +116,7 @@ def dumped(metrics: SuiteMetrics | SuiteCost) -> str:
         + json.dumps(row, sort_keys=True, allow_nan=False, ensure_ascii=False)
         for name, row in sorted(assets.items())
     ]
-    table = '  "assets": {\n' + ",\n".join(rows) + "\n  }"
+    table = '  "assets": {\n' + ",\n".join(rows) + "\n  }" if rows else '  "assets": {}'
     return "{\n" + table + ",\n" + head.removeprefix("{\n") + "\n"
 
 

@@ -33,7 +33,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     resolved = resolve(workspace, suite, asset)
     loaded = load_suite(workspace, suite)
     own = SuiteLayout(workspace, suite).asset(asset)
-    facts, inputs = checked_inputs(own)
+    facts, inputs = checked_inputs(own, resolved)
     protocol = loaded.evaluation
     mesh = load_mesh(own.mesh / "mesh.obj")
     truth = judging.known_truth(resolved.prompt, workspace, device)

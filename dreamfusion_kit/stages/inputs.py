@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, ValidationError
 from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.evaluation.entry import Hash, InputsEntry
 from dreamfusion_kit.recipe.schema import Section
+from dreamfusion_kit.recipe.suite import ResolvedAsset
 from dreamfusion_kit.stages import files
 from dreamfusion_kit.stages.layout import AssetLayout
 
@@ -46,14 +47,16 @@ class MeshEntry(Section):
         return self.model_dump(mode="json", exclude={"origin", "files"})
 
 
-def checked_inputs(own: AssetLayout) -> tuple[dict[str, JsonValue], InputsEntry]:
+def checked_inputs(
+    own: AssetLayout, resolved: ResolvedAsset
+) -> tuple[dict[str, JsonValue], InputsEntry]:
     """Return the mesh's facts, and the hashes of what `evaluate` measures.
 
     Raises:
         EvaluationError: where mesh or field are not this asset's own, or a file was changed
             after the mesh stage wrote it.
     """
-    entry = mesh_entry(own)
+    entry = mesh_entry(own, resolved)
     field_path = own.field / "field.safetensors"
     if not field_path.is_file():
         raise EvaluationError(f"{field_path}: found no field, expected one; {_AGAIN}")
@@ -71,8 +74,11 @@ def checked_inputs(own: AssetLayout) -> tuple[dict[str, JsonValue], InputsEntry]
     )
 
 
-def mesh_entry(own: AssetLayout) -> MeshEntry:
-    """Return the asset's mesh.json; raise where it is another asset's."""
+def mesh_entry(own: AssetLayout, resolved: ResolvedAsset) -> MeshEntry:
+    """Return the asset's mesh.json; raise where it is another asset's.
+
+    Not compared is the recipe: a change of what neither field nor mesh reads reruns neither.
+    """
     path = own.mesh / "mesh.json"
     data: Any = files.read_json(path, made_by="mesh")
     try:
@@ -83,10 +89,12 @@ def mesh_entry(own: AssetLayout) -> MeshEntry:
         raise EvaluationError(
             f"{path}: {key}: {first['msg']}, expected the mesh.json of this version; {_AGAIN}"
         ) from None
-    if entry.origin.asset != own.asset:
+    origin = entry.origin
+    expected = (own.asset, resolved.prompt, resolved.seed)
+    if (origin.asset, origin.prompt, origin.seed) != expected:
         raise EvaluationError(
-            f"{path}: found the mesh of the asset {entry.origin.asset}, expected that of "
-            f"{own.asset}; {_AGAIN}"
+            f"{path}: found the mesh of {origin.asset} ({origin.prompt!r}, seed {origin.seed}), "
+            f"expected that of {own.asset} ({resolved.prompt!r}, seed {resolved.seed}); {_AGAIN}"
         )
     if any(Path(name).name != name for name in entry.files):
         raise EvaluationError(f"{path}: files: found a path, expected names; {_AGAIN}")

@@ -63,7 +63,7 @@ def _measure(metric: Metric) -> Measure:
 
 
 def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSection) -> AssetReport:
-    entry, mesh, cost = asset_entry(own, resolved.prompt), mesh_entry(own), cost_of(own)
+    entry, mesh, cost = asset_entry(own, resolved.prompt), mesh_entry(own, resolved), cost_of(own)
     if entry.inputs.mesh_sha256 != files.sha256(own.mesh / "mesh.json"):
         raise EvaluationError(
             f"{own.evaluation / 'metrics.json'}: found the metrics of another mesh than "
