@@ -81,7 +81,10 @@ class GeometrySection(Section):
     ]
     scale_range: Annotated[
         tuple[Positive, Positive],
-        Field(description="Smallest and largest scale tried, 1 = equal bounding box diagonals."),
+        Field(
+            description="Smallest and largest scale tried, 1 = equal extents of the bulk of the "
+            "surfaces."
+        ),
     ]
     num_scales: Annotated[Count, Field(description="Scales tried before the best is refined.")]
     num_search_points: Annotated[

@@ -112,7 +112,7 @@ def load_tokenizer(directory: Path) -> Callable[[str], list[int]]:
         reason = str(error).partition("\n")[0]
         raise RecipeError(
             f"{path}: cannot be read as a tokenizer ({type(error).__name__}: {reason}), expected "
-            "the JSON of the tokenizers library; fetch the CLIP again"
+            "the JSON of the tokenizers library; fetch it again"
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -1,5 +1,6 @@
 """The files, opened by libraries that did not write them."""
 
+import hashlib
 import io
 import json
 
@@ -181,9 +182,18 @@ def test_png_is_plain_rgb(folder, mesh):
 
 
 def test_json_holds_the_facts_with_sorted_keys(mesh):
-    facts = json.loads(facts_json(mesh))
-    assert facts == mesh.facts
-    assert list(facts) == sorted(facts)
+    stated = json.loads(facts_json(mesh, provenance=PROVENANCE, hashes={"a": "b"}))
+    assert list(stated) == sorted(stated)
+    assert (stated.pop("origin"), stated.pop("files")) == (PROVENANCE, {"a": "b"})
+    assert stated == mesh.facts
+
+
+def test_json_states_the_origin_and_every_other_file(folder):
+    stated = json.loads((folder / "mesh.json").read_text())
+    others = [path for path in folder.iterdir() if path.name != "mesh.json"]
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in others}
+    assert stated["files"] == hashes
+    assert stated["origin"] == PROVENANCE
 
 
 def test_equal_meshes_give_equal_bytes(mesh):
