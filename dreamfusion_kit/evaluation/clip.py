@@ -33,7 +33,9 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, images: UInt8[np.ndarray, "batch h w 3"]) -> Float[Tensor, "batch 3 h w"]:
+    def __call__(
+        self, images: UInt8[np.ndarray, "batch h w 3"]
+    ) -> Float[Tensor, "batch 3 height width"]:
         """Return square images of bytes as normalised pixels, channels first."""
         return torch.stack([self._pixels(image) for image in images])
 

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dreamfusion_kit import seeding
-from dreamfusion_kit.evaluation.clip import Clip
 from dreamfusion_kit.evaluation.geometry import GeometryMetrics, measure_geometry
-from dreamfusion_kit.evaluation.r_precision import CaptionPool, cosine_similarity
+from dreamfusion_kit.evaluation.judge import Judge
+from dreamfusion_kit.evaluation.r_precision import cosine_similarity
 from dreamfusion_kit.evaluation.surface import TexturedMesh
 from dreamfusion_kit.evaluation.views import (
     Render,
@@ -32,15 +32,6 @@ Number = float | None
 """What a metric gives: None where it has no meaning for the asset."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A CLIP and the captions that retrieval chooses from."""
-
-    clip: Clip
-    name: str
-    pool: CaptionPool
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,7 @@ class Subject:
         judge, images = self.judge, self.images(of, light) if self.judge else None
         if judge is None or images is None:
             return None
-        return self._once((of, light, "features"), lambda: judge.clip.image_features(images))
+        return self._once((of, light, "features"), lambda: judge.model.image_features(images))
 
     def comparison(self, of: Object, light: Light) -> Retrieval | None:
         """Return cosines with the pool's captions; None without a judge or a truth."""
@@ -168,8 +159,8 @@ class Subject:
 
     def _texts(self, name: str, captions: tuple[str, ...]) -> Float[Tensor, "captions features"]:
         assert self.judge is not None
-        clip = self.judge.clip
-        return self._once((name, "texts"), lambda: clip.text_features(captions))
+        model = self.judge.model
+        return self._once((name, "texts"), lambda: model.text_features(captions))
 
     # ---- what the truth says
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dreamfusion_kit.evaluation.clip import Clip
 from dreamfusion_kit.evaluation.frechet import frechet_distance
+from dreamfusion_kit.evaluation.judge import ImageTextModel
 from dreamfusion_kit.evaluation.r_precision import cosine_similarity, retrieval_hits
 from dreamfusion_kit.evaluation.views import render_images
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
@@ -18,22 +18,30 @@ from dreamfusion_kit.toybox.reference_images import ONE_SIDED, Pair, Progress
 from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.samples import LEFT_RIGHT, SAMPLED_VIEWS, Prompt, Samples
 from dreamfusion_kit.toybox.shapes import COLORS, DISTINCT_SIDES, OBJECTS, scene
-from dreamfusion_kit.toybox.view_model import ViewModel
 
 Json = dict[str, Any]  # the values are what `json` writes
+
+
+@runtime_checkable
+class SideClassifier(Protocol):
+    """Names the side that each image of a known object shows; a `ViewModel` is one."""
+
+    def views(self, images: Float[Tensor, "batch h w 3"], object_name: str, /) -> list[str]:
+        """Return the view word of each image."""
+        ...
 
 
 @dataclass(frozen=True)
 class Judges:
     """Both judges, and the features of the captions that the CLIP chooses from."""
 
-    clip: Clip
-    view: ViewModel
+    clip: ImageTextModel
+    view: SideClassifier
     captions: Float[Tensor, "captions features"]
     plaster: Float[Tensor, "prompts features"]
 
 
-def toybox_judges(clip: Clip, view: ViewModel) -> Judges:
+def toybox_judges(clip: ImageTextModel, view: SideClassifier) -> Judges:
     """Return the judges with the toybox's captions."""
     return Judges(
         clip=clip,
@@ -60,7 +68,7 @@ def measure_samples(judges: Judges, samples: Samples, reference: Samples) -> Jso
     }
 
 
-def view_accuracy(judge: ViewModel, samples: Samples) -> Json:
+def view_accuracy(judge: SideClassifier, samples: Samples) -> Json:
     """Return how often the side is the one asked for: in all, by side and by object."""
     distinct = samples.where(lambda prompt: prompt.object_name in DISTINCT_SIDES)
     hits = torch.tensor(
@@ -129,7 +137,7 @@ def ceiling(judges: Judges, protocol: EvaluationSection, progress: Progress) -> 
 
 
 def _orbit_hits(
-    clip: Clip,
+    clip: ImageTextModel,
     captions: Float[Tensor, "captions features"],
     own: int,
     pair: Pair,

@@ -7,8 +7,8 @@ import torch
 
 from dreamfusion_kit.evaluation.clip import load_clip
 from dreamfusion_kit.evaluation.entry import JudgeEntry, PoolEntry
+from dreamfusion_kit.evaluation.judge import Judge
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
-from dreamfusion_kit.evaluation.subject import Judge
 from dreamfusion_kit.recipe.captions import declared_captions
 from dreamfusion_kit.recipe.schema import HubSourceSection, LocalSourceSection, SourceSection
 from dreamfusion_kit.recipe.suite import Suite
@@ -32,7 +32,7 @@ def load_judge(
     pool = declared_pool(suite, layout.workspace)
     is_known = truth is not None and pool.has(truth.caption)
     return Judge(
-        clip=load_clip(directory, device=device),
+        model=load_clip(directory, device=device),
         name=judge_name(source),
         pool=pool if is_known else pool.including(prompt),
     )
