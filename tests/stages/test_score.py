@@ -94,7 +94,7 @@ def test_an_asset_that_was_not_evaluated_is_named(evaluated: Path) -> None:
         ({"asset": "red_ball"}, "found the metrics of red_ball"),
         ({"prompt": "a pink cube"}, "found the metrics of green_cube .'a pink cube'."),
         ({"format_version": 1}, "found format 1, expected 2"),
-        ({"metrics": 3}, "metrics: Input should be a valid dictionary"),
+        ({"metrics": 3}, "metrics: Input should be an object"),
         ({"judge": {"name": "another"}}, "by another judge or pool"),
         ({"caption_pool": None}, "by another judge or pool"),
     ],
