@@ -109,6 +109,8 @@ def validate(
     """
     checked = files or check.workspace_files(WORKSPACE)
     check.check_files(checked)
+    for note in check.notes(checked):
+        print(note, file=sys.stderr)
     for file in checked:
         print(f"{file}: ok")
 

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial import KDTree
-from skimage.measure import marching_cubes
 from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError
@@ -136,6 +134,8 @@ def true_surface(
     The grid has `resolution` cells per axis and one more around the ball. Raises
     `EvaluationError` where the solid is empty or reaches the edge of the grid.
     """
+    from skimage.measure import marching_cubes  # here, for the sake of those who read metrics
+
     spacing = 2 * bounding_radius / resolution
     ticks = (np.arange(resolution + 3) - (resolution + 2) / 2) * spacing
     grid = np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij"), axis=-1)
@@ -311,6 +311,8 @@ def _bulk(points: _Points) -> _Bulk:
 
 def _point_cost(pair: _Pair, num_points: int) -> _Cost:
     """Return the Chamfer distance between drawn points as a function of the alignment."""
+    from scipy.spatial import KDTree
+
     mesh_points, true_points = pair.mesh_points[:num_points], pair.true_points[:num_points]
     mesh_tree, true_tree = KDTree(mesh_points), KDTree(true_points)
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.judge import reading_notes
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.suite import DEFAULT, check_suite
+from dreamfusion_kit.recipe.suite import DEFAULT, check_suite, load_suite
 
 
 def workspace_files(workspace: Path) -> list[Path]:
@@ -42,10 +43,31 @@ def check_files(files: Iterable[Path]) -> None:
         raise RecipeError("\n".join(messages))
 
 
+def notes(files: Iterable[Path]) -> list[str]:
+    """Return what is worth knowing of files that passed, one line each: long prompts."""
+    lines: list[str] = []
+    for file in files:
+        suite = _suite_of(file)
+        if suite is not None:
+            workspace, name = suite
+            loaded = load_suite(workspace, name)
+            found = reading_notes(loaded.evaluation, loaded.prompts, workspace)
+            lines += [f"{file}: assets.{asset}.prompt: {text}" for asset, text in found.items()]
+    return lines
+
+
 def _check_file(file: Path) -> None:
-    if file.name != "params.yaml":
+    suite = _suite_of(file)
+    if suite is None:
         load_recipe(file)
-    elif file.parent.parent.name == "suites":
-        check_suite(file.parents[2], file.parent.name)
     else:
-        check_suite(file.parent, DEFAULT)
+        check_suite(*suite)
+
+
+def _suite_of(file: Path) -> tuple[Path, str] | None:
+    """Return the workspace and the name of the suite that the file holds; None for a recipe."""
+    if file.name != "params.yaml":
+        return None
+    if file.parent.parent.name == "suites":
+        return file.parents[2], file.parent.name
+    return file.parent, DEFAULT

@@ -169,7 +169,7 @@ def test_what_was_not_measured_is_a_dash(make_suite, tmp_path):
     page = Page(render_page(suite))
     text = visible(page)
     assert not re.search(r"\b(None|nan|NaN|null|undefined)\b", text)
-    assert "IoU Volume in both. \N{EM DASH} 0.500" in text  # of all, and of a group
+    assert "R-Precision, colour Own caption first. 50 % \N{EM DASH}" in text
     for heading in ("Around the mesh", "How it came to be", "Curves", "Download"):
         assert heading not in text
     assert page.attributes("img", "src") == []
