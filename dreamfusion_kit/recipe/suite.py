@@ -1,4 +1,4 @@
-"""Suites: which assets to make, by which recipes, and the exam that all of them share.
+"""Suites: which assets to make, by which recipes, and the protocol that all of them share.
 
 The default suite is ./params.yaml; any other suite NAME is suites/NAME/params.yaml. The
 evaluation protocol stands in the root params.yaml alone.
@@ -79,7 +79,7 @@ class SuiteFile(Section):
 
 
 class Suite(SuiteFile):
-    """A suite with the exam of its workspace; the root params.yaml is one as it stands."""
+    """A suite with the protocol of its workspace; the root params.yaml is one as it stands."""
 
     evaluation: EvaluationSection = Field(
         description="The protocol that all assets of all suites share."
