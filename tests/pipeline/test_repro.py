@@ -40,7 +40,7 @@ def test_everything_is_made(clone: Clone) -> None:
     assert (out / "report" / "index.html").stat().st_size > 100_000
     for asset in ASSETS:
         assert (out / "mesh" / asset / "mesh.glb").read_bytes()[:4] == b"glTF"
-    metrics = json.loads((clone.path / "metrics" / "default.json").read_text())
+    metrics = json.loads((clone.path / "metrics" / "default.json").read_text())["summary"]
     assert metrics["num_assets"] == 2
     assert metrics["iou"] > 0  # the mug has a true shape, the horse has none
     assert metrics["front_views"] is not None  # and sides, by the judge of sides
