@@ -147,6 +147,8 @@ def validate(
     """
     checked = files or check.workspace_files(locate().workspace)
     check.check_files(checked)
+    for note in check.notes(checked):
+        print(note, file=sys.stderr)
     for file in checked:
         print(printable(f"{file}: ok"))
 
