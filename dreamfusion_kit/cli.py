@@ -215,10 +215,12 @@ def optimize(
     if dry_run:
         print(yaml_text.dump(suites.resolve(WORKSPACE, suite, asset).summary()), end="")
         return
-    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import devices, memory
     from dreamfusion_kit.stages import optimize as stage
 
-    print(stage.run(WORKSPACE, suite, asset, devices.pick(device)))
+    picked = devices.pick(device)
+    memory.check(WORKSPACE, suite, asset, picked)
+    print(stage.run(WORKSPACE, suite, asset, picked))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")

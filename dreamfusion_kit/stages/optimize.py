@@ -15,7 +15,6 @@ import dreamfusion_kit
 from dreamfusion_kit import provenance
 from dreamfusion_kit.field.background_mlp import BackgroundMlp
 from dreamfusion_kit.field.storage import save_field
-from dreamfusion_kit.memory.advice import check_fits
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.lock import die_with_parent
 from dreamfusion_kit.optimize.loop import OptimizedField, optimize
@@ -50,7 +49,6 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     own = layout.asset(asset)
     lock_path = layout.model(resolved.recipe_name)
     inputs = _inputs(resolved, own, lock_path)
-    check_fits(resolved.recipe, workspace, device)
     prior = models.load_prior(resolved.recipe.prior, lock_path, workspace, device)
     text, prompts = load_text(own.text)
     key = identity({**inputs, "machine": _machine(device)})
