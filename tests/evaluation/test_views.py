@@ -2,6 +2,8 @@
 
 import io
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -209,6 +211,15 @@ def test_turntable_is_an_animation_with_equal_bytes() -> None:
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "WEBP"
         assert image.n_frames == 5
+
+
+def test_no_global_generator_is_drawn_from(
+    no_global_draws: Callable[[], AbstractContextManager[None]],
+) -> None:
+    turntable = TurntableSection(num_frames=2, image_size_px=16, frame_duration_ms=80)
+    renderer = mesh_renderer(_square(), normals="face")
+    with no_global_draws():
+        render_turntable(renderer, _protocol(), turntable, supersampling=2)
 
 
 def test_png_holds_the_rounded_bytes() -> None:
