@@ -25,8 +25,8 @@ from dreamfusion_kit.recipe.schema import Recipe
 PREVIEW = "a preview is drawn"
 UPDATE = "occupancy is updated"
 
-# Bytes that numpy holds per lattice point of the mesh's density grid, and per texel of its
-# texture, both measured (tests/memory/test_estimate.py).
+# Bytes that numpy holds per lattice point of the mesh's density grid, as measured
+# (tests/memory/test_estimate.py), and per texel of its texture, as added up: some 25 float64.
 _PER_LATTICE_POINT = 30
 _PER_TEXEL = 200
 
