@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -235,3 +236,10 @@ def test_a_worse_alignment_is_never_taken() -> None:
 
 def test_measures_repeat() -> None:
     assert _measured(_wedge(), _wedge_distance) == _measured(_wedge(), _wedge_distance)
+
+
+def test_no_global_generator_is_drawn_from(
+    no_global_draws: Callable[[], AbstractContextManager[None]],
+) -> None:
+    with no_global_draws():
+        _measured(_wedge(), _wedge_distance)

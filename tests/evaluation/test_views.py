@@ -1,6 +1,8 @@
 """Views of a sphere and of a square against closed forms."""
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -198,3 +200,12 @@ def test_turntable_has_its_own_size_and_number() -> None:
         mesh_renderer(_square(), normals="face"), _protocol(), turntable, supersampling=1
     )
     assert frames.shape == (5, 32, 32, 3)
+
+
+def test_no_global_generator_is_drawn_from(
+    no_global_draws: Callable[[], AbstractContextManager[None]],
+) -> None:
+    turntable = TurntableSection(num_frames=2, image_size_px=16, frame_duration_ms=80)
+    renderer = mesh_renderer(_square(), normals="face")
+    with no_global_draws():
+        render_turntable(renderer, _protocol(), turntable, supersampling=2)
