@@ -29,6 +29,7 @@ NOT_MIRRORED = {
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
     "pipeline/test_repro.py": "what DVC reruns",
+    "pipeline/test_docs_team.py": "the commands of docs/team.md",
     "recipe/test_bounds.py": "every number of the schema",
     "recipe/test_mutations.py": "the files in recipes/ and params.yaml, broken",
     "recipe/test_published_numbers.py": "recipes/dreamfusion.yaml",
@@ -36,9 +37,9 @@ NOT_MIRRORED = {
     "regression/test_clip_scores.py": "the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",
     "report/test_browser.py": "the page in Chromium",
-    "test_docs.py": "README.md, docs/ and the site made of it",
     "test_checkout.py": ".gitattributes",
     "test_ci_scripts.py": "scripts/ci and .github/workflows",
+    "test_docs.py": "README.md, docs/ and the site made of it",
     "test_sds_step.py": "benchmarks/sds_step.py",
 }
 
