@@ -29,7 +29,7 @@ from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.gate import GateSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
-from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section, Seed
+from dreamfusion_kit.recipe.schema import Recipe, Section, Seed
 from dreamfusion_kit.recipe.schema.base import is_one_line
 from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, recipe_file, suite_file, suite_root
 
@@ -179,7 +179,7 @@ def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
 
     A CLIP that was optimised against says how well that went, not how good the object is.
     """
-    if isinstance(recipe.prior, ClipPriorSection) and recipe.prior.source == evaluation.clip:
+    if recipe.prior.source == evaluation.clip:
         return (
             "optimised against the CLIP that judges: its R-Precision and CLIP score cannot be "
             "compared with those of other recipes"
