@@ -36,7 +36,7 @@ def test_two_people_share_a_workspace_and_a_suite(
     suite = tmp_path / "ada" / "suites" / "animals"
     assert {path.name for path in (suite / "out" / "mesh").iterdir()} == {"fox", "owl", "cat"}
     assert ada.run("git", "status", "--porcelain") == ""
-    assert ada.dvc("status", "-q", folder="suites/animals") == ""
+    assert ada.repro("-R", ".", folder="suites/animals") == set()
 
 
 def _workspace(sources: Path, programs: Path, folder: Path) -> Clone:
