@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -323,7 +323,9 @@ def _name(argument: str) -> str:
 
 
 @contextmanager
-def _here(stage: CodeName, suite: str | None, subject: str | None = None) -> Iterator[Location]:
+def _here(
+    stage: CodeName, suite: str | None, subject: str | None = None
+) -> Generator[Location, None, None]:
     """Give where a stage runs; under DVC, hold that kit.json says what it runs on."""
     from dreamfusion_kit.identity import kit_file
 

@@ -10,14 +10,15 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import get_args
-
-import grimp
+from typing import TYPE_CHECKING, get_args
 
 import dreamfusion_kit
 from dreamfusion_kit import files
 from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.identity.syntax import source_digest
+
+if TYPE_CHECKING:
+    import grimp
 
 PACKAGE = "dreamfusion_kit"
 ROOT = Path(str(dreamfusion_kit.__file__)).parent
@@ -53,11 +54,13 @@ def code_digests(memory: Path | None = None) -> Mapping[CodeName, str]:
 
 @cache
 def _computed() -> Mapping[CodeName, str]:
+    import grimp  # takes longer to import than the memory to answer
+
     graph = grimp.build_graph(PACKAGE, cache_dir=None, exclude_type_checking_imports=True)
     return {name: _digest(closure(name, graph), DATA.get(name, ())) for name in get_args(CodeName)}
 
 
-def closure(name: CodeName, graph: grimp.ImportGraph) -> list[str]:
+def closure(name: CodeName, graph: "grimp.ImportGraph") -> list[str]:
     """Return the modules that running the stage `name` imports, itself among them, sorted.
 
     An import inside a function counts. Importing a.b.c also runs the packages a and a.b, with

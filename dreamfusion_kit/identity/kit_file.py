@@ -5,7 +5,7 @@ a few lines whatever the suite's size.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,9 @@ def write(workspace: Path, name: str, kit: Kit) -> list[Path]:
 
 
 @contextmanager
-def unchanged(workspace: Path, name: str, stage: CodeName, subject: str | None) -> Iterator[None]:
+def unchanged(
+    workspace: Path, name: str, stage: CodeName, subject: str | None
+) -> Generator[None, None, None]:
     """Hold that what a stage depends on in kit.json is what it runs on, before it and after.
 
     DVC reads kit.json after a stage and records its digests beside the outputs: they have to be
