@@ -32,7 +32,7 @@ DATA: Mapping[CodeName, tuple[str, ...]] = {
 @cache
 def code_digest(name: CodeName) -> str:
     """Return the digest of the code of one stage, as 64 hex digits."""
-    graph = grimp.build_graph(PACKAGE, cache_dir=None)
+    graph = import_graph()
     return _digest(closure(name, graph), DATA.get(name, ()))
 
 
@@ -45,7 +45,7 @@ def code_digests(memory: Path | None = None) -> dict[CodeName, str]:
     stamp = _stamp()
     if memory is not None and (known := _recall(memory, stamp)) is not None:
         return known
-    graph = grimp.build_graph(PACKAGE, cache_dir=None)
+    graph = import_graph()
     digests: dict[CodeName, str] = {
         name: _digest(closure(name, graph), DATA.get(name, ())) for name in get_args(CodeName)
     }
@@ -55,13 +55,22 @@ def code_digests(memory: Path | None = None) -> dict[CodeName, str]:
     return digests
 
 
+def import_graph() -> grimp.ImportGraph:
+    """Return which module of the package imports which, types aside."""
+    return grimp.build_graph(PACKAGE, exclude_type_checking_imports=True, cache_dir=None)
+
+
 def closure(name: CodeName, graph: grimp.ImportGraph) -> list[str]:
-    """Return the modules that running the stage `name` imports, itself among them, sorted."""
+    """Return the modules that running the stage `name` imports, itself among them, sorted.
+
+    The package's own `__init__` is not one of them: it names the Python API, and no result
+    depends on it. A new name there reruns nothing.
+    """
     module = f"{PACKAGE}.stages.{name}"
     modules = {module, *graph.find_upstream_modules(module)}
     # Importing a.b.c also runs the packages a and a.b.
     packages = {".".join(name.split(".")[:depth]) for name in modules for depth in (1, 2, 3)}
-    return sorted(modules | (packages & graph.modules))
+    return sorted((modules | (packages & graph.modules)) - {PACKAGE})
 
 
 def _digest(modules: Iterable[str], data: Iterable[str]) -> str:
