@@ -26,7 +26,7 @@ from dreamfusion_kit.optimize.preview import AZIMUTH_DEG, BACKGROUND, ELEVATION_
 from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.recipe import suite
 from dreamfusion_kit.recipe.canonical import identity
-from dreamfusion_kit.recipe.document import Document, Place
+from dreamfusion_kit.recipe.document import Document, Place, Value
 from dreamfusion_kit.recipe.load import validate
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.stages import devices
@@ -195,5 +195,5 @@ def _optimized(
 
 def _check(prompt: str, seed: int) -> None:
     """Refuse a prompt and a seed as a suite does."""
-    asked = {"prompt": prompt, "recipe": "any", "seed": seed, "overrides": {}}
+    asked: dict[str, Value] = {"prompt": prompt, "recipe": "any", "seed": seed, "overrides": {}}
     validate(Document(asked, {(): Place("make_asset", 1)}), suite.Asset)

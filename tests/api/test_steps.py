@@ -38,7 +38,7 @@ def test_of_fields_that_take_turns_the_model_is_the_first(tmp_path: Path) -> Non
             "optimize.num_steps": 4,  # the turn after the last step is not the first's
             "field": {
                 "kind": "particles",
-                "num_particles": 3,
+                "count": 3,
                 "particle": load_recipe("analytic").field.model_dump(mode="json"),
             },
         },
@@ -64,5 +64,5 @@ def test_the_bundled_prior_needs_no_network() -> None:
 
 
 def test_devices_are_those_of_the_kit(recipe: Recipe) -> None:
-    with pytest.raises(DreamFusionKitError, match="^device mps: expected cpu"):
+    with pytest.raises(DreamFusionKitError, match=r"^device mps: expected cpu"):
         load_prior(recipe, "mps")
