@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import grimp
 import pytest
 
 import dreamfusion_kit
 from dreamfusion_kit import api
-from dreamfusion_kit.identity.code import closure, import_graph
+from dreamfusion_kit.identity import code
 from dreamfusion_kit.identity.stage_name import CodeName
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -58,12 +59,21 @@ def test_the_package_alone_loads_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("dreamfusion_kit", cache_dir=None, exclude_type_checking_imports=True)
+
+
 @pytest.mark.parametrize("stage", get_args(CodeName))
-def test_no_stage_depends_on_the_api(stage: CodeName) -> None:
+def test_no_stage_depends_on_the_api(stage: CodeName, graph: grimp.ImportGraph) -> None:
     """Else a change of the API would rerun every stage."""
-    modules = closure(stage, import_graph())
-    assert "dreamfusion_kit" not in modules
+    modules = code.closure(stage, graph)
     assert [name for name in modules if name.startswith("dreamfusion_kit.api")] == []
+
+
+def test_a_new_name_changes_no_digest() -> None:
+    assert code._digest(["dreamfusion_kit"], ()) == code._digest([], ())
+    assert code._digest(["dreamfusion_kit.files"], ()) != code._digest([], ())
 
 
 @pytest.fixture

@@ -147,7 +147,10 @@ def test_suite_list_shows_each_asset(run: Cli) -> None:
 def test_suite_list_of_an_absent_suite(run: Cli) -> None:
     status, out, err = run("suite", "list", "--suite", "duo")
     assert (status, out) == (2, "")
-    assert err == "suites/duo/suite.yaml:1: No such file or directory; expected a YAML file\n"
+    assert err == (
+        "suites/duo/suite.yaml: no such suite; there are default, trio; make one with "
+        "`python cli.py suite new duo`\n"
+    )
 
 
 def test_suite_add_and_rm(run: Cli) -> None:

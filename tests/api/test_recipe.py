@@ -26,7 +26,8 @@ def test_a_name_and_the_path_of_its_file_are_the_same() -> None:
 def test_overrides_change_their_keys_alone() -> None:
     plain = load_recipe("toybox")
     changed = load_recipe(
-        "toybox", {"optimize.num_steps": 77, "camera.radius_range": (1.9, 2.0), "mesh.max_faces": 99}
+        "toybox",
+        {"optimize.num_steps": 77, "camera.radius_range": (1.9, 2.0), "mesh.max_faces": 99},
     )
     assert changed.optimize.num_steps == 77
     assert changed.camera.radius_range == (1.9, 2.0)
