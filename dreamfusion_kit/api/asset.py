@@ -1,5 +1,6 @@
 """From a prompt to a mesh in one call."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from dreamfusion_kit.optimize.loop import OptimizedModel
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.preview import AZIMUTH_DEG, BACKGROUND, ELEVATION_DEG, middle_cameras
 from dreamfusion_kit.optimize.run_key import run_key
+from dreamfusion_kit.priors.progress_bars import no_progress_bars
 from dreamfusion_kit.recipe import suite
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.document import Document, Place, Value
@@ -158,11 +160,8 @@ def make_asset(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     place = devices.pick(device, given_as="device")
-    if directory is None:
-        with temporary_folder() as work:
-            result = _optimized(prompt, recipe, seed, place, progress, Path(work), offline)
-    else:
-        result = _optimized(prompt, recipe, seed, place, progress, Path(directory), offline)
+    with nullcontext(str(directory)) if directory is not None else temporary_folder() as work:
+        result = _optimized(prompt, recipe, seed, place, progress, Path(work), offline)
     mesh = mesh_from_model(result.model, recipe)
     return Asset(prompt, seed, recipe, result.model, mesh, tuple(result.history))
 
@@ -177,7 +176,8 @@ def _optimized(
     offline: bool,
 ) -> OptimizedModel:
     """Return the optimised model; the prior's memory is free again when this returns."""
-    fetched = fetch_prior(recipe, HERE, offline=offline)
+    with nullcontext() if progress else no_progress_bars():
+        fetched = fetch_prior(recipe, HERE, offline=offline)
     lock = {} if fetched is None else fetched.lock
     inputs = {
         "recipe": identity(sections(recipe, *FIELD_SECTIONS)),
@@ -188,8 +188,9 @@ def _optimized(
     }
     key = run_key(inputs, device)
     files.check_writable(work / key, folder=True)
-    prior = prior_on(device, recipe, fetched)
-    text = embed_prompt(prompt, recipe, prior)
+    with nullcontext() if progress else no_progress_bars():
+        prior = prior_on(device, recipe, fetched)
+        text = embed_prompt(prompt, recipe, prior)
     return optimize_in(work, key, recipe, text, prior, seed=seed, device=device, progress=progress)
 
 

@@ -156,6 +156,7 @@ def test_progress_is_plain_lines_without_a_terminal_and_nothing_where_not_asked_
     assert len(lines) == 5
     assert lines[0].startswith("a very long prompt a very long prompt...: step 1/5 ")
     make_asset(PROMPT, recipe, progress=False)
+    make_asset(PROMPT, "toybox-smoke", progress=False)
     assert capsys.readouterr() == ("", "")
 
 
@@ -181,7 +182,10 @@ def test_another_device_is_refused_before_anything_else() -> None:
         make_asset("a mug", device="tpu")
 
 
-def test_a_recipe_that_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    large = load_recipe("analytic", {"field.resolution": 2048})
+def test_a_recipe_that_cannot_fit_is_refused() -> None:
+    large = load_recipe(
+        "analytic",
+        {"field.resolution": 512, "camera.image_size_px": 1024, "optimize.batch_size": 256},
+    )
     with pytest.raises(RecipeError, match="needs"):
         make_asset("a mug", large, progress=False)
