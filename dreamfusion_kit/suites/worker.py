@@ -134,8 +134,9 @@ def run_stage(stage: AssetStage, setting: Setting, asset: str, steps: "_Steps") 
 
             embed.run(*where)
         case "optimize":
-            from dreamfusion_kit.stages import optimize
+            from dreamfusion_kit.stages import memory, optimize
 
+            memory.check(*where)
             optimize.run(*where, also=(steps,))
         case "mesh":
             from dreamfusion_kit.stages import mesh
