@@ -80,6 +80,8 @@ def closure(name: CodeName, graph: "grimp.ImportGraph") -> list[str]:
 def _digest(modules: Iterable[str], data: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for module in modules:
+        if module == PACKAGE:  # names the Python API, and decides nothing
+            continue
         digest.update(f"{module} {_module_digest(module)}\n".encode())
     for name in data:
         for path in _files(ROOT / name):
