@@ -27,6 +27,7 @@ ROOT = Path(str(dreamfusion_kit.__file__)).parent
 DATA: Mapping[CodeName, tuple[str, ...]] = {
     "fetch": ("toybox/weights/prior", "toybox/weights/clip"),
     "evaluate": ("toybox/weights/view",),
+    "toybox_evaluate": ("toybox/weights",),
     "report": ("report/templates", "report/vendor"),
 }
 
