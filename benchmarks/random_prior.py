@@ -54,8 +54,13 @@ def _skeleton(directory: Path, parts: Components) -> Path:
     (directory / "model_index.json").write_text(json.dumps(index))
     for name, config in parts.items():
         (directory / name).mkdir()
-        (directory / name / "config.json").write_text(json.dumps(config))
+        (directory / name / "config.json").write_text(json.dumps({**_stated(name), **config}))
     return directory
+
+
+def _stated(name: str) -> dict[str, int]:
+    """Return keys that every published config states, with diffusers' defaults for them."""
+    return {"in_channels": 4, "out_channels": 4} if name == "unet" else {}
 
 
 def _text_encoders(parts: Components) -> dict[str, str]:

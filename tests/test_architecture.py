@@ -53,7 +53,12 @@ NOT_MIRRORED = {
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    return grimp.build_graph("dreamfusion_kit", include_external_packages=True, cache_dir=None)
+    return grimp.build_graph(
+        "dreamfusion_kit",
+        include_external_packages=True,
+        exclude_type_checking_imports=True,
+        cache_dir=None,
+    )
 
 
 def relative(path: Path) -> str:

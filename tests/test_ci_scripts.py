@@ -32,6 +32,7 @@ class Repository:
         self.calls = folder / "calls.txt"
         self.programs.mkdir()
         (self.folder / "suites" / "toys").mkdir(parents=True)
+        (self.folder / "suites" / "toys" / "suite.yaml").write_text("suite: toys\n")
         shutil.copytree(ROOT / "scripts" / "ci", self.folder / "scripts" / "ci")
         (self.folder / "params.yaml").write_text(GATE_YAML)
         git(self.folder, "init", "-q", "-b", "main")

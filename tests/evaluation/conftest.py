@@ -90,8 +90,6 @@ def rendered(paint: Callable[..., torch.Tensor]) -> Callable[..., RenderOutput]:
             opacity=opacity,
             depth=opacity,
             normals=torch.zeros_like(image),
-            orientation=opacity,
-            distortion=opacity,
         )
 
     return render

@@ -223,9 +223,7 @@ def test_a_model_that_is_not_here_is_known_by_its_name(
 
 
 def test_a_model_that_nobody_knows(tmp_path: Path) -> None:
-    with pytest.raises(
-        WeightsError, match=r"^prior.source: no configuration .*python cli.py fetch"
-    ):
+    with pytest.raises(WeightsError, match=r"^prior.source: no configuration .*fetch"):
         components(prior_of("if"), tmp_path)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dreamfusion_kit import packaged
 from dreamfusion_kit.camera.light import albedo_lighting
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import orbit_cameras
@@ -686,5 +687,5 @@ def test_pretrained_priors_draw_from_no_global_generator(
     short = changed(shipped, optimize={"num_steps": 2, "learning_rate_decay": decay})
     source: Any = short.prior.source  # pyright: ignore
     with no_global_draws():
-        prior: Any = build_prior(short.prior, ROOT / source.path, CPU)
+        prior: Any = build_prior(short.prior, packaged.MODELS / source.name, CPU)
         run(short, make_scratch(name), prior=prior)

@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
+from dreamfusion_kit import files
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.priors.clip_directory import load_clip_model
@@ -98,7 +99,7 @@ def test_a_lock_that_was_made_before_does_not_help(workspace: Path) -> None:
     split(workspace / "prior" / "unet", DIFFUSERS, "weights.bin")
     lock: fetch.Lock = {
         path.relative_to(workspace / "prior").as_posix(): {
-            "sha256": fetch._sha256(path),
+            "sha256": files.sha256(path),
             "size_bytes": path.stat().st_size,
         }
         for path in (workspace / "prior").rglob("*")
