@@ -103,7 +103,8 @@ def test_unknown_assets_and_empty_suites_are_one_line(workspace: Workspace) -> N
     done = workspace.run("--asset", "bal")
     assert done.returncode == 2
     assert done.stderr == (
-        f"suites/{SUITE}/suite.yaml: no asset 'bal' (did you mean ball?); it has ball, cube, horse\n"
+        f"suites/{SUITE}/suite.yaml:1: no asset 'bal' (did you mean ball?); it has ball, cube, "
+        "horse\n"
     )
     for asset in ("ball", "cube", "horse"):
         edit.remove(workspace.path, SUITE, asset)
