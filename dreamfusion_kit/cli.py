@@ -317,6 +317,31 @@ def suite_run(
     raise typer.Exit(bool(outcome.failed))
 
 
+@_command(app, "reproduce", "python cli.py reproduce red_mug")
+def reproduce(
+    asset: AssetArgument,
+    suite: SuiteOption = None,
+    rev: Annotated[
+        str, typer.Option(metavar="REV", help="The Git revision to make it from.")
+    ] = "HEAD",
+) -> None:
+    """Make an asset again in a temporary clone, and say which file differs first, if one does.
+
+    Device and threads are those of the asset's run record. Exits with status 1 where a file
+    differs.
+    """
+    from dreamfusion_kit.suites import reproduce as again
+
+    here = locate(suite)
+    for line in again.other_packages(again.read_record(here.workspace, here.suite, asset)):
+        print(line)
+    differs = False
+    for result in again.reproduce(here.workspace, here.suite, asset, rev=rev):
+        print(printable(str(result)), flush=True)
+        differs = differs or result.difference is not None
+    raise typer.Exit(differs)
+
+
 # ---- the workspace
 
 

@@ -169,7 +169,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         process.communicate()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return a workspace with two assets, made by plain `dvc repro`."""
     first = dict(list(PROMPTS.items())[:2])
