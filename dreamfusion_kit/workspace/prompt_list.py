@@ -98,7 +98,7 @@ def _checked(path: Path, found: Iterator[_Found]) -> list[Entry]:
 
 
 def _entry(place: str, value: Value) -> Entry:
-    fields = {"prompt": value} if isinstance(value, str) else value
+    fields: Value = {"prompt": value} if isinstance(value, str) else value
     if not isinstance(fields, dict):
         raise ValueError(f"found {_shown(value)}, expected a prompt or an object with one")
     if unknown := [key for key in fields if key not in _COLUMNS]:

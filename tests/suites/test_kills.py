@@ -57,7 +57,8 @@ def test_a_driver_that_ends_leaves_nothing(
     chance = random.Random(seed)
     driver = workspace.start(FAKE, SUITE, "--sleep", "0.2")
     if seed == 0:
-        time.sleep(chance.uniform(0.5, 2.0))
+        wait_until((workspace.logs / "dvc.log").exists, driver)
+        time.sleep(chance.uniform(0.0, 1.0))
     elif seed == 1:
         wait_until(workspace.workers, driver)
         time.sleep(chance.uniform(0.0, 1.0))
@@ -77,7 +78,7 @@ def test_a_driver_that_ends_leaves_nothing(
 def test_a_killed_workers_optimisation_resumes(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "workspace", {"ball": "a red ball"}, num_steps=300)
     driver = workspace.start(KIT, "suite", "run", SUITE, "--jobs", "1")
-    wait_until(lambda: list((workspace.path / ".work").glob("*/checkpoints/*")), driver)
+    wait_until(lambda: _checkpoints(workspace), driver)
     (worker,) = workspace.workers()
     os.kill(worker, signal.SIGKILL)
     out, err = driver.communicate(timeout=300)
@@ -88,6 +89,15 @@ def test_a_killed_workers_optimisation_resumes(tmp_path: Path) -> None:
     alone = workspace.call(KIT, "optimize", "ball", "--suite", SUITE)
     assert "resuming" not in alone.stderr
     assert contents(field) == after_kill
+
+
+def _checkpoints(workspace: Workspace) -> list[Path]:
+    """Return the files of checkpoints that are whole."""
+    return [
+        path
+        for path in (workspace.path / ".work").rglob("*.safetensors")
+        if not any(part.endswith(".partial") for part in path.parts)
+    ]
 
 
 def _is_committing(workspace: Workspace) -> bool:
