@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 import torch
 
-from dreamfusion_kit.priors.architectures import Components, Config
+from dreamfusion_kit.memory.architectures import Components, Config
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.text import TextFeatures

@@ -38,10 +38,7 @@ from dreamfusion_kit.guidance.base import Views
 from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
-from dreamfusion_kit.model.nerf import NerfModel
-from dreamfusion_kit.optimize.optimizers import build_optimizer
-from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
-from dreamfusion_kit.priors.architectures import (
+from dreamfusion_kit.memory.architectures import (
     AURA_FLOW,
     DEEPFLOYD_IF_XL,
     STABLE_DIFFUSION_1,
@@ -51,6 +48,9 @@ from dreamfusion_kit.priors.architectures import (
     Components,
     Config,
 )
+from dreamfusion_kit.model.nerf import NerfModel
+from dreamfusion_kit.optimize.optimizers import build_optimizer
+from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe

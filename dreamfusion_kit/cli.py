@@ -8,7 +8,9 @@ Expected failures end with exit status 2 and one line per problem on stderr.
 import inspect
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -18,6 +20,7 @@ import typer
 
 from dreamfusion_kit import command_name, front_door
 from dreamfusion_kit.errors import RecipeError, printable
+from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
 from dreamfusion_kit.recipe.workspace import DEFAULT, Location, locate
@@ -395,14 +398,19 @@ def _name(argument: str) -> str:
     return argument
 
 
-def _ready(stage: str, suite: str | None, asset: str | None) -> Location:
-    """Return where a stage runs; under DVC, once kit.json speaks of today's code and inputs."""
+@contextmanager
+def _here(
+    stage: CodeName, suite: str | None, subject: str | None = None
+) -> Generator[Location, None, None]:
+    """Give where a stage runs; under DVC, hold that kit.json says what it runs on."""
     from dreamfusion_kit.identity import kit_file
 
     here = locate(suite)
-    if "DVC_STAGE" in os.environ:
-        kit_file.refuse_stale(here.workspace, here.suite, stage, asset)
-    return here
+    if "DVC_STAGE" not in os.environ:
+        yield here
+        return
+    with kit_file.unchanged(here.workspace, here.suite, stage, subject):
+        yield here
 
 
 @_command(app, "fetch", "python cli.py fetch toybox")
@@ -418,21 +426,22 @@ def fetch(
     A killed download goes on where it stopped. Gated models need a login whose owner has
     accepted the licence: `hf auth login`, or a token in HF_TOKEN.
     """
-    from dreamfusion_kit.stages import fetch as stage
+    subject = _name(name)
+    with _here("fetch", suite, subject) as here:
+        from dreamfusion_kit.stages import fetch as stage
 
-    here = _ready("fetch", suite, None)
-    print(stage.run(here.workspace, here.suite, _name(name), offline=offline))
+        print(stage.run(here.workspace, here.suite, subject, offline=offline))
 
 
 @_command(app, "embed", "python cli.py embed red_mug")
 def embed(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Turn an asset's prompt, seen from every side, into text features."""
-    from dreamfusion_kit.stages import devices
-    from dreamfusion_kit.stages import embed as stage
-
     name = _name(asset)
-    here = _ready("embed", suite, name)
-    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+    with _here("embed", suite, name) as here:
+        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import embed as stage
+
+        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "optimize", "python cli.py optimize red_mug")
@@ -445,55 +454,55 @@ def optimize(
     ] = False,
 ) -> None:
     """Optimise an asset's field by score distillation; a killed run goes on where it was."""
-    if dry_run:
-        _show(suite, _name(asset))
-        return
-    from dreamfusion_kit.stages import devices
-    from dreamfusion_kit.stages import optimize as stage
-
     name = _name(asset)
-    here = _ready("optimize", suite, name)
-    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+    if dry_run:
+        _show(suite, name)
+        return
+    with _here("optimize", suite, name) as here:
+        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import optimize as stage
+
+        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")
 def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Extract a textured mesh from an asset's field: GLB, OBJ and PLY."""
-    from dreamfusion_kit.stages import devices
-    from dreamfusion_kit.stages import mesh as stage
-
     name = _name(asset)
-    here = _ready("mesh", suite, name)
-    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+    with _here("mesh", suite, name) as here:
+        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import mesh as stage
+
+        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "evaluate", "python cli.py evaluate red_mug")
 def evaluate(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Render an asset's fixed views and measure them, and its shape where it is known."""
-    from dreamfusion_kit.stages import devices
-    from dreamfusion_kit.stages import evaluate as stage
-
     name = _name(asset)
-    here = _ready("evaluate", suite, name)
-    print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+    with _here("evaluate", suite, name) as here:
+        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import evaluate as stage
+
+        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
 @_command(app, "score", "python cli.py score")
 def score(suite: SuiteOption = None) -> None:
     """Sum a suite up in metrics/SUITE.json and a table of its assets."""
-    from dreamfusion_kit.stages import score as stage
+    with _here("score", suite) as here:
+        from dreamfusion_kit.stages import score as stage
 
-    here = _ready("score", suite, None)
-    print(stage.run(here.workspace, here.suite))
+        print(stage.run(here.workspace, here.suite))
 
 
 @_command(app, "report", "python cli.py report")
 def report(suite: SuiteOption = None) -> None:
     """Write a suite's gallery: one page that works without a network."""
-    from dreamfusion_kit.stages import report as stage
+    with _here("report", suite) as here:
+        from dreamfusion_kit.stages import report as stage
 
-    here = _ready("report", suite, None)
-    print(stage.run(here.workspace, here.suite))
+        print(stage.run(here.workspace, here.suite))
 
 
 @_command(app, "summary", "python cli.py summary")
@@ -624,3 +633,33 @@ def doctor(
 
     here = locate(suite)
     print(memory.describe(here.workspace, here.suite, asset=asset, recipe=recipe))
+
+
+# ---- the regression gate
+
+
+@_command(app, "gate", "python cli.py gate --against origin/main --suite toybox-16")
+def gate(
+    against: Annotated[
+        str,
+        typer.Option(metavar="REV", help="A commit, branch or tag, or a metrics file (.json)."),
+    ],
+    suite: SuiteOption = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the report there.")
+    ] = None,
+) -> None:
+    """Compare a suite's metrics with a revision's, and refuse a fall of quality.
+
+    Reads metrics/<suite>.json on both sides and gate: in params.yaml; needs no outputs, no
+    cache and no GPU. Exit status 1 where a metric fell by more than its tolerance and by more
+    than chance, 2 where the sides cannot be compared.
+    """
+    from dreamfusion_kit.stages import gate as stage
+
+    here = locate(suite)
+    outcome = stage.run(here.workspace, here.suite, against, markdown)
+    print(outcome.report, end="")
+    if outcome.refused:
+        print(outcome.decision, file=sys.stderr)
+        raise typer.Exit(1)

@@ -2,13 +2,15 @@
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 # Before the first import that could read them.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,8 +29,8 @@ _FIELD = tuple(
 # Not recipe/, whose pydantic models check themselves, nor cli and stages, which hold no
 # tensor functions and whose signatures Typer inspects.
 _CHECKED = (
-    "camera", "evaluation", *_FIELD, "guidance", "image_files", "mesh", "optimize", "priors",
-    "records", "renderer", "report", "seeding", "toybox",
+    "camera", "evaluation", *_FIELD, "guidance", "image_files", "memory", "mesh", "model",
+    "optimize", "priors", "records", "renderer", "report", "seeding", "toybox",
 )  # fmt: skip
 # As for the type checker, an int is a float (PEP 484).
 _CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
@@ -81,3 +83,25 @@ def allocator_peak() -> Callable[[Callable[[], object]], int]:
         return max(itertools.accumulate(size for _, size in sorted(changes)))
 
     return peak
+
+
+@pytest.fixture
+def no_global_draws() -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which NumPy's and torch's global generators must rest.
+
+    Python's is not watched: beartype draws from it, in the tests alone.
+    """
+
+    def states() -> list[object]:
+        kind, keys, *rest = np.random.get_state()
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        numbers = [state.tolist() for state in [torch.get_rng_state(), *cuda]]
+        return [kind, np.asarray(keys).tolist(), rest, *numbers]
+
+    @contextmanager
+    def guarded() -> Iterator[None]:
+        before = states()
+        yield
+        assert states() == before
+
+    return guarded

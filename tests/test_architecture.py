@@ -18,8 +18,8 @@ TEST_FILES = sorted(TESTS.rglob("test_*.py"))
 # Third-party package -> the modules, with everything below them, that may import it.
 CONFINED = {
     "typer": {"cli"},
-    "diffusers": {"priors", "toybox"},
-    "transformers": {"priors", "evaluation.clip", "evaluation.clip_text", "toybox"},
+    "diffusers": {"priors", "memory.prior", "toybox"},
+    "transformers": {"priors", "memory.prior", "evaluation.clip", "evaluation.clip_text", "toybox"},
     "open3d": {"open3d_library"},
 }
 OPEN3D_ROOMS = {"mesh", "evaluation"}
@@ -28,6 +28,7 @@ OPEN3D_ROOMS = {"mesh", "evaluation"}
 NOT_MIRRORED = {
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
+    "pipeline/test_kills.py": "DVC killed at random moments",
     "pipeline/test_repro.py": "what DVC reruns",
     "recipe/test_bounds.py": "every number of the schema",
     "recipe/test_mutations.py": "the files in recipes/ and params.yaml, broken",
@@ -36,7 +37,10 @@ NOT_MIRRORED = {
     "regression/test_clip_scores.py": "the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",
     "report/test_browser.py": "the page in Chromium",
+    "stages/test_damaged_json.py": "every JSON that a stage reads from another",
+    "stages/test_full_disk.py": "every stage that writes",
     "test_checkout.py": ".gitattributes",
+    "test_ci_scripts.py": "scripts/ci and .github/workflows",
     "test_sds_step.py": "benchmarks/sds_step.py",
 }
 

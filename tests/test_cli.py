@@ -147,7 +147,10 @@ def test_suite_list_shows_each_asset(run: Cli) -> None:
 def test_suite_list_of_an_absent_suite(run: Cli) -> None:
     status, out, err = run("suite", "list", "--suite", "duo")
     assert (status, out) == (2, "")
-    assert err == "suites/duo/suite.yaml:1: No such file or directory; expected a YAML file\n"
+    assert err == (
+        "suites/duo/suite.yaml: no such suite; there are default, trio; make one with "
+        "`python cli.py suite new duo`\n"
+    )
 
 
 def test_suite_add_and_rm(run: Cli) -> None:
@@ -293,3 +296,18 @@ def test_a_removed_asset_leaves_no_scratch(run: Cli) -> None:
     status, _, err = run("suite", "rm", "red_ball", "--suite", "trio")
     assert (status, err) == (0, "")
     assert sorted(path.name[0] for path in Path(".work").iterdir() if path.is_dir()) == ["1", "2"]
+
+
+def test_scratch_is_listed_and_cleared(run: Cli) -> None:
+    assert run("scratch", "list") == (0, "no scratch\n", "")
+    folder = Path(".work") / ("a" * 64)
+    folder.mkdir(parents=True)
+    (folder / "scratch.json").write_text(
+        '{"suite": "default", "asset": "red_mug", "stage": "optimize"}'
+    )
+    status, out, _ = run("scratch", "list")
+    assert (status, out.splitlines()[1].split()[:3]) == (0, ["red_mug", "default", "optimize"])
+    assert run("scratch", "clear", "--older-than", "1")[1] == "cleared 0 of 0, 0 KiB\n"
+    assert run("scratch", "clear", "--asset", "other")[1] == "cleared 0 of 0, 0 KiB\n"
+    assert run("scratch", "clear")[1] == "cleared 1 of 1, 0 KiB\n"
+    assert not folder.exists()

@@ -10,6 +10,8 @@ DreamFusion says that the blob is "added to the density"; its re-implementations
 before the activation. At raw = 0 this is 6 against 148 at the centre.
 """
 
+import functools
+import math
 from typing import assert_never
 
 import torch
@@ -22,6 +24,9 @@ from dreamfusion_kit.recipe.schema import (
     FieldSection,
     GaussianBiasSection,
 )
+
+# Of what normals are computed from: squared differences of such values are finite in float32.
+_LARGEST_SHAPE_EXPONENT = 36.0
 
 
 def bias_at(
@@ -75,14 +80,24 @@ def shape_from_raw(
     bias = bias_at(section.density_bias, squared_radius)
     if section.density_bias.stage == "pre":
         return raw + bias
-    return _activate(section, raw + section.density_offset) + bias
+    return _activate(section, raw + section.density_offset, _LARGEST_SHAPE_EXPONENT) + bias
 
 
-def _activate(section: FieldSection, raw: Float[Tensor, "*points"]) -> Float[Tensor, "*points"]:
+def _activate(
+    section: FieldSection, raw: Float[Tensor, "*points"], largest_exponent: float | None = None
+) -> Float[Tensor, "*points"]:
     match section.density_activation:
         case "exp":
-            return raw.exp()
+            # Such a density is opaque: its slope no longer matters, and is 0. Without the bound the
+            # density would be inf, and the chain rule's 0 * inf NaN.
+            return raw.clamp_max(largest_exponent or _largest_exponent(raw.dtype)).exp()
         case "softplus":
             return torch.nn.functional.softplus(raw)
         case _:
             assert_never(section.density_activation)
+
+
+@functools.cache
+def _largest_exponent(dtype: torch.dtype) -> float:
+    """Return the largest exponent of e, to one decimal, with a finite power: 88.7 in float32."""
+    return math.floor(10 * math.log(torch.finfo(dtype).max)) / 10

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from dreamfusion_kit.guidance import perp_neg
 from dreamfusion_kit.guidance.view_prompts import (
-    NEGATIVE,
     VIEWS,
     nearest_view,
     row_of,
     view_weights,
 )
 from dreamfusion_kit.priors.text import TextFeatures
-from dreamfusion_kit.recipe.schema import ScoreGuidanceSection, ViewPromptsSection
+from dreamfusion_kit.recipe.schema import NEGATIVE, ScoreGuidanceSection, ViewPromptsSection
 from dreamfusion_kit.records import Cameras
 
 

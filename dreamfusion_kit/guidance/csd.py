@@ -13,10 +13,9 @@ from torch import Tensor
 
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.guidance.sds import NoisyViews
-from dreamfusion_kit.guidance.view_prompts import UNCONDITIONAL
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import CsdSection
+from dreamfusion_kit.recipe.schema import UNCONDITIONAL, CsdSection
 
 
 @torch.no_grad()

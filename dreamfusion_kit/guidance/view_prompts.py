@@ -9,18 +9,11 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.recipe.schema import (
-    ClipGuidanceSection,
-    CsdSection,
-    GuidanceSection,
-    ViewPromptsSection,
-)
+from dreamfusion_kit.recipe.schema import GuidanceSection, ViewPromptsSection
 
 View = Literal["front", "left", "right", "back", "overhead"]
 Side = Literal["left", "right"]
 VIEWS: tuple[View, ...] = get_args(View)
-NEGATIVE = "negative"
-UNCONDITIONAL = "unconditional"
 
 
 def nearest_view(azimuth_deg: float, elevation_deg: float, section: ViewPromptsSection) -> View:
@@ -59,17 +52,9 @@ def prompts_for(prompt: str, section: ViewPromptsSection) -> dict[View, str]:
 def guidance_prompts(prompt: str, section: GuidanceSection) -> dict[str, str]:
     """Return every text that the guidance needs, keyed by what it is for.
 
-    The order is that of the rows which the embed stage saves: the views, then the
-    negative prompt, whose prediction stands for the unconditional one. CSD tells the two
-    apart; CLIP knows neither.
+    The order is that of the rows which the embed stage saves: the views, then the others.
     """
-    texts: dict[str, str] = {**prompts_for(prompt, section.view_prompts)}
-    if isinstance(section, ClipGuidanceSection):
-        return texts
-    texts[NEGATIVE] = section.negative_prompt
-    if isinstance(section, CsdSection):
-        texts[UNCONDITIONAL] = ""
-    return texts
+    return {**prompts_for(prompt, section.view_prompts), **section.other_texts}
 
 
 def view_weights(

@@ -10,13 +10,15 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import get_args
-
-import grimp
+from typing import TYPE_CHECKING, get_args
 
 import dreamfusion_kit
+from dreamfusion_kit import files
 from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.identity.syntax import source_digest
+
+if TYPE_CHECKING:
+    import grimp
 
 PACKAGE = "dreamfusion_kit"
 ROOT = Path(str(dreamfusion_kit.__file__)).parent
@@ -29,39 +31,50 @@ DATA: Mapping[CodeName, tuple[str, ...]] = {
 }
 
 
-@cache
 def code_digest(name: CodeName) -> str:
     """Return the digest of the code of one stage, as 64 hex digits."""
-    graph = grimp.build_graph(PACKAGE, cache_dir=None)
-    return _digest(closure(name, graph), DATA.get(name, ()))
+    return code_digests()[name]
 
 
-def code_digests(memory: Path | None = None) -> dict[CodeName, str]:
+def code_digests(memory: Path | None = None) -> Mapping[CodeName, str]:
     """Return the digest of the code of every stage.
 
     `memory` is a file that keeps the last answer with the size and time of change of every file
     of the package: while those are the same, nothing is read.
     """
+    if memory is None:
+        return _computed()
     stamp = _stamp()
-    if memory is not None and (known := _recall(memory, stamp)) is not None:
-        return known
-    graph = grimp.build_graph(PACKAGE, cache_dir=None)
-    digests: dict[CodeName, str] = {
-        name: _digest(closure(name, graph), DATA.get(name, ())) for name in get_args(CodeName)
-    }
-    if memory is not None:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({"stamp": stamp, "digests": digests}), encoding="utf-8")
-    return digests
+    known = _recall(memory, stamp)
+    if known is None:
+        known = _computed()
+        files.write_json(memory, {"stamp": stamp, "digests": known})
+    return known
 
 
-def closure(name: CodeName, graph: grimp.ImportGraph) -> list[str]:
-    """Return the modules that running the stage `name` imports, itself among them, sorted."""
-    module = f"{PACKAGE}.stages.{name}"
-    modules = {module, *graph.find_upstream_modules(module)}
-    # Importing a.b.c also runs the packages a and a.b.
-    packages = {".".join(name.split(".")[:depth]) for name in modules for depth in (1, 2, 3)}
-    return sorted(modules | (packages & graph.modules))
+@cache
+def _computed() -> Mapping[CodeName, str]:
+    import grimp  # takes longer to import than the memory to answer
+
+    graph = grimp.build_graph(PACKAGE, cache_dir=None, exclude_type_checking_imports=True)
+    return {name: _digest(closure(name, graph), DATA.get(name, ())) for name in get_args(CodeName)}
+
+
+def closure(name: CodeName, graph: "grimp.ImportGraph") -> list[str]:
+    """Return the modules that running the stage `name` imports, itself among them, sorted.
+
+    An import inside a function counts. Importing a.b.c also runs the packages a and a.b, with
+    what they import.
+    """
+    found: set[str] = set()
+    wanted = {f"{PACKAGE}.stages.{name}"}
+    while wanted:
+        module = wanted.pop()
+        found.add(module)
+        package = module.rpartition(".")[0]
+        needed = graph.find_modules_directly_imported_by(module) | ({package} if package else set())
+        wanted |= needed - found
+    return sorted(found)
 
 
 def _digest(modules: Iterable[str], data: Iterable[str]) -> str:
@@ -70,7 +83,7 @@ def _digest(modules: Iterable[str], data: Iterable[str]) -> str:
         digest.update(f"{module} {_module_digest(module)}\n".encode())
     for name in data:
         for path in _files(ROOT / name):
-            digest.update(f"{path.relative_to(ROOT).as_posix()} {_file_digest(path)}\n".encode())
+            digest.update(f"{path.relative_to(ROOT).as_posix()} {files.sha256(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -82,28 +95,24 @@ def _module_digest(module: str) -> str:
     return source_digest(path.read_text(encoding="utf-8"))
 
 
-@cache
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _files(path: Path) -> list[Path]:
+    """Return the file, or the files in the folder."""
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def _stamp() -> str:
-    """Return a digest of the name, size and time of change of every file of the package."""
+    """Return a digest of the name, size and times of change of every file of the package."""
     digest = hashlib.sha256()
     for path in _files(ROOT):
         if "__pycache__" not in path.parts:
             status = path.stat()
+            times = f"{status.st_mtime_ns} {status.st_ctime_ns}"  # tools set the first one back
             name = path.relative_to(ROOT).as_posix()
-            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(f"{name} {status.st_size} {times}\n".encode())
     return digest.hexdigest()
 
 
-def _recall(memory: Path, stamp: str) -> dict[CodeName, str] | None:
+def _recall(memory: Path, stamp: str) -> Mapping[CodeName, str] | None:
     """Return the remembered digests; a memory that cannot be read is written again."""
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))

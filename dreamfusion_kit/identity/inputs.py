@@ -58,19 +58,24 @@ def recipe_digest(recipe: Recipe) -> str:
     return identity(sections(recipe, "prior"))
 
 
+def clip_digest(protocol: EvaluationSection) -> str:
+    """Return what the fetch stage reads of the protocol."""
+    return identity(protocol.clip)
+
+
+def pool_digest(suite: Suite) -> str:
+    """Return what the caption pool takes from the suite: its prompts, where it is made of them."""
+    return identity(None)
+
+
 def suite_digests(suite: Suite, assets: Mapping[str, ResolvedAsset]) -> dict[str, str]:
     """Return what the stages read that span a suite."""
     return {
-        "clip": identity(suite.evaluation.clip),
-        "pool": identity(_pool(suite)),
+        "clip": clip_digest(suite.evaluation),
+        "pool": pool_digest(suite),
         "score": identity({"assets": list(assets), "evaluation": suite.evaluation}),
         "report": identity({name: asset.summary() for name, asset in assets.items()}),
     }
-
-
-def _pool(suite: Suite) -> object:
-    """Return what the caption pool takes from the suite: its prompts, where it is made of them."""
-    return None
 
 
 def sections(recipe: Recipe, *names: str) -> dict[str, object]:

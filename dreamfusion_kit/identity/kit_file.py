@@ -1,25 +1,34 @@
 """kit.json: the digests that DVC's stages depend on, as one generated file per suite.
 
-Beside it, where a suite is a folder, each of its assets' folders has a kit.json of its own, so
-that an asset's stages read a few lines whatever the suite's size.
+In a suite's folder, each asset's folder has a kit.json of its own, so that an asset's stages read
+a few lines whatever the suite's size.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from dreamfusion_kit import files
 from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import StaleKitError
 from dreamfusion_kit.identity.code import code_digests
-from dreamfusion_kit.identity.inputs import asset_digests, recipe_digest, suite_digests
-from dreamfusion_kit.identity.stage_name import AssetStage
+from dreamfusion_kit.identity.inputs import (
+    asset_digests,
+    clip_digest,
+    pool_digest,
+    recipe_digest,
+    suite_digests,
+)
+from dreamfusion_kit.identity.stage_name import AssetStage, CodeName
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.suite import (
     DEFAULT,
+    FETCHED_CLIP,
     Suite,
+    folder_of,
     load_protocol,
     load_suite,
     resolve,
@@ -87,49 +96,111 @@ def write(workspace: Path, name: str, kit: Kit) -> list[Path]:
     return changed
 
 
-def refuse_stale(workspace: Path, name: str, stage: str, asset: str | None) -> None:
-    """Raise StaleKitError where kit.json does not speak of today's code and inputs.
+@contextmanager
+def unchanged(
+    workspace: Path, name: str, stage: CodeName, subject: str | None
+) -> Generator[None, None, None]:
+    """Hold that what a stage depends on in kit.json is what it runs on, before it and after.
 
-    DVC records the digests of kit.json with a stage's outputs: they have to be those of the code
-    and the recipe that made them.
+    DVC reads kit.json after a stage and records its digests beside the outputs: they have to be
+    those of the code and the inputs that made them.
+
+    Args:
+        subject: The asset; of `fetch`, the recipe or the protocol's CLIP.
+
+    Raises:
+        StaleKitError: where a digest is another one than that of today's code and inputs, or
+            changed during the run.
     """
-    kit = _load(suite_root(workspace, name) / KIT_FILE)
-    if _at(kit, "code", stage) != _at(code_digests(workspace / MEMORY), stage):
-        raise _stale(workspace, name, f"code.{stage}", "the installed code")
-    if asset is None:
-        return
-    resolved = resolve(workspace, name, asset)
-    if name != DEFAULT:
-        kit = {"assets": _load(_asset_file(workspace, name, asset))}
-    now = asset_digests(resolved, load_protocol(workspace, name))
-    if _at(kit, "assets", asset, stage) != _at(now, stage):
-        raise _stale(workspace, name, f"{asset}.{stage}", "the recipe, asset and protocol")
+    keys = _keys(workspace, name, stage, subject)
+    now = _now(workspace, name, stage, subject)
+    found = {key: _read_key(key) for key in keys}
+    for key, digest in zip(keys, now, strict=True):
+        if found[key] != digest:
+            raise StaleKitError(
+                f"{key.path}: {key.name} is not the digest of the code and inputs as they are "
+                f"now; expected an up-to-date file; run `{command_name()} sync`, then `dvc repro`"
+            )
+    yield
+    changed = next((key for key in keys if _read_key(key) != found[key]), None)
+    if changed is not None:
+        raise StaleKitError(
+            f"{changed.path}: {changed.name} changed while the {stage} stage ran; expected the "
+            "digest of what it ran on; run `dvc repro` again"
+        )
 
 
-def _asset_file(workspace: Path, name: str, asset: str) -> Path:
-    """Return the kit.json of the folder that declares an asset: its id, less a seed's suffix."""
-    assets = suite_root(workspace, name) / "assets"
-    folder = asset if (assets / asset).is_dir() else asset.rpartition("_s")[0]
-    return assets / folder / KIT_FILE
+@dataclass(frozen=True)
+class _Key:
+    path: Path
+    parts: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.parts)
 
 
-def _stale(workspace: Path, name: str, key: str, what: str) -> StaleKitError:
+def _keys(workspace: Path, name: str, stage: CodeName, subject: str | None) -> list[_Key]:
+    """Return the keys that a stage depends on, as its dvc.yaml has them."""
     path = suite_root(workspace, name) / KIT_FILE
-    return StaleKitError(
-        f"{path}: {key} is not the digest of {what}; expected an up-to-date file; run "
-        f"`{command_name()} sync`, then `dvc repro`"
-    )
+    code = _Key(path, ("code", stage))
+    match stage:
+        case "fetch" if subject == FETCHED_CLIP:
+            return [code, _Key(path, ("suite", "clip"))]
+        case "fetch":
+            return [code, _Key(path, ("recipes", str(subject), "fetch"))]
+        case "embed" | "optimize" | "mesh":
+            return [code, _asset_key(workspace, name, stage, str(subject))]
+        case "evaluate":
+            pool = _Key(path, ("suite", "pool"))
+            return [code, _asset_key(workspace, name, stage, str(subject)), pool]
+        case "score" | "report":
+            return [code, _Key(path, ("suite", stage))]
+        case "toybox" | "toybox_evaluate":
+            return [code]
+        case _:
+            assert_never(stage)
+
+
+def _now(workspace: Path, name: str, stage: CodeName, subject: str | None) -> list[str]:
+    """Return what the digests at `_keys` have to be."""
+    code = code_digests(workspace / MEMORY)[stage]
+    match stage:
+        case "fetch" if subject == FETCHED_CLIP:
+            return [code, clip_digest(load_protocol(workspace, name))]
+        case "fetch":
+            return [code, recipe_digest(load_recipe(recipe_file(workspace, str(subject))))]
+        case "embed" | "optimize" | "mesh" | "evaluate":
+            resolved = resolve(workspace, name, str(subject))
+            own = asset_digests(resolved, load_protocol(workspace, name))[stage]
+            pool = [pool_digest(load_suite(workspace, name))] if stage == "evaluate" else []
+            return [code, own, *pool]
+        case "score" | "report":
+            suite = load_suite(workspace, name)
+            return [code, suite_digests(suite, resolve_all(workspace, suite))[stage]]
+        case "toybox" | "toybox_evaluate":
+            return [code]
+        case _:
+            assert_never(stage)
+
+
+def _asset_key(workspace: Path, name: str, stage: str, asset: str) -> _Key:
+    root = suite_root(workspace, name)
+    if name == DEFAULT:
+        return _Key(root / KIT_FILE, ("assets", asset, stage))
+    folder = folder_of(workspace, name, asset) or asset  # `_now` says that there is none
+    return _Key(root / "assets" / folder / KIT_FILE, (asset, stage))
+
+
+def _read_key(key: _Key) -> object:
+    value: object = _load(key.path)
+    for part in key.parts:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _own(suite: Suite, folder: str, assets: Mapping[str, Mapping[AssetStage, str]]) -> Digests:
     return {asset_id: assets[asset_id] for asset_id in suite.in_folder(folder)}
-
-
-def _at(digests: Mapping[Any, Any], *keys: str) -> object:
-    value: object = digests
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def _text(digests: Digests) -> str:

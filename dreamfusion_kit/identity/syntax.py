@@ -8,8 +8,6 @@ import ast
 import hashlib
 from collections.abc import Iterator
 
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-
 
 def source_digest(source: str) -> str:
     """Return the SHA-256 of the syntax tree of `source`, as 64 hex digits.
@@ -26,10 +24,15 @@ def source_digest(source: str) -> str:
 
 def _tokens(value: object) -> Iterator[str]:
     match value:
+        case ast.Constant():  # not its `kind`: formatters remove the u of u"text"
+            yield f"{type(value.value).__name__} {value.value!r}"
+        case ast.JoinedStr():  # Python 3.12 has empty texts in an f-string, others do not
+            yield "JoinedStr"
+            yield from _tokens([part for part in value.values if not _is_empty_text(part)])
         case ast.AST():
             yield f"{type(value).__name__}("
             for name in value._fields:
-                field = _body(value) if name == "body" else getattr(value, name, None)
+                field = getattr(value, name, None)
                 if field is not None and field != []:
                     yield name
                     yield from _tokens(field)
@@ -37,19 +40,25 @@ def _tokens(value: object) -> Iterator[str]:
         case list():
             yield "["
             for entry in value:
-                yield from _tokens(entry)
+                if not _is_docstring(entry):
+                    yield from _tokens(entry)
             yield "]"
         case _:
             yield f"{type(value).__name__} {value!r}"
 
 
-def _body(node: ast.AST) -> object:
-    """Return the body of a module, class or function without its docstring."""
-    body = getattr(node, "body", None)
-    if not isinstance(node, _DOCUMENTED) or not node.body:
-        return body
-    match node.body[0]:
+def _is_docstring(entry: object) -> bool:
+    """Return whether an entry of a block is a text that nothing uses, as docstrings are."""
+    match entry:
         case ast.Expr(value=ast.Constant(value=str())):
-            return node.body[1:]
+            return True
         case _:
-            return body
+            return False
+
+
+def _is_empty_text(part: ast.expr) -> bool:
+    match part:
+        case ast.Constant(value=""):
+            return True
+        case _:
+            return False

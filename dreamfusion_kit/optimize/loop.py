@@ -96,10 +96,11 @@ def optimize(
             recipe.light, recipe.shading, cameras, step, generator=draw("light")
         )
         rays = pixel_rays(cameras)
+        background = model.draw_background(rays, generator=draw("background"))
         output, samples = model.render_with_samples(
             rays,
             lighting,
-            model.draw_background(rays, generator=draw("background")),
+            background,
             with_normals=needs_normals(section.regularizers, step),
             generator=draw("render"),
         )
@@ -119,7 +120,19 @@ def optimize(
         metrics = _metrics(
             output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps
         )
-        watchdog.check_gradient(step, metrics)
+        watchdog.check_gradient(
+            step,
+            metrics,
+            {
+                "cameras": cameras.positions.square(),
+                "lights": lighting.positions.square(),
+                "background": background,
+                "opacity": output.opacity,
+                "images": images,
+                "guidance": guidance.gradient,
+                "penalties": penalty,
+            },
+        )
 
         # Update the field and report the step.
         state.optimizer.step()

@@ -7,10 +7,11 @@ Of a matrix's gradient G, block by block, with statistics that decay by beta2:
     step = lr * momentum(D * |graft| / |D|)
 
 The norm of a step is borrowed from a simpler optimiser, the graft: sqrt_n takes that of the
-gradient's signs. The algorithm is `pytorch-optimizer`'s; here its state becomes tensors.
+gradient's signs. The algorithm is `pytorch-optimizer`'s; here its state becomes tensors, and the
+start vectors of its power iterations are drawn from a generator of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ from pytorch_optimizer.optimizer.shampoo import ScalableShampoo
 from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
 from torch import Tensor
 from torch.nn import Parameter
+from torch.overrides import TorchFunctionMode
 
+from dreamfusion_kit import seeding
 from dreamfusion_kit.recipe.schema import DistributedShampooSection
 
 _GRAFTS = {
@@ -46,6 +49,11 @@ class Shampoo(ScalableShampoo):
             nesterov=section.nesterov,
             matrix_eps=section.epsilon,
         )
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take a step; neither depends on the global generators nor moves them."""
+        with _StartVectors():
+            return super().step(closure)
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors only: the library keeps objects, and counts steps per group."""
@@ -86,3 +94,20 @@ class Shampoo(ScalableShampoo):
         for kind in ("statistics", "pre_conditioners"):
             for block, tensor in enumerate(getattr(state["pre_conditioner"], kind)):
                 yield f"{kind}_{block}", tensor
+
+
+class _StartVectors(TorchFunctionMode):
+    """Seeds every `torch.randn` of the library, which knows no generator.
+
+    The draws start power iterations, so that each may begin from the same seed: what is drawn
+    depends on the shape and the device alone, not on the step or on the order of the parameters.
+    """
+
+    def __torch_function__(  # Any: a function of torch takes and gives what it likes.
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn:
+            device = kwargs.get("device", "cpu")
+            kwargs = {**kwargs, "generator": seeding.generator(0, "shampoo", device=device)}
+        return func(*args, **kwargs)

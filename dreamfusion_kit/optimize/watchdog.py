@@ -1,26 +1,63 @@
 """Stops a run that is dead, and says what to change."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
 
 from dreamfusion_kit.errors import NumericsError
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.recipe.schema import WatchdogSection
 
+Part = Literal["cameras", "lights", "background", "opacity", "images", "guidance", "penalties"]
 
-def check_gradient(step: int, metrics: StepMetrics) -> None:
-    """Raise NumericsError where a gradient is not finite; called before the update."""
+# From cause to effect: a number that is not finite spreads to the parts below its own.
+_PARTS: Mapping[Part, tuple[str, str]] = {
+    "cameras": (
+        "the squared distances of the cameras",
+        "lower camera.radius_range, camera.position_jitter or camera.look_at_jitter_std",
+    ),
+    "lights": (
+        "the squared distances of the lights",
+        "lower light.distance_range",
+    ),
+    "background": ("the background", "lower the background's learning rate"),
+    "opacity": (
+        "the rendered opacity",
+        "lower the field's learning rates, field.density_bias.scale or field.density_offset",
+    ),
+    "images": ("the rendered images", "lower the field's learning rates"),
+    "guidance": (
+        "the guidance's gradient on finite images",
+        "set prior.dtype to float32, or lower guidance.guidance_scale",
+    ),
+    "penalties": (
+        "the sum of the penalties",
+        "lower the lambdas of optimize.regularizers",
+    ),
+}
+_BACKWARD = (
+    "the gradient of the parameters alone",
+    "lower the field's learning rates or optimize.max_gradient_norm",
+)
+
+
+def check_gradient(step: int, metrics: StepMetrics, parts: Mapping[Part, Tensor]) -> None:
+    """Raise NumericsError where a gradient is not finite; called before the update.
+
+    The message names the first of `parts`, from cause to effect, that is not finite.
+    """
     if math.isfinite(metrics.gradient_norm) and math.isfinite(metrics.guidance_norm):
         return
-    advice = (
-        "lower the field's learning rates or optimize.max_gradient_norm"
-        if math.isfinite(metrics.guidance_norm)
-        else "lower guidance.guidance_scale; where prior.dtype is float16, set it to float32"
-    )
+    bad = {part for part, tensor in parts.items() if not torch.isfinite(tensor).all()}
+    named = (text for part, text in _PARTS.items() if part in bad)
+    what, advice = next(named, _BACKWARD)
     raise NumericsError(
         f"step {step}: the gradient is not finite (of the parameters {metrics.gradient_norm:.3g}, "
         f"of the images {metrics.guidance_norm:.3g}, at opacity {metrics.opacity:.3g}); "
-        f"expected finite numbers; {advice}"
+        f"the first that is not finite is {what}; {advice}"
     )
 
 

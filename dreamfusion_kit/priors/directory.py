@@ -66,7 +66,8 @@ def load_model(model_class: Any, directory: Path, *, dtype: torch.dtype) -> torc
         dtype: Number format that the weights are turned into.
     """
     check_indices(directory)
-    with readable(directory):
+    # The weights replace all that the constructor draws; its draws are taken back.
+    with readable(directory), torch.random.fork_rng(devices=[]):
         model, report = model_class.from_pretrained(
             directory,
             torch_dtype=dtype,

@@ -102,7 +102,9 @@ def _insert_camera_embedding(unet: Any, generator: torch.Generator) -> None:
             "expected a U-Net conditioned on text only; choose another guidance.kind or prior"
         )
     size: int = unet.time_embedding.linear_2.out_features
-    first, last = nn.Linear(_POSE_SIZE, size), nn.Linear(size, size)
+    # Built without storage first: nn.Linear would draw from the global generator.
+    first = nn.Linear(_POSE_SIZE, size, device="meta").to_empty(device="cpu")
+    last = nn.Linear(size, size, device="meta").to_empty(device="cpu")
     with torch.no_grad():
         bound = _POSE_SIZE**-0.5
         first.weight.uniform_(-bound, bound, generator=generator)

@@ -26,9 +26,10 @@ from dreamfusion_kit.recipe.document import (
     recipe_error,
 )
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.gate import GateSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
-from dreamfusion_kit.recipe.schema import ClipPriorSection, Recipe, Section, Seed
+from dreamfusion_kit.recipe.schema import Recipe, Section, Seed
 from dreamfusion_kit.recipe.schema.base import is_one_line
 from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, recipe_file, suite_file, suite_root
 
@@ -55,9 +56,18 @@ def _is_one_clean_line(prompt: str) -> str:
     return prompt
 
 
+def _is_not_the_clip(recipe: str) -> str:
+    if recipe == FETCHED_CLIP:
+        raise ValueError(
+            "found clip, the protocol's CLIP for `fetch`; expected another name; rename the recipe"
+        )
+    return recipe
+
+
 AssetId = Annotated[str, Field(pattern=ASSET_ID)]
 Name = Annotated[str, Field(pattern=NAME)]
 Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_is_one_clean_line)]
+RecipeName = Annotated[Name, AfterValidator(_is_not_the_clip)]
 
 _OVERRIDES = "Dotted recipe keys that are set differently, such as optimize.num_steps; {} for none."
 
@@ -66,25 +76,16 @@ class Asset(Section):
     """One thing to make. Its id names its files."""
 
     prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
-    recipe: Name = Field(description="File name in recipes/, without .yaml.")
+    recipe: RecipeName = Field(description="File name in recipes/, without .yaml.")
     seed: Seed = Field(description="Seed of every random stream of this asset.")
     overrides: dict[str, JsonValue] = Field(description=_OVERRIDES)
-
-    @model_validator(mode="after")
-    def _recipe_is_not_the_clip(self) -> "Asset":
-        if self.recipe == FETCHED_CLIP:
-            raise ValueError(
-                "recipe: found clip, the protocol's CLIP for `fetch`; expected another name; "
-                "rename the recipe"
-            )
-        return self
 
 
 class AssetFile(Section):
     """What the asset.yaml of a suite's folder says."""
 
     prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
-    recipe: Name = Field(description="File name in recipes/, without .yaml.")
+    recipe: RecipeName = Field(description="File name in recipes/, without .yaml.")
     seed: Seed | None = Field(
         description="Seed of every random stream of this asset; null where the suite has seeds."
     )
@@ -101,6 +102,9 @@ class ParamsFile(Section):
     assets: dict[AssetId, Asset] = Field(min_length=1, description="The assets by their id.")
     evaluation: EvaluationSection = Field(
         description="The protocol, for every suite without one of its own."
+    )
+    gate: GateSection | None = Field(
+        default=None, description="When a fall of quality is refused; see docs/gate.md."
     )
 
     @model_validator(mode="after")
@@ -175,7 +179,7 @@ def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
 
     A CLIP that was optimised against says how well that went, not how good the object is.
     """
-    if isinstance(recipe.prior, ClipPriorSection) and recipe.prior.source == evaluation.clip:
+    if recipe.prior.source == evaluation.clip:
         return (
             "optimised against the CLIP that judges: its R-Precision and CLIP score cannot be "
             "compared with those of other recipes"
@@ -269,6 +273,17 @@ def check_suite(workspace: Path, name: str, document: Document | None = None) ->
     suite = load_suite(workspace, name) if document is None else parse_params(document)
     resolve_all(workspace, suite)
     return suite
+
+
+def folder_of(workspace: Path, name: str, asset_id: str) -> str | None:
+    """Return the folder in assets/ that declares an asset of the suite `name`, if any does."""
+    if name == DEFAULT:
+        return None
+    _, shared = _load_suite_file(workspace, name)
+    declaring = (
+        folder for folder in asset_folders(workspace, name) if asset_id in _ids(folder, shared)
+    )
+    return next(declaring, None)
 
 
 def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeError:

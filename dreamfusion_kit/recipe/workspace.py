@@ -37,13 +37,23 @@ def locate(suite: str | None = None) -> Location:
     """
     here = Path.cwd()
     if (here / SUITE_FILE).is_file() and here.parent.name == "suites":
-        return Location(Path("../.."), _checked(suite or here.name))
+        return _found(Path("../.."), suite or here.name)
     if (here / PARAMS_FILE).is_file():
-        return Location(Path(), _checked(suite or DEFAULT))
+        return _found(Path(), suite or DEFAULT)
     raise RecipeError(
         f"{here}: found no {PARAMS_FILE}; expected the root of a workspace or the folder of one "
         f"of its suites; go there, or make one with `{command_name()} init DIR`"
     )
+
+
+def _found(workspace: Path, suite: str) -> Location:
+    path = suite_file(workspace, suite)
+    if not path.is_file():
+        raise RecipeError(
+            f"{path}: no such suite; there are {', '.join(suite_names(workspace))}; make one with "
+            f"`{command_name()} suite new {suite}`"
+        )
+    return Location(workspace, suite)
 
 
 def suite_root(workspace: Path, suite: str) -> Path:

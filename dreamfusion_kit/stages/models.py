@@ -12,11 +12,6 @@ from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.schema import SourceSection
 
 
-def source_of(prior: schema.PriorSection) -> SourceSection | None:
-    """Return where the prior's files come from; None where it has none."""
-    return None if isinstance(prior, schema.AnalyticSection) else prior.source
-
-
 def locked_directory(source: SourceSection, lock_path: Path, workspace: Path) -> Path:
     """Return the directory that holds exactly the files of the lock file."""
     return fetch.locate(source, workspace, files.read_json(lock_path, fetch.Lock, made_by="fetch"))
@@ -26,6 +21,6 @@ def load_prior(
     section: schema.PriorSection, lock_path: Path, workspace: Path, device: torch.device
 ) -> Teacher:
     """Return the recipe's prior, read from exactly the bytes that were fetched."""
-    source = source_of(section)
+    source = section.source
     directory = None if source is None else locked_directory(source, lock_path, workspace)
     return build_prior(section, directory, device)

@@ -3,17 +3,11 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 from dreamfusion_kit import files
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.summary import asset_row, summarize
-from dreamfusion_kit.recipe.schema import (
-    BundledSourceSection,
-    HubSourceSection,
-    LocalSourceSection,
-    SourceSection,
-)
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.stages.results import asset_entry, cost_of
@@ -29,7 +23,7 @@ def run(workspace: Path, suite: str) -> Path:
     summary = summarize(
         entries,
         costs=costs,
-        clip=_name(loaded.evaluation.clip),
+        clip=loaded.evaluation.clip.name,
         pool=CaptionPool(caption_pool()),
         confidence_level=loaded.evaluation.confidence_level,
     )
@@ -37,18 +31,6 @@ def run(workspace: Path, suite: str) -> Path:
     files.write_text(layout.table, _csv(rows))
     files.write_json(layout.metrics, summary)
     return layout.metrics
-
-
-def _name(source: SourceSection) -> str:
-    match source:
-        case BundledSourceSection():
-            return f"bundled {source.name}"
-        case LocalSourceSection():
-            return source.path
-        case HubSourceSection():
-            return f"{source.repository}@{source.revision}"
-        case _:
-            assert_never(source)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -120,10 +120,10 @@ def _run(job: Job, setting: Setting, run_stage: "RunStage", connection: Connecti
     for stage in job.stages:
         connection.send(Started(job.asset, stage))
         try:
-            # What is recorded are kit.json's digests: they have to be those of this code.
-            kit_file.refuse_stale(setting.workspace, setting.suite, stage, job.asset)
             _forget_peak_memory()
-            run_stage(stage, setting, job.asset, Steps(job.asset, connection))
+            # What is recorded are kit.json's digests: they have to be those of this code.
+            with kit_file.unchanged(setting.workspace, setting.suite, stage, job.asset):
+                run_stage(stage, setting, job.asset, Steps(job.asset, connection))
         except Exception as error:  # A bug in one asset must not end the suite; the log has it.
             connection.send(Failed(job.asset, stage, _one_line(error)))
             if isinstance(error, DreamFusionKitError):

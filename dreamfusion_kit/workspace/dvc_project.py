@@ -2,14 +2,29 @@
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 from dreamfusion_kit import files
+from dreamfusion_kit.errors import DreamFusionKitError
 
 _IGNORED_BY_GIT = "/out/\n/.work/\n__pycache__/\n"
 _IGNORED_BY_DVC = "__pycache__\n*.pyc\n.work\n.venv\n"
+_OF_A_SUITE = (
+    "# The workspace's, written by `dreamfusion-kit upgrade`. Yours goes into config.local."
+)
+_PATHS_OF_REMOTES = (
+    "url",
+    "gdrive_user_credentials_file",
+    "gdrive_service_account_json_file_path",
+    "credentialpath",
+    "configpath",
+    "keyfile",
+    "cert_path",
+    "key_path",
+)
 _CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
 
 
@@ -23,22 +38,23 @@ def make_subproject(directory: Path, workspace: Path) -> None:
     """Make `directory` a project of its own that shares the workspace's cache and remotes."""
     config = _read(workspace / ".dvc" / "config")
     up = Path(os.path.relpath(workspace / ".dvc", directory / ".dvc"))
+    if not config.has_option("cache", "dir"):
+        config.read_dict({"cache": {"dir": "cache"}})
+    lines = [_OF_A_SUITE]
     for name in config.sections():
-        url = config[name].get("url")
-        if url is not None and not _is_absolute(url):
-            config[name]["url"] = (up / url).as_posix()
-    if not config.has_section("cache"):
-        config.add_section("cache")
-    if "dir" not in config["cache"]:
-        config["cache"]["dir"] = (up / "cache").as_posix()
-    elif not _is_absolute(config["cache"]["dir"]):
-        config["cache"]["dir"] = (up / config["cache"]["dir"]).as_posix()
-    lines = [
-        line
-        for name in config.sections()
-        for line in (f"[{name}]", *(f"    {key} = {value}" for key, value in config[name].items()))
-    ]
+        lines.append(f"[{name}]")
+        for key, value in config[name].items():
+            is_path = (name, key) == ("cache", "dir") or key in _PATHS_OF_REMOTES
+            lines.append(f"    {key} = {_moved(value, up) if is_path else value}")
     _write_project(directory, "\n".join(lines) + "\n")
+
+
+def _moved(path: str, up: Path) -> str:
+    """Return a path of the workspace's configuration as a suite's has to say it."""
+    is_relative = not (
+        re.match(r"\w+://", path) or path.startswith("~") or Path(path).is_absolute()
+    )
+    return (up / path).as_posix() if is_relative else path
 
 
 def _write_project(directory: Path, config: str) -> None:
@@ -62,9 +78,9 @@ def _has_git(directory: Path) -> bool:
 
 def _read(path: Path) -> configparser.ConfigParser:
     config = configparser.ConfigParser(interpolation=None)
-    config.read(path, encoding="utf-8")
+    try:
+        config.read(path, encoding="utf-8")
+    except (configparser.Error, ValueError) as error:
+        found = str(error).splitlines()[0]
+        raise DreamFusionKitError(f"{path}: {found}; expected DVC's configuration") from error
     return config
-
-
-def _is_absolute(url: str) -> bool:
-    return "://" in url or Path(url).is_absolute()

@@ -18,7 +18,7 @@ from dreamfusion_kit.workspace import shipped
 from dreamfusion_kit.workspace.dvc_project import make_project
 from dreamfusion_kit.workspace.pipeline import TEMPLATES
 from dreamfusion_kit.workspace.sync import sync
-from dreamfusion_kit.workspace.upgrade import digest
+from dreamfusion_kit.workspace.upgrade import stamp_pipeline
 
 # The first asset by the recipe's vocabulary: the toybox's prior knows sixteen objects.
 _TOY = ("red_mug", "a red mug")
@@ -50,8 +50,7 @@ def init(directory: Path, recipe: str) -> str:
     files.write_text(directory / "params.yaml", params)
     pipeline = shipped.pipeline().replace("recipes/toybox.yaml", f"recipes/{recipe}.yaml")
     files.write_text(directory / "dvc.yaml", pipeline)
-    stamp = directory / ".dvc" / "dreamfusion-kit.pipeline"
-    files.write_text(stamp, digest(pipeline) + "\n")
+    stamp_pipeline(directory)
     files.write_text(directory / "README.md", _filled("README.md", words))
     make_project(directory)
     sync(directory, "default")
@@ -69,11 +68,8 @@ def _filled(template: str, words: dict[str, str]) -> str:
 def _refuse_what_is_there(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise DreamFusionKitError(f"{directory}: found a file, expected a new or empty folder")
-    found = (
-        sorted(path.name for path in directory.iterdir() if path.name != ".git")
-        if (directory.is_dir())
-        else []
-    )
+    there = directory.iterdir() if directory.is_dir() else ()
+    found = sorted(path.name for path in there if path.name != ".git")
     if found:
         raise DreamFusionKitError(
             f"{directory}: found {', '.join(found[:3])}, expected a new or empty folder; choose "

@@ -8,10 +8,13 @@ from pathlib import Path
 from dreamfusion_kit import files
 from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
 from dreamfusion_kit.recipe.workspace import suite_names, suite_root
-from dreamfusion_kit.workspace import shipped
+from dreamfusion_kit.workspace import reruns, shipped
 from dreamfusion_kit.workspace.dvc_project import make_subproject
 from dreamfusion_kit.workspace.pipeline import write_pipelines
 from dreamfusion_kit.workspace.sync import sync
+
+_STAMP = Path(".dvc/dreamfusion-kit.pipeline")
+_RECIPE = "  - recipes/"
 
 
 def upgrade(workspace: Path, names: Iterable[str] | None = None) -> str:
@@ -22,27 +25,33 @@ def upgrade(workspace: Path, names: Iterable[str] | None = None) -> str:
     """
     lines: list[str] = []
     for name in names or suite_names(workspace):
+        suite = load_suite(workspace, name)
         if name == DEFAULT:
             lines += _upgrade_pipeline(workspace)
         else:
             make_subproject(suite_root(workspace, name), workspace)
-            written = write_pipelines(workspace, load_suite(workspace, name))
-            lines += [f"{path}: written" for path in written]
-        lines += [f"{name}: {key} changed: reruns" for key in sync(workspace, name)]
+            lines += [f"{path}: written" for path in write_pipelines(workspace, suite)]
+        changed = sync(workspace, name)
+        lines += [f"{name}: {line}" for line in reruns.describe(changed, list(suite.assets))]
     return "".join(f"{line}\n" for line in lines or ["everything is up to date"])
+
+
+def stamp_pipeline(workspace: Path) -> None:
+    """Note which of the kit's pipelines the workspace's dvc.yaml was made from."""
+    files.write_text(workspace / _STAMP, _digest(shipped.pipeline()) + "\n")
 
 
 def _upgrade_pipeline(workspace: Path) -> list[str]:
     """Replace dvc.yaml where the kit wrote it; where it was edited, show what is new."""
-    path = workspace / "dvc.yaml"
-    stamp = workspace / ".dvc" / "dreamfusion-kit.pipeline"
-    old = path.read_text(encoding="utf-8")
-    new = _of_these_recipes(shipped.pipeline(), old)
-    if old == new:
+    path, stamp = workspace / "dvc.yaml", workspace / _STAMP
+    old, newest = path.read_text(encoding="utf-8"), shipped.pipeline()
+    made_from = stamp.read_text(encoding="utf-8").strip() if stamp.exists() else None
+    if _digest(newest) in (made_from, _digest(old)):  # nothing is new, or it is there already
         return []
-    if stamp.exists() and stamp.read_text(encoding="utf-8").strip() == digest(old):
+    new = _of_these_recipes(newest, old)
+    if made_from == _digest(old):
         files.write_text(path, new)
-        files.write_text(stamp, digest(new) + "\n")
+        stamp_pipeline(workspace)
         return [f"{path}: written"]
     difference = difflib.unified_diff(
         old.splitlines(), new.splitlines(), str(path), "as this version has it", lineterm=""
@@ -50,12 +59,13 @@ def _upgrade_pipeline(workspace: Path) -> list[str]:
     return [f"{path}: edited by hand, kept; what this version has:", *difference]
 
 
-def digest(text: str) -> str:
-    """Return the SHA-256 of a pipeline's text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def _digest(pipeline: str) -> str:
+    """Return the SHA-256 of a pipeline's text, whichever recipes it shows in experiments."""
+    lines = [line for line in pipeline.splitlines() if not line.startswith(_RECIPE)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _of_these_recipes(shipped_text: str, own: str) -> str:
     """Return the shipped pipeline with the recipes that the workspace's own one lists."""
-    listed = [line for line in own.splitlines() if line.startswith("  - recipes/")]
+    listed = [line for line in own.splitlines() if line.startswith(_RECIPE)]
     return shipped_text.replace("  - recipes/toybox.yaml", "\n".join(listed), 1)

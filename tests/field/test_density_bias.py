@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from dreamfusion_kit.field.density_bias import bias_at, density_from_raw, shape_from_raw
+from dreamfusion_kit.field.normals import normals_from_gradient
 from dreamfusion_kit.recipe.schema import ConeBiasSection, GaussianBiasSection, VoxelGridSection
+from dreamfusion_kit.renderer.compositing import opacity_from_weights, weights_from_densities
 
 Stage = Literal["pre", "post"]
 
@@ -112,3 +114,46 @@ def test_shape_and_density_fall_in_the_same_direction(
     ]
     cosine = torch.cosine_similarity(*gradients)
     torch.testing.assert_close(cosine, torch.ones_like(cosine))
+
+
+@pytest.mark.parametrize("stage", ["pre", "post"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exp_is_torch_s_own_to_the_bit_below_its_largest_power(
+    voxel_section: VoxelGridSection, stage: Stage, dtype: torch.dtype
+) -> None:
+    bias = _gaussian(stage).model_copy(update={"scale": 0.0})
+    section = _section(voxel_section, density_activation="exp", density_bias=bias)
+    raw = torch.linspace(-120, 88.7, 4001, dtype=dtype).requires_grad_()
+    density = density_from_raw(section, raw, torch.zeros_like(raw))
+    assert torch.equal(density, raw.detach().exp())
+    (slope,) = torch.autograd.grad(density, raw, torch.full_like(raw, 0.3))
+    assert torch.equal(slope, 0.3 * raw.detach().exp())
+
+
+@pytest.mark.parametrize("stage", ["pre", "post"])
+@pytest.mark.parametrize("raw_density", [88.0, 88.8, 1e3, 1e30])
+def test_an_opaque_density_has_an_opacity_of_1_and_a_slope_of_0(
+    voxel_section: VoxelGridSection, stage: Stage, raw_density: float
+) -> None:
+    """Inside the ball and outside, first along its ray or behind another sample."""
+    section = _section(voxel_section, density_activation="exp", density_bias=_gaussian(stage))
+    raw = torch.tensor([[0.1, raw_density, -2.0, raw_density]], requires_grad=True)
+    squared_radius = torch.tensor([[1.9, 0.5, 0.1, 2.5]])  # the last one lies outside
+    density = density_from_raw(section, raw, squared_radius)
+    weights = weights_from_densities(density, torch.full_like(raw, 0.05))
+    opacity = opacity_from_weights(weights)
+    (slope,) = torch.autograd.grad(weights[0, :2].sum() + 2 * opacity.sum(), raw)
+    assert float(opacity.detach()) == 1.0
+    assert slope[0, 1] == 0
+    assert slope[0, 3] == 0
+    assert torch.isfinite(slope).all()
+
+
+def test_normals_of_an_opaque_density_are_finite(voxel_section: VoxelGridSection) -> None:
+    section = _section(voxel_section, density_activation="exp", density_bias=_gaussian("post"))
+    raw = torch.tensor([1.0, 30.0, 60.0, 90.0, 1e4], requires_grad=True)
+    shape = shape_from_raw(section, raw, torch.full_like(raw, 0.2))
+    gradient = (shape.diff() / 1e-2)[:, None].expand(-1, 3)
+    normals = normals_from_gradient(gradient)
+    assert torch.isfinite(normals).all()
+    assert torch.isfinite(torch.autograd.grad(normals.sum(), raw)[0]).all()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,22 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_field(
     assert_same(run(recipe, scratch), uninterrupted)  # the checkpoint at 5 is sound
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "advice"),
+    [
+        ("light", "distance_range", "lower light.distance_range"),
+        ("camera", "radius_range", "lower camera.radius_range"),
+    ],
+)
+def test_an_absurd_distance_is_named_and_not_the_prior(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], section: str, key: str, advice: str
+) -> None:
+    shaded = changed(recipe, shading={"albedo_only_steps": 0, "shaded_probability": 1.0})
+    absurd = getattr(shaded, section).model_copy(update={key: (1e39, 1e39)})
+    with pytest.raises(NumericsError, match=rf"^step 0: the gradient is not finite .*{advice}"):
+        run(shaded.model_copy(update={section: absurd}), make_scratch("absurd"))
+
+
 def test_the_watchdog_stops_a_run_without_an_object(
     recipe: Recipe, make_scratch: Callable[[str], Scratch]
 ) -> None:
@@ -598,3 +615,76 @@ def test_a_checkpoint_holds_the_history_and_no_learning_rate(
         "occupancy",
         "optimizer",
     }
+
+
+FIELDS = {
+    "voxel_grid": "toybox",
+    "hash_grid": "toybox-hash",
+    "mip_mlp": "dreamfusion-toybox",
+}
+SHAMPOO = {
+    "kind": "distributed_shampoo",
+    "betas": (0.9, 0.9),
+    "exponent_override": 2,
+    "block_size": 128,
+    "graft": "sqrt_n",
+    "epsilon": 1e-6,
+    "start_step": 2,
+    "preconditioner_every_steps": 1,
+    "nesterov": False,
+}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "distributed_shampoo"])
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_under_every_optimiser_repeats_at_its_real_width(
+    recipe: Recipe,
+    make_scratch: Callable[[str], Scratch],
+    no_global_draws: Callable[[], AbstractContextManager[None]],
+    field: str,
+    optimizer: str,
+) -> None:
+    """Global seeds differ, one run resumes twice, and no global generator is drawn from."""
+    section = load_recipe(ROOT / "recipes" / f"{FIELDS[field]}.yaml").field.model_dump(
+        mode="python"
+    )
+    if field == "voxel_grid":
+        section["resolution"] = 24  # its grids are cut into blocks; 64 costs Shampoo minutes
+    if field == "hash_grid":
+        section["log2_table_size"] = 6
+    data = recipe.model_dump(mode="python") | {"field": section}
+    data["camera"]["image_size_px"] = 8
+    data["prior"]["image_size_px"] = 8
+    data["optimize"] |= {
+        "num_steps": 16,
+        "checkpoint_every_steps": 5,
+        "optimizer": SHAMPOO
+        if optimizer == "distributed_shampoo"
+        else data["optimize"]["optimizer"],
+    }
+    short = Recipe.model_validate(data)
+    torch.manual_seed(1)
+    with no_global_draws():
+        whole = run(short, make_scratch("whole"))
+    stopped = make_scratch("stopped")
+    for global_seed, stop in ((2, 6), (3, 14)):
+        torch.manual_seed(global_seed)
+        with pytest.raises(KeyboardInterrupt):
+            run(short, stopped, Silent(stop_at=stop))
+    assert_same(run(short, stopped), whole)
+
+
+@pytest.mark.parametrize("name", ["toybox", "toybox-vsd", "toybox-clip", "toybox-ism"])
+def test_pretrained_priors_draw_from_no_global_generator(
+    make_scratch: Callable[[str], Scratch],
+    no_global_draws: Callable[[], AbstractContextManager[None]],
+    name: str,
+) -> None:
+    """Loading, text, guidance, and phi's own layers."""
+    shipped = load_recipe(ROOT / "recipes" / f"{name}.yaml")
+    decay = shipped.optimize.learning_rate_decay.model_dump(mode="python") | {"warmup_steps": 0}
+    short = changed(shipped, optimize={"num_steps": 2, "learning_rate_decay": decay})
+    source: Any = short.prior.source  # pyright: ignore
+    with no_global_draws():
+        prior: Any = build_prior(short.prior, ROOT / source.path, CPU)
+        run(short, make_scratch(name), prior=prior)

@@ -15,6 +15,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Fraction,
     ImageSize,
     Length,
+    Lighter,
     LinearSchedule,
     NonNegative,
     PiecewiseSchedule,
@@ -38,6 +39,8 @@ from dreamfusion_kit.recipe.schema.field import (
     VoxelGridSection,
 )
 from dreamfusion_kit.recipe.schema.guidance import (
+    NEGATIVE,
+    UNCONDITIONAL,
     ClipGuidanceSection,
     CsdSection,
     GuidanceSection,
@@ -117,7 +120,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _cones_meet_a_field_that_knows_them(self) -> Self:
-        if self.renderer.footprint == "cone" and not isinstance(self.field, MipMlpSection):
+        if self.renderer.footprint == "cone" and not self.field.reads_cones:
             raise ValueError(
                 f"found renderer.footprint cone with the field {self.field.kind}, expected the "
                 "field mip_mlp, or the footprint point"
@@ -126,10 +129,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _particles_take_turns_under_adam(self) -> Self:
-        # Shampoo counts its steps for all fields together, also those that had no gradient.
-        if isinstance(self.field, ParticlesSection) and not isinstance(
-            self.optimize.optimizer, AdamSection
-        ):
+        if self.field.takes_turns and not self.optimize.optimizer.counts_steps_per_parameter:
             raise ValueError(
                 f"found field.kind particles with the optimizer {self.optimize.optimizer.kind}, "
                 "expected adam"
@@ -138,9 +138,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _clip_goes_with_clip(self) -> Self:
-        if isinstance(self.guidance, ClipGuidanceSection) != isinstance(
-            self.prior, ClipPriorSection
-        ):
+        if self.guidance.model != self.prior.model:
             raise ValueError(
                 f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
                 "expected clip with clip, and any other guidance with a diffusion model"
@@ -149,6 +147,8 @@ class Recipe(Section):
 
 
 __all__ = [
+    "NEGATIVE",
+    "UNCONDITIONAL",
     "AdamSection",
     "AdaptiveThresholdSection",
     "AnalyticSection",
@@ -180,6 +180,7 @@ __all__ = [
     "LearningRateDecaySection",
     "Length",
     "LightSection",
+    "Lighter",
     "LinearSchedule",
     "LocalSourceSection",
     "MeshSection",

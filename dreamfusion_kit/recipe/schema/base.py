@@ -35,7 +35,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=_SMALL, le=_LARGE)]
 NonNegative = Annotated[float, Field(ge=0, le=_LARGE)]
 Length = Annotated[float, Field(ge=1e-6, le=_LARGE)]  # scene units
-LearningRate = Annotated[float, Field(ge=1e-12, le=1e3)]
+LearningRate = Annotated[float, Field(ge=1e-12, le=10)]
 Epsilon = Annotated[float, Field(ge=1e-30, le=1)]
 RawDensity = Annotated[float, Field(ge=-1e4, le=1e4)]  # before the activation
 
@@ -48,6 +48,7 @@ ImageSize = Annotated[int, Field(ge=1, le=8192)]  # pixels
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 Color = tuple[Fraction, Fraction, Fraction]
+Lighter = dict[str, object]  # a section's keys that cost memory, each with a cheaper value
 Elevation = Annotated[float, Field(ge=-90, le=90)]
 FocalLength = Annotated[float, Field(ge=0.01, le=1000)]  # image widths
 Azimuth = Annotated[float, Field(ge=-3600, le=3600)]

@@ -1,6 +1,17 @@
-"""Fields: what maps positions to density and albedo."""
+"""Fields: what maps positions to density and albedo.
 
-from typing import Annotated, Literal, Self
+What a kind of field is stands on its class, for whoever combines it with others or counts it:
+
+    reads_cones         whether it is asked about Gaussians, or about their means alone
+    takes_turns         whether each step moves some of its parameters only
+    num_parameters      the numbers that are optimised
+    numbers_per_sample  about how many numbers a step keeps per sample, normals included
+    scaled              a smaller field of the same kind, to count the memory of a large one
+    lighter             its keys that cost memory, each with a cheaper value to try
+"""
+
+import math
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,6 +20,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Layers,
     LearningRate,
     Length,
+    Lighter,
     RawDensity,
     Schedule,
     Section,
@@ -78,6 +90,24 @@ class VoxelGridSection(Section):
     )
     density_learning_rate: LearningRate = Field(description="Adam's step size for raw densities.")
     albedo_learning_rate: LearningRate = Field(description="Adam's step size for raw albedo.")
+    reads_cones: ClassVar[bool] = False
+    takes_turns: ClassVar[bool] = False
+    numbers_per_sample: ClassVar[int] = 80  # eight rows, their weights, and seven channels
+
+    @property
+    def num_parameters(self) -> int:
+        """Return one density and three albedos per vertex."""
+        return 4 * self.resolution**3
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return {"resolution": max(2, self.resolution // 2)}
+
+    def scaled(self, share: float) -> "VoxelGridSection":
+        """Return a grid of about that share of the parameters."""
+        resolution = max(2, round(self.resolution * share ** (1 / 3)))
+        return self.model_copy(update={"resolution": resolution})
 
     @model_validator(mode="after")
     def _density_is_finite(self) -> Self:
@@ -129,6 +159,59 @@ class HashGridSection(Section):
         description="Adam's step size for the hash tables."
     )
     network_learning_rate: LearningRate = Field(description="Adam's step size for the MLP.")
+    reads_cones: ClassVar[bool] = False
+    takes_turns: ClassVar[bool] = False
+
+    @property
+    def num_parameters(self) -> int:
+        """Return about the numbers of all tables and of the MLP."""
+        num_features = self.num_levels * self.features_per_level
+        width = self.hidden_width if self.num_hidden_layers else 4
+        hidden = max(0, self.num_hidden_layers - 1) * width**2
+        tables = round(self._rows_per_level * num_features)
+        return tables + (num_features + 4) * width + hidden
+
+    @property
+    def _rows_per_level(self) -> float:
+        """Return the mean over the levels, of which 64 stand for more (see `field.levels`)."""
+        num_levels, growth = min(self.num_levels, 64), self.max_resolution / self.min_resolution
+        sides = (
+            self.min_resolution * growth ** (level / max(num_levels - 1, 1))
+            for level in range(num_levels)
+        )
+        most = 2**self.log2_table_size
+        return sum(min(math.ceil(side) ** 3, most) for side in sides) / num_levels
+
+    @property
+    def numbers_per_sample(self) -> int:
+        """Return features and hidden units, once for the sample and four times for its normal."""
+        num_features = self.num_levels * self.features_per_level
+        return 5 * (2 * num_features + 2 * self.num_hidden_layers * self.hidden_width)
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return {
+            "num_levels": max(self.initial_levels, self.num_levels // 2),
+            "initial_levels": max(1, self.initial_levels // 2),
+            "features_per_level": max(1, self.features_per_level // 2),
+            "log2_table_size": max(4, self.log2_table_size - 1),
+            "hidden_width": max(1, self.hidden_width // 2),
+        }
+
+    def scaled(self, share: float) -> "HashGridSection":
+        """Return a grid of about that share of the parameters: fewer features, then fewer rows."""
+        features = max(1, round(self.features_per_level * share))
+        rest = min(1.0, share * self.features_per_level / features)
+        log2_table_size = max(4, self.log2_table_size + round(math.log2(rest)))
+        resolution = max(self.min_resolution, round(self.max_resolution * rest ** (1 / 3)))
+        return self.model_copy(
+            update={
+                "features_per_level": features,
+                "log2_table_size": log2_table_size,
+                "max_resolution": resolution,
+            }
+        )
 
     @model_validator(mode="after")
     def _density_is_finite(self) -> Self:
@@ -174,6 +257,33 @@ class MipMlpSection(Section):
     )
     density_offset: RawDensity = Field(description=DENSITY_OFFSET)
     learning_rate: LearningRate = Field(description="Step size for the network (DF A.2: 1e-4).")
+    reads_cones: ClassVar[bool] = True
+    takes_turns: ClassVar[bool] = False
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the numbers of all layers and norms."""
+        width = self.hidden_width
+        ends = (6 * self.num_frequencies + 1) * width + 2 * width + 4 * (width + 1)
+        return ends + self.num_blocks * 2 * (width**2 + 2 * width)
+
+    @property
+    def numbers_per_sample(self) -> int:
+        """Return six vectors per block, forward and for the gradient that normals take."""
+        return 3 * (6 * self.num_blocks * self.hidden_width + 12 * self.num_frequencies)
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return {
+            "hidden_width": max(1, self.hidden_width // 2),
+            "num_blocks": max(1, self.num_blocks // 2),
+        }
+
+    def scaled(self, share: float) -> "MipMlpSection":
+        """Return a network of about that share of the parameters: a narrower one."""
+        width = max(1, round(self.hidden_width * share**0.5))
+        return self.model_copy(update={"hidden_width": width})
 
     @model_validator(mode="after")
     def _density_is_finite(self) -> Self:
@@ -197,6 +307,28 @@ class ParticlesSection(Section):
         "(ProlificDreamer: 1 to 4 in 3D).",
     )
     particle: FieldSection = Field(description="Each field; they differ in their initial values.")
+    reads_cones: ClassVar[bool] = False
+    takes_turns: ClassVar[bool] = True
+
+    @property
+    def num_parameters(self) -> int:
+        """Return those of all fields."""
+        return self.count * self.particle.num_parameters
+
+    @property
+    def numbers_per_sample(self) -> int:
+        """Return those of the step's field."""
+        return self.particle.numbers_per_sample
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        inside: Lighter = {f"particle.{key}": value for key, value in self.particle.lighter.items()}
+        return {"count": max(2, self.count // 2), **inside}
+
+    def scaled(self, share: float) -> "ParticlesSection":
+        """Return as many fields, each of about that share of the parameters."""
+        return self.model_copy(update={"particle": self.particle.scaled(share)})
 
 
 FieldOrParticlesSection = Annotated[

@@ -1,6 +1,15 @@
-"""Guidance: how a prior and a rendered view become a gradient on that view."""
+"""Guidance: how a prior and a rendered view become a gradient on that view.
 
-from typing import Annotated, Literal, Self
+What a kind of guidance asks for stands on its class:
+
+    model           the model that it asks, which the recipe's prior has to be
+    other_texts     the texts that it reads beside the views', by what they are for
+    num_texts       how many texts per image one call of the denoiser reads
+    adapter_rank    rank of the second denoiser that learns beside the field; None without one
+    lighter         its keys that cost memory, each with a cheaper value to try
+"""
+
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +17,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Fraction,
     FractionSchedule,
     LearningRate,
+    Lighter,
     Line,
     NonNegative,
     Schedule,
@@ -15,7 +25,10 @@ from dreamfusion_kit.recipe.schema.base import (
 )
 from dreamfusion_kit.recipe.schema.optimize import AdamSection
 from dreamfusion_kit.recipe.schema.order import first_disorder
+from dreamfusion_kit.recipe.schema.prior import Model
 
+NEGATIVE = "negative"
+UNCONDITIONAL = "unconditional"
 HalfWidth = Annotated[float, Field(ge=1e-3, le=179)]
 DecayFactor = Annotated[float, Field(ge=0, le=1000)]
 DecayOffset = Annotated[float, Field(ge=-1000, le=1000)]
@@ -117,6 +130,27 @@ class ScoreGuidanceSection(Section):
     view_prompts: ViewPromptsSection = Field(
         description="Text that follows the camera (DF s. 3.2)."
     )
+    model: ClassVar[Model] = "diffusion"
+
+    @property
+    def other_texts(self) -> dict[str, str]:
+        """Return the negative prompt, whose prediction stands for the unconditional one."""
+        return {NEGATIVE: self.negative_prompt}
+
+    @property
+    def num_texts(self) -> int:
+        """Return two texts, the view's and the negative; Perp-Neg adds two views'."""
+        return 2 if self.perp_neg is None else 4
+
+    @property
+    def adapter_rank(self) -> int | None:
+        """Return None: nothing but the field learns."""
+        return None
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return {} if self.perp_neg is None else {"perp_neg": None}
 
     @property
     def divides_by_signal(self) -> bool:
@@ -173,6 +207,16 @@ class CsdSection(ScoreGuidanceSection):
         "the run, since a constant one costs detail. At 0 the negative prompt is not asked for."
     )
 
+    @property
+    def other_texts(self) -> dict[str, str]:
+        """Return the negative prompt and the empty one, which are told apart."""
+        return {NEGATIVE: self.negative_prompt, UNCONDITIONAL: ""}
+
+    @property
+    def num_texts(self) -> int:
+        """Return three; the negative one drops out where its weight is 0."""
+        return 3
+
     @model_validator(mode="after")
     def _nothing_to_combine(self) -> Self:
         if self.guidance_rescale > 0 or self.perp_neg is not None:
@@ -210,6 +254,11 @@ class VsdSection(ScoreGuidanceSection):
     kind: Literal["vsd"] = Field(description="Variational Score Distillation.")
     phi: PhiSection = Field(description="The denoiser that follows the renders.")
 
+    @property
+    def adapter_rank(self) -> int | None:
+        """Return phi's rank."""
+        return self.phi.rank
+
 
 class IsmSection(ScoreGuidanceSection):
     """Interval Score Matching (LucidDreamer, arXiv 2311.11284)."""
@@ -241,6 +290,11 @@ class ClipGuidanceSection(Section):
     view_prompts: ViewPromptsSection = Field(
         description="Text that follows the camera (Dream Fields: none)."
     )
+    model: ClassVar[Model] = "clip"
+    other_texts: ClassVar[dict[str, str]] = {}
+    num_texts: ClassVar[int] = 1
+    adapter_rank: ClassVar[int | None] = None
+    lighter: ClassVar[Lighter] = {}
 
 
 GuidanceSection = Annotated[

@@ -1,6 +1,6 @@
 """The optimisation loop: steps, optimiser, regularisers, watchdog."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,7 @@ class AdamSection(Section):
         description="Decay of the first and the second moment, in [0, 1)."
     )
     epsilon: Epsilon = Field(description="Added to the root of the second moment.")
+    counts_steps_per_parameter: ClassVar[bool] = True
 
 
 class DistributedShampooSection(Section):
@@ -54,6 +55,8 @@ class DistributedShampooSection(Section):
         description="Steps between two computations of the roots (DF does not say)."
     )
     nesterov: bool = Field(description="Whether the momentum looks ahead (DF does not say).")
+    # It counts for all parameters together, including those without a gradient.
+    counts_steps_per_parameter: ClassVar[bool] = False
 
 
 OptimizerSection = Annotated[AdamSection | DistributedShampooSection, Field(discriminator="kind")]

@@ -1,13 +1,23 @@
-"""Sources of pretrained models, and the priors: frozen text-to-image diffusion models."""
+"""Sources of pretrained models, and the priors: frozen text-to-image diffusion models.
+
+What a kind of prior is stands on its class, for whoever prepares, counts or checks one:
+
+    source         where its pretrained files come from; None without any
+    folders        which of its components stay in memory while a field is optimised
+    model          what a guidance can ask it for
+    cpu_offload    whether the denoiser waits in main memory between two predictions
+    lighter        its keys that cost memory, each with a cheaper value to try
+"""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from dreamfusion_kit.recipe.schema.base import (
     Color,
     ImageSize,
+    Lighter,
     Positive,
     Section,
     Text,
@@ -25,6 +35,9 @@ def _inside_workspace(path: str) -> str:
     return path
 
 
+# What a guidance asks for: a diffusion model's score, or a CLIP's likeness of image and text.
+Model = Literal["diffusion", "clip"]
+
 WorkspacePath = Annotated[
     str, Field(max_length=500), AfterValidator(is_one_line), AfterValidator(_inside_workspace)
 ]
@@ -35,6 +48,11 @@ class LocalSourceSection(Section):
 
     kind: Literal["local"] = Field(description="A directory of this workspace.")
     path: WorkspacePath = Field(description="Directory of the model, relative to the workspace.")
+
+    @property
+    def name(self) -> str:
+        """Return what identifies the model in reports."""
+        return self.path
 
 
 class BundledSourceSection(Section):
@@ -89,6 +107,11 @@ class HubSourceSection(Section):
     )
     license_note: Text = Field(min_length=1, description="Licence, and what has to be accepted.")
 
+    @property
+    def name(self) -> str:
+        """Return what identifies the model in reports."""
+        return f"{self.repository}@{self.revision}"
+
 
 SourceSection = Annotated[
     BundledSourceSection | LocalSourceSection | HubSourceSection, Field(discriminator="kind")
@@ -106,6 +129,14 @@ class PixelUnetSection(Section):
     image_size_px: ImageSize = Field(
         description="Side of the images the U-Net was trained on, in pixels (DF: 64)."
     )
+    folders: ClassVar[tuple[str, ...]] = ("unet",)
+    model: ClassVar[Model] = "diffusion"
+    cpu_offload: ClassVar[bool] = False
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return {"dtype": "bfloat16"} if self.dtype == "float32" else {}
 
 
 class LatentUnetSection(Section):
@@ -125,6 +156,13 @@ class LatentUnetSection(Section):
     cpu_offload: bool = Field(
         description="Keep the denoiser in main memory and move it in for each prediction."
     )
+    folders: ClassVar[tuple[str, ...]] = ("unet", "vae")
+    model: ClassVar[Model] = "diffusion"
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return _lighter_latent_prior(self)
 
 
 class FlowTransformerSection(Section):
@@ -150,6 +188,13 @@ class FlowTransformerSection(Section):
     cpu_offload: bool = Field(
         description="Keep the denoiser in main memory and move it in for each prediction."
     )
+    folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
+    model: ClassVar[Model] = "diffusion"
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return _lighter_latent_prior(self)
 
 
 class MixtureComponentSection(Section):
@@ -172,6 +217,11 @@ class AnalyticSection(Section):
         min_length=1, max_length=1000, description="Gaussians of the mixture, at least one."
     )
     image_size_px: ImageSize = Field(description="Side of the images in pixels.")
+    source: ClassVar[None] = None
+    folders: ClassVar[tuple[str, ...]] = ()
+    model: ClassVar[Model] = "diffusion"
+    cpu_offload: ClassVar[bool] = False
+    lighter: ClassVar[Lighter] = {}
 
 
 class ClipPriorSection(Section):
@@ -179,6 +229,23 @@ class ClipPriorSection(Section):
 
     kind: Literal["clip"] = Field(description="A CLIP in transformers format.")
     source: SourceSection = Field(description="Where the model's directory comes from.")
+    folders: ClassVar[tuple[str, ...]] = ("clip",)
+    model: ClassVar[Model] = "clip"
+    cpu_offload: ClassVar[bool] = False
+    lighter: ClassVar[Lighter] = {}
+
+
+def _lighter_latent_prior(prior: LatentUnetSection | FlowTransformerSection) -> Lighter:
+    found: Lighter = {}
+    if prior.dtype == "float32":
+        found["dtype"] = "bfloat16"
+    if prior.vae_dtype == "float32":
+        found["vae_dtype"] = "bfloat16"
+    if not prior.cpu_offload:
+        found["cpu_offload"] = True
+    if prior.image_size_px > 256:
+        found["image_size_px"] = prior.image_size_px // 2
+    return found
 
 
 PriorSection = Annotated[

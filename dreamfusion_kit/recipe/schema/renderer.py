@@ -56,6 +56,16 @@ class ProposalSection(Section):
     )
     learning_rate: LearningRate = Field(description="Step size for the network.")
 
+    @property
+    def num_parameters(self) -> int:
+        """Return about the numbers that are optimised."""
+        return 2 * self.num_blocks * self.hidden_width**2 + 100 * self.hidden_width
+
+    @property
+    def numbers_per_sample(self) -> int:
+        """Return about how many numbers a step keeps per sample."""
+        return 6 * self.num_blocks * self.hidden_width + 100
+
 
 class UnboundedSection(Section):
     """How rays go on behind the bounding sphere, evenly in 1 / distance (mip-NeRF 360, s. 3)."""
@@ -87,6 +97,21 @@ class RendererSection(Section):
         "rays at the sphere (DF)."
     )
     occupancy: OccupancySection = Field(description="How empty space is found and skipped.")
+
+    @property
+    def proposal(self) -> ProposalSection | None:
+        """Return the network that chooses the field's samples, if there is one."""
+        return None if self.beyond is None else self.beyond.proposal
+
+    @property
+    def samples_per_ray(self) -> int:
+        """Return the recipe's own samples per ray, inside the sphere and behind it."""
+        return self.num_samples + (0 if self.beyond is None else self.beyond.num_samples)
+
+    @property
+    def field_samples_per_ray(self) -> int:
+        """Return how often the field is asked about each ray."""
+        return self.samples_per_ray if self.proposal is None else self.proposal.num_samples
 
     @model_validator(mode="after")
     def _a_cone_fills_its_interval(self) -> "RendererSection":

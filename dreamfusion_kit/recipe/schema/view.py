@@ -1,6 +1,6 @@
 """What a training view is: camera, light, shading and background."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -102,6 +102,8 @@ class ConstantBackgroundSection(Section):
 
     kind: Literal["constant"] = Field(description="The same colour in every view.")
     color: Color = Field(description="RGB in [0, 1].")
+    num_parameters: ClassVar[int] = 0
+    numbers_per_ray: ClassVar[int] = 3
 
 
 class RandomBackgroundSection(Section):
@@ -113,6 +115,8 @@ class RandomBackgroundSection(Section):
     gradient_probability: Fraction = Field(
         description="Share of backgrounds that blend two colours instead of showing one."
     )
+    num_parameters: ClassVar[int] = 0
+    numbers_per_ray: ClassVar[int] = 3
 
 
 class MlpBackgroundSection(Section):
@@ -127,6 +131,17 @@ class MlpBackgroundSection(Section):
     )
     num_hidden_layers: Layers = Field(description="Hidden layers; 0 is one linear layer.")
     learning_rate: LearningRate = Field(description="Step size for the network (DF A.2: 1e-4).")
+
+    @property
+    def num_parameters(self) -> int:
+        """Return about the numbers that are optimised."""
+        width = self.hidden_width
+        return (6 * self.num_frequencies + 4) * width + self.num_hidden_layers * width**2
+
+    @property
+    def numbers_per_ray(self) -> int:
+        """Return about how many numbers a step keeps per ray."""
+        return 6 * self.num_frequencies + 2 * (self.num_hidden_layers + 1) * self.hidden_width
 
 
 PlainBackgroundSection = Annotated[

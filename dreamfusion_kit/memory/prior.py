@@ -1,13 +1,13 @@
 """The memory that a prior takes on its device, from its configuration alone.
 
-Its modules are built on the meta device and asked as the guidance asks them; `live_memory`
-counts. A denoiser's attention is counted as the fused kernels have it, which never hold the
-scores of all pairs. Where a gradient goes back through it they are held, as on CUDA (see
-`attention.py`); a CPU takes less.
+Its modules are built on the meta device and asked as the guidance asks them; `LiveMemory`
+counts. Batches and ranks beyond any in use are read off a line. A denoiser's attention is counted
+as the fused kernels have it, which never hold the scores of all pairs. Where a gradient goes back
+through it they are held, as on CUDA (see `attention.py`); a CPU takes less.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -24,9 +24,10 @@ from transformers import CLIPConfig, CLIPModel
 
 from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.live_memory import LiveMemory
+from dreamfusion_kit.memory.architectures import PUBLISHED, Components, Config
+from dreamfusion_kit.memory.line import extrapolate
+from dreamfusion_kit.memory.live import LiveMemory
 from dreamfusion_kit.priors import fetch
-from dreamfusion_kit.priors.architectures import PUBLISHED, Components, Config
 from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.components import read_config
 from dreamfusion_kit.priors.json_file import read_object
@@ -37,6 +38,8 @@ from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
 
 CLIP_TOKENS = 77  # what every CLIP reads, and what IF's T5 is padded to
+# Beyond these, counts lie on a line. Both are far above what fits a device.
+_LARGEST_BATCH, _LARGEST_RANK = 64, 64
 _CLASSES: Mapping[str, Any] = {
     "UNet2DConditionModel": UNet2DConditionModel,
     "SD3Transformer2DModel": SD3Transformer2DModel,
@@ -46,7 +49,7 @@ _CLASSES: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class PriorFootprint:
+class PriorMemory:
     """Bytes on the device. Activations of one forward are gone before the next begins.
 
     `encoder` is what a gradient passes on its way to the image: a VAE's encoder, or a CLIP.
@@ -67,17 +70,17 @@ class PriorFootprint:
 def components(section: schema.PriorSection, workspace: Path) -> tuple[Components, str]:
     """Return the configurations of what is in memory during an optimisation, and their origin.
 
-    They are read where the model has been fetched, else taken from `architectures`.
+    They are read from the model's own files once it has been fetched, else from `architectures`.
 
     Raises:
         WeightsError: where there are neither files nor a known architecture.
     """
-    if isinstance(section, schema.AnalyticSection):
-        return {}, "a formula"
     source = section.source
+    if source is None:
+        return {}, "a formula"
     try:
         directory = fetch.present(source, workspace)
-        configs = {name: _config(directory, name) for name in _folders(section)}
+        configs = {name: _config(directory, name) for name in section.folders}
     except WeightsError as error:
         published = source.kind == "hub" and PUBLISHED.get(source.repository)
         if published:
@@ -91,54 +94,49 @@ def components(section: schema.PriorSection, workspace: Path) -> tuple[Component
     return configs, "its own files"
 
 
-def prior_footprint(
+def prior_memory(
     section: schema.PriorSection,
     guidance: schema.GuidanceSection,
     parts: Components,
     *,
     batch_size: int,
     render_size_px: int,
-) -> PriorFootprint:
+) -> PriorMemory:
     """Return what `batch_size` renders of `render_size_px` cost.
 
     Args:
         section: The recipe's prior: number formats and the size of its images.
-        guidance: Who asks: it decides how many texts are read, and whether phi is there.
+        guidance: It decides how many texts are read, and whether a second denoiser learns.
         parts: What `components` gave.
         batch_size: Renders per step.
         render_size_px: Their side, from which they are resized.
     """
-    match section:
-        case schema.AnalyticSection():
-            return PriorFootprint()
-        case schema.ClipPriorSection():
-            return _clip(parts["clip"], batch_size, render_size_px)
-        case schema.PixelUnetSection():
-            unet = on_meta(parts["unet"], section.dtype)
-            side, tokens = unet.config["sample_size"], CLIP_TOKENS
-            return _denoiser(unet, guidance, batch_size, side, tokens)
-        case schema.LatentUnetSection():
-            vae = _encoder(parts["vae"], section.vae_dtype)
-            unet = on_meta(parts["unet"], section.dtype)
-            denoiser, tokens = unet, CLIP_TOKENS
-        case schema.FlowTransformerSection():
-            vae = _encoder(parts["vae"], section.vae_dtype)
-            denoiser = on_meta(parts["transformer"], section.dtype)
-            is_sd3 = isinstance(denoiser, SD3Transformer2DModel)
-            tokens = section.t5_tokens + (CLIP_TOKENS if is_sd3 else 0)
-        case _:
-            assert_never(section)
-    encoded, encoding, side = _encode(vae, batch_size, render_size_px, section.image_size_px)
-    asked = _denoiser(denoiser, guidance, batch_size, side, tokens)
-    return PriorFootprint(
-        denoiser=asked.denoiser,
-        predicting=asked.predicting,
-        encoder=module_bytes(vae),
-        encoded=encoded,
-        encoding=encoding,
-        phi=asked.phi,
-        learning=asked.learning,
-    )
+
+    def count(batch: int) -> PriorMemory:
+        match section:
+            case schema.AnalyticSection():
+                return PriorMemory()
+            case schema.ClipPriorSection():
+                return _clip(parts["clip"], batch, render_size_px)
+            case schema.PixelUnetSection():
+                unet = on_meta(parts["unet"], section.dtype)
+                return _denoiser(unet, guidance, batch, unet.config["sample_size"], CLIP_TOKENS)
+            case schema.LatentUnetSection():
+                denoiser, num_tokens = on_meta(parts["unet"], section.dtype), CLIP_TOKENS
+            case schema.FlowTransformerSection():
+                denoiser = on_meta(parts["transformer"], section.dtype)
+                num_tokens = section.t5_tokens
+                num_tokens += CLIP_TOKENS if _reads_clip_too(denoiser) else 0
+            case _:
+                assert_never(section)
+        vae = _encoder(parts["vae"], section.vae_dtype)
+        encoder, side = _encode(vae, batch, render_size_px, section.image_size_px)
+        found = _denoiser(denoiser, guidance, batch, side, num_tokens)
+        return replace(
+            found, encoder=encoder.encoder, encoded=encoder.encoded, encoding=encoder.encoding
+        )
+
+    return extrapolate(count, batch_size, most=_LARGEST_BATCH)
 
 
 def on_meta(config: Config, dtype: str) -> Any:
@@ -161,30 +159,6 @@ def module_bytes(module: torch.nn.Module) -> int:
     return sum(tensor.nbytes for tensor in [*module.parameters(), *module.buffers()])
 
 
-def num_texts(guidance: schema.GuidanceSection) -> int:
-    """Return how many texts per image one call of the denoiser reads."""
-    if isinstance(guidance, schema.CsdSection):
-        return 3  # the negative one drops out where its weight is 0
-    perp_neg = isinstance(guidance, schema.ScoreGuidanceSection) and guidance.perp_neg is not None
-    return 4 if perp_neg else 2
-
-
-def _folders(section: schema.PriorSection) -> tuple[str, ...]:
-    match section:
-        case schema.PixelUnetSection():
-            return ("unet",)
-        case schema.LatentUnetSection():
-            return ("unet", "vae")
-        case schema.FlowTransformerSection():
-            return ("transformer", "vae")
-        case schema.ClipPriorSection():
-            return ("clip",)
-        case schema.AnalyticSection():
-            return ()
-        case _:
-            assert_never(section)
-
-
 def _config(directory: Path, name: str) -> Config:
     if name != "clip":
         return read_config(directory, name)
@@ -198,8 +172,13 @@ def _encoder(config: Config, dtype: str) -> Any:
     return vae
 
 
-def _encode(vae: Any, batch: int, render_size_px: int, size_px: int) -> tuple[int, int, int]:
-    """Return what waits for the gradient, the most at once, and the latents' side."""
+def _reads_clip_too(denoiser: Any) -> bool:
+    """Return whether CLIP's tokens stand before T5's, as in Stable Diffusion 3."""
+    return isinstance(denoiser, SD3Transformer2DModel)
+
+
+def _encode(vae: Any, batch: int, render_size_px: int, size_px: int) -> tuple[PriorMemory, int]:
+    """Return the encoder's part, and the side of the latents."""
     images = _renders(batch, render_size_px)
     with LiveMemory() as memory, torch.device("meta"):
         pixels = to_pixel_space(images, size_px).to(vae.dtype)
@@ -207,7 +186,8 @@ def _encode(vae: Any, batch: int, render_size_px: int, size_px: int) -> tuple[in
         del pixels
         waiting = memory.alive_bytes
         torch.autograd.grad(latents, images, torch.empty_like(latents))
-    return waiting, memory.peak_bytes, latents.shape[-1]
+    found = PriorMemory(encoder=module_bytes(vae), encoded=waiting, encoding=memory.peak_bytes)
+    return found, latents.shape[-1]
 
 
 def _renders(batch: int, side: int) -> Tensor:
@@ -217,16 +197,18 @@ def _renders(batch: int, side: int) -> Tensor:
 
 def _denoiser(
     model: Any, guidance: schema.GuidanceSection, batch: int, side: int, num_tokens: int
-) -> PriorFootprint:
-    rows = num_texts(guidance) * batch
+) -> PriorMemory:
     with LiveMemory() as memory, torch.device("meta"), _FusedAttention(), torch.no_grad():
-        _predict(model, rows, side, num_tokens)
-    phi, learning = 0, 0
-    if isinstance(guidance, schema.VsdSection):
-        phi, learning = _phi(model, guidance.phi.rank, batch, side, num_tokens)
-    return PriorFootprint(
-        denoiser=module_bytes(model), predicting=memory.peak_bytes, phi=phi, learning=learning
+        _predict(model, guidance.num_texts * batch, side, num_tokens)
+    found = PriorMemory(denoiser=module_bytes(model), predicting=memory.peak_bytes)
+    if guidance.adapter_rank is None:
+        return found
+    phi = extrapolate(
+        lambda rank: _phi(model, rank, batch, side, num_tokens),
+        guidance.adapter_rank,
+        most=_LARGEST_RANK,
     )
+    return replace(found, phi=phi.phi, learning=phi.learning)
 
 
 def _predict(
@@ -266,7 +248,7 @@ def _size_and_crop(config: Config, rows: int, dtype: torch.dtype) -> dict[str, T
     }
 
 
-def _phi(unet: Any, rank: int, batch: int, side: int, num_tokens: int) -> tuple[int, int]:
+def _phi(unet: Any, rank: int, batch: int, side: int, num_tokens: int) -> PriorMemory:
     """Return the bytes of VSD's adapter with gradient and moments, and of its backward pass."""
 
     def denoise(
@@ -283,10 +265,10 @@ def _phi(unet: Any, rank: int, batch: int, side: int, num_tokens: int) -> tuple[
         found = phi(noisy, torch.empty(batch, dtype=torch.int64), text, torch.empty(batch, 16))
         found.square().mean().backward()
     # Beside each parameter its gradient, which the pass already counts, and two moments.
-    return 3 * trainable, memory.peak_bytes
+    return PriorMemory(phi=3 * trainable, learning=memory.peak_bytes)
 
 
-def _clip(config: Config, batch: int, render_size_px: int) -> PriorFootprint:
+def _clip(config: Config, batch: int, render_size_px: int) -> PriorMemory:
     settings = CLIPConfig.from_dict(dict(config))
     with torch.device("meta"):
         model: Any = CLIPModel(settings).eval().requires_grad_(False)
@@ -297,7 +279,7 @@ def _clip(config: Config, batch: int, render_size_px: int) -> PriorFootprint:
         features = model.get_image_features(pixel_values=pixels).pooler_output
         waiting = memory.alive_bytes
         torch.autograd.grad(features, images, torch.empty_like(features))
-    return PriorFootprint(encoder=module_bytes(model), encoded=waiting, encoding=memory.peak_bytes)
+    return PriorMemory(encoder=module_bytes(model), encoded=waiting, encoding=memory.peak_bytes)
 
 
 class _FusedAttention(TorchFunctionMode):

@@ -11,15 +11,15 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors import footprint as module
-from dreamfusion_kit.priors.build import build_prior
-from dreamfusion_kit.priors.footprint import (
-    PriorFootprint,
+from dreamfusion_kit.memory import prior as module
+from dreamfusion_kit.memory.prior import (
+    PriorMemory,
     components,
     module_bytes,
     on_meta,
-    prior_footprint,
+    prior_memory,
 )
+from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
 
@@ -52,13 +52,13 @@ def guidance(recipe: str = "toybox") -> schema.GuidanceSection:
     return load_recipe(RECIPES / f"{recipe}.yaml").guidance
 
 
-def footprint(
+def counted(
     section: Any, directory: Path, tmp_path: Path, *, like: str = "toybox", batch: int = 1
-) -> PriorFootprint:
+) -> PriorMemory:
     shutil.copytree(directory, tmp_path / "model", dirs_exist_ok=True)
     parts, origin = components(section, tmp_path)
     assert origin == "its own files"
-    return prior_footprint(section, guidance(like), parts, batch_size=batch, render_size_px=64)
+    return prior_memory(section, guidance(like), parts, batch_size=batch, render_size_px=64)
 
 
 def test_the_parameters_of_the_smallest_encoder_by_hand() -> None:
@@ -75,10 +75,10 @@ def test_the_parameters_of_the_smallest_encoder_by_hand() -> None:
     section = prior_of("sd15", vae_dtype="float32", image_size_px=8)
     unet = json.loads((ROOT / "dreamfusion_kit/toybox/weights/prior/unet/config.json").read_text())
     parts = {"vae": SMALLEST_VAE, "unet": unet | {"in_channels": 4}}
-    found = prior_footprint(section, guidance(), parts, batch_size=1, render_size_px=8)
+    found = prior_memory(section, guidance(), parts, batch_size=1, render_size_px=8)
     assert found.encoder == 4 * expected
     halves = section.model_copy(update={"vae_dtype": "bfloat16"})
-    found = prior_footprint(halves, guidance(), parts, batch_size=1, render_size_px=8)
+    found = prior_memory(halves, guidance(), parts, batch_size=1, render_size_px=8)
     assert found.encoder == 2 * expected
 
 
@@ -92,7 +92,7 @@ def test_the_toybox_s_weights_are_those_of_its_file() -> None:
     stored = weights.stat().st_size - header
     as_stored = on_meta(parts["unet"], "float32")
     assert module_bytes(as_stored) in (stored, 2 * stored)  # kept in float32 or in halves
-    found = prior_footprint(section, guidance(), parts, batch_size=1, render_size_px=64)
+    found = prior_memory(section, guidance(), parts, batch_size=1, render_size_px=64)
     assert found.denoiser == module_bytes(as_stored)
 
 
@@ -117,7 +117,7 @@ def test_activations_are_what_the_allocator_gives_out(
     monkeypatch.setattr(module, "CLIP_TOKENS", 16)  # what the tests' own tokenizer pads to
     directory = request.getfixturevalue(fixture)
     section = prior_of(recipe, image_size_px=16, **changes)
-    found = footprint(section, directory, tmp_path, batch=2)
+    found = counted(section, directory, tmp_path, batch=2)
     prior: Any = build_prior(section, directory, "cpu")
     text = prior.encode_text(["a mug", "a mug", "", ""])
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
@@ -145,7 +145,7 @@ def test_activations_are_what_the_allocator_gives_out(
 
 def test_a_pixel_model_s_forward(make_if: Path, tmp_path: Path, allocator_peak: Peak) -> None:
     section = prior_of("if", image_size_px=8)
-    found = footprint(section, make_if, tmp_path)
+    found = counted(section, make_if, tmp_path)
     prior: Any = build_prior(section, make_if, "cpu")
     text = prior.encode_text(["a mug", ""])
     noisy, timestep = torch.randn(2, 3, 8, 8), torch.tensor([500, 500])
@@ -159,9 +159,9 @@ def test_more_images_and_more_texts_cost_in_proportion(
     stable_diffusion: Path, tmp_path: Path
 ) -> None:
     section = prior_of("sd15", image_size_px=64)
-    one = footprint(section, stable_diffusion, tmp_path)
-    four = footprint(section, stable_diffusion, tmp_path, batch=4)
-    pushed = footprint(section, stable_diffusion, tmp_path, like="toybox-perp-neg")
+    one = counted(section, stable_diffusion, tmp_path)
+    four = counted(section, stable_diffusion, tmp_path, batch=4)
+    pushed = counted(section, stable_diffusion, tmp_path, like="toybox-perp-neg")
     assert four.encoding == pytest.approx(4 * one.encoding, rel=0.02)
     assert four.predicting == pytest.approx(4 * one.predicting, rel=0.02)
     assert pushed.predicting == pytest.approx(2 * one.predicting, rel=0.02)
@@ -172,16 +172,16 @@ def test_attention_holds_its_scores_for_a_gradient_alone(
     stable_diffusion: Path, tmp_path: Path
 ) -> None:
     """Twice the side is four times the positions: sixteen times the scores, where they are held."""
-    small = footprint(prior_of("sd15", image_size_px=256), stable_diffusion, tmp_path)
-    large = footprint(prior_of("sd15", image_size_px=512), stable_diffusion, tmp_path)
+    small = counted(prior_of("sd15", image_size_px=256), stable_diffusion, tmp_path)
+    large = counted(prior_of("sd15", image_size_px=512), stable_diffusion, tmp_path)
     assert large.encoding > 6 * small.encoding
     assert large.predicting < 4.5 * small.predicting
 
 
 def test_vsd_brings_its_second_denoiser(make_if: Path, tmp_path: Path) -> None:
     section = prior_of("if", image_size_px=8)
-    plain = footprint(section, make_if, tmp_path)
-    found = footprint(section, make_if, tmp_path, like="toybox-vsd")
+    plain = counted(section, make_if, tmp_path)
+    found = counted(section, make_if, tmp_path, like="toybox-vsd")
     vsd = guidance("toybox-vsd")
     assert isinstance(vsd, schema.VsdSection)
     phi = build_prior(section, make_if, "cpu").adapter(  # pyright: ignore
@@ -196,9 +196,7 @@ def test_vsd_brings_its_second_denoiser(make_if: Path, tmp_path: Path) -> None:
 def test_a_clip_counts_forward_and_backward() -> None:
     section = load_recipe(RECIPES / "toybox-clip.yaml").prior
     parts, _ = components(section, ROOT)
-    found = prior_footprint(
-        section, guidance("toybox-clip"), parts, batch_size=1, render_size_px=64
-    )
+    found = prior_memory(section, guidance("toybox-clip"), parts, batch_size=1, render_size_px=64)
     assert found.denoiser == found.predicting == 0
     weights = ROOT / "dreamfusion_kit/toybox/weights/clip/model.safetensors"
     # The file holds halves, which the teacher turns into float32.
@@ -210,8 +208,8 @@ def test_a_formula_takes_nothing() -> None:
     recipe = load_recipe(RECIPES / "analytic.yaml")
     parts, origin = components(recipe.prior, ROOT)
     assert (parts, origin) == ({}, "a formula")
-    found = prior_footprint(recipe.prior, recipe.guidance, parts, batch_size=4, render_size_px=64)
-    assert found == PriorFootprint()
+    found = prior_memory(recipe.prior, recipe.guidance, parts, batch_size=4, render_size_px=64)
+    assert found == PriorMemory()
 
 
 def test_a_model_that_is_not_here_is_known_by_its_name(

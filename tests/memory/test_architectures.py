@@ -2,7 +2,7 @@
 
 import pytest
 
-from dreamfusion_kit.priors.architectures import (
+from dreamfusion_kit.memory.architectures import (
     AURA_FLOW,
     DEEPFLOYD_IF_XL,
     STABLE_DIFFUSION_1,
@@ -11,7 +11,7 @@ from dreamfusion_kit.priors.architectures import (
     STABLE_DIFFUSION_XL,
     Components,
 )
-from dreamfusion_kit.priors.footprint import on_meta
+from dreamfusion_kit.memory.prior import on_meta
 
 
 def count(parts: Components, name: str) -> int:

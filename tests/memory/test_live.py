@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from dreamfusion_kit.live_memory import LiveMemory
+from dreamfusion_kit.memory.live import LiveMemory
 
 
 def test_tensors_count_until_the_last_of_them_is_gone() -> None:

@@ -1,6 +1,9 @@
 """The estimate against the loop itself, and what is said of it."""
 
+import json
 import re
+import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +12,23 @@ from typing import Any
 import pytest
 import torch
 
+from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
+from dreamfusion_kit.memory import advice
+from dreamfusion_kit.memory import device as device_module
+from dreamfusion_kit.memory.advice import changes, check_fits, report, with_key
+from dreamfusion_kit.memory.architectures import STABLE_DIFFUSION_1
+from dreamfusion_kit.memory.device import Device, describe_device, first_device
+from dreamfusion_kit.memory.estimate import mesh_bytes, moments
+from dreamfusion_kit.memory.prior import components
+from dreamfusion_kit.mesh.density_grid import fill_cavities, sample_density_grid
+from dreamfusion_kit.mesh.isosurface import extract_isosurface
 from dreamfusion_kit.optimize.checkpoint import open_scratch
 from dreamfusion_kit.optimize.loop import optimize
 from dreamfusion_kit.optimize.monitor import Monitors
-from dreamfusion_kit.priors.architectures import STABLE_DIFFUSION_1
 from dreamfusion_kit.priors.build import build_prior
-from dreamfusion_kit.priors.footprint import components
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.stages import memory
-from dreamfusion_kit.stages.memory import Device, changes, moments, report, with_key
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -91,7 +100,7 @@ def test_the_report_names_every_part_and_the_sum() -> None:
 def test_what_does_not_fit_is_told_with_the_keys_that_help() -> None:
     recipe = with_key(latent_on_a_small_field(), "optimize.batch_size", 4)
     needed = max(moment.total for moment in moments(recipe, STABLE_DIFFUSION_1, GPU))
-    device = replace(GPU, total_bytes=round((needed - 2**20) / memory.USABLE_SHARE))
+    device = replace(GPU, total_bytes=round((needed - 2**20) / advice.USABLE_SHARE))
     text = report(recipe, "sd15", STABLE_DIFFUSION_1, "here", device)
     assert re.search(r"^fits +no, 1.0 MiB too much$", text, re.MULTILINE)
     line = re.search(r"^  optimize.batch_size: 2 +saves (\S+) GiB, which fits$", text, re.MULTILINE)
@@ -134,7 +143,123 @@ def test_every_proposed_change_is_a_valid_recipe(path: Path) -> None:
 
 
 def test_this_machine_has_memory() -> None:
-    device = memory.this_device()
+    device = first_device()
     assert 0 < device.free_bytes <= device.total_bytes
     if not device.is_gpu:
         assert 0 < device.libraries_bytes < device.total_bytes
+
+
+def absurd(name: str, section: str, **keys: Any) -> Recipe:
+    found = shipped(name)
+    return found.model_copy(update={section: getattr(found, section).model_copy(update=keys)})
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Device], None]:
+    """Return a function that sets what every torch device is said to have."""
+
+    def replace_device(device: Device) -> None:
+        monkeypatch.setattr(advice, "describe_device", lambda _: device)
+
+    return replace_device
+
+
+@pytest.mark.parametrize("name", ["toybox", "toybox-clip", "analytic"])
+def test_ordinary_recipes_pass_in_a_moment(name: str, on: Callable[[Device], None]) -> None:
+    on(CPU)
+    recipe = shipped(name)
+    check_fits(recipe, ROOT, torch.device("cpu"))
+    started = time.process_time()
+    check_fits(recipe, ROOT, torch.device("cpu"))
+    assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "advised"),
+    [
+        (absurd("toybox", "renderer", num_samples=10**6), "set renderer.num_samples to "),
+        (absurd("toybox", "renderer", num_samples=10**9), "set renderer.num_samples to "),
+        (absurd("toybox", "camera", image_size_px=10**6), "set camera.image_size_px to "),
+        (absurd("toybox", "optimize", batch_size=10**9), "set optimize.batch_size to "),
+        (absurd("toybox-hash", "field", features_per_level=10**6), "features_per_level to "),
+        (absurd("dreamfusion-toybox", "field", hidden_width=10**6), "set field.hidden_width to "),
+        (
+            absurd(
+                "toybox-vsd",
+                "guidance",
+                phi=shipped("toybox-vsd").guidance.phi.model_copy(  # pyright: ignore
+                    update={"rank": 10**7}
+                ),
+            ),
+            "set guidance.phi.rank to ",
+        ),
+    ],
+    ids=["samples", "more samples", "pixels", "views", "features", "width", "rank"],
+)
+def test_the_absurd_is_refused_with_the_key_that_is_too_large(
+    recipe: Recipe, advised: str, on: Callable[[Device], None]
+) -> None:
+    on(CPU)
+    started = time.process_time()
+    with pytest.raises(
+        RecipeError, match=r"^the optimisation needs about .* memory has 16.00"
+    ) as it:
+        check_fits(recipe, ROOT, torch.device("cpu"))
+    assert time.process_time() - started < 30
+    message = str(it.value)
+    assert advised in message
+    assert "\n" not in message
+    for key, value in re.findall(r"set (\S+) to (\S+?)(?= or |$)", message):
+        check_fits(with_key(recipe, key, json.loads(value)), ROOT, torch.device("cpu"))
+
+
+def test_what_is_close_is_counted(on: Callable[[Device], None]) -> None:
+    recipe = shipped("toybox")
+    needed = highest(recipe)
+    on(replace(CPU, total_bytes=needed))
+    with pytest.raises(RecipeError, match=r"^mesh: needs"):  # the optimisation itself fits
+        check_fits(recipe, ROOT, torch.device("cpu"))
+    on(replace(CPU, total_bytes=needed - 1))
+    with pytest.raises(RecipeError, match=r"^the optimisation needs about"):
+        check_fits(recipe, ROOT, torch.device("cpu"))
+
+
+def test_a_mesh_larger_than_main_memory_is_refused_before_the_run(
+    on: Callable[[Device], None],
+) -> None:
+    on(CPU)
+    with pytest.raises(RecipeError, match=r"^mesh: needs .* lower mesh.grid_resolution \(1024\)"):
+        check_fits(absurd("toybox", "mesh", grid_resolution=1024), ROOT, torch.device("cpu"))
+    assert mesh_bytes(shipped("toybox")) < 2**27
+
+
+@pytest.mark.parametrize("resolution", [96, 144])
+def test_the_lattice_takes_what_is_said(resolution: int) -> None:
+    """By Python's own count of what numpy holds; a sphere for a field."""
+    recipe = absurd("toybox", "mesh", grid_resolution=resolution, texture_size_px=16)
+
+    def densities(positions: torch.Tensor) -> torch.Tensor:
+        return 50 * (0.5 - positions.norm(dim=-1)).clamp_min(0)
+
+    tracemalloc.start()
+    grid = sample_density_grid(
+        densities, bounding_radius=0.95, resolution=resolution, device=torch.device("cpu")
+    )
+    filled, _ = fill_cavities(grid, 5.0)
+    extract_isosurface(filled, 5.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert mesh_bytes(recipe) == pytest.approx(peak, rel=0.35)
+
+
+def test_a_container_s_limit_is_the_machine_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(device_module, "_CGROUP_LIMIT", limit)
+    unlimited = describe_device(torch.device("cpu")).total_bytes
+    limit.write_text("max\n")
+    assert describe_device(torch.device("cpu")).total_bytes == unlimited
+    limit.write_text("1000000\n")
+    found = describe_device(torch.device("cpu"))
+    assert (found.total_bytes, found.free_bytes) == (1_000_000, 1_000_000)

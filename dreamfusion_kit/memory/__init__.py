@@ -1,0 +1,1 @@
+"""How much memory an optimisation needs, part by part, before it starts."""

@@ -1,0 +1,193 @@
+"""Whether a recipe fits a device, and which of its keys would make it fit."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.memory.architectures import Components
+from dreamfusion_kit.memory.device import Device, describe_device, format_bytes
+from dreamfusion_kit.memory.estimate import (
+    Moment,
+    combine,
+    memory_of_prior,
+    mesh_bytes,
+    moments,
+    rough_moment,
+)
+from dreamfusion_kit.memory.field import field_memory, rough_bytes
+from dreamfusion_kit.memory.prior import PriorMemory, components
+from dreamfusion_kit.recipe.schema import Recipe
+
+# What kernels take inside one operation, what the allocator rounds up, and a CUDA context are
+# not counted: a tenth of the device is left to them.
+USABLE_SHARE = 0.9
+_WIDTH = 32
+
+# Of what `check_fits` advises: keys, and how often each is halved.
+_MOST_ADVICE, _MOST_HALVINGS = 3, 64
+
+# `rough_moment` is within this factor of the estimate.
+_ROUGH_FACTOR = 3
+
+# Sections of a recipe that decide one side of the estimate only.
+_PRIOR_SECTIONS = ("prior", "guidance")
+_FIELD_SECTIONS = ("field", "renderer")
+
+
+def check_fits(recipe: Recipe, workspace: Path, device: torch.device) -> None:
+    """Raise RecipeError if the recipe needs more memory than `device` has at all.
+
+    Costs a fraction of a second unless the answer is close. What lies between the usable share
+    of the device and all of it is let through: the estimate errs by some percent.
+    """
+    here = describe_device(device)
+    parts, _ = components(recipe.prior, workspace)
+    prior = memory_of_prior(recipe, parts)
+    peak = rough_moment(recipe, prior, here)
+    if _ROUGH_FACTOR * peak.total > here.total_bytes:
+        if peak.total <= _ROUGH_FACTOR * here.total_bytes:
+            found = combine(recipe, prior, field_memory(recipe), here)
+            peak = max(found, key=lambda moment: moment.total)
+        if peak.total > here.total_bytes:
+            raise RecipeError(_refusal(recipe, parts, prior, peak, here))
+    _check_mesh(recipe)
+
+
+def report(recipe: Recipe, title: str, parts: Components, origin: str, device: Device) -> str:
+    """Return the estimate as text: the parts, the sum, the device, and what would help."""
+    all_moments = moments(recipe, parts, device)
+    peak = max(all_moments, key=lambda moment: moment.total)
+    others = [moment for moment in all_moments if moment is not peak]
+    usable = _usable(device)
+    lines = [
+        _row("recipe", title),
+        _row("sizes of the prior", f"from {origin}"),
+        _row("highest while", peak.name),
+        *(_row(f"  {name}", format_bytes(size)) for name, size in peak.parts.items() if size),
+        _row("sum", format_bytes(peak.total)),
+        *(_row(f"while {moment.name}", format_bytes(moment.total)) for moment in others),
+        _row("the mesh, in main memory", format_bytes(mesh_bytes(recipe))),
+        _row("device", f"{device.name}, {format_bytes(device.total_bytes)}"),
+        _row("  free now", format_bytes(device.free_bytes)),
+        _row("  to be used", f"{format_bytes(usable)}, the rest is for what is not counted"),
+    ]
+    if peak.total <= usable:
+        return "\n".join([*lines, _row("fits", "yes")])
+    lines.append(_row("fits", f"no, {format_bytes(peak.total - usable)} too much"))
+    return "\n".join([*lines, *_advice(recipe, parts, device, peak.total, usable)])
+
+
+def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
+    """Yield the recipe's keys that cost memory, with the value to try instead."""
+    sections = (("prior", recipe.prior), ("guidance", recipe.guidance), ("field", recipe.field))
+    for name, section in sections:
+        for key, value in section.lighter.items():
+            yield f"{name}.{key}", value
+    if recipe.optimize.batch_size > 1:
+        yield "optimize.batch_size", recipe.optimize.batch_size // 2
+    yield "camera.image_size_px", max(1, recipe.camera.image_size_px // 2)
+    yield "renderer.num_samples", max(1, recipe.renderer.num_samples // 2)
+    if recipe.guidance.adapter_rank is not None:
+        yield "guidance.phi.rank", max(1, recipe.guidance.adapter_rank // 2)
+    yield "renderer.occupancy.resolution", max(1, recipe.renderer.occupancy.resolution // 2)
+
+
+def with_key(recipe: Recipe, key: str, value: object) -> Recipe:
+    """Return the recipe with one dotted key changed, checked as a whole."""
+    data = recipe.model_dump(mode="json")
+    *sections, last = key.split(".")
+    node = data
+    for section in sections:
+        node = node[section]
+    node[last] = value
+    return Recipe.model_validate_json(json.dumps(data))
+
+
+def _usable(device: Device) -> int:
+    return round(USABLE_SHARE * device.total_bytes)
+
+
+def _refusal(
+    recipe: Recipe, parts: Components, prior: PriorMemory, peak: Moment, device: Device
+) -> str:
+    largest = max(peak.parts, key=lambda name: peak.parts[name])
+    fitting = _fitting(recipe, parts, prior, device)
+    advice = " or ".join(fitting) if fitting else "take another prior or a larger device"
+    return (
+        f"the optimisation needs about {format_bytes(peak.total)} while {peak.name} "
+        f"({format_bytes(peak.parts[largest])} of it: {largest}), {device.name} has "
+        f"{format_bytes(device.total_bytes)}; {advice}"
+    )
+
+
+def _fitting(recipe: Recipe, parts: Components, prior: PriorMemory, device: Device) -> list[str]:
+    """Return the keys that make the recipe fit on their own, those that give up least first."""
+    found: list[tuple[int, str]] = []
+    for key, _ in changes(recipe):
+        changed, halvings = recipe, 0
+        while (value := dict(changes(changed)).get(key)) is not None and halvings < _MOST_HALVINGS:
+            smaller = with_key(changed, key, value)
+            if smaller == changed:
+                break
+            changed, halvings = smaller, halvings + 1
+            if _surely_fits(changed, key, parts, prior, device):
+                found.append((halvings, f"set {key} to {json.dumps(value)}"))
+                break
+    return [text for _, text in sorted(found)[:_MOST_ADVICE]]
+
+
+def _surely_fits(
+    recipe: Recipe, key: str, parts: Components, prior: PriorMemory, device: Device
+) -> bool:
+    """Return whether a recipe with `key` changed fits, though the rough count may be too low."""
+    margin = rough_bytes(recipe) // 4
+    if margin + rough_bytes(recipe) > _usable(device):
+        return False  # whatever the prior takes, which costs more to count
+    if key.partition(".")[0] not in _FIELD_SECTIONS:
+        prior = memory_of_prior(recipe, parts)
+    return margin + rough_moment(recipe, prior, device).total <= _usable(device)
+
+
+def _check_mesh(recipe: Recipe) -> None:
+    """Raise RecipeError if the mesh's lattice or texture exceeds the main memory."""
+    needed, here = mesh_bytes(recipe), describe_device(torch.device("cpu"))
+    if needed > here.total_bytes:
+        raise RecipeError(
+            f"mesh: needs {format_bytes(needed)} of main memory, this machine has "
+            f"{format_bytes(here.total_bytes)}; lower mesh.grid_resolution "
+            f"({recipe.mesh.grid_resolution}) or mesh.texture_size_px "
+            f"({recipe.mesh.texture_size_px})"
+        )
+
+
+def _advice(
+    recipe: Recipe, parts: Components, device: Device, needed: int, usable: int
+) -> list[str]:
+    """Return what each change would save on its own, the largest first."""
+    prior, field = memory_of_prior(recipe, parts), field_memory(recipe)
+    found: list[tuple[int, str]] = []
+    for key, value in changes(recipe):
+        changed, section = with_key(recipe, key, value), key.partition(".")[0]
+        total = max(
+            moment.total
+            for moment in combine(
+                changed,
+                prior if section in _FIELD_SECTIONS else memory_of_prior(changed, parts),
+                field if section in _PRIOR_SECTIONS else field_memory(changed),
+                device,
+            )
+        )
+        if total < needed:
+            verdict = ", which fits" if total <= usable else ""
+            text = f"saves {format_bytes(needed - total)}{verdict}"
+            found.append((total, _row(f"  {key}: {json.dumps(value)}", text)))
+    if not found:
+        return ["no single change of the recipe helps: another prior, or a larger device"]
+    return ["what would help, each on its own:", *(line for _, line in sorted(found))]
+
+
+def _row(name: str, value: str) -> str:
+    return f"{name:{_WIDTH}} {value}"

@@ -1,0 +1,100 @@
+"""An upgrade writes what the kit wrote, keeps what a user edited, and says what reruns."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.workspace import shipped
+from dreamfusion_kit.workspace import upgrade as module
+from dreamfusion_kit.workspace.init import init
+from dreamfusion_kit.workspace.upgrade import upgrade
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    init(tmp_path / "made", "analytic")
+    return tmp_path / "made"
+
+
+def _newer(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shipped.pipeline().replace("# The default suite:", "# As of version 2, the suite:")
+    monkeypatch.setattr(module.shipped, "pipeline", lambda: text)
+
+
+def test_a_pipeline_that_the_kit_wrote_is_replaced(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _newer(monkeypatch)
+    assert upgrade(made) == f"{made}/dvc.yaml: written\n"
+    text = (made / "dvc.yaml").read_text()
+    assert text.startswith("# As of version 2")
+    assert "recipes/analytic.yaml" in text
+    assert "recipes/toybox.yaml" not in text
+    assert upgrade(made) == "everything is up to date\n"
+
+
+def test_a_pipeline_that_was_edited_is_kept_and_the_difference_shown(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made / "dvc.yaml"
+    edited = path.read_text() + "\n  mine:\n    cmd: echo mine\n"
+    path.write_text(edited)
+    assert upgrade(made) == "everything is up to date\n"
+    _newer(monkeypatch)
+    story = upgrade(made)
+    assert path.read_text() == edited
+    assert story.splitlines()[0] == f"{path}: edited by hand, kept; what this version has:"
+    assert (
+        "+# As of version 2, the suite: the assets of params.yaml, from prompts to a gallery."
+        in story
+    )
+    assert "-  mine:" in story
+
+
+def test_a_recipe_that_a_user_lists_is_no_edit(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`params:` names the recipes to show in experiments: one line per recipe, the user's."""
+    path = made / "dvc.yaml"
+    text = path.read_text().replace(
+        "  - recipes/analytic.yaml\n", "  - recipes/analytic.yaml\n  - recipes/sd15.yaml\n"
+    )
+    path.write_text(text)
+    _newer(monkeypatch)
+    upgrade(made)
+    assert path.read_text() == text.replace("# The default suite:", "# As of version 2, the suite:")
+
+
+def test_what_reruns_is_said_with_the_stages_after_it(made: Path) -> None:
+    kit = json.loads((made / "kit.json").read_text())
+    kit["code"]["mesh"] = "0" * 64
+    (made / "kit.json").write_text(json.dumps(kit))
+    assert upgrade(made).splitlines() == [
+        "default: mesh of every asset reruns",
+        "default: then evaluate, score, report, where what they read has changed",
+    ]
+    assert upgrade(made) == "everything is up to date\n"
+
+
+def test_of_a_folder_everything_is_brought_up_to_date(workspace: Path) -> None:
+    before = {path: path.read_bytes() for path in workspace.rglob("*.yaml")}
+    story = upgrade(workspace, ["trio"])
+    suite = workspace / "suites" / "trio"
+    assert f"{suite}/dvc.yaml: written" in story
+    assert f"{suite}/assets/red_ball/dvc.yaml: written" in story
+    assert (suite / ".dvc" / "config").is_file()
+    assert upgrade(workspace, ["trio"]) == "everything is up to date\n"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_suite_that_is_not_valid_is_refused(workspace: Path) -> None:
+    path = workspace / "suites/trio/assets/red_ball/asset.yaml"
+    path.write_text(path.read_text().replace("recipe: toybox", "recipe: nosuch"))
+    with pytest.raises(RecipeError, match=r"asset\.yaml:2: recipe: found no recipes/nosuch\.yaml"):
+        upgrade(workspace, ["trio"])
+
+
+def test_a_suite_that_is_not_there_is_refused(workspace: Path) -> None:
+    with pytest.raises(RecipeError, match="nosuch"):
+        upgrade(workspace, ["nosuch"])
+    assert not (workspace / "suites" / "nosuch").exists()
