@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("assets", nargs="*", type=int)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--efficiency", action="store_true")
+    parser.add_argument("--sleep", type=float, default=1.0, help="seconds per stage, asleep")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if options.assets:
@@ -127,7 +128,7 @@ def main() -> None:
     for num_assets in options.assets:
         overhead(num_assets, options.jobs)
     if options.efficiency:
-        efficiency(16, 1.0)
+        efficiency(16, options.sleep)
 
 
 if __name__ == "__main__":

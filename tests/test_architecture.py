@@ -29,6 +29,7 @@ NOT_MIRRORED = {
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
     "pipeline/test_kills.py": "DVC killed at random moments",
+    "suites/test_kills.py": "workers and drivers killed at random moments",
     "pipeline/test_repro.py": "what DVC reruns",
     "recipe/test_bounds.py": "every number of the schema",
     "recipe/test_mutations.py": "the files in recipes/ and params.yaml, broken",

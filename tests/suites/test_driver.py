@@ -105,7 +105,7 @@ def test_digests_that_change_during_a_run_are_not_recorded(workspace: Workspace)
     out, err = first.communicate()
     assert first.returncode == 1, err
     assert "ball: " in out
-    assert "changed while the suite was made" in out or "is not the digest" in out
+    assert "changed while" in out or "is not the digest" in out
     assert workspace.run("--asset", "ball").stdout == "1 made, 0 failed\n"
 
 
