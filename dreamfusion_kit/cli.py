@@ -264,6 +264,7 @@ def suite_add(
 def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
     """Remove an asset from a suite, with its outputs, its scratch and what DVC recorded of them."""
     from dreamfusion_kit.stages import scratch
+    from dreamfusion_kit.suites import status
     from dreamfusion_kit.workspace import edit as suite_edit
 
     here = locate(suite)
@@ -276,6 +277,8 @@ def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
             if folder.note["suite"] == here.suite and folder.note["asset"] in gone
         ]
     )
+    for name in gone:
+        status.log_file(here.workspace, here.suite, name).unlink(missing_ok=True)
     print(f"{path}: removed {asset}")
 
 

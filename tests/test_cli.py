@@ -293,9 +293,13 @@ def test_a_removed_asset_leaves_no_scratch(run: Cli) -> None:
         scratch.mkdir(parents=True)
         note = {"suite": suite, "asset": asset, "stage": "optimize"}
         (scratch / "scratch.json").write_text(json.dumps(note))
+    log = Path(".work/logs/trio/red_ball.log")
+    log.parent.mkdir(parents=True)
+    log.touch()
     status, _, err = run("suite", "rm", "red_ball", "--suite", "trio")
     assert (status, err) == (0, "")
-    assert sorted(path.name[0] for path in Path(".work").iterdir() if path.is_dir()) == ["1", "2"]
+    assert not log.exists()
+    assert sorted(path.name[0] for path in Path(".work").iterdir()) == ["1", "2", "c", "l"]
 
 
 def test_scratch_is_listed_and_cleared(run: Cli) -> None:

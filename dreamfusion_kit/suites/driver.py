@@ -24,7 +24,7 @@ from dreamfusion_kit.suites.crew import Crew, Died, Worker
 from dreamfusion_kit.suites.job_queue import JobQueue, without
 from dreamfusion_kit.suites.plan import SuitePlan, plan, stage_target
 from dreamfusion_kit.suites.recorder import Recorder
-from dreamfusion_kit.suites.status import failures_file, read_failures
+from dreamfusion_kit.suites.status import failures_file, log_file, read_failures
 from dreamfusion_kit.suites.table import ProgressTable
 from dreamfusion_kit.suites.worker import (
     Failed,
@@ -95,7 +95,7 @@ def run_suite(
         todo = _with_models(workspace, suite, root, logs)
         chosen = [asset for asset in todo.assets if not only or asset.asset in only]
         queue = JobQueue(
-            Job(asset.asset, asset.stale, logs / f"{asset.asset}.log")
+            Job(asset.asset, asset.stale, log_file(workspace, name, asset.asset))
             for asset in chosen
             if asset.stale
         )

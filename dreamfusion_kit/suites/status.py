@@ -59,9 +59,9 @@ def read_failures(workspace: Path, name: str) -> dict[str, str]:
     return {str(asset): " ".join(str(reason).split()) for asset, reason in found.items()}
 
 
-def running_file(workspace: Path, name: str, asset: str) -> Path:
-    """Return the file that a worker holds locked while it makes an asset."""
-    return workspace / ".work" / "logs" / name / f"{asset}.running"
+def log_file(workspace: Path, name: str, asset: str) -> Path:
+    """Return where an asset's worker writes what its stages print."""
+    return workspace / ".work" / "logs" / name / f"{asset}.log"
 
 
 def _running(workspace: Path, name: str) -> set[str]:
