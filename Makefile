@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 # Pyright asks the package index for newer versions of itself: the pinned one is meant.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: setup demo test unit pipeline browser regression lint bench clean
+.PHONY: setup demo test unit pipeline browser regression lint docs bench clean
 
 setup:
 	@scripts/setup.sh
@@ -40,6 +40,14 @@ lint: setup
 	@# Where there is no Node to run it, pyright takes Playwright's instead of downloading one.
 	PATH="$$PATH:$$(echo $(CURDIR)/.venv/lib/python3*/site-packages/playwright/driver)" .venv/bin/pyright
 	.venv/bin/lint-imports
+
+# A link to a page or heading that does not exist fails the build; nothing is fetched.
+docs: setup
+	@.venv/bin/zensical --version >/dev/null 2>&1 || \
+		$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(PYTHON) scripts/generate_reference.py
+	.venv/bin/zensical build --clean --strict
+	@echo build/site/index.html
 
 bench: setup
 	$(PYTHON) benchmarks/render_step.py --unet dreamfusion_kit/toybox/weights/prior/unet

@@ -48,6 +48,8 @@ from dreamfusion_kit.memory.architectures import (
     Components,
     Config,
 )
+from dreamfusion_kit.memory.device import Device, format_bytes
+from dreamfusion_kit.memory.estimate import PREVIEW, UPDATE, moments
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize.optimizers import build_optimizer
 from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
@@ -57,7 +59,7 @@ from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import CameraSection, FlowTransformerSection, Recipe
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.seeding import generator
-from dreamfusion_kit.stages import devices, memory
+from dreamfusion_kit.stages import devices
 
 ROOT = Path(__file__).parents[1]
 TINY_RECIPE = "toybox"
@@ -275,9 +277,9 @@ def measure(
     }
     times = _times(rows, rounds, device)
     whole_s, object_s, floor_s = (statistics.median(times[row]) for row in rows)
-    here = memory.Device("", device.type == "cuda", 0, 0, libraries_bytes=0)
-    moments = memory.moments(recipe, parts, here)
-    estimated = max(moment.total for moment in moments if moment.name != memory.PREVIEW)
+    here = Device("", device.type == "cuda", 0, 0, libraries_bytes=0)
+    found = moments(recipe, parts, here)
+    estimated = max(moment.total for moment in found if moment.name not in (PREVIEW, UPDATE))
     return Result(
         backend=title,
         whole_step_s=whole_s,
@@ -455,8 +457,8 @@ def _print_table(results: list[Result], command: str, device: torch.device) -> N
             f"| {result.backend} | {1e3 * result.floor_s:.1f} "
             f"| {1e3 * result.whole_step_s:.1f} | {result.whole_ratio:.2f} "
             f"| {1e3 * result.object_step_s:.1f} | {result.object_ratio:.2f} "
-            f"| {memory.format_bytes(result.peak_bytes)} "
-            f"| {memory.format_bytes(result.estimated_bytes)} |"
+            f"| {format_bytes(result.peak_bytes)} "
+            f"| {format_bytes(result.estimated_bytes)} |"
         )
 
 

@@ -147,6 +147,8 @@ def validate(
     """
     checked = files or check.workspace_files(locate().workspace)
     check.check_files(checked)
+    for note in check.notes(checked):
+        print(note, file=sys.stderr)
     for file in checked:
         print(printable(f"{file}: ok"))
 
@@ -462,10 +464,12 @@ def optimize(
         _show(suite, name)
         return
     with _here("optimize", suite, name) as here:
-        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import devices, memory
         from dreamfusion_kit.stages import optimize as stage
 
-        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+        picked = devices.pick(device)
+        memory.check(here.workspace, here.suite, name, picked)
+        print(stage.run(here.workspace, here.suite, name, picked))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")

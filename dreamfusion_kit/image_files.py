@@ -1,4 +1,4 @@
-"""Images as 8-bit PNG files without metadata: equal pixels give equal bytes."""
+"""Images as files without metadata: equal pixels give equal bytes."""
 
 import io
 
@@ -18,4 +18,21 @@ def png_bytes(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
     """Return an 8-bit RGB PNG."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def webp_bytes(frames: Float[Tensor, "frames h w 3"], *, frame_duration_ms: int) -> bytes:
+    """Return frames as an endless animated WebP; equal frames give equal bytes."""
+    first, *others = (Image.fromarray(frame) for frame in quantized(frames))
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        format="WEBP",
+        save_all=True,
+        append_images=others,
+        duration=frame_duration_ms,
+        loop=0,
+        quality=85,
+        method=4,
+    )
     return buffer.getvalue()

@@ -1,10 +1,11 @@
-"""What crosses package borders: cameras, lights, rays, render output, guidance output.
+"""What crosses package borders: cameras, lights, rays, render output, guidance output, truths.
 
 Axes: `batch` images, `h w` pixels, `*rays` any leading axes. Images are in [0, 1] with
 channels last; directions have unit length; lengths are in scene units; the world is
 z-up and azimuth 0 looks at the object's front from +x.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -122,3 +123,29 @@ class GuidanceOutput:
     gradient: Float[Tensor, "batch 3 h w"]
     opacity_gradient: Float[Tensor, "batch h w"] | None
     timesteps: Float[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of an object beside its prompt: its shape, its looks, its name.
+
+    The toybox supplies it for its own objects. Other prompts have none, and what is measured
+    against it is then left out.
+
+    `caption` is the object's own in the canonical form. `held_out` says whether the prior's
+    training never saw the pair of colour and object. `distances` is negative inside; only its
+    sign and zero level count, inside the ball of `bounding_radius` around the origin.
+    `names_object` tells whether a caption names this object in whatever colour. `plaster`
+    are captions of textureless renders, one per object, the own one at `own_plaster`.
+    `sides` names the side that each image shows, None for an object without distinct sides.
+    """
+
+    caption: str
+    held_out: bool
+    distances: Callable[[Float[Tensor, "samples 3"]], Float[Tensor, " samples"]]
+    bounding_radius: float
+    render: Callable[[Cameras, Lighting, Float[Tensor, "batch h w 3"]], Tensor]
+    names_object: Callable[[str], bool]
+    plaster: tuple[str, ...]
+    own_plaster: int
+    sides: Callable[[Float[Tensor, "images h w 3"]], list[str]] | None

@@ -4,8 +4,6 @@ python scripts/study.py run [NAME ...]     run the settings that have no experim
 python scripts/study.py table              print the Markdown table of all that were run
 python scripts/study.py picture OUT.png    one row per setting, each asset from two sides
 
-Fog and roughness are those of faults.py.
-
 A setting is a change to recipes/toybox.yaml, named in suites/study/settings.yaml. Each runs
 in a temporary checkout of the last commit, so the workspace stays as it is.
 """
@@ -14,33 +12,27 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-import trimesh
 from contact_sheet import save_sheet, strip
 from dvc.api import DVCFileSystem
-from faults import fog, roughness
 from PIL import Image
 
+from dreamfusion_kit.evaluation.metrics import METRICS, Metric
 from dreamfusion_kit.recipe.load import load_yaml
-from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.report.measures import lookup, written
 from dreamfusion_kit.stages.layout import SuiteLayout, view_name
 
 SUITE = "study"
 RECIPE = "recipes/toybox.yaml"
 SETTINGS = Path("suites/study/settings.yaml")
-METRICS = f"metrics/{SUITE}.json"
-COLUMNS: Mapping[str, str] = {
-    "R-Precision": "r_precision.color",
-    "right object, plaster": "object_precision.geometry",
-    "IoU": "iou",
-    "Chamfer": "chamfer",
-    "fronts": "front_views",
-    "s / asset": "seconds_per_asset",
-}
+METRICS_FILE = f"metrics/{SUITE}.json"
+SHOWN: Sequence[Metric] = [
+    metric for metric in METRICS if metric.places & {"comparison", "terminal"}
+]
 VIEWS = (0, 2)  # the front and a side, among the protocol's azimuths
 
 
@@ -85,28 +77,16 @@ def experiments() -> dict[str, str]:
 def table() -> list[str]:
     """Return the Markdown lines: what was changed, and what it gave."""
     lines = [
-        "| setting | change | " + " | ".join([*COLUMNS, "fog, %", "roughness"]) + " |",
-        "|---|---|" + "---:|" * (len(COLUMNS) + 2),
+        "| setting | change | " + " | ".join(metric.heading for metric in SHOWN) + " |",
+        "|---|---|" + "---:|" * len(SHOWN),
     ]
     for name, reference in experiments().items():
-        metrics = json.loads(_git("show", f"{reference}:{METRICS}"))
+        metrics = json.loads(_git("show", f"{reference}:{METRICS_FILE}"))
+        summary = metrics.get("summary", metrics)  # experiments of before have nothing else
         changes = ", ".join(f"`{key}: {_value(value)}`" for key, value in settings()[name].items())
-        numbers = [_number(metrics, path) for path in COLUMNS.values()]
-        lines.append(f"| {name} | {changes} | {' | '.join([*numbers, *_faults(reference)])} |")
+        numbers = [written(lookup(summary, metric.key), metric.unit) for metric in SHOWN]
+        lines.append(f"| {name} | {changes} | {' | '.join(numbers)} |")
     return lines
-
-
-def _faults(reference: str) -> tuple[str, str]:
-    """Return an experiment's fog and roughness, means over its assets."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        layout = _fetched(reference, root, "mesh", "field")
-        suite = load_suite(root, SUITE)
-        own = {asset: layout.asset(asset) for asset in suite.assets}
-        views = suite.evaluation.views
-        fogs = [fog(own[one], resolve(root, SUITE, one).recipe, views) for one in own]
-        angles = [roughness(trimesh.load_mesh(one.mesh / "mesh.ply")) for one in own.values()]
-    return f"{100 * fmean(fogs):.2f}", f"{fmean(angles):.1f}"
 
 
 def picture(target: Path) -> None:
@@ -134,13 +114,6 @@ def _fetched(reference: str, root: Path, *kinds: str) -> SuiteLayout:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         experiment.get(path, str(root / path), recursive=True)
     return SuiteLayout(root, SUITE)
-
-
-def _number(metrics: dict[str, Any], path: str) -> str:
-    value: Any = metrics
-    for part in path.split("."):
-        value = value[part]
-    return f"{value:.0f}" if path == "seconds_per_asset" else f"{value:.3f}"
 
 
 def _value(value: object) -> str:

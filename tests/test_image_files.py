@@ -5,9 +5,10 @@ import io
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.io import imread
 
-from dreamfusion_kit.image_files import png_bytes, quantized
+from dreamfusion_kit.image_files import png_bytes, quantized, webp_bytes
 
 
 def test_a_png_holds_the_pixels_and_no_metadata() -> None:
@@ -17,6 +18,15 @@ def test_a_png_holds_the_pixels_and_no_metadata() -> None:
     assert content == png_bytes(pixels[:, ::-1][:, ::-1])  # however it lies in memory
     kinds = [content[place - 4 : place] for place in _chunks(content)]
     assert kinds == [b"IHDR", b"IDAT", b"IEND"]
+
+
+def test_an_animation_has_every_frame_and_equal_bytes() -> None:
+    frames = torch.rand(5, 32, 32, 3, generator=torch.Generator().manual_seed(0))
+    data = webp_bytes(frames, frame_duration_ms=80)
+    assert data == webp_bytes(frames.clone(), frame_duration_ms=80)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "WEBP"
+        assert image.n_frames == 5
 
 
 def _chunks(content: bytes) -> list[int]:

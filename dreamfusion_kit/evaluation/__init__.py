@@ -1,1 +1,1 @@
-"""The exam: fixed views, CLIP R-Precision, and geometry against known shapes."""
+"""The protocol: fixed views, metrics, CLIP R-Precision, and geometry against known shapes."""

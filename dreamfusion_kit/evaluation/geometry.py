@@ -1,8 +1,8 @@
 """Distances between a mesh and the true shape of a toybox object.
 
 An asset made from text has no canonical azimuth, place or size, so every measure is taken
-twice: as the mesh stands (`_raw`), and at the rotation about the up axis and the uniform
-scale that bring it nearest to the truth.
+twice: as the mesh stands (`_raw`), and at the rotation about the up axis, the uniform scale
+and the translation that bring it nearest to the truth.
 
 Notation: an alignment takes x to `scale * R_z(yaw) x + translation`; lengths are in the
 truth's scene units throughout. Points are float64 arrays `points 3` in the search.
@@ -16,8 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial import KDTree
-from skimage.measure import marching_cubes
 from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError
@@ -39,6 +37,8 @@ _Distances = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]
 _CHUNK = 1 << 18  # positions per call of a signed distance: bounds the memory
 _NUM_REFINED = 3  # coarse candidates that are refined
 _REFINEMENT_HALVINGS = 6
+_TRANSLATION_STEP = 0.1  # of the truth's extent, before halving
+_BULK_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def measure_geometry(
     best = _align(pair, section)
     distance, resolution = section.f_score_distance, section.iou_resolution
     aligned, raw = pair.distances(best), pair.distances(IDENTITY)
-    if _chamfer(*raw) < _chamfer(*aligned):  # boxes say nothing where a spike stands out
+    if _chamfer(*raw) < _chamfer(*aligned):  # the search draws fewer points, in a coarse grid
         best, aligned = IDENTITY, raw
     return GeometryMetrics(
         chamfer=_chamfer(*aligned),
@@ -134,6 +134,8 @@ def true_surface(
     The grid has `resolution` cells per axis and one more around the ball. Raises
     `EvaluationError` where the solid is empty or reaches the edge of the grid.
     """
+    from skimage.measure import marching_cubes  # here, for the sake of those who read metrics
+
     spacing = 2 * bounding_radius / resolution
     ticks = (np.arange(resolution + 3) - (resolution + 2) / 2) * spacing
     grid = np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij"), axis=-1)
@@ -171,6 +173,7 @@ class _Pair:
         self.true_bounds = _bounds(truth.vertices.numpy())
         self.mesh_points = _drawn(mesh, num_points, generator)
         self.true_points = _drawn(truth, num_points, generator)
+        self.mesh_bulk, self.true_bulk = _bulk(self.mesh_points), _bulk(self.true_points)
         self.mesh_index, self._true_index = SpatialIndex(mesh), SpatialIndex(truth)
 
     def distances(self, alignment: Alignment, first: int | None = None) -> _Distances:
@@ -235,48 +238,85 @@ def _cell_centers(
 
 # ---- alignment
 
+_Cost = Callable[[Alignment], float]
+
 
 def _align(pair: _Pair, section: GeometrySection) -> Alignment:
-    """Return the yaw and scale of least Chamfer distance.
+    """Return the yaw, scale and translation of least Chamfer distance.
 
-    For each yaw the turned mesh is centred on the truth, bounding box on bounding box, in
-    x, y and z; scale 1 makes the boxes' diagonals equal. All pairs of a coarse grid are
-    ranked by distances between drawn points, which are cheap far away; the best few are
-    refined by exact distances, inside the protocol's scale range.
+    Each yaw of a coarse grid starts with the middle of the turned mesh on the middle of the
+    truth; scale 1 makes their extents equal. Middle and extent are those of the bulk of the
+    surface (`_bulk`), so that a spike or a flake moves neither. All pairs of yaw and scale are
+    ranked by distances between drawn points, which are cheap far away. The best few, and the
+    mesh as it stands, are refined by exact distances in all five numbers, inside the
+    protocol's scale range.
     """
     yaw_step = 360 / section.num_azimuths
-    yaws = [index * yaw_step for index in range(section.num_azimuths)]
     lower, upper = (math.log(value) for value in section.scale_range)
     log_scales = np.linspace(lower, upper, section.num_scales).tolist()
-    rough = _point_cost(pair, section.num_search_points)
-    poses = [(yaw_deg, log_scale) for yaw_deg in yaws for log_scale in log_scales]
-    ranked = sorted(poses, key=lambda pose: rough(*pose))
+    starts = [
+        _centred(pair, index * yaw_step, log_scale)
+        for index in range(section.num_azimuths)
+        for log_scale in log_scales
+    ]
+    ranked = sorted(starts, key=_point_cost(pair, section.num_search_points))
+    chosen = ranked[:_NUM_REFINED]
+    lowest, highest = (math.exp(edge) * _unit_scale(pair) for edge in (lower, upper))
+    if lowest <= 1 <= highest:
+        chosen.append(IDENTITY)
 
-    def exact(yaw_deg: float, log_scale: float) -> float:
-        alignment = _centred(pair, yaw_deg, log_scale)
+    def exact(alignment: Alignment) -> float:
         return _chamfer(*pair.distances(alignment, first=section.num_search_points))
 
-    steps = yaw_step / 2, (upper - lower) / section.num_scales / 2
-    refined = [_refine(exact, pose, steps, (lower, upper)) for pose in ranked[:_NUM_REFINED]]
-    _, yaw_deg, log_scale = min(refined)
-    return _centred(pair, yaw_deg % 360, log_scale)
+    scale_step = (upper - lower) / section.num_scales / 2
+    steps = np.array([yaw_step / 2, scale_step, *[_TRANSLATION_STEP * pair.true_bulk.extent] * 3])
+    moves = _Moves(steps, pair.true_bulk.middle, (lowest, highest))
+    refined = [_refine(exact, start, moves) for start in chosen]
+    _, best = min(refined, key=lambda found: found[0])
+    return best
+
+
+def _unit_scale(pair: _Pair) -> float:
+    """Return the scale that makes the extents of mesh and truth equal; a turn changes neither."""
+    return pair.true_bulk.extent / pair.mesh_bulk.extent
 
 
 def _centred(pair: _Pair, yaw_deg: float, log_scale: float) -> Alignment:
-    """Return the alignment whose boxes share a centre and whose diagonals' ratio is given."""
-    bounds = _bounds(pair.mesh_vertices @ _yaw_matrix(yaw_deg).T)
-    scale = math.exp(log_scale) * _diagonal(pair.true_bounds) / _diagonal(bounds)
-    x, y, z = (pair.true_bounds.mean(axis=0) - scale * bounds.mean(axis=0)).tolist()
+    """Return the alignment that puts middle on middle, at a scale relative to equal extents."""
+    scale = math.exp(log_scale) * _unit_scale(pair)
+    middle = pair.mesh_bulk.middle @ _yaw_matrix(yaw_deg).T
+    x, y, z = (pair.true_bulk.middle - scale * middle).tolist()
     return Alignment(yaw_deg, scale, (x, y, z))
 
 
-def _point_cost(pair: _Pair, num_points: int) -> Callable[[float, float], float]:
-    """Return the Chamfer distance between drawn points as a function of yaw and log scale."""
+@dataclass(frozen=True)
+class _Bulk:
+    """Where the bulk of a surface lies: its middle, and its extent, scene units.
+
+    The middle is the median point by area. The extent is the root mean square distance from
+    it of the nearer `_BULK_SHARE` of the area.
+    """
+
+    middle: Float[np.ndarray, " 3"]
+    extent: float
+
+
+def _bulk(points: _Points) -> _Bulk:
+    """Return the bulk of a surface from points drawn uniformly by area."""
+    middle = np.median(points, axis=0)
+    squares = np.sort(((points - middle) ** 2).sum(axis=1))
+    nearer = squares[: math.ceil(_BULK_SHARE * len(squares))]
+    return _Bulk(middle, max(float(np.sqrt(nearer.mean())), 1e-9))
+
+
+def _point_cost(pair: _Pair, num_points: int) -> _Cost:
+    """Return the Chamfer distance between drawn points as a function of the alignment."""
+    from scipy.spatial import KDTree
+
     mesh_points, true_points = pair.mesh_points[:num_points], pair.true_points[:num_points]
     mesh_tree, true_tree = KDTree(mesh_points), KDTree(true_points)
 
-    def cost(yaw_deg: float, log_scale: float) -> float:
-        alignment = _centred(pair, yaw_deg, log_scale)
+    def cost(alignment: Alignment) -> float:
         to_truth, _ = true_tree.query(alignment.apply(mesh_points))
         to_mesh, _ = mesh_tree.query(alignment.undo(true_points))
         return _chamfer(to_truth, alignment.scale * to_mesh)
@@ -284,35 +324,49 @@ def _point_cost(pair: _Pair, num_points: int) -> Callable[[float, float], float]
     return cost
 
 
-def _refine(
-    cost: Callable[[float, float], float],
-    pose: tuple[float, float],
-    steps: tuple[float, float],
-    log_scale_range: tuple[float, float],
-) -> tuple[float, float, float]:
-    """Return the (cost, yaw, log scale) that a pattern search reaches from `pose`.
+@dataclass(frozen=True)
+class _Moves:
+    """What the search tries: first steps of yaw, log scale and x, y, z.
 
-    Moves to the best of the eight neighbours while it is better, then halves the steps.
+    Turns and growth are about `pivot`, the middle of the truth, so that neither undoes what a
+    shift has reached.
     """
-    best = (cost(*pose), *pose)
+
+    steps: Float[np.ndarray, " 5"]
+    pivot: Float[np.ndarray, " 3"]
+    scale_range: tuple[float, float]
+
+    def moved(self, alignment: Alignment, index: int, factor: float) -> Alignment:
+        """Return the alignment after `factor` of the step of one of the five numbers."""
+        change = np.zeros(5)
+        change[index] = factor * self.steps[index]
+        yaw, log_scale, *shift = change.tolist()
+        scale = float(np.clip(alignment.scale * math.exp(log_scale), *self.scale_range))
+        offset = np.array(alignment.translation) - self.pivot
+        turned = scale / alignment.scale * offset @ _yaw_matrix(yaw).T
+        x, y, z = (self.pivot + turned + np.array(shift)).tolist()
+        return Alignment((alignment.yaw_deg + yaw) % 360, scale, (x, y, z))
+
+
+def _refine(cost: _Cost, start: Alignment, moves: _Moves) -> tuple[float, Alignment]:
+    """Return the cost and the alignment that a pattern search reaches from `start`.
+
+    Moves along one number at a time, by its step in either direction, while that is better;
+    then halves the steps.
+    """
+    best = cost(start), start
     for halving in range(_REFINEMENT_HALVINGS):
-        yaw_step, scale_step = (step / 2**halving for step in steps)
         improved = True
         while improved:
-            neighbours = {
-                (best[1] + i * yaw_step, float(np.clip(best[2] + j * scale_step, *log_scale_range)))
-                for i, j in itertools.product((-1, 0, 1), repeat=2)
-            }
-            found = min((cost(*neighbour), *neighbour) for neighbour in neighbours)
-            improved = found[0] < best[0]
-            best = min(best, found)
+            improved = False
+            for index, direction in itertools.product(range(5), (-1, 1)):
+                moved = moves.moved(best[1], index, direction / 2**halving)
+                found = cost(moved)
+                if found < best[0]:
+                    best, improved = (found, moved), True
     return best
 
 
 def _yaw_matrix(yaw_deg: float) -> Float[np.ndarray, "3 3"]:
     cosine, sine = math.cos(math.radians(yaw_deg)), math.sin(math.radians(yaw_deg))
     return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-
-
-def _diagonal(bounds: Float[np.ndarray, "2 3"]) -> float:
-    return float(np.linalg.norm(bounds[1] - bounds[0]))

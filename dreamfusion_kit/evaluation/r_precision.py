@@ -15,11 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError
-
-
-def normalize_caption(caption: str) -> str:
-    """Return the caption as Dream Fields writes its queries: lower case, one full stop."""
-    return caption.lower().strip(" .,") + "."
+from dreamfusion_kit.recipe.captions import normalize_caption
 
 
 @dataclass(frozen=True)
@@ -27,18 +23,19 @@ class CaptionPool:
     """The captions that retrieval chooses from, as the text encoder reads them.
 
     Two captions that `normalize_caption` makes equal would both be right answers, so a
-    pool that holds such a pair is refused.
+    pool that holds such a pair is refused. From a pool of one caption nothing can be
+    retrieved, but views can still be compared with it.
     """
 
     captions: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Raise `EvaluationError` unless there are two or more, all different."""
+        """Raise `EvaluationError` unless there is one caption or more, all different."""
         distinct = len({normalize_caption(caption) for caption in self.captions})
-        if distinct < 2 or distinct != len(self.captions):
+        if distinct < 1 or distinct != len(self.captions):
             raise EvaluationError(
                 f"caption pool: found {len(self.captions)} captions, {distinct} of them different, "
-                "expected two or more without repetition; declare each caption once"
+                "expected one or more without repetition; declare each caption once"
             )
 
     @property
@@ -52,12 +49,18 @@ class CaptionPool:
         """Return the R-Precision of guessing: one over the number of captions."""
         return 1 / len(self.captions)
 
+    @property
+    def can_retrieve(self) -> bool:
+        """Return whether there is a wrong answer."""
+        return len(self.captions) > 1
+
     def including(self, caption: str) -> "CaptionPool":
         """Return this pool, with `caption` added where no equal one is in it."""
-        known = {normalize_caption(entry) for entry in self.captions}
-        if normalize_caption(caption) in known:
-            return self
-        return CaptionPool((*self.captions, caption))
+        return self if self.has(caption) else CaptionPool((*self.captions, caption))
+
+    def has(self, caption: str) -> bool:
+        """Return whether `caption`, as normalised, is in the pool."""
+        return normalize_caption(caption) in {normalize_caption(one) for one in self.captions}
 
     def index(self, caption: str) -> int:
         """Return the place of `caption`, compared as normalised."""
@@ -92,6 +95,14 @@ def retrieval_hits(
     own_similarity = similarity.gather(1, own[:, None])
     others = similarity.scatter(1, own[:, None], -torch.inf)
     return own_similarity[:, 0] > others.amax(dim=1)
+
+
+def own_ranks(similarity: Float[Tensor, "views captions"], own_index: int) -> Int[Tensor, " views"]:
+    """Return the place of the own caption among all, nearest first; 1 is a hit.
+
+    Captions that are exactly as near stand before it, as a tie is a miss.
+    """
+    return (similarity >= similarity[:, own_index, None]).sum(dim=1)
 
 
 def object_hits(

@@ -1,22 +1,21 @@
 """Triangle surfaces as the evaluation reads them: loading, casting rays, drawing points.
 
 World coordinates are z-up, lengths in scene units. Open3D casts the rays on the CPU, so
-no OpenGL context is needed.
+no OpenGL context is needed. It and trimesh are imported where they are used: tables and
+galleries, which read metrics alone, need not wait for them.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import trimesh
 from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
-from trimesh.visual import TextureVisuals
 
 from dreamfusion_kit.errors import EvaluationError
-from dreamfusion_kit.open3d_library import open3d
 from dreamfusion_kit.records import Rays
 
 _OCCUPANCY_VOTES = 3  # an odd number, so that one grazing ray is outvoted
@@ -45,6 +44,8 @@ def load_mesh(path: Path) -> TexturedMesh:
     Vertices are repeated along texture seams, as the file's uv indices ask for. Raises
     `EvaluationError` where the file is missing or damaged, or has no faces or no texture.
     """
+    import trimesh
+
     try:
         mesh = trimesh.load_mesh(path, process=False)
         uvs, image = _appearance(mesh)
@@ -61,8 +62,10 @@ def load_mesh(path: Path) -> TexturedMesh:
     return TexturedMesh(Surface(vertices, faces), torch.from_numpy(uvs), texture)
 
 
-def _appearance(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "vertices 2"], Image.Image]:
+def _appearance(mesh: Any) -> tuple[Float[np.ndarray, "vertices 2"], Image.Image]:
     """Return uvs and albedo; raise `ValueError` where there are none."""
+    from trimesh.visual import TextureVisuals
+
     visual = mesh.visual
     if not isinstance(visual, TextureVisuals) or visual.uv is None:
         raise ValueError("no uvs")
@@ -90,16 +93,19 @@ class SpatialIndex:
 
     def __init__(self, surface: Surface) -> None:
         """Build the acceleration structure over the surface's triangles."""
+        from dreamfusion_kit.open3d_library import open3d
+
+        self._tensor = open3d.core.Tensor.from_numpy
         self._scene = open3d.t.geometry.RaycastingScene()
         self._scene.add_triangles(
-            open3d.core.Tensor.from_numpy(surface.vertices.numpy().astype(np.float32)),
-            open3d.core.Tensor.from_numpy(surface.faces.numpy().astype(np.uint32)),
+            self._tensor(surface.vertices.numpy().astype(np.float32)),
+            self._tensor(surface.faces.numpy().astype(np.uint32)),
         )
 
     def cast(self, rays: Rays) -> RayHits:
         """Return the first hit of each ray, front or back face."""
         bundle = torch.cat([rays.origins, rays.directions], dim=-1).float().contiguous()
-        answer = self._scene.cast_rays(open3d.core.Tensor.from_numpy(bundle.numpy()))
+        answer = self._scene.cast_rays(self._tensor(bundle.numpy()))
         distance = torch.from_numpy(answer["t_hit"].numpy())
         mask = torch.isfinite(distance)
         face = torch.from_numpy(answer["primitive_ids"].numpy().astype(np.int64))
@@ -108,12 +114,12 @@ class SpatialIndex:
 
     def distances(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
         """Return the distance to the nearest point of any triangle."""
-        query = open3d.core.Tensor.from_numpy(points.astype(np.float32))
+        query = self._tensor(points.astype(np.float32))
         return self._scene.compute_distance(query).numpy().astype(np.float64)
 
     def contains(self, points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, " points"]:
         """Return which points are inside, by a majority of three rays' crossing parities."""
-        query = open3d.core.Tensor.from_numpy(points.astype(np.float32))
+        query = self._tensor(points.astype(np.float32))
         return self._scene.compute_occupancy(query, nsamples=_OCCUPANCY_VOTES).numpy() > 0.5
 
 
@@ -167,3 +173,30 @@ def sample_surface(
     a, b, c = surface.vertices[surface.faces[chosen]].unbind(dim=1)
     root = u.sqrt()
     return (1 - root) * a + root * (1 - v) * b + root * v * c
+
+
+def roughness(surface: Surface) -> float:
+    """Return the mean angle between neighbouring faces in degrees, weighted by their edge.
+
+    Vertices at one position count as one; edges with one face, or with more than two, are
+    left out. 0 for a surface without neighbours.
+    """
+    vertices, merged = torch.unique(surface.vertices, dim=0, return_inverse=True)
+    faces = merged[surface.faces]
+    edges = torch.stack([faces, faces.roll(-1, dims=1)], dim=-1).sort(dim=-1).values
+    proper = (edges[..., 0] != edges[..., 1]).all(dim=1)
+    normals = torch.nn.functional.normalize(face_normals(Surface(vertices.double(), faces)), dim=-1)
+    ends, owner, count = torch.unique(
+        edges[proper].reshape(-1, 2), dim=0, return_inverse=True, return_counts=True
+    )
+    shared = count == 2
+    if not shared.any():
+        return 0.0
+    owners = torch.nonzero(proper)[:, 0].repeat_interleave(3)[owner.argsort(stable=True)]
+    first = (count.cumsum(dim=0) - count)[shared]
+    pair = normals[owners[first]], normals[owners[first + 1]]
+    sine = torch.linalg.cross(*pair).norm(dim=-1)
+    angles = torch.rad2deg(torch.atan2(sine, (pair[0] * pair[1]).sum(dim=-1)))
+    a, b = vertices[ends[shared]].double().unbind(dim=1)
+    lengths = (a - b).norm(dim=-1)
+    return float((angles * lengths).sum() / lengths.sum())

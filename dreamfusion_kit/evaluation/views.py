@@ -4,14 +4,12 @@ Mesh, field and the toybox's true objects go through the same cameras, head-ligh
 background; only the render callable differs. Nothing here has a gradient.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from dreamfusion_kit.camera.light import headlight
@@ -24,7 +22,6 @@ from dreamfusion_kit.evaluation.surface import (
     face_normals,
     smooth_normals,
 )
-from dreamfusion_kit.image_files import quantized
 from dreamfusion_kit.recipe.evaluation import TurntableSection, ViewsSection
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.renderer.shading import shade
@@ -40,12 +37,14 @@ RenderImage = Callable[[Cameras, Lighting, Tensor], Tensor]
 class ViewImages:
     """The views of one object, front first, then by growing azimuth.
 
-    `normals` shows world-space normals as (n + 1) / 2 over the protocol's background.
+    `normals` shows world-space normals as (n + 1) / 2 over the protocol's background;
+    `opacity` is how much of the background each pixel hides, 0 to 1.
     """
 
     color: Float[Tensor, "views h w 3"]
     textureless: Float[Tensor, "views h w 3"]
     normals: Float[Tensor, "views h w 3"]
+    opacity: Float[Tensor, "views h w"]
 
 
 # ---- the protocol's views of anything
@@ -65,16 +64,24 @@ def render_views(render: Render, section: ViewsSection, *, supersampling: int) -
     for cameras, background in _orbit(section, section.num_azimuths, supersampling):
         color = render(cameras, _light(section, cameras, textureless=False), background)
         textureless = render(cameras, _light(section, cameras, textureless=True), background)
-        images = (color.image, textureless.image, _normal_image(color, background))
+        images = (
+            color.image,
+            textureless.image,
+            _normal_image(color, background),
+            color.opacity[..., None],
+        )
         views.append(tuple(_downsample(image, supersampling) for image in images))
-    return ViewImages(*(torch.cat(images) for images in zip(*views, strict=True)))
+    color, textureless, normals, opacity = (
+        torch.cat(images) for images in zip(*views, strict=True)
+    )
+    return ViewImages(color, textureless, normals, opacity[..., 0])
 
 
 @torch.no_grad()
 def render_images(
     render: RenderImage, section: ViewsSection, *, textureless: bool, supersampling: int
 ) -> Float[Tensor, "views h w 3"]:
-    """Return the protocol's colour or textureless images alone (the ceiling's true renders)."""
+    """Return the protocol's colour or textureless images alone, such as the truth's."""
     images = [
         render(cameras, _light(section, cameras, textureless=textureless), background)
         for cameras, background in _orbit(section, section.num_azimuths, supersampling)
@@ -125,7 +132,7 @@ def _normal_image(output: RenderOutput, background: Tensor) -> Float[Tensor, "ba
     return 0.5 * (output.normals + opacity) + (1 - opacity) * background
 
 
-def _downsample(image: Float[Tensor, "batch h w 3"], factor: int) -> Tensor:
+def _downsample(image: Float[Tensor, "batch h w channels"], factor: int) -> Tensor:
     channels_first = image.permute(0, 3, 1, 2)
     return torch.nn.functional.avg_pool2d(channels_first, factor).permute(0, 2, 3, 1)
 
@@ -207,23 +214,3 @@ def _scattered(values: Tensor, hits: RayHits, background: Tensor) -> Tensor:
     image = background.clone()
     image[hits.mask] = values
     return image
-
-
-# ---- the turntable's file
-
-
-def webp_bytes(frames: Float[Tensor, "frames h w 3"], *, frame_duration_ms: int) -> bytes:
-    """Return frames as an endless animated WebP; equal frames give equal bytes."""
-    first, *others = (Image.fromarray(frame) for frame in quantized(frames))
-    buffer = io.BytesIO()
-    first.save(
-        buffer,
-        format="WEBP",
-        save_all=True,
-        append_images=others,
-        duration=frame_duration_ms,
-        loop=0,
-        quality=85,
-        method=4,
-    )
-    return buffer.getvalue()

@@ -5,10 +5,12 @@ of the optimisation.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import assert_never
 
 from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
 from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.recipe.captions import declared_captions
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite
@@ -63,16 +65,24 @@ def clip_digest(protocol: EvaluationSection) -> str:
     return identity(protocol.clip)
 
 
-def pool_digest(suite: Suite) -> str:
-    """Return what the caption pool takes from the suite: its prompts, where it is made of them."""
-    return identity(None)
+def pool_digest(protocol: EvaluationSection, prompts: Mapping[str, str], workspace: Path) -> str:
+    """Return the digest of the captions that a suite's protocol declares.
+
+    `prompts` are those of the suite by asset; only a pool of them reads them.
+
+    Raises:
+        RecipeError: where the captions stand in a file that cannot be read.
+    """
+    return identity(declared_captions(protocol.caption_pool, prompts, workspace))
 
 
-def suite_digests(suite: Suite, assets: Mapping[str, ResolvedAsset]) -> dict[str, str]:
+def suite_digests(
+    suite: Suite, assets: Mapping[str, ResolvedAsset], workspace: Path
+) -> dict[str, str]:
     """Return what the stages read that span a suite."""
     return {
         "clip": clip_digest(suite.evaluation),
-        "pool": pool_digest(suite),
+        "pool": pool_digest(suite.evaluation, suite.prompts, workspace),
         "score": identity({"assets": list(assets), "evaluation": suite.evaluation}),
         "report": identity({name: asset.summary() for name, asset in assets.items()}),
     }

@@ -68,7 +68,7 @@ def current(workspace: Path, name: str) -> Kit:
     shared: Digests = {
         "code": code_digests(workspace / MEMORY),
         "recipes": recipes,
-        "suite": suite_digests(suite, resolved),
+        "suite": suite_digests(suite, resolved, workspace),
     }
     if name == DEFAULT:
         return Kit({**shared, "assets": assets}, {})
@@ -172,12 +172,17 @@ def _now(workspace: Path, name: str, stage: CodeName, subject: str | None) -> li
             return [code, recipe_digest(load_recipe(recipe_file(workspace, str(subject))))]
         case "embed" | "optimize" | "mesh" | "evaluate":
             resolved = resolve(workspace, name, str(subject))
-            own = asset_digests(resolved, load_protocol(workspace, name))[stage]
-            pool = [pool_digest(load_suite(workspace, name))] if stage == "evaluate" else []
-            return [code, own, *pool]
+            protocol = load_protocol(workspace, name)
+            own = asset_digests(resolved, protocol)[stage]
+            if stage != "evaluate":
+                return [code, own]
+            # Only a pool of the suite's own prompts needs every asset read.
+            is_own = protocol.caption_pool.kind == "suite"
+            prompts = load_suite(workspace, name).prompts if is_own else {}
+            return [code, own, pool_digest(protocol, prompts, workspace)]
         case "score" | "report":
             suite = load_suite(workspace, name)
-            return [code, suite_digests(suite, resolve_all(workspace, suite))[stage]]
+            return [code, suite_digests(suite, resolve_all(workspace, suite), workspace)[stage]]
         case "toybox" | "toybox_evaluate":
             return [code]
         case _:

@@ -21,10 +21,12 @@ from dreamfusion_kit.memory.field import FieldMemory, field_memory, rough_bytes
 from dreamfusion_kit.memory.prior import PriorMemory, prior_memory
 from dreamfusion_kit.recipe.schema import Recipe
 
-PREVIEW = "a preview is drawn"  # the one moment that is no part of a step
+# The moments that are not part of every step.
+PREVIEW = "a preview is drawn"
+UPDATE = "occupancy is updated"
 
-# Bytes that numpy holds per lattice point of the mesh's density grid, and per texel of its
-# texture, both measured (tests/memory/test_estimate.py).
+# Bytes that numpy holds per lattice point of the mesh's density grid, as measured
+# (tests/memory/test_estimate.py), and per texel of its texture, as added up: some 25 float64.
 _PER_LATTICE_POINT = 30
 _PER_TEXEL = 200
 
@@ -87,7 +89,7 @@ def combine(recipe: Recipe, prior: PriorMemory, field: FieldMemory, device: Devi
     return [
         *found,
         Moment("the field learns", at_rest | learning),
-        Moment("occupancy is updated", at_rest | gradient | {"all cells": field.updating}),
+        Moment(UPDATE, at_rest | gradient | {"all cells": field.updating}),
         Moment(PREVIEW, at_rest | gradient | {"two views": field.previewing}),
     ]
 

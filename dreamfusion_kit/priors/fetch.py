@@ -29,7 +29,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
 
-import dreamfusion_kit
+from dreamfusion_kit import packaged
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.files import sha256
 from dreamfusion_kit.priors import hub, listing
@@ -45,9 +45,6 @@ from dreamfusion_kit.recipe.schema import (
 
 # Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
 ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
-
-# The toybox's own models, part of the package.
-PACKAGED_MODELS = Path(str(dreamfusion_kit.__file__)).parent / "toybox" / "weights"
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -166,7 +163,7 @@ def present(source: SourceSection, workspace: Path) -> Path:
 
 def _bundled(source: BundledSourceSection) -> Path:
     """Return the directory of a model that is part of the package."""
-    directory = PACKAGED_MODELS / source.name
+    directory = packaged.MODELS / source.name
     if not directory.is_dir():
         raise WeightsError(
             f"bundled model {source.name}: missing from the installation; expected {directory}; "

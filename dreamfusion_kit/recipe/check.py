@@ -5,8 +5,9 @@ from pathlib import Path
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.document import file_error
+from dreamfusion_kit.recipe.judge import reading_notes
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.suite import DEFAULT, check_suite
+from dreamfusion_kit.recipe.suite import DEFAULT, check_suite, load_suite
 from dreamfusion_kit.recipe.workspace import PARAMS_FILE, SUITE_FILE, suite_file, suite_names
 
 
@@ -43,12 +44,33 @@ def check_files(files: Iterable[Path]) -> None:
         raise RecipeError("\n".join(messages))
 
 
+def notes(files: Iterable[Path]) -> list[str]:
+    """Return what is worth knowing of files that passed, one line each: long prompts."""
+    lines: list[str] = []
+    for file in files:
+        suite = _suite_of(file)
+        if suite is not None:
+            workspace, name = suite
+            loaded = load_suite(workspace, name)
+            found = reading_notes(loaded.evaluation, loaded.prompts, workspace)
+            lines += [f"{file}: assets.{asset}.prompt: {text}" for asset, text in found.items()]
+    return lines
+
+
 def _check_file(file: Path) -> None:
+    suite = _suite_of(file)
+    if suite is None:
+        load_recipe(file)
+    else:
+        check_suite(*suite)
+
+
+def _suite_of(file: Path) -> tuple[Path, str] | None:
+    """Return the workspace and the name of the suite that the file holds; None for a recipe."""
     if file.name == PARAMS_FILE:
-        check_suite(file.parent, DEFAULT)
-    elif file.name == SUITE_FILE and file.absolute().parents[1].name == "suites":
+        return file.parent, DEFAULT
+    if file.name == SUITE_FILE and file.absolute().parents[1].name == "suites":
         parents = file.parents
         workspace = parents[2] if len(parents) > 2 else file.parent / "../.."
-        check_suite(workspace, file.absolute().parent.name)
-    else:
-        load_recipe(file)
+        return workspace, file.absolute().parent.name
+    return None

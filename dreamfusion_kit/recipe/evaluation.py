@@ -1,8 +1,8 @@
-"""The schema of the evaluation protocol, which all assets of all suites share.
+"""The schema of the evaluation protocol, which all assets of a suite share.
 
-It stands in the root params.yaml, outside every recipe, so that no method can choose an
-easier exam. Every key is required: what does not stand in a file is not tracked. "DF"
-cites DreamFusion (arXiv 2209.14988).
+It stands outside every recipe, so that no method can choose an easier protocol. Every key is
+required: what does not stand in a file is not tracked. "DF" cites DreamFusion (arXiv
+2209.14988).
 """
 
 from typing import Annotated, Literal
@@ -17,6 +17,7 @@ from dreamfusion_kit.recipe.schema import (
     Section,
     Seed,
     SourceSection,
+    WorkspacePath,
 )
 
 Scale = Annotated[float, Field(ge=0.01, le=100)]
@@ -104,7 +105,10 @@ class GeometrySection(Section):
     ]
     scale_range: Annotated[
         tuple[Scale, Scale],
-        Field(description="Smallest and largest scale tried, 1 = equal bounding box diagonals."),
+        Field(
+            description="Smallest and largest scale tried, 1 = equal extents of the bulk of the "
+            "surfaces."
+        ),
     ]
     num_scales: Annotated[
         int, Field(ge=1, le=1000, description="Scales tried before the best is refined.")
@@ -124,17 +128,45 @@ class GeometrySection(Section):
         return self
 
 
+class ToyboxPoolSection(Section):
+    """The toybox's own captions: every colour with every object."""
+
+    kind: Literal["toybox"] = Field(description="All captions of the embedded toybox.")
+
+
+class SuitePoolSection(Section):
+    """The prompts of the suite itself, each once (DF s. 4 takes its 153 captions this way)."""
+
+    kind: Literal["suite"] = Field(description="The prompts of the suite's own assets.")
+
+
+class FilePoolSection(Section):
+    """Captions from a text file: a pool that stays the same while a suite grows."""
+
+    kind: Literal["file"] = Field(description="A text file of this workspace.")
+    path: Annotated[
+        WorkspacePath, Field(description="The file, UTF-8, one caption a line; relative path.")
+    ]
+
+
+CaptionPoolSection = Annotated[
+    ToyboxPoolSection | SuitePoolSection | FilePoolSection, Field(discriminator="kind")
+]
+
+
 class EvaluationSection(Section):
-    """The exam: the judge, the captions it chooses from, the views and the geometry measures."""
+    """The protocol: the judge, its pool of captions, the views and the geometry measures."""
 
     seed: Annotated[Seed, Field(description="Seed of the points drawn on surfaces.")]
     clip: Annotated[
-        SourceSection,
-        Field(description="The judge, any CLIP in transformers format; never optimised."),
+        SourceSection | None,
+        Field(
+            description="The judge, any CLIP in transformers format; null leaves R-Precision "
+            "and the CLIP score out."
+        ),
     ]
     caption_pool: Annotated[
-        Literal["toybox"],
-        Field(description="Captions that retrieval chooses from: every toybox colour and object."),
+        CaptionPoolSection, Field(description="The captions that retrieval chooses from.")
     ]
     views: ViewsSection
     turntable: TurntableSection

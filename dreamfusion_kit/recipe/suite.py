@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import canonical
+from dreamfusion_kit.recipe.captions import one_clean_line
 from dreamfusion_kit.recipe.document import (
     Document,
     KeyPath,
@@ -27,10 +28,10 @@ from dreamfusion_kit.recipe.document import (
 )
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.gate import GateSection
+from dreamfusion_kit.recipe.judge import unreadable
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
 from dreamfusion_kit.recipe.schema import Recipe, Section, Seed
-from dreamfusion_kit.recipe.schema.base import is_one_line
 from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, recipe_file, suite_file, suite_root
 
 __all__ = [
@@ -49,13 +50,6 @@ ASSET_FILE = "asset.yaml"
 FETCHED_CLIP = "clip"  # the name that `fetch` has for the protocol's CLIP
 
 
-def _is_one_clean_line(prompt: str) -> str:
-    is_one_line(prompt)
-    if prompt != prompt.strip():
-        raise ValueError("found white space at an end, expected a prompt without it")
-    return prompt
-
-
 def _is_not_the_clip(recipe: str) -> str:
     if recipe == FETCHED_CLIP:
         raise ValueError(
@@ -66,7 +60,7 @@ def _is_not_the_clip(recipe: str) -> str:
 
 AssetId = Annotated[str, Field(pattern=ASSET_ID)]
 Name = Annotated[str, Field(pattern=NAME)]
-Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_is_one_clean_line)]
+Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(one_clean_line)]
 RecipeName = Annotated[Name, AfterValidator(_is_not_the_clip)]
 
 _OVERRIDES = "Dotted recipe keys that are set differently, such as optimize.num_steps; {} for none."
@@ -173,6 +167,11 @@ class Suite:
         """Return the ids of the assets that `assets/folder` declares, one per seed."""
         return [name for name, declared in self.declared.items() if declared.folder == folder]
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Return every asset's prompt."""
+        return {asset_id: asset.prompt for asset_id, asset in self.assets.items()}
+
 
 def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
     """Return what must stand beside the asset's scores; empty for most.
@@ -271,8 +270,29 @@ def check_suite(workspace: Path, name: str, document: Document | None = None) ->
     disk.
     """
     suite = load_suite(workspace, name) if document is None else parse_params(document)
-    resolve_all(workspace, suite)
+    messages: dict[str, None] = {}
+    try:
+        resolve_all(workspace, suite)
+    except RecipeError as error:
+        messages |= dict.fromkeys(str(error).splitlines())
+    messages |= dict.fromkeys(_protocol_problems(workspace, suite))
+    if messages:
+        raise RecipeError("\n".join(messages))
     return suite
+
+
+def _protocol_problems(workspace: Path, suite: Suite) -> list[str]:
+    """Return why the suite cannot be judged by its protocol, one line per problem."""
+    try:
+        by_asset, of_pool = unreadable(suite.evaluation, suite.prompts, workspace)
+    except RecipeError as error:
+        return str(error).splitlines()
+    problems: list[Problem] = []
+    for asset, text in by_asset.items():
+        document, key = suite.declared[asset].recipe
+        place = (*key[:-1], "prompt")
+        problems.append(Problem(document.place(place), place, text))
+    return [*map(str, problems), *of_pool]
 
 
 def folder_of(workspace: Path, name: str, asset_id: str) -> str | None:

@@ -4,11 +4,34 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 # What `json.load` returns. Any stands for Json again: a type that names itself cannot be
 # checked at run time.
 Json: TypeAlias = bool | int | float | str | list[Any] | Mapping[str, Any] | None
+
+
+Unit = Literal["share", "score", "distance", "angle", "count", "flag", "seconds", "memory"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row of the page's tables.
+
+    `key` is its dotted place in a suite's summary and its name in an asset's numbers; `short`
+    the label on a card. `chance` and `reference` are the keys of what guessing and what true
+    renders give.
+    """
+
+    key: str
+    label: str
+    short: str
+    unit: Unit
+    meaning: str
+    is_headline: bool = False
+    is_on_card: bool = False
+    chance: str | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,12 +64,12 @@ class Curve:
 class AssetReport:
     """One asset.
 
-    `metrics` is its metrics.json, `provenance` its run records by stage; both may lack
-    anything and hold None. `recipe_yaml` is the resolved recipe, `identity` the hash of
-    all that decides the result, `seconds` the time from prompt to mesh. `downloads` are
-    offered beside the page under their own names; name the GLB among them too. `caveat` is
-    what must be known to read the scores. A still
-    from the front stands in where there is no `turntable`.
+    `numbers` has what was measured by the keys of the suite's measures, `details` whatever
+    else is worth reading, `provenance` its run records by stage; all may lack anything and
+    hold None. `recipe_yaml` is the resolved recipe, `identity` the hash of all that decides
+    the result. `downloads` are offered beside the page under their own names; name the GLB
+    among them too. `caveat` is what must be known to read the scores. A still from the front
+    stands in where there is no `turntable`.
     """
 
     id: str
@@ -56,9 +79,10 @@ class AssetReport:
     recipe_name: str
     recipe_yaml: str
     glb: Path
-    metrics: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    held_out: bool | None = None
+    numbers: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
+    details: Mapping[str, Json] = field(default_factory=dict[str, Json])
     provenance: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    seconds: float | None = None
     turntable: Path | None = None
     views: tuple[View, ...] = ()
     previews: tuple[Preview, ...] = ()
@@ -74,8 +98,15 @@ class AssetReport:
 
 @dataclass(frozen=True)
 class SuiteReport:
-    """A suite: `metrics` is its metrics/<suite>.json; assets appear in this order."""
+    """A suite: assets and measures appear in the order given.
+
+    `summary` has the suite's means by the measures' dotted keys, and the same again for each
+    group of assets. `judged` says in a sentence by what the views were judged, or that they
+    were not.
+    """
 
     name: str
-    metrics: Mapping[str, Json]
+    judged: str
+    summary: Mapping[str, Json]
+    measures: tuple[Measure, ...]
     assets: tuple[AssetReport, ...]

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from dreamfusion_kit.report import measures, plots
-from dreamfusion_kit.report.content import AssetReport, Json, SuiteReport
+from dreamfusion_kit.report.content import AssetReport, Json, Measure, SuiteReport, Unit
 
 _HERE = Path(__file__).parent
 _VIEWER = _HERE / "vendor" / "model-viewer-umd.min.js"
@@ -69,21 +69,21 @@ def write_gallery(report: SuiteReport, directory: Path) -> Path:
 def render_page(report: SuiteReport) -> str:
     """Return the page's HTML, with every file that the report names embedded."""
     scripts = [_script(_VIEWER), _script(_TEMPLATES / "viewer.js")]
+    known = [measure for measure in report.measures if _is_known(report, measure)]
     return _template().render(
         report=report,
         policy=_POLICY.format(" ".join(_source_hash(script) for script in scripts)),
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
         scripts=scripts,
         recipes=list(dict.fromkeys(asset.recipe_name for asset in report.assets)),
-        headlines=_headlines(report.metrics),
-        group_names=[name for name, _ in measures.groups(report.metrics)],
-        summary=_summary(report.metrics),
-        asset_measures=measures.ASSET_MEASURES,
+        headlines=[_headline(report.summary, measure) for measure in known if measure.is_headline],
+        group_names=[name for name, _ in measures.groups(report.summary)],
+        summary=_summary(report.summary, known),
+        measures=known,
         base64=_base64,
         chart=_chart,
         data_uri=data_uri,
         file_size=_file_size,
-        lookup=measures.lookup,
         rows=measures.rows,
         still=_still,
         written=measures.written,
@@ -111,58 +111,49 @@ def _template() -> Template:
     return environment.get_template("index.html.j2")
 
 
-def _headlines(metrics: Mapping[str, Json]) -> list[Headline]:
-    return [
-        _precision_headline(metrics, "R-Precision, colour", "r_precision", "color", "ceiling"),
-        _precision_headline(
-            metrics, "Right object, geometry", "object_precision", "geometry", "ceiling_geometry"
-        ),
-        Headline("IoU", _value(metrics, "iou", "score"), "volume shared with the truth", None),
-        Headline(
-            "Per asset",
-            _value(metrics, "seconds_per_asset", "seconds"),
-            "from prompt to mesh",
-            None,
-        ),
-    ]
-
-
-def _precision_headline(
-    metrics: Mapping[str, Json], label: str, table: str, kind: str, ceiling_key: str
-) -> Headline:
-    """Return a share between what guessing and what true renders score."""
-
-    def find(name: str) -> float | None:
-        return measures.lookup(metrics, f"{table}.{name}")
-
-    value, chance, ceiling = find(kind), find("chance"), find(ceiling_key)
-    text = measures.written(value, "share")
-    note = (
-        f"chance {measures.written(chance, 'share')}, ceiling {measures.written(ceiling, 'share')}"
+def _is_known(report: SuiteReport, measure: Measure) -> bool:
+    """Return whether the measure has a number anywhere: without a judge, many have none."""
+    return measures.lookup(report.summary, measure.key) is not None or any(
+        asset.numbers.get(measure.key) is not None for asset in report.assets
     )
+
+
+def _headline(summary: Mapping[str, Json], measure: Measure) -> Headline:
+    """Return a number of the top; of a share also its place between guessing and the truth."""
+
+    def find(key: str | None) -> float | None:
+        return None if key is None else measures.lookup(summary, key)
+
+    value, chance, ceiling = find(measure.key), find(measure.chance), find(measure.reference)
+    text = measures.written(value, measure.unit)
+    if measure.unit != "share" or measure.chance is None:
+        return Headline(measure.label, text, measure.meaning, None)
+    note = f"chance {measures.written(chance, measure.unit)}"
+    if ceiling is not None:
+        note += f", ceiling {measures.written(ceiling, measure.unit)}"
     if value is None:
-        return Headline(label, text, note, None)
-    low, high = find(f"{kind}_low"), find(f"{kind}_high")
+        return Headline(measure.label, text, note, None)
+    low, high = find(f"{measure.key}_low"), find(f"{measure.key}_high")
     interval = None if low is None or high is None else (low, high)
     gauge = plots.gauge(
         value, interval=interval, chance=chance, ceiling=ceiling, label=f"{text}; {note}"
     )
-    return Headline(label, text, note, gauge)
+    return Headline(measure.label, text, note, gauge)
 
 
-def _summary(metrics: Mapping[str, Json]) -> list[SummaryRow]:
-    tables = [table for _, table in measures.groups(metrics)]
+def _summary(summary: Mapping[str, Json], known: list[Measure]) -> list[SummaryRow]:
+    tables = [table for _, table in measures.groups(summary)]
     return [
         SummaryRow(
             measure.label,
             measure.meaning,
             tuple(_with_interval(table, measure) for table in tables),
         )
-        for measure in measures.SUITE_MEASURES
+        for measure in known
     ]
 
 
-def _with_interval(table: Mapping[str, Json], measure: measures.Measure) -> str:
+def _with_interval(table: Mapping[str, Json], measure: Measure) -> str:
     """Return a measure's text, with its confidence interval where the table has one."""
     text = _value(table, measure.key, measure.unit)
     low, high = (measures.lookup(table, f"{measure.key}_{end}") for end in ("low", "high"))
@@ -172,7 +163,7 @@ def _with_interval(table: Mapping[str, Json], measure: measures.Measure) -> str:
     return Markup('{} <span class="interval">{}</span>').format(text, interval)
 
 
-def _value(metrics: Mapping[str, Json], key: str, unit: measures.Unit) -> str:
+def _value(metrics: Mapping[str, Json], key: str, unit: Unit) -> str:
     return measures.written(measures.lookup(metrics, key), unit)
 
 

@@ -3,16 +3,18 @@
 from pathlib import Path
 
 from dreamfusion_kit import files
+from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors import fetch, model_files
 from dreamfusion_kit.recipe import schema
+from dreamfusion_kit.recipe.judge import directory_reader
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.suite import load_protocol
-from dreamfusion_kit.recipe.workspace import recipe_file
+from dreamfusion_kit.recipe.suite import load_protocol, load_suite
+from dreamfusion_kit.recipe.workspace import recipe_file, suite_file
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 
 def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Path:
-    """Fetch the prior of the recipe `name`, or the evaluation's CLIP for `clip`.
+    """Fetch the prior of the recipe `name`, or the CLIP that judges for `clip`.
 
     What the model's own files say is checked here, before anything computes with them.
     `offline` leaves the network alone: see `priors.fetch.bring`.
@@ -30,8 +32,11 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
 
 def _fetch_judge(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
     source = load_protocol(workspace, suite).clip
+    if source is None:
+        return {}
     directory, lock = fetch.bring(source, workspace, offline=offline)
     model_files.check_clip(directory)
+    _require_readable_prompts(workspace, suite, directory)
     return lock
 
 
@@ -61,3 +66,20 @@ def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
 
     schedule, _ = load_schedule(directory, torch.device("cpu"))
     refuse_pure_noise(guidance, schedule)
+
+
+def _require_readable_prompts(workspace: Path, suite: str, clip: Path) -> None:
+    """Refuse prompts that the judge would truncate: here, not when the finished asset is judged.
+
+    `validate` knows the length of a prompt only where the CLIP was on this machine already.
+    """
+    if not (clip / "tokenizer.json").is_file():
+        return
+    reader = directory_reader(clip)
+    problems = [
+        f"{suite_file(workspace, suite)}: assets.{asset}.prompt: {problem}"
+        for asset, prompt in load_suite(workspace, suite).prompts.items()
+        if (problem := reader.problem(prompt)) is not None
+    ]
+    if problems:
+        raise RecipeError("\n".join(problems))

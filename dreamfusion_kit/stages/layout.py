@@ -4,12 +4,13 @@
     out/text/ASSET.safetensors
     out/field/ASSET/           field.safetensors, previews/, live/
     out/mesh/ASSET/            mesh.glb .obj .mtl .ply .json, albedo.png
-    out/evaluation/ASSET/      metrics.json, views/, turntable.webp
+    out/evaluation/ASSET/      metrics.json, features.safetensors, views/, turntable.webp
     out/run/ASSET/             optimize.json, mesh.json: code, packages and machine
     out/cost/ASSET/            optimize.json, mesh.json: seconds and memory, not tracked
     out/assets.csv             one row per asset
     out/report/index.html      the gallery
-    metrics/SUITE.json         the suite's summary
+    metrics/SUITE.json         the suite's summary, and a row per asset
+    metrics/SUITE.cost.json    what it took, not tracked
 
 Nothing that DVC tracks holds a clock, so that the same work gives the same lock. No stage reads
 out/run or out/cost as a dependency.
@@ -45,6 +46,11 @@ class SuiteLayout:
     def metrics(self) -> Path:
         """Return the suite's summary."""
         return suite_root(self.workspace, self.suite) / "metrics" / f"{self.suite}.json"
+
+    @property
+    def cost(self) -> Path:
+        """Return what the suite took, apart from its metrics."""
+        return self.metrics.with_suffix(".cost.json")
 
     @property
     def table(self) -> Path:

@@ -1,8 +1,13 @@
-"""Doctor's estimate of the memory that an asset or a recipe needs."""
+"""Doctor's estimate of the memory that an asset or a recipe needs, and the check before a run.
+
+No stage imports this: what only looks at a run must not be among the code that decides it.
+"""
 
 from pathlib import Path
 
-from dreamfusion_kit.memory.advice import report
+import torch
+
+from dreamfusion_kit.memory.advice import check_fits, report
 from dreamfusion_kit.memory.device import first_device
 from dreamfusion_kit.memory.prior import components
 from dreamfusion_kit.recipe.load import load_recipe
@@ -22,3 +27,8 @@ def describe(workspace: Path, suite: str, *, asset: str | None, recipe: str | No
     return "\n\n".join(
         report(found, title, *components(found.prior, workspace), device) for title, found in asked
     )
+
+
+def check(workspace: Path, suite: str, asset: str, device: torch.device) -> None:
+    """Raise RecipeError if the asset's optimisation cannot fit `device`."""
+    check_fits(resolve(workspace, suite, asset).recipe, workspace, device)

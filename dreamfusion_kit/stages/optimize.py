@@ -13,7 +13,6 @@ from dreamfusion_kit import files, provenance
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
-from dreamfusion_kit.memory.advice import check_fits
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
@@ -40,7 +39,6 @@ def run(
     lock_path = layout.model(resolved.recipe_name)
     files.check_writable(own.field, folder=True)
     inputs = _inputs(resolved, own, lock_path)
-    check_fits(resolved.recipe, workspace, device)
     prior = models.load_prior(resolved.recipe.prior, lock_path, workspace, device)
     text, prompts = load_text(own.text)
     expected = guidance_prompts(resolved.prompt, resolved.recipe.guidance)

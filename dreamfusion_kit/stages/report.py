@@ -1,18 +1,25 @@
 """Stage report: one page that shows the suite."""
 
 from pathlib import Path
-from typing import Any
 
 from dreamfusion_kit import files
-from dreamfusion_kit.mesh.facts import MeshFacts
-from dreamfusion_kit.provenance import Provenance
+from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.evaluation.metrics import METRICS, Metric
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
-from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
-from dreamfusion_kit.report.content import AssetReport, Curve, Preview, SuiteReport, View
+from dreamfusion_kit.recipe.suite import ResolvedAsset, caveat, load_suite, resolve_all
+from dreamfusion_kit.report.content import AssetReport, Curve, Measure, Preview, SuiteReport, View
 from dreamfusion_kit.report.gallery import write_gallery
+from dreamfusion_kit.stages import origin
+from dreamfusion_kit.stages.inputs import mesh_facts, mesh_hash
 from dreamfusion_kit.stages.layout import VIEW_KINDS, AssetLayout, SuiteLayout, view_name
-from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of
+from dreamfusion_kit.stages.results import (
+    TIMED_STAGES,
+    asset_entry,
+    judged,
+    run_record,
+    suite_metrics,
+)
 
 _DOWNLOADS = ("mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png", "mesh.ply")
 _MAX_PREVIEWS = 10
@@ -22,38 +29,58 @@ def run(workspace: Path, suite: str) -> Path:
     """Write the suite's gallery."""
     loaded = load_suite(workspace, suite)
     layout = SuiteLayout(workspace, suite)
+    metrics = suite_metrics(layout)
+    resolved = resolve_all(workspace, loaded)
+    assets = tuple(
+        _asset(layout.asset(asset), resolved[asset], loaded.evaluation) for asset in loaded.assets
+    )
     report = SuiteReport(
         name=suite,
-        metrics=files.read_json(layout.metrics, dict[str, Any], made_by="score"),
-        assets=tuple(
-            _asset(workspace, layout, asset, loaded.evaluation) for asset in loaded.assets
-        ),
+        judged=judged(metrics),
+        summary=metrics.summary,
+        measures=tuple(map(_measure, METRICS)),
+        assets=assets,
     )
     with files.new_directory(layout.report) as directory:
         write_gallery(report, directory)
     return layout.report / "index.html"
 
 
-def _asset(
-    workspace: Path, layout: SuiteLayout, asset: str, evaluation: EvaluationSection
-) -> AssetReport:
-    resolved = resolve(workspace, layout.suite, asset)
-    own = layout.asset(asset)
-    mesh_facts = files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh")
+def _measure(metric: Metric) -> Measure:
+    return Measure(
+        key=metric.key,
+        label=metric.label,
+        short=metric.heading,
+        unit=metric.unit,
+        meaning=metric.meaning,
+        is_headline="headline" in metric.places,
+        is_on_card="card" in metric.places,
+        chance=metric.chance,
+        reference=metric.reference,
+    )
+
+
+def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSection) -> AssetReport:
+    origin.check_mesh(own, resolved)
+    entry = asset_entry(own, resolved.prompt)
+    if entry.inputs.mesh_sha256 != mesh_hash(own):
+        raise EvaluationError(
+            f"{own.evaluation / 'metrics.json'}: found the metrics of another mesh than that in "
+            f"{own.mesh}, expected those of this one; run `dvc repro`"
+        )
+    records = {stage: run_record(own, stage) for stage in TIMED_STAGES}
     return AssetReport(
-        id=asset,
+        id=own.asset,
         prompt=resolved.prompt,
         seed=resolved.seed,
         identity=resolved.identity,
         recipe_name=resolved.recipe_name,
         recipe_yaml=yaml_text.dump(resolved.recipe.model_dump(mode="json")),
         glb=own.mesh / "mesh.glb",
-        metrics={**asset_entry(own), "mesh": mesh_facts},
-        provenance={
-            stage: files.read_json(own.run(stage), Provenance, made_by=stage)
-            for stage in TIMED_STAGES
-        },
-        seconds=cost_of(own).seconds,
+        held_out=entry.held_out,
+        numbers=entry.metrics,
+        details={**entry.model_dump(mode="json"), "mesh": mesh_facts(own)},
+        provenance={stage: record for stage, record in records.items() if record is not None},
         turntable=own.evaluation / "turntable.webp",
         views=_views(own),
         previews=_previews(own),

@@ -1,23 +1,68 @@
-"""What earlier stages wrote down about an asset, read back."""
-
-from typing import Any
+"""What earlier stages wrote down about an asset or a suite, read back and checked."""
 
 from dreamfusion_kit import files
-from dreamfusion_kit.provenance import Cost, StageCost
-from dreamfusion_kit.stages.layout import AssetLayout
+from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.evaluation.entry import AssetEntry, CostRow, SuiteMetrics
+from dreamfusion_kit.provenance import Provenance, StageCost
+from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 TIMED_STAGES = ("optimize", "mesh")
+_AGAIN = "run `dvc repro`"
 
 
-def asset_entry(own: AssetLayout) -> Any:
-    """Return the asset's metrics.json."""
-    return files.read_json(own.evaluation / "metrics.json", dict[str, Any], made_by="evaluate")
+def asset_entry(own: AssetLayout, prompt: str) -> AssetEntry:
+    """Return the asset's metrics.json.
+
+    Raises:
+        DreamFusionKitError: where it is another asset's, of another prompt, or damaged.
+    """
+    path = own.evaluation / "metrics.json"
+    entry = files.read_json(path, AssetEntry, made_by="evaluate")
+    if (entry.asset, entry.prompt) != (own.asset, prompt):
+        raise EvaluationError(
+            f"{path}: found the metrics of {entry.asset} ({entry.prompt!r}), expected those of "
+            f"{own.asset} ({prompt!r}); {_AGAIN}"
+        )
+    return entry
 
 
-def cost_of(own: AssetLayout) -> Cost:
-    """Return the time from text features to mesh, and the memory of the stage that held most."""
-    records = [files.read_json(own.cost(stage), StageCost, made_by=stage) for stage in TIMED_STAGES]
-    return Cost(
-        seconds=float(sum(record["seconds"] for record in records)),
-        peak_memory_bytes=max(record["peak_memory_bytes"] for record in records),
+def suite_metrics(layout: SuiteLayout) -> SuiteMetrics:
+    """Return the suite's metrics/SUITE.json."""
+    found = files.read_json(layout.metrics, SuiteMetrics, made_by="score")
+    if found.suite != layout.suite:
+        raise EvaluationError(
+            f"{layout.metrics}: found the metrics of the suite {found.suite}, expected those of "
+            f"{layout.suite}; {_AGAIN}"
+        )
+    return found
+
+
+def judged(metrics: SuiteMetrics) -> str:
+    """Return by what the suite was judged, as a sentence."""
+    judge, pool = metrics.judge, metrics.caption_pool
+    if judge is None or pool is None:
+        return "No judge is set (evaluation.clip): R-Precision and CLIP score are left out."
+    if pool.size == 1:
+        return (
+            f"Judged by CLIP {judge.name}; a pool of one caption leaves nothing to choose from, so "
+            "R-Precision is left out."
+        )
+    return f"Judged by CLIP {judge.name} over a pool of {pool.size} captions ({pool.kind})."
+
+
+def cost_of(own: AssetLayout) -> CostRow | None:
+    """Return the time from text features to mesh and the peak memory; None where not known."""
+    paths = [own.cost(stage) for stage in TIMED_STAGES]
+    if not all(path.is_file() for path in paths):
+        return None
+    costs = [files.read_json(path, StageCost, made_by=path.stem) for path in paths]
+    return CostRow(
+        seconds=round(sum(cost["seconds"] for cost in costs), 3),
+        peak_memory_bytes=max(cost["peak_memory_bytes"] for cost in costs),
     )
+
+
+def run_record(own: AssetLayout, stage: str) -> Provenance | None:
+    """Return the record of what a stage ran on; None where there is none."""
+    path = own.run(stage)
+    return files.read_json(path, Provenance, made_by=stage) if path.is_file() else None

@@ -1,36 +1,138 @@
-"""Stage score: the suite's summary and its table of assets."""
+"""Stage score: the suite's metrics and its table of assets."""
 
 import csv
 import io
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
 from dreamfusion_kit import files
-from dreamfusion_kit.evaluation.r_precision import CaptionPool
-from dreamfusion_kit.evaluation.summary import asset_row, summarize
-from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.stages.layout import SuiteLayout
-from dreamfusion_kit.stages.results import asset_entry, cost_of
-from dreamfusion_kit.toybox.captions import caption_pool
+from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.evaluation.entry import AssetEntry, Numbers
+from dreamfusion_kit.evaluation.metrics import METRICS
+from dreamfusion_kit.evaluation.summary import (
+    Measured,
+    dumped,
+    suite_cost,
+    suite_metrics,
+    table_row,
+)
+from dreamfusion_kit.identity.code import code_digest
+from dreamfusion_kit.identity.stage_name import CodeName
+from dreamfusion_kit.recipe.suite import Suite, load_suite, resolve_all
+from dreamfusion_kit.stages import judging
+from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of, run_record
+
+_SCORED_CODE: tuple[CodeName, ...] = ("optimize", "mesh", "evaluate")
 
 
 def run(workspace: Path, suite: str) -> Path:
-    """Write metrics/<suite>.json and the suite's CSV."""
+    """Write metrics/<suite>.json, the suite's CSV, and what it took where that is known."""
     loaded = load_suite(workspace, suite)
     layout = SuiteLayout(workspace, suite)
-    entries = [asset_entry(layout.asset(asset)) for asset in loaded.assets]
-    costs = {asset: cost_of(layout.asset(asset)) for asset in loaded.assets}
-    summary = summarize(
-        entries,
-        costs=costs,
-        clip=loaded.evaluation.clip.name,
-        pool=CaptionPool(caption_pool()),
+    measured = _measured(loaded, layout)
+    found = suite_metrics(
+        suite,
+        measured,
         confidence_level=loaded.evaluation.confidence_level,
+        code={stage: code_digest(stage) for stage in _SCORED_CODE},
+        machine=_machine(layout, loaded),
     )
-    rows = [asset_row(entry, costs[entry["asset"]]) for entry in entries]
-    files.write_text(layout.table, _csv(rows))
-    files.write_json(layout.metrics, summary)
+    files.write_text(layout.table, _csv([table_row(one) for one in measured]))
+    files.write_text(layout.metrics, dumped(found))
+    costs = {asset: cost_of(layout.asset(asset)) for asset in loaded.assets}
+    known = {asset: cost for asset, cost in costs.items() if cost is not None}
+    if known:  # where nothing is known, what another run noted down stays
+        files.write_text(layout.cost, dumped(suite_cost(suite, known)))
     return layout.metrics
+
+
+def _measured(suite: Suite, layout: SuiteLayout) -> list[Measured]:
+    expected = judging.entries_of(suite, layout.workspace)
+    resolved = resolve_all(layout.workspace, suite)
+    entries = {
+        asset: asset_entry(layout.asset(asset), declared.prompt)
+        for asset, declared in suite.assets.items()
+    }
+    for asset, entry in entries.items():
+        if (entry.judge, entry.caption_pool) != expected:
+            raise EvaluationError(
+                f"{layout.asset(asset).evaluation / 'metrics.json'}: found metrics by another "
+                "judge or pool of captions than evaluation names, expected the same for all "
+                "assets; run `dvc repro`"
+            )
+    among_seeds = _among_seeds(suite, layout, entries)
+    return [
+        Measured(
+            entry=entry,
+            numbers={**entry.metrics, **among_seeds[asset]},
+            recipe=suite.assets[asset].recipe,
+            identity=resolved[asset].identity,
+            seed=suite.assets[asset].seed,
+        )
+        for asset, entry in entries.items()
+    ]
+
+
+# ---- what differs among the seeds of a prompt
+
+
+def _among_seeds(
+    suite: Suite, layout: SuiteLayout, entries: Mapping[str, AssetEntry]
+) -> dict[str, Numbers]:
+    """Return, for each asset, the metrics that compare it with its other seeds."""
+    groups: dict[str, list[str]] = {}
+    for name, asset in suite.assets.items():
+        key = json.dumps([asset.prompt, asset.recipe, asset.overrides], sort_keys=True)
+        groups.setdefault(key, []).append(name)
+    found: dict[str, Numbers] = {}
+    for group in groups.values():
+        is_comparable = len(group) > 1 and all(entries[name].judge for name in group)
+        features = {name: _features(layout.asset(name)) for name in group if is_comparable}
+        for name in group:
+            others = [features[other] for other in features if other != name]
+            found[name] = {
+                metric.key: metric.among_seeds(features[name], others) if others else None
+                for metric in METRICS
+                if metric.among_seeds is not None
+            }
+    return found
+
+
+def _features(own: AssetLayout) -> Tensor:
+    path = own.evaluation / "features.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            asset = (file.metadata() or {}).get("asset")
+            if asset != own.asset:
+                raise EvaluationError(
+                    f"{path}: found the features of {asset}, expected those of {own.asset}; "
+                    "run `dvc repro`"
+                )
+            return file.get_tensor("color")
+    except (OSError, SafetensorError) as error:
+        raise EvaluationError(
+            f"{path}: cannot be read ({error}), expected what the evaluate stage writes; "
+            "run `dvc repro`"
+        ) from error
+
+
+# ---- where it was made
+
+
+def _machine(layout: SuiteLayout, suite: Suite) -> Mapping[str, Any] | None:
+    """Return the machine of every asset's stages; None where it is not known or not one."""
+    records = [
+        run_record(layout.asset(asset), stage) for asset in suite.assets for stage in TIMED_STAGES
+    ]
+    machines = [None if record is None else dict(record["machine"]) for record in records]
+    first = machines[0]
+    return first if all(machine == first for machine in machines) else None
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -2,57 +2,54 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from dreamfusion_kit import files
-from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve
+from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve_all
+from dreamfusion_kit.report.content import Json
+from dreamfusion_kit.report.measures import lookup, written
 from dreamfusion_kit.stages.layout import SuiteLayout
-from dreamfusion_kit.stages.results import asset_entry, cost_of
-
-_COLUMNS = ("asset", "R-Prec. colour", "object (plaster)", "IoU", "Chamfer", "fronts", "seconds")
+from dreamfusion_kit.stages.results import asset_entry, cost_of, judged, suite_metrics
 
 
 def table(workspace: Path, suite: str) -> str:
     """Return one row per asset, the suite's means, and the gallery's path."""
     layout = SuiteLayout(workspace, suite)
-    metrics = files.read_json(layout.metrics, dict[str, Any], made_by="score")
-    rows: list[tuple[str, ...]] = [_COLUMNS]
+    metrics = suite_metrics(layout)
+    shown = [metric for metric in METRICS if "terminal" in metric.places]
+    rows: list[tuple[str, ...]] = [("asset", *(metric.heading for metric in shown), "time")]
     notes: list[str] = []
     loaded = load_suite(workspace, suite)
-    for asset in loaded.assets:
+    for asset, resolved in resolve_all(workspace, loaded).items():
         own = layout.asset(asset)
-        rows.append(_row(asset, asset_entry(own), cost_of(own).seconds))
-        if text := caveat(resolve(workspace, suite, asset).recipe, loaded.evaluation):
+        numbers, cost = asset_entry(own, resolved.prompt).metrics, cost_of(own)
+        cells = (written(numbers.get(metric.key), metric.unit) for metric in shown)
+        rows.append((asset, *cells, written(None if cost is None else cost.seconds, "seconds")))
+        if text := caveat(resolved.recipe, loaded.evaluation):
             notes.append(f"{asset}: {text}")
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    precision = metrics["r_precision"]
-    means = (
-        f"R-Precision, colour {_number(precision['color'])} "
-        f"(true renders {_number(precision['ceiling'])}, chance {_number(precision['chance'])})"
-    )
+    means = [
+        text
+        for metric in METRICS
+        if "headline" in metric.places and (text := _mean(metrics.summary, metric))
+    ]
     gallery = layout.report / "index.html"
-    return "\n".join([*(line.rstrip() for line in lines), "", *notes, means, f"gallery: {gallery}"])
+    return "\n".join([*_aligned(rows), "", *notes, *means, judged(metrics), f"gallery: {gallery}"])
 
 
-def _row(asset: str, entry: Mapping[str, Any], seconds: float) -> tuple[str, ...]:
-    geometry = entry["geometry"] or {}
-    objects = entry["object_precision"] or {}
-    return (
-        asset,
-        _number(entry["r_precision"]["color"]),
-        _number(objects.get("geometry")),
-        _number(geometry.get("iou")),
-        _number(geometry.get("chamfer")),
-        _fronts(entry["janus"]),
-        f"{seconds:.0f}",
-    )
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    return [line.rstrip() for line in lines]
 
 
-def _fronts(janus: Mapping[str, Any] | None) -> str:
-    """Return how many views look like the front, of how many that should."""
-    return "-" if janus is None else f"{janus['front_views']}/{janus['true_front_views']}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _mean(summary: Mapping[str, Json], metric: Metric) -> str:
+    """Return a suite's mean beside what true renders and guessing give; empty without one."""
+    value = lookup(summary, metric.key)
+    if value is None:
+        return ""
+    beside = [
+        f"{name} {written(found, metric.unit)}"
+        for name, key in (("true renders", metric.reference), ("chance", metric.chance))
+        if key is not None and (found := lookup(summary, key)) is not None
+    ]
+    text = f"{metric.label} {written(value, metric.unit)}"
+    return f"{text} ({', '.join(beside)})" if beside else text

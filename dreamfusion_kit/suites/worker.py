@@ -154,8 +154,9 @@ def run_stage(stage: AssetStage, setting: Setting, asset: str, steps: "Steps") -
 
             embed.run(*where)
         case "optimize":
-            from dreamfusion_kit.stages import optimize
+            from dreamfusion_kit.stages import memory, optimize
 
+            memory.check(*where)
             optimize.run(*where, also=(steps,))
         case "mesh":
             from dreamfusion_kit.stages import mesh

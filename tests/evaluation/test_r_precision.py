@@ -11,12 +11,13 @@ from dreamfusion_kit.evaluation.r_precision import (
     CaptionPool,
     clip_score,
     cosine_similarity,
-    normalize_caption,
     object_hits,
+    own_ranks,
     r_precision,
     retrieval_hits,
     wilson_interval,
 )
+from dreamfusion_kit.recipe.captions import normalize_caption
 
 
 def test_identity_similarity_retrieves_everything() -> None:
@@ -95,10 +96,17 @@ def test_including_adds_only_a_new_caption() -> None:
     assert pool.including("a green dragon").captions == (*pool.captions, "a green dragon")
 
 
-@pytest.mark.parametrize("captions", [("a red mug",), ("a red mug", "A red mug.")])
-def test_pool_refuses_repetition_and_solitude(captions: tuple[str, ...]) -> None:
-    with pytest.raises(EvaluationError, match="expected two or more"):
+@pytest.mark.parametrize("captions", [(), ("a red mug", "A red mug.")])
+def test_pool_refuses_repetition_and_emptiness(captions: tuple[str, ...]) -> None:
+    with pytest.raises(EvaluationError, match="expected one or more without repetition"):
         CaptionPool(captions)
+
+
+def test_a_pool_of_one_caption_has_no_wrong_answer() -> None:
+    alone = CaptionPool(("a red mug",))
+    assert not alone.can_retrieve
+    assert alone.has("A red mug.")
+    assert alone.including("a blue robot").can_retrieve
 
 
 def test_pool_says_which_caption_is_missing() -> None:
@@ -116,3 +124,13 @@ def test_wilson_interval_keeps_its_width_at_the_ends() -> None:
     low, high = wilson_interval(1.0, 4, 0.95)
     assert low == pytest.approx(0.51011, abs=1e-4)
     assert high == 1.0
+
+
+def test_ranks_count_the_captions_that_are_as_near() -> None:
+    similarity = torch.tensor([[0.5, 0.4, 0.1], [0.2, 0.5, 0.5], [0.9, 0.3, 0.8]])
+    assert own_ranks(similarity, 1).tolist() == [2, 2, 3]
+    drawn = torch.randn(200, 9, generator=seeding.generator(4, "test"))
+    order = drawn.argsort(dim=1, descending=True)
+    assert torch.equal(own_ranks(drawn, 5), 1 + torch.nonzero(order == 5)[:, 1])
+    own = torch.full((200,), 5)
+    assert torch.equal(own_ranks(drawn, 5) == 1, retrieval_hits(drawn, own))

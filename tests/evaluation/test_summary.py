@@ -1,179 +1,141 @@
-"""The dictionaries of an asset and of a suite, by hand-made numbers."""
+"""A suite's metrics and its table, by hand-made numbers."""
 
 import json
+from typing import Any
 
 import pytest
-import torch
 
 from dreamfusion_kit.errors import EvaluationError
-from dreamfusion_kit.evaluation.geometry import GeometryMetrics
-from dreamfusion_kit.evaluation.r_precision import CaptionPool
+from dreamfusion_kit.evaluation.entry import (
+    AssetEntry,
+    CostRow,
+    InputsEntry,
+    JudgeEntry,
+    Numbers,
+    PoolEntry,
+    SuiteCost,
+    SuiteMetrics,
+    ViewsEntry,
+)
+from dreamfusion_kit.evaluation.metrics import METRICS
+from dreamfusion_kit.evaluation.r_precision import wilson_interval
 from dreamfusion_kit.evaluation.summary import (
-    AssetMetrics,
-    MeshHealth,
-    ObjectQuestion,
-    ViewFeatures,
-    asset_metrics,
-    asset_row,
-    janus,
-    summarize,
-)
-from dreamfusion_kit.provenance import Cost
-
-_POOL = CaptionPool(("a red mug", "a blue robot", "a green car"))
-_MUG, _ROBOT, _CAR = torch.eye(3)
-_GEOMETRY = GeometryMetrics(
-    chamfer=0.02,
-    f_score=0.9,
-    iou=0.8,
-    chamfer_raw=0.04,
-    f_score_raw=0.7,
-    iou_raw=0.6,
-    yaw_deg=10.0,
-    scale=1.1,
-    watertight=True,
+    Measured,
+    dumped,
+    suite_cost,
+    suite_metrics,
+    table_row,
 )
 
 
-def _asset(name: str, hits: int, *, held_out: bool | None) -> AssetMetrics:
-    """An asset of four views, of which `hits` look like the mug and the others like the car.
-
-    Its textureless views look like the robot, which is the right answer in plaster. Two views
-    look like a front, one should.
-    """
-    color = torch.stack([_MUG] * hits + [_CAR] * (4 - hits))
-    known = held_out is not None
-    return asset_metrics(
-        asset=name,
-        prompt="a red mug",
+def measured(asset: str, *, held_out: bool | None = None, **numbers: float | None) -> Measured:
+    found: Numbers = dict.fromkeys((metric.key for metric in METRICS), None)
+    found |= {key.replace("__", "."): value for key, value in numbers.items()}
+    entry = AssetEntry(
+        format_version=2,
+        asset=asset,
+        prompt=f"a {asset}",
         held_out=held_out,
-        own_caption="a red mug",
-        pool=_POOL,
-        caption_features=torch.eye(3),
-        question=ObjectQuestion(
-            same_object=torch.tensor([True, True, False]),
-            plaster=torch.stack([_CAR, _ROBOT]),
-            own_plaster=1,
-        )
-        if known
-        else None,
-        features=ViewFeatures(
-            color=color,
-            geometry=_ROBOT.expand(4, 3),
-            ceiling=_MUG.expand(4, 3) if known else None,
-            ceiling_geometry=color if known else None,
+        num_views=8,
+        judge=JudgeEntry(name="tiny"),
+        caption_pool=PoolEntry(kind="suite", size=3, sha256="ab" * 32),
+        inputs=InputsEntry(field_sha256="ab" * 32, mesh_sha256="cd" * 32),
+        metrics=found,
+        views=ViewsEntry(
+            hit="11011111",
+            hit_textureless="00000000",
+            hit_plaster=None,
+            rank=(1, 1, 3, 1, 1, 1, 1, 1),
+            cosine=(0.8912,) * 8,
         ),
-        geometry=_GEOMETRY if known else None,
-        janus=janus(["front", "side", "front", "side"], ["front", "side", "back", "side"])
-        if known
-        else None,
-        mesh=MeshHealth(watertight=name == "a", components=3),
+        retrieved=None,
+        sides=None,
+        alignment=None,
     )
+    return Measured(entry, found, recipe="toybox", identity="ef" * 32, seed=0)
 
 
-def test_asset_metrics_are_json_and_name_what_was_retrieved() -> None:
-    entry = _asset("mug", 3, held_out=False)
-    assert json.loads(json.dumps(entry)) == entry
-    assert entry["r_precision"] == {
-        "color": 0.75,
-        "geometry": 0.0,
-        "ceiling": 1.0,
-        "ceiling_geometry": 0.75,
-    }
-    assert entry["object_precision"] == {
-        "color": 0.75,
-        "geometry": 1.0,
-        "ceiling": 1.0,
-        "ceiling_geometry": 0.0,
-    }
-    assert entry["janus"] is not None
-    assert entry["janus"]["front_views"] == 2
-    assert entry["janus"]["true_front_views"] == 1
-    assert entry["janus"]["true_views"] == ["front", "side", "back", "side"]
-    assert entry["mesh"] == {"watertight": False, "components": 3}
-    assert entry["object_chance"] == pytest.approx(2 / 3)
-    assert entry["clip_score"]["color"] == pytest.approx(0.75)
-    assert entry["retrieved"] == ["a red mug"] * 3 + ["a green car"]
-    assert entry["geometry"] is not None
-    assert entry["geometry"]["iou_raw"] == 0.6
+def summed_up(*assets: Measured, **changes: Any) -> SuiteMetrics:
+    arguments: dict[str, Any] = {"confidence_level": 0.95, "code": {}, "machine": None}
+    return suite_metrics("trio", assets, **(arguments | changes))
 
 
-def test_a_foreign_prompt_has_neither_ceiling_nor_geometry() -> None:
-    entry = _asset("other", 2, held_out=None)
-    assert entry["r_precision"]["ceiling"] is None
-    assert entry["geometry"] is None
-    assert entry["object_precision"] is None
-    assert entry["janus"] is None
-
-
-def test_summary_averages_assets_and_sets_held_out_pairs_apart() -> None:
-    assets = [
-        _asset("a", 4, held_out=False),
-        _asset("b", 2, held_out=True),
-        _asset("c", 0, held_out=None),
-    ]
-    summary = summarize(
-        assets,
-        costs={"a": Cost(10.0, 300), "b": Cost(20.0, 200), "c": Cost(60.0, 100)},
-        clip="tiny",
-        pool=_POOL,
-        confidence_level=0.95,
-    )
-    assert summary["num_assets"] == 3
-    precision = summary["r_precision"]
+def test_means_stand_at_their_dotted_places_with_intervals() -> None:
+    found = summed_up(
+        measured("a", r_precision__color=1.0, iou=0.8, watertight=1.0),
+        measured("b", r_precision__color=0.5, watertight=0.0),
+        measured("c", r_precision__color=0.0, watertight=0.0),
+    ).summary
+    low, high = wilson_interval(0.5, 3, 0.95)
+    precision: Any = found["r_precision"]
+    assert found["num_assets"] == 3
     assert precision["color"] == 0.5
-    assert precision["color_low"] < 0.5 < precision["color_high"]
-    assert precision["geometry"] == 0.0
-    assert precision["ceiling"] == 1.0
-    assert precision["ceiling_geometry"] == 0.75
-    assert precision["chance"] == 0.3333
-    assert summary["object_precision"]["color"] == 0.75
-    assert summary["object_precision"]["chance"] == 0.6667
-    assert summary["clip_score"] == 0.5
-    assert (summary["iou"], summary["chamfer"], summary["f_score"]) == (0.8, 0.02, 0.9)
-    assert summary["seconds_per_asset"] == 30.0
-    assert summary["peak_memory_bytes"] == 300
-    assert (summary["front_views"], summary["true_front_views"]) == (2.0, 1.0)
-    assert summary["watertight"] == 0.3333
-    assert summary["components"] == 3.0
-    assert summary["caption_pool"] == {"size": 3, "sha256": _POOL.sha256}
-    assert summary["clip"] == "tiny"
-    assert summary["trained"]["r_precision"]["color"] == 1.0
-    assert summary["held_out"]["r_precision"]["color"] == 0.5
-    assert summary["held_out"]["seconds_per_asset"] == 20.0
-    assert summary["held_out"]["peak_memory_bytes"] == 200
-    json.dumps(summary, allow_nan=False)
+    assert (precision["color_low"], precision["color_high"]) == (round(low, 4), round(high, 4))
+    assert found["iou"] == 0.8  # of those that have one
+    assert found["watertight"] == 0.3333
+    assert found["clip_score"] is None
+    assert precision["geometry_low"] is None
 
 
-def test_summary_has_no_table_for_an_empty_group() -> None:
-    summary = summarize(
-        [_asset("c", 1, held_out=None)],
-        costs={"c": Cost(1.0, 100)},
-        clip="tiny",
-        pool=_POOL,
-        confidence_level=0.95,
+def test_held_out_pairs_stand_apart_where_there_are_any() -> None:
+    found: Any = summed_up(
+        measured("a", held_out=False, iou=0.8),
+        measured("b", held_out=True, iou=0.4),
+        measured("c", iou=None),
+    ).summary
+    assert (found["iou"], found["trained"]["iou"], found["held_out"]["iou"]) == (0.6, 0.8, 0.4)
+    assert not {"trained", "held_out"} & summed_up(measured("c")).summary.keys()
+
+
+def test_rows_carry_what_a_gate_compares() -> None:
+    row = summed_up(measured("a", iou=0.123456)).assets["a"]
+    assert row.metrics["iou"] == 0.1235
+    assert row.views is not None
+    assert row.views.hit == "11011111"
+    assert (row.prompt, row.recipe, row.seed, row.identity) == ("a a", "toybox", 0, "ef" * 32)
+
+
+def test_the_file_reads_back_with_an_asset_a_line_and_no_time() -> None:
+    found = summed_up(
+        measured("a", iou=0.5), measured("b"), code={"mesh": "12"}, machine={"cpu": "x"}
     )
-    assert "held_out" not in summary
-    assert "trained" not in summary
-    assert summary["iou"] is None
-    assert summary["front_views"] is None
-    assert summary["object_precision"]["geometry"] is None
-    assert summary["r_precision"]["ceiling"] is None
+    text = dumped(found)
+    assert SuiteMetrics.model_validate_json(text) == found
+    assert sum('"identity"' in line for line in text.splitlines()) == 2
+    assert list(json.loads(text)) == sorted(json.loads(text))
+    assert "seconds" not in text
+    assert "memory" not in text
+
+
+def test_a_thousand_assets_stay_below_two_megabytes() -> None:
+    numbers = {metric.key.replace(".", "__"): 0.1234567 for metric in METRICS}
+    assets = [measured(f"a_long_name_of_an_asset_{index:04}", **numbers) for index in range(1000)]
+    assert len(dumped(summed_up(*assets)).encode()) < 2_000_000
+
+
+def test_costs_are_summed_up_apart() -> None:
+    costs = {"a": CostRow(seconds=10.0, peak_memory_bytes=300),
+             "b": CostRow(seconds=20.0, peak_memory_bytes=200)}  # fmt: skip
+    found = suite_cost("trio", costs)
+    assert (found.seconds_per_asset, found.peak_memory_bytes) == (15.0, 300)
+    assert SuiteCost.model_validate_json(dumped(found)) == found
 
 
 def test_an_empty_suite_is_an_error() -> None:
     with pytest.raises(EvaluationError, match="no assets"):
-        summarize([], costs={}, clip="tiny", pool=_POOL, confidence_level=0.95)
+        summed_up()
+
+
+def test_a_file_without_assets_reads_back() -> None:
+    """Summaries of before there were rows are kept so."""
+    found = summed_up(measured("a")).model_copy(update={"assets": {}})
+    assert SuiteMetrics.model_validate_json(dumped(found)) == found
 
 
 def test_rows_have_the_same_columns_for_every_asset() -> None:
-    known = asset_row(_asset("a", 4, held_out=False), Cost(10.00004, 300))
-    foreign = asset_row(_asset("c", 1, held_out=None), Cost(1.0, 100))
-    assert list(known) == list(foreign)
-    assert known["seconds"] == 10.0
-    assert known["peak_memory_bytes"] == 300
-    assert known["iou"] == 0.8
-    assert foreign["iou"] is None
-    assert known["true_front_views"] == 1
-    assert known["watertight"] is True
-    assert foreign["front_views"] is None
+    one = table_row(measured("a", held_out=False, iou=0.80004))
+    other = table_row(measured("c"))
+    assert list(one) == list(other)
+    assert list(one) == ["asset", "prompt", "held_out", *(metric.column for metric in METRICS)]
+    assert one["iou"] == 0.8
+    assert other["iou"] is None

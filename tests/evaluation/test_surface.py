@@ -13,6 +13,7 @@ from dreamfusion_kit.evaluation.surface import (
     Surface,
     is_watertight,
     load_mesh,
+    roughness,
     sample_surface,
     smooth_normals,
 )
@@ -114,3 +115,26 @@ def test_no_area_is_an_error() -> None:
     surface = Surface(torch.zeros(3, 3), torch.tensor([[0, 1, 2]]))
     with pytest.raises(EvaluationError, match="zero area"):
         sample_surface(surface, 10, generator=seeding.generator(0, "test"))
+
+
+@pytest.mark.parametrize("subdivisions", [1, 3])
+def test_roughness_is_trimesh_s_angle_by_length_of_edge(subdivisions: int) -> None:
+    mesh = trimesh.creation.icosphere(subdivisions)
+    draw = seeding.generator(0, "test")
+    mesh.vertices += 0.1 * torch.randn(len(mesh.vertices), 3, generator=draw).numpy()
+    ends = mesh.vertices[mesh.face_adjacency_edges]
+    lengths = ((ends[:, 0] - ends[:, 1]) ** 2).sum(axis=1) ** 0.5
+    expected = (mesh.face_adjacency_angles * lengths).sum() / lengths.sum() * 57.29577951308232
+    vertices, faces = torch.tensor(mesh.vertices).float(), torch.tensor(mesh.faces)
+    assert roughness(Surface(vertices, faces)) == pytest.approx(expected, rel=1e-4)
+    # Vertices repeated along texture seams are still neighbours.
+    apart = Surface(vertices[faces].reshape(-1, 3), torch.arange(3 * len(faces)).reshape(-1, 3))
+    assert roughness(apart) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_cube_is_as_rough_as_its_edges() -> None:
+    cube = trimesh.creation.box()
+    edges, diagonals = 12 * 1.0, 6 * 2**0.5
+    surface = Surface(torch.tensor(cube.vertices).float(), torch.tensor(cube.faces))
+    assert roughness(surface) == pytest.approx(90 * edges / (edges + diagonals), rel=1e-4)
+    assert roughness(Surface(surface.vertices, surface.faces[:1])) == 0

@@ -108,7 +108,7 @@ def test_a_recipe_is_fetched_again_where_its_prior_changes() -> None:
 def test_what_spans_a_suite(keys: tuple[str, ...], value: object, expected: set[str]) -> None:
     def digests() -> dict[str, str]:
         suite = load_suite(Path(), "default")
-        return suite_digests(suite, resolve_all(Path(), suite))
+        return suite_digests(suite, resolve_all(Path(), suite), Path())
 
     before = digests()
     _edit("params.yaml", *keys, value=value)
@@ -121,4 +121,5 @@ def test_the_order_of_assets_is_that_of_the_table() -> None:
     suite = load_suite(Path(), "default")
     assets = resolve_all(Path(), suite)
     turned = dict(reversed(assets.items()))
-    assert suite_digests(suite, assets)["score"] != suite_digests(suite, turned)["score"]
+    in_order, turned_round = (suite_digests(suite, found, Path()) for found in (assets, turned))
+    assert in_order["score"] != turned_round["score"]

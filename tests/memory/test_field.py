@@ -73,7 +73,7 @@ def test_a_large_field_lies_on_the_line_of_two_scaled_ones(
     name: str, field: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every part, with the bound put so low that the field is scaled down for the estimate."""
-    large = recipe(name, field=field, camera={"image_size_px": 16})
+    large = recipe(name, field=field, camera={"image_size_px": 32})
     expected = module._counted(large, 1.0)[0]
     monkeypatch.setattr(module, "_MOST_PARAMETERS", large.field.num_parameters // 4)
     found = field_memory(large)

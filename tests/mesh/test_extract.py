@@ -79,3 +79,11 @@ def test_the_same_field_twice_gives_the_same_files(tmp_path, section, cpu, solid
 def test_nothing_is_printed(capfd, section, cpu, solid, sphere, rainbow):
     extract_mesh(solid(sphere(0.6)), rainbow, section, bounding_radius=1.0, device=cpu)
     assert capfd.readouterr() == ("", "")
+
+
+def test_no_global_generator_is_drawn_from(
+    tmp_path, section, cpu, solid, sphere, rainbow, no_global_draws
+):
+    with no_global_draws():
+        mesh = extract_mesh(solid(sphere(0.6)), rainbow, section, bounding_radius=1.0, device=cpu)
+        write_mesh(tmp_path, mesh, provenance={})

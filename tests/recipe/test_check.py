@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe.check import check_files, workspace_files
+from dreamfusion_kit.recipe.check import check_files, notes, workspace_files
 
 
 def test_every_recipe_and_suite_is_found_in_subfolders_too(workspace: Path) -> None:
@@ -36,3 +36,20 @@ def test_the_problems_of_all_files_come_together_and_once(workspace: Path) -> No
         check_files(workspace_files(workspace))
     files = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert files == ["recipes/analytic.yaml", "recipes/toybox.yaml"]
+
+
+def test_a_prompt_that_may_be_too_long_for_the_judge_is_noted(workspace: Path) -> None:
+    params = workspace / "params.yaml"
+    before, _, after = params.read_text().partition("  clip:\n")
+    hub = (
+        "  clip: {kind: hub, repository: openai/clip, revision: "
+        + "ab" * 20
+        + ", mirrors: [], files: ['*.json'], license_note: MIT}\n"
+    )
+    maybe = " ".join(["incomprehensible"] * 28)
+    text = before.replace("a red mug", maybe) + hub + after.split("\n", 2)[2]
+    params.write_text(text)
+    files = [params, workspace / "recipes" / "toybox.yaml"]
+    check_files(files)
+    (line,) = notes(files)
+    assert line.startswith("params.yaml: assets.red_mug.prompt: some ")

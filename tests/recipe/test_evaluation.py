@@ -1,22 +1,26 @@
 """The evaluation protocol's schema."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+import dreamfusion_kit.recipe
 from dreamfusion_kit.recipe.evaluation import (
     EvaluationSection,
     GeometrySection,
     TurntableSection,
     ViewsSection,
 )
+from dreamfusion_kit.recipe.load import load_yaml
 
+BLOCKS = Path(dreamfusion_kit.recipe.__path__[0]) / "blocks"
 _PROTOCOL: dict[str, Any] = {
     "seed": 0,
     "clip": {"kind": "local", "path": "dreamfusion_kit/toybox/weights/clip"},
-    "caption_pool": "toybox",
+    "caption_pool": {"kind": "toybox"},
     "views": {
         "num_azimuths": 8,
         "elevation_deg": 30,
@@ -66,3 +70,38 @@ def test_a_reversed_scale_range_is_refused() -> None:
     geometry = _PROTOCOL["geometry"] | {"scale_range": [1.25, 0.8]}
     with pytest.raises(ValidationError, match="scale_range"):
         _validated({"geometry": geometry})
+
+
+@pytest.mark.parametrize("path", sorted(BLOCKS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_blocks_are_whole_protocols(path: Path) -> None:
+    data = load_yaml(path).data
+    assert list(data) == ["evaluation"]
+    section = EvaluationSection.model_validate_json(json.dumps(data["evaluation"]))
+    assert json.loads(section.model_dump_json()) == data["evaluation"]
+
+
+def test_there_are_blocks_for_both_worlds() -> None:
+    assert {path.stem for path in BLOCKS.glob("*.yaml")} == {
+        "evaluation_pretrained",
+        "evaluation_toybox",
+    }
+
+
+def test_the_judge_may_be_left_out() -> None:
+    assert _validated({"clip": None}).clip is None
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "toybox",
+        {"kind": "web"},
+        {"kind": "suite", "path": "a.txt"},
+        {"kind": "file"},
+        {"kind": "file", "path": "../captions.txt"},
+        {"kind": "file", "path": "/etc/passwd"},
+    ],
+)
+def test_pools_that_are_none_are_refused(pool: object) -> None:
+    with pytest.raises(ValidationError, match="caption_pool"):
+        _validated({"caption_pool": pool})

@@ -8,9 +8,25 @@ import pytest
 import trimesh
 from PIL import Image
 
-from dreamfusion_kit.report.content import AssetReport, Curve, Preview, SuiteReport, View
+from dreamfusion_kit.report.content import (
+    AssetReport,
+    Curve,
+    Measure,
+    Preview,
+    SuiteReport,
+    View,
+)
 
 GREY = (128, 128, 128)
+
+MEASURES = (
+    Measure(
+        "r_precision.color", "R-Precision, colour", "R-Prec.", "share", "Own caption first.",
+        is_headline=True, is_on_card=True, chance="r_precision.chance", reference="ceiling",
+    ),
+    Measure("iou", "IoU", "IoU", "score", "Volume in both.", is_headline=True, is_on_card=True),
+    Measure("seconds", "Seconds", "Time", "seconds", "From prompt to mesh.", is_on_card=True),
+)  # fmt: skip
 
 MakeSuite = Callable[..., SuiteReport]
 
@@ -49,7 +65,7 @@ def make_suite() -> MakeSuite:
 
     def make(
         folder: Path, *, name: str = "default", color: tuple[int, int, int] = (255, 0, 0),
-        suite_metrics: dict | None = None, **replacements: object,
+        judged: str = "Judged by CLIP tiny.", summary: dict | None = None, **replacements: object,
     ) -> SuiteReport:  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         glb = write_cube(folder / "mesh.glb", color)
@@ -64,19 +80,21 @@ def make_suite() -> MakeSuite:
             "recipe_name": "toybox",
             "recipe_yaml": "prior:\n  kind: pixel_unet\n",
             "glb": glb,
-            "metrics": {"r_precision": {"color": 0.75}, "geometry": {"iou": 0.5}},
+            "numbers": {"r_precision.color": 0.75, "iou": 0.5, "seconds": 61.0},
+            "details": {"num_views": 4},
             "provenance": {"optimize": {"python": "3.11.0"}},
-            "seconds": 61.0,
             "turntable": write_picture(folder / "turntable.webp"),
             "views": _views(folder),
             "previews": (Preview(0, write_picture(folder / "preview.png", (32, 16))),),
             "curves": (Curve("opacity", table),),
             "downloads": (glb, obj),
         }
-        metrics = {"r_precision": {"color": 0.75, "color_low": 0.25, "color_high": 0.875}}
+        means = {"r_precision": {"color": 0.75, "color_low": 0.25, "color_high": 0.875}}
         return SuiteReport(
             name,
-            metrics if suite_metrics is None else suite_metrics,
+            judged,
+            means if summary is None else summary,
+            MEASURES,
             (AssetReport(**{**asset, **replacements}),),
         )
 

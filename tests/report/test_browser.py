@@ -93,7 +93,7 @@ def test_hostile_text_runs_nothing(chromium, make_suite, tmp_path):
     hostile = "</script><img src=x onerror=alert(1)>"
     suite = make_suite(
         tmp_path / "in", name=hostile, prompt=hostile, recipe_yaml=hostile,
-        metrics={hostile: hostile}, provenance={hostile: hostile},
+        details={hostile: hostile}, provenance={hostile: hostile},
     )  # fmt: skip
     visit = Visit(chromium, write_gallery(suite, tmp_path / "out"))
     visit.wait_for("ready")
@@ -112,7 +112,7 @@ def test_the_policy_closes_the_network(chromium, make_suite, tmp_path):
 def test_nothing_overflows_sideways(chromium, make_suite, tmp_path, width_px):
     long = "averyveryverylongwordthatnobodywouldtypebutsomebodydoes" * 3
     suite = make_suite(
-        tmp_path / "in", name=long[:60], prompt=long, recipe_yaml=long, metrics={long: long}
+        tmp_path / "in", name=long[:60], prompt=long, recipe_yaml=long, details={long: long}
     )
     visit = Visit(chromium, write_gallery(suite, tmp_path / "out"), width_px=width_px)
     visit.page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")

@@ -91,12 +91,12 @@ def hostile_suite(make_suite, folder: Path) -> SuiteReport:
     return make_suite(
         folder,
         name=HOSTILE,
-        suite_metrics={"clip": HOSTILE, "r_precision": {"color": 0.5}},
+        judged=HOSTILE,
         prompt=HOSTILE,
         identity=HOSTILE,
         recipe_name=HOSTILE,
         recipe_yaml=HOSTILE,
-        metrics={HOSTILE: HOSTILE, "list": [HOSTILE]},
+        details={HOSTILE: HOSTILE, "list": [HOSTILE]},
         provenance={HOSTILE: {HOSTILE: [HOSTILE]}},
         curves=(Curve(HOSTILE, table),),
         downloads=(download,),
@@ -157,10 +157,9 @@ def test_downloads_lie_beside_the_page(make_suite, tmp_path):
 def test_what_was_not_measured_is_a_dash(make_suite, tmp_path):
     suite = make_suite(
         tmp_path,
-        suite_metrics={"iou": None, "r_precision": {"color": None}},
-        metrics={"geometry": None, "object_precision": None, "held_out": None},
+        summary={"iou": None, "r_precision": {"color": 0.5}, "trained": {"iou": 0.5}},
+        numbers={"iou": None},
         provenance={},
-        seconds=None,
         turntable=None,
         views=(),
         previews=(),
@@ -170,15 +169,25 @@ def test_what_was_not_measured_is_a_dash(make_suite, tmp_path):
     page = Page(render_page(suite))
     text = visible(page)
     assert not re.search(r"\b(None|nan|NaN|null|undefined)\b", text)
-    assert "IoU \N{EM DASH}" in text
+    assert "R-Precision, colour Own caption first. 50 % \N{EM DASH}" in text
     for heading in ("Around the mesh", "How it came to be", "Curves", "Download"):
         assert heading not in text
     assert page.attributes("img", "src") == []
 
 
+def test_what_was_measured_of_no_asset_is_left_out_and_said_to_be(make_suite, tmp_path):
+    judged = "No judge is set: R-Precision is left out."
+    suite = make_suite(tmp_path, judged=judged, summary={"iou": 0.5}, numbers={"iou": 0.5})
+    text = visible(Page(render_page(suite)))
+    assert judged in text
+    assert "R-Prec." not in text
+    assert "R-Precision, colour" not in text
+    assert "IoU" in text
+
+
 def test_held_out_prompts_are_told_apart(make_suite, tmp_path):
-    held_out = render_page(make_suite(tmp_path, metrics={"held_out": True}))
-    trained = render_page(make_suite(tmp_path, metrics={"held_out": False}))
+    held_out = render_page(make_suite(tmp_path, held_out=True))
+    trained = render_page(make_suite(tmp_path, held_out=False))
     assert "held out of the prior" in held_out
     assert "held out of the prior" not in trained
 

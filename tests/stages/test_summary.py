@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from dreamfusion_kit.evaluation.metrics import METRICS
+from dreamfusion_kit.report.measures import written
 from dreamfusion_kit.stages import score, summary
 
 from .conftest import SUITE
@@ -12,8 +14,11 @@ def test_the_table_ends_with_the_suite_and_the_gallery(evaluated: Path) -> None:
     score.run(evaluated, SUITE)
     lines = summary.table(evaluated, SUITE).splitlines()
     assert lines[0].startswith("asset")
-    assert lines[1].split() == ["red_ball", "0.500", "0.250", "0.800", "0.020", "-", "4"]
-    assert lines[-2] == "R-Precision, colour 0.500 (true renders 1.000, chance 0.007)"
+    shown = [metric for metric in METRICS if "terminal" in metric.places]
+    cells = [written(None if "fronts" in m.heading else 0.5, m.unit) for m in shown]
+    assert lines[1].split() == ["red_ball", *" ".join([*cells, "4.0 s"]).split()]
+    assert "R-Precision, colour 50 % (true renders 50 %, chance 50 %)" in lines
+    assert lines[-2].startswith("Judged by CLIP dreamfusion_kit/toybox/weights/clip over a pool")
     assert lines[-1].endswith("out/trio/report/index.html")
 
 

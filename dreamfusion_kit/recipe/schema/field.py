@@ -200,8 +200,11 @@ class HashGridSection(Section):
         }
 
     def scaled(self, share: float) -> "HashGridSection":
-        """Return a grid of about that share of the parameters: fewer features, then fewer rows."""
-        features = max(1, round(self.features_per_level * share))
+        """Return a grid of about that share of the parameters: fewer rows, or of many features few.
+
+        Of few features it keeps all: a sample's rows and weights cost more than they.
+        """
+        features = max(min(8, self.features_per_level), round(self.features_per_level * share))
         rest = min(1.0, share * self.features_per_level / features)
         log2_table_size = max(4, self.log2_table_size + round(math.log2(rest)))
         resolution = max(self.min_resolution, round(self.max_resolution * rest ** (1 / 3)))

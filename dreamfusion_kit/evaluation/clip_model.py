@@ -1,0 +1,296 @@
+"""The two towers of a CLIP, as transformers writes them, in plain torch (Radford et al. 2021).
+
+transformers' own class gives the same features, and importing it takes longer than judging
+an asset: it loads torch's compiler, distributed tensors and SymPy. The tests compare the two.
+
+Module names are those of the checkpoint's tensors, `pre_layrnorm` included.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dreamfusion_kit.errors import WeightsError
+
+# What transformers' CLIPTextConfig and CLIPVisionConfig assume of a key that a file leaves out.
+_SHARED = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
+_TEXT = _SHARED | {
+    "hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8,
+    "max_position_embeddings": 77, "vocab_size": 49408, "eos_token_id": 49407,
+}  # fmt: skip
+_VISION = _SHARED | {
+    "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12,
+    "image_size": 224, "patch_size": 32, "num_channels": 3,
+}  # fmt: skip
+_LEGACY_EOS = 2  # in configurations from before 2023, whatever the tokenizer says
+_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """What config.json says of a CLIP, with transformers' defaults for what it leaves out."""
+
+    text: Mapping[str, Any]
+    vision: Mapping[str, Any]
+    projection_dim: int
+
+    @property
+    def max_tokens(self) -> int:
+        """Return how many tokens the text tower reads."""
+        return self.text["max_position_embeddings"]
+
+
+class ClipModel(nn.Module):
+    """Both towers with their projections into one space."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        """Build the towers with random weights."""
+        super().__init__()
+        self.config = config
+        self.text_model = _TextTower(config.text)
+        self.vision_model = _VisionTower(config.vision)
+        width = config.projection_dim
+        self.text_projection = nn.Linear(config.text["hidden_size"], width, bias=False)
+        self.visual_projection = nn.Linear(config.vision["hidden_size"], width, bias=False)
+        self.logit_scale = nn.Parameter(torch.zeros(()))  # of training; features do not use it
+
+    def image_features(
+        self, pixels: Float[Tensor, "batch channels h w"]
+    ) -> Float[Tensor, "batch features"]:
+        """Return projected features of normalised images."""
+        return self.visual_projection(self.vision_model(pixels))
+
+    def text_features(
+        self, token_ids: Int[Tensor, "batch tokens"]
+    ) -> Float[Tensor, "batch features"]:
+        """Return projected features of captions that end in the end mark, padded behind it.
+
+        No mask is needed: attention is causal, and what is read stands at the first end mark.
+        """
+        return self.text_projection(self.text_model(token_ids))
+
+
+def load_clip_model(directory: Path) -> ClipModel:
+    """Return the CLIP of a directory in float32 on the CPU, in evaluation mode.
+
+    Raises `WeightsError` unless config.json and model.safetensors are whole and fit together.
+    """
+    config = read_config(directory / "config.json")
+    with torch.device("meta"):  # a configuration alone never takes memory
+        model = ClipModel(config)
+    try:
+        tensors = _tensors(directory)
+        values = {name: value.float() for name, value in tensors.items() if name not in _BUFFERS}
+        missing, unexpected = model.load_state_dict(values, strict=False, assign=True)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).replace("\n", " ").replace("\t", " ")
+        raise WeightsError(
+            f"{directory}: found a CLIP that does not load ({type(error).__name__}: {reason:.300}),"
+            " expected the model.safetensors that config.json describes; fetch it again"
+        ) from error
+    wrong = sorted([*missing, *unexpected])
+    if wrong:
+        raise WeightsError(
+            f"{directory}: found {len(missing)} parameters without values and {len(unexpected)} "
+            f"that no CLIP has (first: {wrong[0]}), expected a complete CLIP checkpoint; "
+            "fetch it again"
+        )
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def read_config(path: Path) -> ClipConfig:
+    """Return the configuration; raise `WeightsError` where it is not that of a CLIP."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kind = found.get("model_type")
+        if kind != "clip":
+            raise ValueError(f"model_type {kind!r}")
+        config = ClipConfig(
+            _section(found, "text_config", _TEXT),
+            _section(found, "vision_config", _VISION),
+            _count(found.get("projection_dim", 512), "projection_dim"),
+        )
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: cannot be read as a CLIP ({type(error).__name__}: {error}), expected "
+            "transformers' config.json of model_type clip; fetch it again"
+        ) from error
+    return config
+
+
+def _section(found: Mapping[str, Any], key: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tower's settings; `<key>_dict` of old files wins, as in transformers."""
+    section = {**defaults, **(found.get(key) or {})}
+    older = found.get(f"{key}_dict")
+    if older is not None:
+        section = {**section, **defaults, **older}
+    for name, default in defaults.items():
+        if isinstance(default, int):
+            _count(section[name], name)
+    if section["hidden_size"] % section["num_attention_heads"]:
+        raise ValueError("hidden_size is not a multiple of num_attention_heads")
+    if section["hidden_act"] not in _ACTIVATIONS:
+        raise ValueError(f"hidden_act {section['hidden_act']!r}")
+    return section
+
+
+def _count(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 20:
+        raise ValueError(f"{name} {value!r}")
+    return value
+
+
+def _tensors(directory: Path) -> dict[str, Tensor]:
+    """Return the checkpoint's tensors, from one file or from the shards that an index names."""
+    index = directory / "model.safetensors.index.json"
+    if not index.is_file():
+        return load_file(directory / "model.safetensors")
+    try:
+        named: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(named.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OSError(f"{index.name} cannot be read") from error
+    tensors: dict[str, Tensor] = {}
+    for shard in shards:
+        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise OSError(f"{index.name} names {shard!r}, no .safetensors file beside it")
+        tensors |= load_file(directory / shard)
+    return tensors
+
+
+# ---- the towers
+
+
+class _TextTower(nn.Module):
+    def __init__(self, section: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, eps = section["hidden_size"], section["layer_norm_eps"]
+        self.embeddings = nn.ModuleDict(
+            {
+                "token_embedding": nn.Embedding(section["vocab_size"], width),
+                "position_embedding": nn.Embedding(section["max_position_embeddings"], width),
+            }
+        )
+        self.encoder = _encoder(section)
+        self.final_layer_norm = nn.LayerNorm(width, eps=eps)
+        self._eos = section["eos_token_id"]
+
+    def forward(self, token_ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch features"]:
+        positions = torch.arange(token_ids.shape[1], device=token_ids.device)
+        states = self.embeddings["token_embedding"](token_ids)
+        states = states + self.embeddings["position_embedding"](positions)
+        for layer in self.encoder["layers"]:  # pyright: ignore[reportGeneralTypeIssues]
+            states = layer(states, causal=True)
+        states = self.final_layer_norm(states)
+        # Both find the first of equals. Before 2023 the end was the highest number there is.
+        is_legacy = self._eos == _LEGACY_EOS
+        ends = token_ids.int() if is_legacy else (token_ids == self._eos).int()
+        return states[torch.arange(len(states)), ends.argmax(dim=-1)]
+
+
+class _VisionTower(nn.Module):
+    def __init__(self, section: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, patch, eps = section["hidden_size"], section["patch_size"], section["layer_norm_eps"]
+        self.embeddings = _PatchEmbeddings(section)
+        self.pre_layrnorm = nn.LayerNorm(width, eps=eps)
+        self.encoder = _encoder(section)
+        self.post_layernorm = nn.LayerNorm(width, eps=eps)
+        self.patch_size: int = patch
+
+    def forward(
+        self, pixels: Float[Tensor, "batch channels h w"]
+    ) -> Float[Tensor, "batch features"]:
+        states = self.pre_layrnorm(self.embeddings(pixels))
+        for layer in self.encoder["layers"]:  # pyright: ignore[reportGeneralTypeIssues]
+            states = layer(states, causal=False)
+        return self.post_layernorm(states[:, 0])
+
+
+class _PatchEmbeddings(nn.Module):
+    """A class vector, then one vector per patch, all with their positions."""
+
+    def __init__(self, section: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, patch, channels = (
+            section[name] for name in ("hidden_size", "patch_size", "num_channels")
+        )
+        self.class_embedding = nn.Parameter(torch.zeros(width))
+        self.patch_embedding = nn.Conv2d(channels, width, patch, stride=patch, bias=False)
+        count = (section["image_size"] // patch) ** 2 + 1
+        self.position_embedding = nn.Embedding(count, width)
+
+    def forward(
+        self, pixels: Float[Tensor, "batch channels h w"]
+    ) -> Float[Tensor, "batch tokens features"]:
+        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        first = self.class_embedding.expand(len(pixels), 1, -1)
+        return torch.cat([first, patches], dim=1) + self.position_embedding.weight
+
+
+def _encoder(section: Mapping[str, Any]) -> nn.ModuleDict:
+    layers = [_Layer(section) for _ in range(section["num_hidden_layers"])]
+    return nn.ModuleDict({"layers": nn.ModuleList(layers)})
+
+
+class _Layer(nn.Module):
+    """One pre-norm transformer block."""
+
+    def __init__(self, section: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, eps = section["hidden_size"], section["layer_norm_eps"]
+        self.self_attn = _Attention(width, section["num_attention_heads"])
+        self.layer_norm1 = nn.LayerNorm(width, eps=eps)
+        self.mlp = _Mlp(width, section["intermediate_size"], section["hidden_act"])
+        self.layer_norm2 = nn.LayerNorm(width, eps=eps)
+
+    def forward(
+        self, states: Float[Tensor, "batch tokens features"], *, causal: bool
+    ) -> Float[Tensor, "batch tokens features"]:
+        states = states + self.self_attn(self.layer_norm1(states), causal=causal)
+        return states + self.mlp(self.layer_norm2(states))
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self._num_heads = num_heads
+
+    def forward(
+        self, states: Float[Tensor, "batch tokens features"], *, causal: bool
+    ) -> Float[Tensor, "batch tokens features"]:
+        query, key, value = (
+            project(states).unflatten(-1, (self._num_heads, -1)).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class _Mlp(nn.Module):
+    def __init__(self, width: int, hidden: int, activation: str) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self._activation = _ACTIVATIONS[activation]
+
+    def forward(
+        self, states: Float[Tensor, "batch tokens features"]
+    ) -> Float[Tensor, "batch tokens features"]:
+        return self.fc2(self._activation(self.fc1(states)))
+
+
+def _quick_gelu(values: Tensor) -> Tensor:
+    return values * torch.sigmoid(1.702 * values)
+
+
+_ACTIVATIONS = {"quick_gelu": _quick_gelu, "gelu": nn.functional.gelu}

@@ -1,0 +1,136 @@
+"""The schema of what is written of an asset and of a suite, so that nothing is read unchecked.
+
+Torch-free: tables, galleries and gates read these files.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from dreamfusion_kit.recipe.schema import Section
+
+FORMAT_VERSION = 2
+
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Bits = Annotated[str, Field(pattern=r"^[01]*$")]
+Numbers = dict[str, float | None]
+
+
+class JudgeEntry(Section):
+    """The CLIP that judged: its path, or repository@revision."""
+
+    name: str
+
+
+class PoolEntry(Section):
+    """The captions that were chosen from: where they come from, how many, which."""
+
+    kind: Literal["toybox", "suite", "file"]
+    size: Annotated[int, Field(ge=1)]
+    sha256: Hash
+
+
+class ViewsEntry(Section):
+    """The judge's verdict on every view, front first.
+
+    A digit of `hit` is 1 where the view's own caption is the nearest; the same for textureless
+    views in `hit_textureless`, and for textureless views among captions of plaster objects in
+    `hit_plaster`. `rank` is the place of the own caption, `cosine` the likeness to it.
+    """
+
+    hit: Bits | None
+    hit_textureless: Bits | None
+    hit_plaster: Bits | None
+    rank: tuple[int, ...] | None
+    cosine: tuple[float, ...]
+
+
+class SidesEntry(Section):
+    """The side that the view classifier sees in every view, and in every true render."""
+
+    views: tuple[str, ...]
+    true_views: tuple[str, ...]
+
+
+class AlignmentEntry(Section):
+    """The turn and scale that bring the mesh nearest to the true shape."""
+
+    yaw_deg: float
+    scale: float
+
+
+class InputsEntry(Section):
+    """The files that were measured."""
+
+    field_sha256: Hash
+    mesh_sha256: Hash
+    """Of mesh.json, which names every other file of the mesh by its hash."""
+
+
+class AssetEntry(Section):
+    """The metrics.json of one asset.
+
+    `held_out` says whether the prior's training never saw the object in its colour; None where
+    there is no truth. `metrics` has a number, or None, for every metric of
+    `evaluation.metrics` that is measured on one asset. `retrieved` is the caption that each
+    colour view is nearest to.
+    """
+
+    format_version: Literal[2]
+    asset: str
+    prompt: str
+    held_out: bool | None
+    num_views: int
+    judge: JudgeEntry | None
+    caption_pool: PoolEntry | None
+    inputs: InputsEntry
+    metrics: Numbers
+    views: ViewsEntry | None
+    retrieved: tuple[str, ...] | None
+    sides: SidesEntry | None
+    alignment: AlignmentEntry | None
+
+
+class AssetRow(Section):
+    """One asset in a suite's metrics: small, since a suite may have a thousand."""
+
+    prompt: str
+    recipe: str
+    identity: Hash
+    seed: int
+    metrics: Numbers
+    views: ViewsEntry | None
+
+
+class SuiteMetrics(Section):
+    """The metrics/<suite>.json: a summary, and a row per asset for whoever compares suites.
+
+    `code` holds a digest per stage of the code that decides its result, `machine` what
+    computed, each where it is known.
+    """
+
+    format_version: Literal[2]
+    suite: str
+    judge: JudgeEntry | None
+    caption_pool: PoolEntry | None
+    code: dict[str, str]
+    machine: dict[str, JsonValue] | None
+    summary: dict[str, JsonValue]
+    assets: dict[str, AssetRow]
+
+
+class CostRow(Section):
+    """Time from text features to mesh, and the memory of the stage that held most."""
+
+    seconds: float
+    peak_memory_bytes: int
+
+
+class SuiteCost(Section):
+    """The metrics/<suite>.cost.json: what differs from machine to machine, apart from metrics."""
+
+    format_version: Literal[2]
+    suite: str
+    seconds_per_asset: float
+    peak_memory_bytes: int
+    assets: dict[str, CostRow]

@@ -1,0 +1,34 @@
+"""What judges views: a model that puts images and captions into one space, and its captions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion_kit.evaluation.r_precision import CaptionPool
+
+
+@runtime_checkable
+class ImageTextModel(Protocol):
+    """Unit features of images in [0, 1] and of captions, on the CPU; a `Clip` is one."""
+
+    def image_features(
+        self, images: Float[Tensor, "batch h w 3"], /
+    ) -> Float[Tensor, "batch features"]:
+        """Return unit features of images."""
+        ...
+
+    def text_features(self, captions: Sequence[str], /) -> Float[Tensor, "captions features"]:
+        """Return unit features of captions."""
+        ...
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model, its name, and the captions that retrieval chooses from."""
+
+    model: ImageTextModel
+    name: str
+    pool: CaptionPool

@@ -1,0 +1,178 @@
+"""Which captions a CLIP can read, known before it is downloaded and without loading torch.
+
+A CLIP of this machine is asked through its own tokenizer. Of one on the hub only a lower bound
+is known before it is fetched: every word, digit and run of punctuation is at least one token
+(Radford et al. 2021, OpenAI's `simple_tokenizer.py`). A caption that breaks the bound cannot
+work; whether one near it does is checked by the exact tokenizer as soon as that is here.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+from tokenizers import Tokenizer
+
+from dreamfusion_kit import packaged
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.captions import declared_captions
+from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.schema import (
+    BundledSourceSection,
+    HubSourceSection,
+    LocalSourceSection,
+    SourceSection,
+)
+
+HUB_TOKENS = 77  # what all of OpenAI's and OpenCLIP's text encoders read
+_MARKS = 2  # the tokens of start and end
+_PIECES = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\s\w]|_)+", re.IGNORECASE)
+_LETTERS_PER_TOKEN = 6  # of rare words, in an estimate
+
+ADVICE = (
+    "shorten the prompt, or set evaluation.clip to a CLIP that reads it (recipes/README.md) "
+    "or to null"
+)
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """How many tokens a CLIP's text encoder reads, and how many a caption has.
+
+    `count` is exact where `is_exact`, otherwise the fewest that the caption can have.
+    """
+
+    max_tokens: int
+    count: Callable[[str], int]
+    is_exact: bool
+
+    def problem(self, caption: str) -> str | None:
+        """Return why the caption cannot be read in full; None where it can or may be."""
+        tokens = self.count(caption)
+        if tokens <= self.max_tokens:
+            return None
+        found = f"found {tokens} tokens" if self.is_exact else f"found {tokens} tokens or more"
+        return f"{found}, expected at most {self.max_tokens} for the CLIP that judges; {ADVICE}"
+
+    def note(self, caption: str) -> str | None:
+        """Return a warning where a caption may be too long and only an estimate is to be had."""
+        estimate = estimated_tokens(caption)
+        if self.is_exact or estimate <= self.max_tokens or self.problem(caption):
+            return None
+        return (
+            f"some {estimate} tokens by estimate, the CLIP that judges reads {self.max_tokens}; "
+            f"it is counted once that CLIP is fetched, and nothing is truncated; {ADVICE}"
+        )
+
+
+def text_reader(source: SourceSection, workspace: Path) -> TextReader | None:
+    """Return what is known of the CLIP's text encoder; None where it is not on this machine.
+
+    Raises:
+        RecipeError: where a local CLIP's configuration or tokenizer is damaged.
+    """
+    match source:
+        case BundledSourceSection():
+            return directory_reader(packaged.MODELS / source.name)
+        case LocalSourceSection():
+            directory = workspace / source.path
+            return directory_reader(directory) if directory.is_dir() else None
+        case HubSourceSection():
+            return TextReader(HUB_TOKENS, fewest_tokens, is_exact=False)
+        case _:
+            assert_never(source)
+
+
+def directory_reader(directory: Path) -> TextReader:
+    """Return the exact reader of a CLIP in transformers format.
+
+    Raises:
+        RecipeError: where its configuration or tokenizer is missing or damaged.
+    """
+    try:
+        config: Any = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        max_tokens: Any = config.get("text_config", {}).get("max_position_embeddings", HUB_TOKENS)
+        if not isinstance(max_tokens, int) or not 2 < max_tokens < 1 << 20:
+            raise ValueError(f"max_position_embeddings {max_tokens!r}")
+    except (OSError, ValueError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RecipeError(
+            f"{directory}: found a CLIP whose text encoder cannot be read "
+            f"({type(error).__name__}: {reason}), expected config.json and tokenizer.json; "
+            "fetch it again"
+        ) from error
+    encode = load_tokenizer(directory)
+    return TextReader(max_tokens, lambda caption: len(encode(caption)), is_exact=True)
+
+
+def load_tokenizer(directory: Path) -> Callable[[str], list[int]]:
+    """Return what turns a caption into token ids, marks included, never truncated or padded.
+
+    Raises:
+        RecipeError: where tokenizer.json is missing or damaged. No code of the directory runs.
+    """
+    path = directory / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises plain `Exception` for a damaged file
+        reason = str(error).partition("\n")[0]
+        raise RecipeError(
+            f"{path}: cannot be read as a tokenizer ({type(error).__name__}: {reason}), expected "
+            "the JSON of the tokenizers library; fetch it again"
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return lambda caption: tokenizer.encode(caption).ids
+
+
+def fewest_tokens(caption: str) -> int:
+    """Return a lower bound of a caption's tokens by CLIP's byte-pair encoding, marks included."""
+    return _MARKS + sum(1 for _ in _PIECES.finditer(caption))
+
+
+def estimated_tokens(caption: str) -> int:
+    """Return roughly how many tokens a caption has: long words fall into several."""
+    sizes = (len(piece.group().encode()) for piece in _PIECES.finditer(caption))
+    return _MARKS + sum(-(-size // _LETTERS_PER_TOKEN) for size in sizes)
+
+
+def unreadable(
+    evaluation: EvaluationSection, prompts: Mapping[str, str], workspace: Path
+) -> tuple[dict[str, str], list[str]]:
+    """Return what the suite's judge certainly cannot read, without fetching anything.
+
+    Args:
+        evaluation: The protocol.
+        prompts: The suite's prompts by asset.
+        workspace: Where a local CLIP and a file of captions are looked for.
+
+    Returns:
+        Why, by asset; and one line per caption of a declared pool.
+    """
+    pool = declared_captions(evaluation.caption_pool, prompts, workspace) or ()
+    reader = None if evaluation.clip is None else text_reader(evaluation.clip, workspace)
+    if reader is None:
+        return {}, []
+    found = {asset: reader.problem(prompt) for asset, prompt in prompts.items()}
+    known = set(prompts.values())
+    return (
+        {asset: problem for asset, problem in found.items() if problem is not None},
+        [
+            f"caption {caption!r} of the pool: {problem}"
+            for caption in pool
+            if caption not in known and (problem := reader.problem(caption)) is not None
+        ],
+    )
+
+
+def reading_notes(
+    evaluation: EvaluationSection, prompts: Mapping[str, str], workspace: Path
+) -> dict[str, str]:
+    """Return a warning for each asset whose prompt may turn out to be too long, by asset."""
+    reader = None if evaluation.clip is None else text_reader(evaluation.clip, workspace)
+    if reader is None:
+        return {}
+    notes = {asset: reader.note(prompt) for asset, prompt in prompts.items()}
+    return {asset: note for asset, note in notes.items() if note is not None}

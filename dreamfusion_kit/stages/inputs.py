@@ -1,0 +1,33 @@
+"""What `evaluate` measures: checked to be the asset's own, and known by its hashes."""
+
+from dreamfusion_kit import files
+from dreamfusion_kit.evaluation.entry import InputsEntry
+from dreamfusion_kit.mesh.facts import MeshFacts
+from dreamfusion_kit.recipe.suite import ResolvedAsset
+from dreamfusion_kit.stages import origin
+from dreamfusion_kit.stages.layout import AssetLayout
+
+
+def checked_inputs(own: AssetLayout, resolved: ResolvedAsset) -> tuple[MeshFacts, InputsEntry]:
+    """Return the mesh's facts, and the hashes of what is measured.
+
+    Raises:
+        DreamFusionKitError: where mesh or field are not this asset's own, or a file was changed
+            after its stage wrote it.
+    """
+    origin.check_field(own, resolved)
+    origin.check_mesh(own, resolved)
+    hashes = InputsEntry(
+        field_sha256=files.sha256(own.field / "field.safetensors"), mesh_sha256=mesh_hash(own)
+    )
+    return mesh_facts(own), hashes
+
+
+def mesh_facts(own: AssetLayout) -> MeshFacts:
+    """Return what the mesh stage measured of the asset's surface."""
+    return files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh")
+
+
+def mesh_hash(own: AssetLayout) -> str:
+    """Return the hash of the mesh's origin, which names each of its files by its hash."""
+    return files.sha256(own.mesh / origin.NAME, made_by="mesh")
