@@ -187,21 +187,26 @@ def suite_list(suite: SuiteArgument = None) -> None:
         print(f"{asset_id:{id_width}}  {asset.recipe:{recipe_width}}  {asset.seed}  {asset.prompt}")
 
 
-@_command(suite_app, "new", "python cli.py suite new animals --seeds 0,1,2,3")
+@_command(suite_app, "new", "python cli.py suite new animals --recipe sd21 --seeds 0,1,2,3")
 def suite_new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of its folder: suites/NAME.")],
     seeds: Annotated[
         str | None,
         typer.Option(metavar="N,N", help="Make each asset once per seed, as ID_s0, ID_s1, ..."),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What it will be made by: decides its protocol."),
+    ] = None,
 ) -> None:
     """Make an empty suite: a folder that is a DVC project of its own.
 
-    Other suites and the default one neither read nor mention it.
+    Other suites and the default one neither read nor mention it. Where the recipe knows any
+    prompt and the workspace's protocol asks for the toybox's captions, it has its own protocol.
     """
     from dreamfusion_kit.workspace import folder
 
-    print(folder.new_suite(locate().workspace, name, seeds=_seeds(seeds)))
+    print(folder.new_suite(locate().workspace, name, seeds=_seeds(seeds), recipe=recipe))
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:

@@ -81,7 +81,7 @@ def import_prompts(
     kept, skipped = _without_duplicates(source, wanted, there)
     folders = _with_ids(source, kept, before)
     if folders:
-        _write(workspace, suite, folders, is_new=is_new)
+        _write(workspace, suite, folders, is_new=is_new, recipe=recipe)
     return Imported(tuple(folders), tuple(skipped))
 
 
@@ -200,12 +200,19 @@ def _with_ids(source: Path, wanted: list[_New], before: Suite | None) -> dict[st
     return folders
 
 
-def _write(workspace: Path, suite: str, folders: Mapping[str, _New], *, is_new: bool) -> None:
+def _write(
+    workspace: Path,
+    suite: str,
+    folders: Mapping[str, _New],
+    *,
+    is_new: bool,
+    recipe: str | None,
+) -> None:
     root = suite_root(workspace, suite)
     created = root if is_new else None
     try:
         if is_new:
-            new_suite(workspace, suite)
+            new_suite(workspace, suite, recipe=recipe)
         for name, new in folders.items():
             files.write_text(root / "assets" / name / ASSET_FILE, _asset_text(new))
         check_suite(workspace, suite)
