@@ -2,4 +2,5 @@
 
 from dreamfusion_kit.__main__ import main
 
-main()
+if __name__ == "__main__":  # the workers of `suite run` import this file
+    main()

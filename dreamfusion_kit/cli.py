@@ -19,7 +19,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from dreamfusion_kit import command_name, front_door
-from dreamfusion_kit.errors import printable
+from dreamfusion_kit.errors import RecipeError, printable
 from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
@@ -187,17 +187,64 @@ def suite_list(suite: SuiteArgument = None) -> None:
         print(f"{asset_id:{id_width}}  {asset.recipe:{recipe_width}}  {asset.seed}  {asset.prompt}")
 
 
-@_command(suite_app, "new", "python cli.py suite new animals --recipe sd15")
+@_command(suite_app, "new", "python cli.py suite new animals --recipe sd21 --seeds 0,1,2,3")
 def suite_new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of its folder: suites/NAME.")],
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="N,N", help="Make each asset once per seed, as ID_s0, ID_s1, ..."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What it will be made by: decides its protocol."),
+    ] = None,
 ) -> None:
     """Make an empty suite: a folder that is a DVC project of its own.
 
-    Other suites and the default one neither read nor mention it.
+    Other suites and the default one neither read nor mention it. Where the recipe knows any
+    prompt and the workspace's protocol asks for the toybox's captions, it has its own protocol.
     """
     from dreamfusion_kit.workspace import folder
 
-    print(folder.new_suite(locate().workspace, name))
+    print(folder.new_suite(locate().workspace, name, seeds=_seeds(seeds), recipe=recipe))
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):
+        raise RecipeError(f"--seeds {text}: expected whole numbers, such as 0,1,2,3")
+    return tuple(map(int, parts))
+
+
+@_command(suite_app, "import", "python cli.py suite import animals prompts.txt --recipe sd21")
+def suite_import(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A suite; made where there is none of that name.")
+    ],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Prompts: .txt, .json, .csv or .yaml.")
+    ],
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For prompts that name no recipe.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="For prompts that name no seed.")] = 0,
+) -> None:
+    """Add an asset to a suite for each prompt of a list.
+
+    Text has one prompt a line. JSON and YAML have a list of prompts, or of objects with prompt
+    and, where wanted, id, recipe and seed, or an object of such lists. CSV has these as columns.
+    An id is made of the prompt's words unless it is given. What is there already is skipped.
+    """
+    from dreamfusion_kit.workspace import import_prompts
+
+    imported = import_prompts.import_prompts(
+        locate().workspace, name, file, recipe=recipe, seed=seed
+    )
+    for line in imported.skipped:
+        print(printable(f"{line}; skipped"))
+    print(f"suites/{name}: {len(imported.added)} added, {len(imported.skipped)} skipped")
 
 
 @_command(suite_app, "add", 'python cli.py suite add blue_car "a blue car"')
@@ -222,11 +269,23 @@ def suite_add(
 
 @_command(suite_app, "rm", "python cli.py suite rm blue_car")
 def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
-    """Remove an asset from a suite, with its outputs and what DVC recorded of them."""
+    """Remove an asset from a suite, with its outputs, its scratch and what DVC recorded of them."""
+    from dreamfusion_kit.stages import scratch
+    from dreamfusion_kit.suites import status
     from dreamfusion_kit.workspace import edit as suite_edit
 
     here = locate(suite)
+    gone = suites.load_suite(here.workspace, here.suite).in_folder(asset) or [asset]
     path = suite_edit.remove(here.workspace, here.suite, asset)
+    scratch.clear(
+        [
+            folder
+            for folder in scratch.find(here.workspace)
+            if folder.note["suite"] == here.suite and folder.note["asset"] in gone
+        ]
+    )
+    for name in gone:
+        status.log_file(here.workspace, here.suite, name).unlink(missing_ok=True)
     print(f"{path}: removed {asset}")
 
 
@@ -269,6 +328,31 @@ def suite_run(
     )
     print(outcome.summary())
     raise typer.Exit(bool(outcome.failed))
+
+
+@_command(app, "reproduce", "python cli.py reproduce red_mug")
+def reproduce(
+    asset: AssetArgument,
+    suite: SuiteOption = None,
+    rev: Annotated[
+        str, typer.Option(metavar="REV", help="The Git revision to make it from.")
+    ] = "HEAD",
+) -> None:
+    """Make an asset again in a temporary clone, and say which file differs first, if one does.
+
+    Device and threads are those of the asset's run record. Exits with status 1 where a file
+    differs.
+    """
+    from dreamfusion_kit.suites import reproduce as again
+
+    here = locate(suite)
+    for line in again.other_packages(again.read_record(here.workspace, here.suite, asset)):
+        print(line)
+    differs = False
+    for result in again.reproduce(here.workspace, here.suite, asset, rev=rev):
+        print(printable(str(result)), flush=True)
+        differs = differs or result.difference is not None
+    raise typer.Exit(differs)
 
 
 # ---- the workspace

@@ -258,6 +258,50 @@ def test_doctor_names_what_is_optional(run: Cli) -> None:
     assert "tinycudann  " in out
 
 
+def test_a_suite_is_made_from_a_list(run: Cli) -> None:
+    Path("list.txt").write_text("a red mug\na cat\na cat\n")
+    status, out, err = run("suite", "import", "pets", "list.txt", "--recipe", "analytic")
+    assert (status, err) == (0, "")
+    assert out == (
+        "list.txt: line 3: the same as line 2; skipped\nsuites/pets: 2 added, 1 skipped\n"
+    )
+    assert resolve(Path(), "pets", "red_mug").prompt == "a red mug"
+    status, out, err = run("suite", "import", "more", "list.txt")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[0] == ("list.txt: line 1: found no recipe, expected one; give --recipe")
+    assert not Path("suites/more").exists()
+
+
+def test_a_suites_seeds_stand_in_its_file(run: Cli) -> None:
+    assert run("suite", "new", "pets", "--seeds", "0, 3")[0] == 0
+    assert run("suite", "add", "cat", "a cat", "--suite", "pets", "--recipe", "analytic")[0] == 0
+    assert resolve(Path(), "pets", "cat_s3").seed == 3
+    for seeds in ("", "1,", "x", "1.5", "-1", "9" * 30):
+        status, _, err = run("suite", "new", "others", "--seeds", seeds)
+        assert (status, err) == (2, f"--seeds {seeds}: expected whole numbers, such as 0,1,2,3\n")
+    status, _, err = run("suite", "new", "others", "--seeds", "1,1")
+    assert status == 2
+    assert "expected each seed once" in err
+    assert not Path("suites/others").exists()
+
+
+def test_a_removed_asset_leaves_no_scratch(run: Cli) -> None:
+    for index, (suite, asset) in enumerate(
+        [("trio", "red_ball"), ("trio", "green_cube"), ("other", "red_ball")]
+    ):
+        scratch = Path(".work") / (str(index) * 64)
+        scratch.mkdir(parents=True)
+        note = {"suite": suite, "asset": asset, "stage": "optimize"}
+        (scratch / "scratch.json").write_text(json.dumps(note))
+    log = Path(".work/logs/trio/red_ball.log")
+    log.parent.mkdir(parents=True)
+    log.touch()
+    status, _, err = run("suite", "rm", "red_ball", "--suite", "trio")
+    assert (status, err) == (0, "")
+    assert not log.exists()
+    assert sorted(path.name[0] for path in Path(".work").iterdir()) == ["1", "2", "c", "l"]
+
+
 def test_scratch_is_listed_and_cleared(run: Cli) -> None:
     assert run("scratch", "list") == (0, "no scratch\n", "")
     folder = Path(".work") / ("a" * 64)

@@ -40,8 +40,8 @@ def validate(document: Document, model: type[SectionT]) -> SectionT:
         raise recipe_error(problems_of(error, document)) from None
 
 
-def read_text(path: Path) -> str:
-    """Return the text of the file at `path`: a regular file, UTF-8, at most a megabyte.
+def read_text(path: Path, *, kind: str = "a YAML file", max_bytes: int = MAX_BYTES) -> str:
+    """Return the text of the file at `path`: a regular file, UTF-8, of at most `max_bytes`.
 
     Raises:
         RecipeError: for anything else. A pipe or a device is not opened: it could block for
@@ -50,16 +50,17 @@ def read_text(path: Path) -> str:
     try:
         found = _kind_of_file(path.stat().st_mode)
         if found is not None:
-            raise file_error(path, f"found {found}, expected a YAML file")
+            raise file_error(path, f"found {found}, expected {kind}")
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(max_bytes + 1)
     except OSError as error:
         reason = error.strerror or "cannot be read"
-        raise file_error(path, f"{reason}; expected a YAML file") from error
+        raise file_error(path, f"{reason}; expected {kind}") from error
     except ValueError as error:  # a NUL character, or half of a surrogate pair, in the name
         raise file_error(path, "found a name that no file can have") from error
-    if len(content) > MAX_BYTES:
-        raise file_error(path, f"found more than {MAX_BYTES} bytes, expected a small YAML file")
+    if len(content) > max_bytes:
+        small = kind.replace("a ", "a small ", 1)
+        raise file_error(path, f"found more than {max_bytes} bytes, expected {small}")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -117,6 +117,19 @@ def parse(text: str, file: str) -> Document:
     return Document(data, {(): Place(file, 1), **reader.places})
 
 
+def parse_value(text: str, file: str) -> Value:
+    """Read `text` as whatever YAML it is: a mapping, a list or a single value.
+
+    Raises:
+        RecipeError: as `parse` does.
+    """
+    reader = _NodeReader(file)
+    data = reader.read(compose(text, file), ())
+    if reader.problems:
+        raise recipe_error(reader.problems)
+    return data
+
+
 def scalar(text: str) -> str:
     """Return `text` as YAML reads it back: bare where that is safe, else in quotes."""
     bare = _BARE.fullmatch(text) and not any(

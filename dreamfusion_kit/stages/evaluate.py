@@ -69,8 +69,8 @@ def _write_features(target: Path, subject: Subject, asset: str) -> None:
     """Write the judge's features of the colour views, by which seeds of a prompt are compared."""
     features = subject.features("mesh", "color")
     if features is not None and subject.judge is not None:
-        metadata = {"asset": asset, "judge": subject.judge.name}
-        save_file({"color": features.contiguous()}, target, metadata=metadata)
+        # One entry: safetensors writes several in an order that changes from run to run.
+        save_file({"color": features.contiguous()}, target, metadata={"asset": asset})
 
 
 def _field_renderer(own: AssetLayout, recipe: Recipe, device: torch.device) -> Render:

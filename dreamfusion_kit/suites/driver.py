@@ -1,30 +1,30 @@
 """Makes a suite by a queue over workers, and records it so that `dvc repro` has nothing to do.
 
 The stages run in warm workers, without DVC; what they wrote is then committed to DVC's cache and
-locks, one asset at a time. So an asset costs the work of its stages and about a second.
+locks. So an asset costs the work of its stages and a fraction of a second.
 """
 
 import fcntl
-import multiprocessing
 import signal
 import threading
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import assert_never
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.identity import kit_file
-from dreamfusion_kit.recipe.suite import Suite, load_suite
-from dreamfusion_kit.recipe.workspace import suite_root
+from dreamfusion_kit.recipe.suite import Suite, load_suite, unknown_asset
+from dreamfusion_kit.recipe.workspace import suite_file, suite_root
 from dreamfusion_kit.suites import dvc_commands
-from dreamfusion_kit.suites.plan import AssetPlan, plan, stage_target
-from dreamfusion_kit.suites.status import failures_file
+from dreamfusion_kit.suites.crew import Crew, Died, Worker
+from dreamfusion_kit.suites.job_queue import JobQueue, without
+from dreamfusion_kit.suites.plan import SuitePlan, plan, stage_target
+from dreamfusion_kit.suites.recorder import Recorder
+from dreamfusion_kit.suites.status import failures_file, log_file, read_failures
 from dreamfusion_kit.suites.table import ProgressTable
 from dreamfusion_kit.suites.worker import (
     Failed,
@@ -32,14 +32,12 @@ from dreamfusion_kit.suites.worker import (
     Job,
     Message,
     Progress,
+    RunStage,
     Setting,
     StageDone,
     Started,
-    work,
+    run_stage,
 )
-
-_MAX_TRIES = 3  # of an asset whose worker died: killed, or out of memory
-_COMMIT_AFTER = ("optimize", "evaluate")  # what is dear, and what is last
 
 
 @dataclass(frozen=True)
@@ -60,73 +58,65 @@ class Outcome:
         return "\n".join(lines)
 
 
-@dataclass
-class _Worker:
-    """A worker's process, and the job that it has."""
-
-    process: SpawnProcess
-    connection: Connection
-    job: Job | None = None
-
-
-@dataclass
-class _Queue:
-    """The jobs that wait, and how often each was begun."""
-
-    jobs: list[Job]
-    tries: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    made: list[str] = field(default_factory=list)
-
-    def take(self) -> Job | None:
-        if not self.jobs:
-            return None
-        job = self.jobs.pop(0)
-        self.tries[job.asset] = self.tries.get(job.asset, 0) + 1
-        return job
-
-    def return_or_fail(self, job: Job, reason: str) -> bool:
-        """Put back the job of a worker that died, unless it died too often; say which."""
-        if self.tries[job.asset] < _MAX_TRIES:
-            self.jobs.insert(0, job)
-            return True
-        self.failed[job.asset] = f"{reason}, {_MAX_TRIES} times"
-        return False
-
-
 def run_suite(
-    workspace: Path, name: str, *, settings: Sequence[Setting], only: Sequence[str] = ()
+    workspace: Path,
+    name: str,
+    *,
+    settings: Sequence[Setting],
+    only: Sequence[str] = (),
+    run_stage: RunStage = run_stage,
+    and_score: bool = True,
 ) -> Outcome:
     """Make what is not up to date of the suite `name`, one worker per setting.
 
     An asset that fails does not stop the others. Afterwards the suite is scored and reported,
     where every asset is there.
 
+    Args:
+        workspace: The workspace.
+        name: The suite.
+        settings: What each worker gets of the machine.
+        only: The assets to make; all of them where it is empty.
+        run_stage: What runs in the workers, but for tests and benchmarks.
+        and_score: Whether to score and report where every asset is there.
+
     Raises:
         SuiteError: where another run of this suite is going on, or DVC fails.
-        RecipeError: with every problem of the suite.
+        RecipeError: with every problem of the suite, or for an asset that it does not have.
+        KeyboardInterrupt: at SIGINT or SIGTERM. No worker is left, and finished stages are
+            recorded.
     """
     root = suite_root(workspace, name)
     logs = workspace / ".work" / "logs" / name
-    with _only_driver(workspace / ".work" / f"suite-{name}.lock", name):
+    suite = load_suite(workspace, name)
+    _check(suite, suite_file(workspace, name), only)
+    with _only_driver(workspace / ".work" / f"suite-{name}.lock", name), _stopped_by_signals():
         dvc_commands.repro(root, ["kit"], logs / "dvc.log")
-        suite = load_suite(workspace, name)
-        todo = plan(workspace, suite, kit_file.read(workspace, name))
-        if todo.fetches:
-            targets = [stage_target(suite, "fetch", fetched) for fetched in todo.fetches]
-            dvc_commands.repro(root, targets, logs / "dvc.log")
-            todo = plan(workspace, suite, kit_file.read(workspace, name))
+        todo = _with_models(workspace, suite, root, logs)
         chosen = [asset for asset in todo.assets if not only or asset.asset in only]
-        queue = _Queue([_job(asset, logs) for asset in chosen if asset.stale])
-        if queue.jobs:
-            _work_off(queue, suite, root, settings, logs)
-        files.write_json(failures_file(workspace, name), queue.failed)
-        everything = not queue.failed and not any(
-            asset.stale for asset in todo.assets if asset.asset not in queue.made
+        queue = JobQueue(
+            Job(asset.asset, asset.stale, log_file(workspace, name, asset.asset))
+            for asset in chosen
+            if asset.stale
         )
-        if everything:
+        try:
+            if len(queue) > 0:
+                commit = _Commit(workspace, suite, logs / "dvc.log")
+                _work_off(queue, suite, Recorder(commit), Crew(settings, run_stage))
+        finally:
+            _write_failures(workspace, suite, queue)
+        left = {asset.asset for asset in todo.assets if asset.stale} - set(queue.made)
+        if and_score and not left:
             dvc_commands.repro(root, ["score", "report"], logs / "dvc.log")
     return Outcome(tuple(queue.made), queue.failed, logs)
+
+
+def _check(suite: Suite, path: Path, only: Sequence[str]) -> None:
+    if not suite.assets:
+        raise SuiteError(f"{path}: found no assets, expected one or more; add one, or import some")
+    for asset in only:
+        if asset not in suite.assets:
+            raise unknown_asset(path, asset, suite.assets)
 
 
 @contextmanager
@@ -143,132 +133,125 @@ def _only_driver(lock: Path, name: str) -> Generator[None, None, None]:
         yield
 
 
-def _job(asset: AssetPlan, logs: Path) -> Job:
-    return Job(asset.asset, asset.stale, logs / f"{asset.asset}.log")
-
-
-def _work_off(
-    queue: _Queue, suite: Suite, root: Path, settings: Sequence[Setting], logs: Path
-) -> None:
-    """Run the queue's jobs to their end, or until a signal says to stop."""
-    recorder = _Recorder(suite, root, logs)
-    workers = [_start(setting) for setting in settings[: len(queue.jobs)]]
-    with ProgressTable(len(queue.jobs)) as table, _stopping(workers), recorder:
-        for worker in workers:
-            _give(worker, queue)
-        while any(worker.job is not None for worker in workers):
-            ready = wait([worker.connection for worker in workers if worker.job is not None])
-            for index, worker in enumerate(workers):
-                if worker.connection in ready and not _hear(worker, queue, table, recorder):
-                    workers[index] = _replace(worker, settings[index], queue, table)
-        for worker in workers:
-            worker.connection.send(None)
-            worker.process.join()
-
-
-def _hear(worker: _Worker, queue: _Queue, table: ProgressTable, recorder: "_Recorder") -> bool:
-    """Take a worker's next message; return False where it has died instead."""
-    try:
-        message: Message = worker.connection.recv()
-    except (EOFError, ConnectionResetError):
-        return False
-    assert worker.job is not None
-    match message:
-        case StageDone():
-            recorder.note(worker.job, message)
-        case Failed():
-            queue.failed[message.asset] = f"{message.stage}: {message.message}"
-        case Finished():
-            recorder.finish(message.asset)
-            if message.asset not in queue.failed:
-                queue.made.append(message.asset)
-        case Started() | Progress():
-            pass
-    table.tell(message)
-    if isinstance(message, Finished):
-        _give(worker, queue)
-    return True
-
-
-def _give(worker: _Worker, queue: _Queue) -> None:
-    worker.job = queue.take()
-    if worker.job is not None:
-        worker.connection.send(worker.job)
-
-
-def _start(setting: Setting) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(theirs, setting), daemon=True)
-    process.start()
-    theirs.close()
-    return _Worker(process, ours)
-
-
-def _replace(worker: _Worker, setting: Setting, queue: _Queue, table: ProgressTable) -> _Worker:
-    """Start another worker for one that died, and let the asset be taken again."""
-    worker.process.join()
-    reason = f"its worker ended with status {worker.process.exitcode}"
-    job = worker.job
-    assert job is not None
-    if not queue.return_or_fail(job, reason):
-        table.tell(Failed(job.asset, job.stages[0], queue.failed[job.asset]))
-        table.tell(Finished(job.asset))
-    fresh = _start(setting)
-    _give(fresh, queue)
-    return fresh
-
-
-class _Recorder:
-    """Commits finished stages to DVC, one at a time, while the workers go on."""
-
-    def __init__(self, suite: Suite, root: Path, logs: Path) -> None:
-        self._suite, self._root, self._logs = suite, root, logs
-        self._pool = ThreadPoolExecutor(1)
-        self._waiting: dict[str, list[str]] = {}
-        self._futures: list[Future[None]] = []
-
-    def note(self, job: Job, done: StageDone) -> None:
-        """Take note of a stage; commit where it was dear or the last."""
-        targets = self._waiting.setdefault(done.asset, [])
-        targets.append(stage_target(self._suite, done.stage, done.asset))
-        if done.stage in _COMMIT_AFTER:
-            self.finish(done.asset)
-
-    def finish(self, asset: str) -> None:
-        """Commit what waits of an asset."""
-        targets = self._waiting.pop(asset, [])
-        if targets:
-            log = self._logs / "dvc.log"
-            future = self._pool.submit(dvc_commands.commit, self._root, targets, log)
-            self._futures.append(future)
-
-    def __enter__(self) -> "_Recorder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for asset in list(self._waiting):
-            self.finish(asset)
-        self._pool.shutdown()
-        for future in self._futures:
-            future.result()
-
-
 @contextmanager
-def _stopping(workers: list[_Worker]) -> Generator[None, None, None]:
-    """On SIGINT and SIGTERM end the workers; an optimisation resumes from its checkpoint."""
+def _stopped_by_signals() -> Generator[None, None, None]:
+    """Have SIGTERM end a run as Ctrl-C does."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for worker in workers:
-            if worker.process.is_alive() and worker.job is not None:
-                worker.process.terminate()
-                worker.process.join()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _with_models(workspace: Path, suite: Suite, root: Path, logs: Path) -> SuitePlan:
+    """Return the plan of the suite once the models that it needs are there."""
+    todo = plan(workspace, suite, kit_file.read(workspace, suite.name))
+    if not todo.fetches:
+        return todo
+    targets = [stage_target(suite, "fetch", fetched) for fetched in todo.fetches]
+    dvc_commands.repro(root, targets, logs / "dvc.log")
+    return plan(workspace, suite, kit_file.read(workspace, suite.name))
+
+
+class _Commit:
+    """Commits to DVC what the digests of the run's beginning still speak of."""
+
+    def __init__(self, workspace: Path, suite: Suite, log: Path) -> None:
+        self._root, self._suite, self._log = suite_root(workspace, suite.name), suite, log
+        self._before = {path: _read(path) for path in self._kit_files(suite.assets)}
+
+    def __call__(self, assets: Sequence[str], targets: Sequence[str]) -> None:
+        for path in self._kit_files(assets):
+            if _read(path) != self._before[path]:
+                raise SuiteError(
+                    f"{path}: changed while the suite was made, expected it to stay; outputs of "
+                    "before were not recorded; run the suite again"
+                )
+        dvc_commands.commit(self._root, targets, self._log)
+
+    def _kit_files(self, assets: Iterable[str]) -> Iterator[Path]:
+        yield self._root / kit_file.KIT_FILE
+        for asset in assets:
+            folder = self._suite.declared[asset].folder
+            if folder is not None:
+                yield self._root / "assets" / folder / kit_file.KIT_FILE
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _work_off(queue: JobQueue, suite: Suite, recorder: Recorder, crew: Crew) -> None:
+    """Run the queue's jobs to their end, or until a signal says to stop."""
+    try:
+        with ProgressTable(len(queue)) as table, recorder, crew:
+            while True:
+                for worker in crew.idle():
+                    if (job := queue.take()) is not None:
+                        crew.give(worker, job)
+                if len(crew.idle()) == len(crew.workers):
+                    break
+                for worker, message in crew.hear():
+                    _take(worker, message, queue, suite, table, recorder)
+    finally:
+        for asset, reason in recorder.failures.items():
+            queue.fail(asset, reason)
+
+
+def _take(
+    worker: Worker,
+    message: Message | Died,
+    queue: JobQueue,
+    suite: Suite,
+    table: ProgressTable,
+    recorder: Recorder,
+) -> None:
+    """Act on what a worker tells."""
+    job = worker.job
+    assert job is not None
+    match message:
+        case Died():
+            worker.job = None
+            if queue.put_back(job, message.reason):
+                table.say(f"{job.asset}: {message.reason}; it is taken again")
+                return
+            if job.asset in queue.failed:
+                table.tell(Failed(job.asset, job.stages[0], queue.failed[job.asset]))
+            recorder.flush(job.asset)
+            table.tell(Finished(job.asset))
+            return
+        case Started() | Progress():
+            pass
+        case StageDone():
+            worker.job = without(job, message.stage)
+            recorder.note(job.asset, message.stage, stage_target(suite, message.stage, job.asset))
+        case Failed():
+            queue.fail(message.asset, f"{message.stage}: {message.message}")
+        case Finished():
+            worker.job = None
+            recorder.flush(message.asset)
+            queue.finish(message.asset)
+        case _:
+            assert_never(message)
+    table.tell(message)
+
+
+def _write_failures(workspace: Path, suite: Suite, queue: JobQueue) -> None:
+    """Note the failures of this run beside those of assets that it did not touch."""
+    path = failures_file(workspace, suite.name)
+    before = read_failures(workspace, suite.name)
+    kept = {
+        asset: reason
+        for asset, reason in before.items()
+        if asset in suite.assets and asset not in queue.made
+    }
+    if kept | queue.failed != before:
+        files.write_json(path, kept | queue.failed)

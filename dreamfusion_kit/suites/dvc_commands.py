@@ -1,43 +1,84 @@
 """DVC as a program: its Python API carries no promise."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.supervision import STAGE_VARIABLE
 
+_GRACE_S = 10.0  # for an interrupted DVC to leave its lock file whole
+# `python -m dvc`, killed together with the driver that started it, as are its stages.
+_WITH_DRIVER = (
+    "import runpy; from dreamfusion_kit.supervision import end_with_parent; end_with_parent(); "
+    "runpy.run_module('dvc', run_name='__main__', alter_sys=True)"
+)
+
 
 def repro(root: Path, targets: Sequence[str], log: Path) -> None:
     """Run these stages and no others, in their order, where they are not up to date."""
-    _dvc(root, ["repro", "--single-item", *targets], log)
+    _dvc(["-c", _WITH_DRIVER], root, ["repro", "--single-item", *targets], log)
 
 
 def commit(root: Path, targets: Sequence[str], log: Path) -> None:
-    """Record the outputs that lie there, and what they were made from, in cache and lock."""
-    _dvc(root, ["commit", "--quiet", "--force", *targets], log)
+    """Record the outputs that lie there, and what they were made from, in cache and lock.
+
+    It takes a second and is not killed with the driver: a lock file must not be half written.
+    """
+    _dvc(["-m", "dvc"], root, ["commit", "--quiet", "--force", *targets], log)
 
 
-def _dvc(root: Path, arguments: Sequence[str], log: Path) -> None:
+def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, *program, "--wait-for-lock", *arguments],
+            cwd=root,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches the driver alone, which passes it on
+        )
+        try:
+            status = process.wait()
+        except BaseException:
+            _interrupt(process)
+            raise
+    if status != 0:
+        raise SuiteError(
+            f"dvc {arguments[0]}: failed ({_last_line(log)}); expected it to succeed; see {log}"
+        )
+
+
+def _environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name != STAGE_VARIABLE}
     # The stages' commands are `dreamfusion-kit`: the one of this environment.
     folders = [str(Path(sys.executable).parent), environment.get("PATH", "")]
     environment["PATH"] = os.pathsep.join(filter(None, folders))
-    with log.open("ab") as file:
-        done = subprocess.run(
-            [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
-            cwd=root,
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if done.returncode != 0:
-        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        raise SuiteError(
-            f"dvc {arguments[0]}: failed ({' '.join(last) or 'it printed nothing'}); expected "
-            f"it to succeed; see {log}"
-        )
+    # A clone that is not installed is found from its suites' folders too.
+    package = str(Path(__file__).parents[2])
+    paths = [environment.get("PYTHONPATH", ""), package]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
+
+
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    """End DVC and the stage that it runs, gently first."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+            return
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line that says something; DVC's own advice follows the reason."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    reasons = [line for line in lines if line.startswith("ERROR")]
+    return (reasons or lines or ["it printed nothing"])[-1]

@@ -3,6 +3,7 @@
 import fcntl
 import json
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from dreamfusion_kit.identity import kit_file
@@ -20,7 +21,7 @@ def table(workspace: Path, name: str) -> tuple[str, bool]:
     if not suite.assets:
         return f"{name}: no assets\n", True
     todo = plan(workspace, suite, kit_file.current(workspace, name))
-    running, failed = _running(workspace, name), _failed(workspace, name)
+    running, failed = _running(workspace, name), read_failures(workspace, name)
     rows = [(asset.asset, *_state(asset, running, failed)) for asset in todo.assets]
     width = max(len(asset) for asset, _, _ in rows)
     lines = [f"{asset:{width}}  {state:8}  {reason}".rstrip() for asset, state, reason in rows]
@@ -47,7 +48,8 @@ def failures_file(workspace: Path, name: str) -> Path:
     return workspace / ".work" / "logs" / name / "failed.json"
 
 
-def _failed(workspace: Path, name: str) -> dict[str, str]:
+def read_failures(workspace: Path, name: str) -> dict[str, str]:
+    """Return what failed in runs of the suite, with the reasons; none where it cannot be read."""
     try:
         found = json.loads(failures_file(workspace, name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -57,17 +59,17 @@ def _failed(workspace: Path, name: str) -> dict[str, str]:
     return {str(asset): " ".join(str(reason).split()) for asset, reason in found.items()}
 
 
-def running_file(workspace: Path, name: str, asset: str) -> Path:
-    """Return the file that a worker holds locked while it makes an asset."""
-    return workspace / ".work" / "logs" / name / f"{asset}.running"
+def log_file(workspace: Path, name: str, asset: str) -> Path:
+    """Return where an asset's worker writes what its stages print."""
+    return workspace / ".work" / "logs" / name / f"{asset}.log"
 
 
 def _running(workspace: Path, name: str) -> set[str]:
     running: set[str] = set()
     for path in (workspace / ".work" / "logs" / name).glob("*.running"):
-        with path.open() as file:
+        with suppress(FileNotFoundError), path.open() as file:  # it may finish just now
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 running.add(path.stem)
     return running

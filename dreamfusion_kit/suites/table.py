@@ -67,12 +67,19 @@ class ProgressTable:
                 first = message.message.splitlines()[0] if message.message else "failed"
                 self._line(f"{message.asset}: {message.stage} failed: {first}")
             case Finished():
-                del self._rows[message.asset]
+                self._rows.pop(message.asset, None)
                 self._num_done += 1
                 state = "failed" if message.asset in self._failed else "made"
                 self._line(f"{message.asset}: {state} ({self._num_done}/{self._num_assets})")
         if self._live is not None:
             self._live.update(self._table())
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        if self._live is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._live.console.print(text, markup=False)
 
     def _count_steps(self, row: _Row, progress: Progress) -> None:
         if row.first_step is None or progress.done < row.first_step:
@@ -86,7 +93,7 @@ class ProgressTable:
 
     def _line(self, text: str) -> None:
         if self._live is None:
-            print(text, file=sys.stderr, flush=True)
+            self.say(text)
 
     def _table(self) -> Table:
         done = f"{self._num_done} of {self._num_assets} done"

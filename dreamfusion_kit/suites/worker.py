@@ -9,16 +9,18 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit.errors import DreamFusionKitError, printable, shortened
+from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.stage_name import AssetStage
 from dreamfusion_kit.supervision import STAGE_VARIABLE, end_with_parent
+from dreamfusion_kit.system_errors import system_problem
 
 if TYPE_CHECKING:
     import torch
@@ -91,39 +93,57 @@ class Finished:
 Message = Started | Progress | StageDone | Failed | Finished
 
 
-def work(connection: Connection, setting: Setting) -> None:
-    """Run jobs from the connection until it says None, or the other end closes."""
+def work(connection: Connection, setting: Setting, run_stage: "RunStage") -> None:
+    """Run jobs from the connection until the other end closes.
+
+    Args:
+        connection: To the driver: gives jobs, takes messages.
+        setting: What all jobs of this worker share.
+        run_stage: `run_stage`, but for tests and benchmarks.
+    """
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     os.environ.update(setting.environment)  # before torch reads how many threads it may have
     os.environ.pop(STAGE_VARIABLE, None)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while (job := connection.recv()) is not None:
-            with _printing_to(job.log), _holding(job.log.with_suffix(".running")):
-                _run(job, setting, connection)
+        while True:
+            job: Job = connection.recv()
+            try:
+                with _printing_to(job.log), _holding(job.log.with_suffix(".running")):
+                    _run(job, setting, run_stage, connection)
+            except OSError as error:  # of the log: the disk is full, or this is our driver's end
+                connection.send(Failed(job.asset, job.stages[0], _one_line(error)))
             connection.send(Finished(job.asset))
 
 
-def _run(job: Job, setting: Setting, connection: Connection) -> None:
+def _run(job: Job, setting: Setting, run_stage: "RunStage", connection: Connection) -> None:
     for stage in job.stages:
         connection.send(Started(job.asset, stage))
         try:
             _forget_peak_memory()
-            run_stage(stage, setting, job.asset, _Steps(job.asset, connection))
-        except DreamFusionKitError as error:
-            print(error, file=sys.stderr)
-            connection.send(Failed(job.asset, stage, str(error)))
-            return
+            # What is recorded are kit.json's digests: they have to be those of this code.
+            with kit_file.unchanged(setting.workspace, setting.suite, stage, job.asset):
+                run_stage(stage, setting, job.asset, Steps(job.asset, connection))
         except Exception as error:  # A bug in one asset must not end the suite; the log has it.
-            traceback.print_exc()
-            line = " ".join(str(error).split())[:200]
-            connection.send(Failed(job.asset, stage, f"{type(error).__name__}: {line}"))
+            connection.send(Failed(job.asset, stage, _one_line(error)))
+            if isinstance(error, DreamFusionKitError):
+                print(error, file=sys.stderr)
+            else:
+                traceback.print_exc()
             return
         connection.send(StageDone(job.asset, stage))
 
 
-def run_stage(stage: AssetStage, setting: Setting, asset: str, steps: "_Steps") -> None:
-    """Run one stage of an asset in this process, as its command does."""
+def _one_line(error: Exception) -> str:
+    """Return what to tell of a failure; a bug's traceback is in the log."""
+    known = error if isinstance(error, DreamFusionKitError) else system_problem(error)
+    if known is not None:
+        return str(known)
+    return f"{type(error).__name__}: {shortened(printable(str(error)), 200)}"
+
+
+def run_stage(stage: AssetStage, setting: Setting, asset: str, steps: "Steps") -> None:
+    """Run one stage of an asset in this process, as its command does; a `RunStage`."""
     from dreamfusion_kit.stages import devices
 
     device: torch.device = devices.pick(setting.device)
@@ -150,26 +170,32 @@ def run_stage(stage: AssetStage, setting: Setting, asset: str, steps: "_Steps") 
             assert_never(stage)
 
 
-class _Steps:
+class Steps:
     """Tells the driver how far an optimisation is; a `Monitor` beside the log's."""
 
     def __init__(self, asset: str, connection: Connection) -> None:
+        """Tell it by `connection`."""
         self._asset, self._connection = asset, connection
         self._total = 0
 
     def start(self, history: "Sequence[StepMetrics]", num_steps: int) -> None:
+        """Say how much of an optimisation is done already."""
         self._total = num_steps
         self._connection.send(Progress(self._asset, len(history), num_steps))
 
     def step(self, step: int, metrics: "StepMetrics") -> None:
+        """Say how far it is, every few steps."""
         if (step + 1) % _REPORT_EVERY_STEPS == 0 or step + 1 == self._total:
             self._connection.send(Progress(self._asset, step + 1, self._total))
 
     def note(self, message: str) -> None:
-        pass
+        """Leave what is said in words to the log."""
 
     def finish(self) -> None:
-        pass
+        """Leave the end to `StageDone`."""
+
+
+RunStage = Callable[[AssetStage, Setting, str, Steps], None]
 
 
 class _printing_to:  # noqa: N801 - reads as a verb where it is used
@@ -187,8 +213,9 @@ class _printing_to:  # noqa: N801 - reads as a verb where it is used
         os.close(descriptor)
 
     def __exit__(self, *_: object) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # the disk is full: what was printed is lost, the asset is not
+                stream.flush()
         for target, kept in zip((1, 2), self._kept, strict=True):
             os.dup2(kept, target)
             os.close(kept)
@@ -199,8 +226,10 @@ def _holding(path: Path) -> Generator[None, None, None]:
     """Hold a file locked, by which `suite status` knows that the asset is being made."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _forget_peak_memory() -> None:

@@ -1,31 +1,66 @@
 """A new suite: a folder that is a DVC project of its own."""
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
-from dreamfusion_kit.recipe.workspace import suite_root
+from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.suite import DEFAULT, load_protocol, load_suite
+from dreamfusion_kit.recipe.workspace import recipe_file, suite_root
 from dreamfusion_kit.workspace.dvc_project import make_subproject
 from dreamfusion_kit.workspace.pipeline import TEMPLATES, write_pipelines
+from dreamfusion_kit.workspace.protocol import is_pretrained, protocol
 from dreamfusion_kit.workspace.sync import sync
 
+_SHARED_PROTOCOL = "# A protocol of its own; null for the one in params.yaml.\nevaluation: null\n"
 
-def new_suite(workspace: Path, name: str) -> Path:
+
+def new_suite(
+    workspace: Path, name: str, *, seeds: Sequence[int] | None = None, recipe: str | None = None
+) -> Path:
     """Make the empty suite `name`; return its folder.
 
+    Args:
+        workspace: The workspace.
+        name: What its folder will be called.
+        seeds: Those of every asset; None where each has its own.
+        recipe: What its assets will be made by, mostly. Where that knows any prompt and the
+            workspace's protocol asks for the toybox's captions, the suite gets its own protocol.
+
     Raises:
-        RecipeError: where the name cannot be a suite's, or its folder is there already.
+        RecipeError: where the name cannot be a suite's, its folder is there already, or the
+            seeds are not such; nothing is left then.
     """
     root = suite_root(workspace, name)
     if name == DEFAULT or root.exists():
         raise RecipeError(f"suite {name}: is there already ({root}); expected another name")
     text = Template((TEMPLATES / "suite.yaml").read_text(encoding="utf-8"))
-    files.write_text(root / "suite.yaml", text.substitute(suite=name))
-    make_subproject(root, workspace)
-    refresh(workspace, name)
+    evaluation = _SHARED_PROTOCOL if recipe is None else _protocol_for(workspace, recipe)
+    listed = "null" if seeds is None else f"[{', '.join(map(str, seeds))}]"
+    try:
+        files.write_text(
+            root / "suite.yaml", text.substitute(suite=name, seeds=listed, evaluation=evaluation)
+        )
+        load_suite(workspace, name)
+        make_subproject(root, workspace)
+        refresh(workspace, name)
+    except BaseException:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
     return root
+
+
+def _protocol_for(workspace: Path, recipe: str) -> str:
+    path = recipe_file(workspace, recipe)
+    if not path.is_file():
+        raise RecipeError(f"--recipe {recipe}: found no {path}, expected a recipe's name")
+    loaded = load_recipe(path)
+    shared = load_protocol(workspace, DEFAULT)
+    fits = not is_pretrained(loaded) or shared.caption_pool.kind != "toybox"
+    return _SHARED_PROTOCOL if fits else protocol(loaded)
 
 
 def refresh(workspace: Path, name: str) -> None:

@@ -8,15 +8,10 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.recipe.document import did_you_mean
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import (
-    AnalyticSection,
-    HubSourceSection,
-    PriorSection,
-    SourceSection,
-)
 from dreamfusion_kit.workspace import shipped
 from dreamfusion_kit.workspace.dvc_project import make_project
 from dreamfusion_kit.workspace.pipeline import TEMPLATES
+from dreamfusion_kit.workspace.protocol import is_pretrained, protocol
 from dreamfusion_kit.workspace.sync import sync
 from dreamfusion_kit.workspace.upgrade import stamp_pipeline
 
@@ -40,14 +35,10 @@ def init(directory: Path, recipe: str) -> str:
     _refuse_what_is_there(directory)
     directory.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, directory / "recipes")
-    is_pretrained = isinstance(
-        _source(load_recipe(source / f"{recipe}.yaml").prior), HubSourceSection
-    )
-    asset, prompt = _ANYTHING if is_pretrained else _TOY
+    loaded = load_recipe(source / f"{recipe}.yaml")
+    asset, prompt = _ANYTHING if is_pretrained(loaded) else _TOY
     words = {"recipe": recipe, "asset": asset, "prompt": prompt}
-    protocol = "evaluation_pretrained.yaml" if is_pretrained else "evaluation_toybox.yaml"
-    params = _filled("params.yaml", words) + (TEMPLATES / protocol).read_text(encoding="utf-8")
-    files.write_text(directory / "params.yaml", params)
+    files.write_text(directory / "params.yaml", _filled("params.yaml", words) + protocol(loaded))
     pipeline = shipped.pipeline().replace("recipes/toybox.yaml", f"recipes/{recipe}.yaml")
     files.write_text(directory / "dvc.yaml", pipeline)
     stamp_pipeline(directory)
@@ -55,10 +46,6 @@ def init(directory: Path, recipe: str) -> str:
     make_project(directory)
     sync(directory, "default")
     return f"{directory}: a workspace; next: cd {directory} && dvc repro"
-
-
-def _source(prior: PriorSection) -> SourceSection | None:
-    return None if isinstance(prior, AnalyticSection) else prior.source
 
 
 def _filled(template: str, words: dict[str, str]) -> str:

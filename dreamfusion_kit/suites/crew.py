@@ -1,0 +1,110 @@
+"""The workers of one machine: processes that are given jobs, and heard."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from types import TracebackType
+
+from dreamfusion_kit.suites.worker import Job, Message, RunStage, Setting, run_stage, work
+
+
+@dataclass(frozen=True)
+class Died:
+    """A worker is gone, and why: killed, out of memory, or a crash in a library."""
+
+    reason: str
+
+
+@dataclass
+class Worker:
+    """A place for a worker: its process, once it has one, and the job that it has."""
+
+    setting: Setting
+    process: SpawnProcess | None = field(default=None, repr=False)
+    connection: Connection | None = field(default=None, repr=False)
+    job: Job | None = None
+
+
+class Crew:
+    """Workers, one per setting, each started with its first job.
+
+    Use it as a context manager: none of them outlives the block.
+    """
+
+    def __init__(self, settings: Sequence[Setting], run_stage: RunStage = run_stage) -> None:
+        """Have room for one worker per setting, all of which run stages by `run_stage`."""
+        self.workers = [Worker(setting) for setting in settings]
+        self._run_stage = run_stage
+
+    def __enter__(self) -> "Crew":
+        """Give the crew, of which nobody works yet."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every worker; one that is at work resumes from its checkpoint next time."""
+        started = [w for w in self.workers if w.process is not None and w.process.pid is not None]
+        for worker in started:
+            assert worker.process is not None
+            worker.process.terminate()
+        for worker in started:
+            _close(worker)
+
+    def idle(self) -> list[Worker]:
+        """Return the workers without a job."""
+        return [worker for worker in self.workers if worker.job is None]
+
+    def give(self, worker: Worker, job: Job) -> None:
+        """Give a worker its next job; where it has died meanwhile, the next `hear` says so."""
+        if worker.process is None:
+            _start(worker, self._run_stage)
+        assert worker.connection is not None
+        worker.job = job
+        with suppress(OSError):
+            worker.connection.send(job)
+
+    def hear(self) -> Iterator[tuple[Worker, Message | Died]]:
+        """Wait until a worker has something to tell, and yield one message of each that has."""
+        by_connection = {w.connection: w for w in self.workers if w.job is not None}
+        for connection in wait([key for key in by_connection if key is not None]):
+            assert isinstance(connection, Connection)
+            worker = by_connection[connection]
+            try:
+                message: Message | Died = connection.recv()
+            except (EOFError, OSError):  # OSError: killed in the middle of a message
+                message = Died(_close(worker))
+            yield worker, message
+
+
+def _start(worker: Worker, run_stage: RunStage) -> None:
+    context = multiprocessing.get_context("spawn")
+    worker.connection, theirs = context.Pipe()
+    # Noted before it starts: an interrupt between the two leaves none behind.
+    arguments = (theirs, worker.setting, run_stage)
+    worker.process = context.Process(target=work, args=arguments, daemon=True)
+    worker.process.start()
+    theirs.close()
+
+
+def _close(worker: Worker) -> str:
+    """Wait for a worker that ends or has ended, make its place free, and say how it ended."""
+    assert worker.process is not None
+    assert worker.connection is not None
+    worker.process.join()
+    status = worker.process.exitcode or 0
+    worker.process.close()
+    worker.connection.close()
+    worker.process, worker.connection = None, None
+    if status >= 0:
+        return f"its worker ended with status {status}"
+    name = signal.Signals(-status).name
+    hint = ", perhaps for lack of memory" if name == "SIGKILL" else ""
+    return f"its worker was ended by {name}{hint}"

@@ -1,0 +1,84 @@
+"""Commits finished stages to DVC while the workers go on with others.
+
+`dvc commit` takes most of a second to start, whatever it commits. So all that waits is committed
+together, and the recorder keeps up with any number of workers.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit.identity.stage_name import AssetStage
+
+_COMMIT_AFTER: tuple[AssetStage, ...] = ("optimize", "evaluate")  # what is dear, and what is last
+
+Commit = Callable[[Sequence[str], Sequence[str]], None]  # of assets, by DVC's targets
+
+
+class Recorder:
+    """Commits stages in the order in which they finish.
+
+    Use it as a context manager; on leaving it waits until all is committed. `failures` then
+    holds the assets that could not be, with DVC's reason.
+    """
+
+    def __init__(self, commit: Commit) -> None:
+        """Record by `commit`, which is called from one thread."""
+        self.failures: dict[str, str] = {}
+        self._commit = commit
+        self._waiting: dict[str, list[str]] = {}
+        self._queue: queue.SimpleQueue[tuple[str, list[str]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="recorder")
+
+    def __enter__(self) -> "Recorder":
+        """Start committing."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit what waits, also where the run was interrupted: it is done work."""
+        for asset in list(self._waiting):
+            self.flush(asset)
+        self._queue.put(None)
+        self._thread.join()
+
+    def note(self, asset: str, stage: AssetStage, target: str) -> None:
+        """Take note of a finished stage; commit where it was dear or the last."""
+        self._waiting.setdefault(asset, []).append(target)
+        if stage in _COMMIT_AFTER:
+            self.flush(asset)
+
+    def flush(self, asset: str) -> None:
+        """Commit what waits of an asset."""
+        targets = self._waiting.pop(asset, [])
+        if targets:
+            self._queue.put((asset, targets))
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            items = [self._queue.get()]
+            while not self._queue.empty():
+                items.append(self._queue.get())
+            ended = None in items
+            self._record([item for item in items if item is not None])
+
+    def _record(self, items: list[tuple[str, list[str]]]) -> None:
+        """Commit a batch; where that fails, asset by asset, so that one spoils no other."""
+        try:
+            if items:
+                assets = [asset for asset, _ in items]
+                self._commit(assets, [target for _, targets in items for target in targets])
+        except (DreamFusionKitError, OSError) as error:
+            if len(items) == 1:
+                self.failures[items[0][0]] = str(error)
+                return
+            for item in items:
+                self._record([item])

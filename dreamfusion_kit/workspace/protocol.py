@@ -1,0 +1,16 @@
+"""Which of the kit's two protocols fits a recipe."""
+
+from dreamfusion_kit.recipe.schema import AnalyticSection, HubSourceSection, Recipe
+from dreamfusion_kit.workspace.pipeline import TEMPLATES
+
+
+def is_pretrained(recipe: Recipe) -> bool:
+    """Return whether a recipe's prior knows any prompt, rather than the toybox's captions."""
+    prior = recipe.prior
+    return not isinstance(prior, AnalyticSection) and isinstance(prior.source, HubSourceSection)
+
+
+def protocol(recipe: Recipe) -> str:
+    """Return the block `evaluation:` for suites that are made by such recipes, with its reasons."""
+    name = "evaluation_pretrained.yaml" if is_pretrained(recipe) else "evaluation_toybox.yaml"
+    return (TEMPLATES / name).read_text(encoding="utf-8")

@@ -1,0 +1,137 @@
+"""Suites made by workers: the same bytes and locks as by `dvc repro`, whatever fails.
+
+The stages are real where outputs are compared with DVC's; elsewhere they cost nothing.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dreamfusion_kit.workspace import edit, sync
+
+from .conftest import KIT, SUITE, Workspace, contents, make_workspace, wait_until
+
+pytestmark = [
+    pytest.mark.pipeline,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc"),
+]
+
+
+def test_outputs_and_locks_are_those_of_a_serial_repro(serial: Workspace) -> None:
+    ours = Workspace(serial.path.with_name("fresh"))
+    done = ours.call(KIT, "suite", "run", SUITE, "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2 made, 0 failed\n"
+    assert ours.locks() == serial.locks()
+    assert contents(ours.suite / "out") == contents(serial.suite / "out")
+    metrics = Path("metrics") / f"{SUITE}.json"
+    assert (ours.suite / metrics).read_bytes() == (serial.suite / metrics).read_bytes()
+    # The stage `kit` always runs: it checks whether anything else has to.
+    assert ours.repro().count("Running stage") == 1
+    again = ours.call(KIT, "suite", "run", SUITE)
+    assert (again.returncode, again.stdout) == (0, "0 made, 0 failed\n")
+    status = ours.call(KIT, "suite", "status", SUITE)
+    assert (status.returncode, status.stdout) == (0, "ball  made\ncube  made\n2 made\n")
+
+
+def test_a_failed_asset_stops_no_other(workspace: Workspace) -> None:
+    edit.add(
+        workspace.path, SUITE, "bad", prompt="a blob (fails in mesh)", recipe="analytic", seed=0
+    )
+    done = workspace.run()
+    assert done.returncode == 1
+    reason = "mesh: bad: found no surface, expected one"
+    log = workspace.logs.relative_to(workspace.path) / "bad.log"
+    assert done.stdout.splitlines() == ["3 made, 1 failed", f"bad: {reason} (log: {log})"]
+    assert "Traceback" not in done.stderr
+    assert "mesh of bad\nbad: found no surface" in (workspace.path / log).read_text()
+    status = workspace.call(KIT, "suite", "status", SUITE)
+    assert status.returncode == 1
+    assert f"bad    failed    {reason}" in status.stdout
+    assert status.stdout.endswith("1 failed, 3 made\n")
+    again = workspace.run("--asset", "ball")
+    assert (again.returncode, again.stdout) == (0, "0 made, 0 failed\n")
+    assert "failed" in workspace.call(KIT, "suite", "status", SUITE).stdout
+
+
+def test_a_worker_that_dies_each_time_fails_its_asset_alone(workspace: Workspace) -> None:
+    edit.add(
+        workspace.path, SUITE, "bad", prompt="a blob (dies in mesh)", recipe="analytic", seed=0
+    )
+    done = workspace.run("--jobs", "1")
+    assert done.returncode == 1
+    assert "3 made, 1 failed\nbad: mesh: its worker was ended by SIGKILL" in done.stdout
+    ran = (workspace.logs / "bad.log").read_text().splitlines()
+    assert ran == ["embed of bad", "optimize of bad"] + 3 * ["mesh of bad"]
+
+
+def test_a_second_run_at_once_is_refused(workspace: Workspace) -> None:
+    edit.add(
+        workspace.path, SUITE, "slow", prompt="a blob (sleeps in embed)", recipe="analytic", seed=0
+    )
+    first = workspace.start(Path(__file__).with_name("fake_suite.py"), SUITE, "--asset", "slow")
+    wait_until(lambda: (workspace.logs / "slow.running").exists(), first)
+    assert "slow   running" in workspace.call(KIT, "suite", "status", SUITE).stdout
+    second = workspace.run()
+    assert second.returncode == 2
+    assert second.stderr == (
+        f"suite {SUITE}: another run of it is at work; expected one at a time; wait for it, or "
+        "end it\n"
+    )
+
+
+def test_digests_that_change_during_a_run_are_not_recorded(workspace: Workspace) -> None:
+    first = workspace.start(
+        Path(__file__).with_name("fake_suite.py"), SUITE, "--sleep", "2", "--asset", "ball"
+    )
+    wait_until(lambda: (workspace.logs / "ball.running").exists(), first)
+    time.sleep(0.5)
+    own = workspace.suite / "assets" / "ball" / "asset.yaml"
+    own.write_text(own.read_text().replace("seed: 0", "seed: 1"))
+    sync.sync(workspace.path, SUITE)
+    out, err = first.communicate()
+    assert first.returncode == 1, err
+    assert "ball: " in out
+    assert "changed while" in out or "is not the digest" in out
+    assert workspace.run("--asset", "ball").stdout == "1 made, 0 failed\n"
+
+
+def test_unknown_assets_and_empty_suites_are_one_line(workspace: Workspace) -> None:
+    done = workspace.run("--asset", "bal")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"suites/{SUITE}/suite.yaml:1: no asset 'bal' (did you mean ball?); it has ball, cube, "
+        "horse\n"
+    )
+    for asset in ("ball", "cube", "horse"):
+        edit.remove(workspace.path, SUITE, asset)
+    done = workspace.run()
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "found no assets" in done.stderr
+
+
+def test_a_full_disk_fails_the_assets_that_need_it(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "workspace", {"large": "a red mug", "small": "a red cup"})
+    own = workspace.suite / "assets" / "large" / "asset.yaml"
+    own.write_text(own.read_text().replace("{}", '{"field.resolution": 96}'))
+    sync.sync(workspace.path, SUITE)
+    limited = (
+        "import resource, runpy, sys; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, resource.RLIM_INFINITY)); "
+        f"sys.argv = ['cli.py', 'suite', 'run', '{SUITE}', '--jobs', '1']; "
+        "from dreamfusion_kit.cli import main; main()"
+    )
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    done = workspace.call("-c", limited)
+    assert done.returncode == 1, done.stderr
+    made, failed = done.stdout.splitlines()
+    assert made == "1 made, 1 failed"
+    assert failed.startswith("large: optimize: ")
+    assert "File too large; raise the limit" in failed
+    assert "Traceback" not in done.stderr
+    assert json.loads((workspace.logs / "failed.json").read_text()).keys() == {"large"}
+    assert list(workspace.suite.rglob("*.partial")) == []
