@@ -1,5 +1,5 @@
 PYTHON := .venv/bin/python
-# dvc.yaml calls `python`: the one in .venv.
+# dvc.yaml calls `dreamfusion-kit`: the one in .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Threads that wait spin for nothing where others need the core, as the tests' workers do.
 export OMP_WAIT_POLICY := passive
@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 # Pyright asks the package index for newer versions of itself: the pinned one is meant.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: setup demo test unit pipeline browser regression lint docs bench clean
+.PHONY: setup demo test unit pipeline browser regression lint docs kit bench bench-suite clean
 
 setup:
 	@scripts/setup.sh
@@ -53,6 +53,15 @@ bench: setup
 	$(PYTHON) benchmarks/render_step.py --unet dreamfusion_kit/toybox/weights/prior/unet
 	$(PYTHON) benchmarks/sds_step.py --tiny
 	$(PYTHON) benchmarks/asset.py red_mug
+	$(PYTHON) benchmarks/dvc_layout.py
+
+bench-suite: setup
+	$(PYTHON) benchmarks/suite_run.py 4 16 100
+	$(PYTHON) benchmarks/suite_run.py --efficiency --sleep 4
+
+# After an edit of code, recipes or suites: the digests that are committed with it.
+kit: setup
+	$(PYTHON) cli.py upgrade
 
 clean:
 	rm -rf .venv .work out
