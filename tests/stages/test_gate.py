@@ -117,7 +117,7 @@ def test_another_judge_ends_with_status_2(repository: Path) -> None:
 
 
 def test_pictures_are_named_where_they_are(repository: Path) -> None:
-    views = repository / "out" / "default" / "evaluation" / "a0" / "views"
+    views = repository / "out" / "evaluation" / "a0" / "views"
     views.mkdir(parents=True)
     write(repository, BAD)
     outcome = gate.run(repository, "default", "HEAD", None)

@@ -1,23 +1,29 @@
-"""The scratch's key covers the code that decides a field."""
+"""The scratch's key covers the code and the machine that decide a field."""
 
 from pathlib import Path
 
-import grimp
 import pytest
 import torch
 
-from dreamfusion_kit.stages import optimize, pipeline
+from dreamfusion_kit.identity.code import code_digest
+from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.stages import optimize
+from dreamfusion_kit.stages.layout import SuiteLayout
 
 NAMES = ("One GPU", "Another GPU")
 
-# What an optimisation imports besides, and no bit of the field depends on.
-NO_PART_OF_THE_RESULT = {"__init__.py", "errors.py", "provenance.py", "stages"}
 
-
-def test_a_checkpoint_belongs_to_all_the_code_that_decides_the_field() -> None:
-    imported = pipeline.closure("optimize", grimp.build_graph(pipeline.PACKAGE))
-    rooms = {Path(path).relative_to(pipeline.PACKAGE).parts[0] for path in imported}
-    assert set(optimize.CODE) == rooms - NO_PART_OF_THE_RESULT
+def test_a_checkpoint_belongs_to_all_the_code_that_decides_the_field(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the digest covers is for tests/identity."""
+    layout = SuiteLayout(made, "default")
+    arguments = resolve(made, "default", "mug"), layout.asset("mug"), layout.model("analytic")
+    before = optimize._inputs(*arguments)
+    assert before["code"] == code_digest("optimize")
+    monkeypatch.setattr(optimize, "code_digest", lambda _: "0" * 64)
+    after = optimize._inputs(*arguments)
+    assert {key for key in before if before[key] != after[key]} == {"code"}
 
 
 def test_a_checkpoint_belongs_to_the_machine_that_decides_its_bytes(
