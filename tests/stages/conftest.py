@@ -18,6 +18,12 @@ from dreamfusion_kit.workspace import edit as suite_edit
 DATA = Path(__file__).parents[1] / "recipe" / "data" / "workspace"
 SUITE = "trio"
 ASSETS = ("red_ball", "green_cube", "cyan_cone")
+FACTS = {
+    "grid_resolution": 64, "density_threshold": 0.1, "density_max": 9.5, "occupied_fraction": 0.2,
+    "filled_cavity_fraction": 0.0, "vertices": 9, "faces": 14, "components": 1,
+    "dropped_components": 0, "watertight": True, "euler_number": 2, "area": 1.5, "volume": 0.25,
+    "texture_size_px": 64, "texture_charts": 3,
+}  # fmt: skip
 
 
 @pytest.fixture

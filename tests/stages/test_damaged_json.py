@@ -18,19 +18,13 @@ from dreamfusion_kit.recipe.suite import resolve
 from dreamfusion_kit.stages import fetch, models, origin, results, score, summary
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
-from .conftest import ASSETS, SUITE
+from .conftest import ASSETS, FACTS, SUITE, entry_of
 
 CPU = torch.device("cpu")
 HUGE = "@huge@"  # stands for a number that JSON's writer refuses
 WRONG: tuple[Any, ...] = (
     None, True, -1, 1.5, 10**30, "", "x", "a\n\u202eb", [], [1], {}, {"x": 1}, HUGE,
 )  # fmt: skip
-FACTS = {
-    "grid_resolution": 64, "density_threshold": 0.1, "density_max": 9.5, "occupied_fraction": 0.2,
-    "filled_cavity_fraction": 0.0, "vertices": 9, "faces": 14, "components": 1,
-    "dropped_components": 0, "watertight": True, "euler_number": 2, "area": 1.5, "volume": 0.25,
-    "texture_size_px": 64, "texture_charts": 3,
-}  # fmt: skip
 
 
 def record() -> Any:
