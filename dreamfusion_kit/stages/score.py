@@ -26,6 +26,7 @@ from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe.suite import Suite, load_suite, resolve_all
 from dreamfusion_kit.stages import judging
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+from dreamfusion_kit.stages.origin import short
 from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of, run_record
 
 _SCORED_CODE: tuple[CodeName, ...] = ("optimize", "mesh", "evaluate")
@@ -111,7 +112,7 @@ def _features(own: AssetLayout) -> Tensor:
             asset = (file.metadata() or {}).get("asset")
             if asset != own.asset:
                 raise EvaluationError(
-                    f"{path}: found the features of {asset}, expected those of {own.asset}; "
+                    f"{path}: found the features of {short(asset)}, expected those of {own.asset!r}; "
                     "run `dvc repro`"
                 )
             return file.get_tensor("color")

@@ -17,7 +17,7 @@ from dreamfusion_kit.workspace import edit as suite_edit
 
 DATA = Path(__file__).parents[1] / "recipe" / "data" / "workspace"
 SUITE = "trio"
-ASSETS = ("red_ball", "green_cube", "cyan_cone")
+ASSETS = ("cyan_cone", "green_cube", "red_ball")  # a suite of folders is sorted by their names
 FACTS = {
     "grid_resolution": 64, "density_threshold": 0.1, "density_max": 9.5, "occupied_fraction": 0.2,
     "filled_cavity_fraction": 0.0, "vertices": 9, "faces": 14, "components": 1,

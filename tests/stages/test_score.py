@@ -34,7 +34,7 @@ def test_the_summary_has_every_metric_and_a_row_per_asset(evaluated: Path) -> No
     assert summary["front_views"] is None  # balls, cubes and cones look the same all around
     assert summary["diversity"] is None  # one seed each
     assert found["caption_pool"]["size"] == 144
-    assert list(found["assets"]) == sorted(ASSETS)
+    assert list(found["assets"]) == list(ASSETS)
     row = found["assets"]["red_ball"]
     assert set(row["metrics"]) == {metric.key for metric in METRICS}
     assert row["identity"] == resolve(evaluated, SUITE, "red_ball").identity
@@ -109,10 +109,10 @@ def test_an_asset_that_was_not_evaluated_is_named(evaluated: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"asset": "red_ball"}, "found the metrics of red_ball"),
-        ({"prompt": "a pink cube"}, "found the metrics of green_cube .'a pink cube'."),
-        ({"format_version": 1}, "found format 1, expected 2"),
-        ({"metrics": 3}, "metrics: Input should be an object"),
+        ({"asset": "red_ball"}, "found the metrics of 'red_ball'"),
+        ({"prompt": "a pink cube"}, "found the metrics of 'green_cube' .'a pink cube'."),
+        ({"format_version": 1}, "format_version: found 1, expected 2"),
+        ({"metrics": 3}, "metrics: found 3, expected an object"),
         ({"judge": {"name": "another"}}, "by another judge or pool"),
         ({"caption_pool": None}, "by another judge or pool"),
     ],
@@ -165,7 +165,10 @@ def test_features_of_another_asset_are_refused(evaluated: Path) -> None:
     target = layout.asset("red_ball_1").evaluation / "features.safetensors"
     source = layout.asset("red_ball").evaluation / "features.safetensors"
     target.write_bytes(source.read_bytes())
-    with pytest.raises(DreamFusionKitError, match="found the features of red_ball, expected"):
+    with pytest.raises(DreamFusionKitError, match="found the features of 'red_ball', expected those of 'red_ball_1'"):
+        score.run(evaluated, SUITE)
+    save_file({"color": torch.ones(1, 1)}, target, metadata={"asset": "a\nb\u202e"})
+    with pytest.raises(DreamFusionKitError, match=r"found the features of 'a\\nb\\u202e'"):
         score.run(evaluated, SUITE)
     target.unlink()
     with pytest.raises(DreamFusionKitError, match=r"features\.safetensors: cannot be read"):
