@@ -39,9 +39,7 @@ def make() -> provenance.Provenance:
 
 
 def cost(workspace: Path) -> provenance.StageCost:
-    return provenance.stage_cost(
-        workspace=workspace, device=torch.device("cpu"), seconds=12.34567
-    )
+    return provenance.stage_cost(workspace=workspace, device=torch.device("cpu"), seconds=12.34567)
 
 
 def test_the_record_says_what_computed() -> None:

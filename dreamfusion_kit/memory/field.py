@@ -74,9 +74,9 @@ def field_memory(recipe: Recipe) -> FieldMemory:
     """Return what the recipe's own size and number of views cost."""
     share = _share(recipe)
     if share == 1:
-        return _counted(recipe, 1.0, fewest_views=1)[0]
-    near, at = _counted(recipe, share / 2, fewest_views=1)
-    far, beyond = _counted(recipe, share, fewest_views=2)
+        return _counted(recipe, 1.0)[0]
+    near, at = _counted(recipe, share / 2, fewest_views=2)
+    far, beyond = _counted(recipe, share, fewest_views=4)
     return line(near, far, (1 - at) / (beyond - at))
 
 
@@ -117,7 +117,7 @@ def _is_large(recipe: Recipe) -> bool:
     return recipe.field.num_parameters > _MOST_PARAMETERS
 
 
-def _counted(recipe: Recipe, share: float, *, fewest_views: int) -> tuple[FieldMemory, float]:
+def _counted(recipe: Recipe, share: float, *, fewest_views: int = 1) -> tuple[FieldMemory, float]:
     """Return the memory of about that share of the recipe, and the exact share.
 
     Few rays of many samples would round to one view at any small share: `fewest_views` keeps two

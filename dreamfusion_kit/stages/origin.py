@@ -65,7 +65,7 @@ def check_prompts(
         return
     for key, prompt in expected.items():
         if found.get(key) != prompt:
-            raise _other(path, f"{key}: {short(found.get(key))}", short(prompt), made_by)
+            raise _other(path, f"{key}: {_short(found.get(key))}", _short(prompt), made_by)
     raise _other(path, f"prompts for {', '.join(found)}", ", ".join(expected), made_by)
 
 
@@ -97,7 +97,7 @@ def _check(
         ("recipe", found["sections"], sections_identity),
     ):
         if value != expected:
-            raise _other(path, f"the {what} {short(value)}", short(expected), made_by)
+            raise _other(path, f"the {what} {_short(value)}", _short(expected), made_by)
     here = {file.name for file in _files(directory)}
     for name in sorted(here ^ found["files"].keys()):
         state = "no file" if name not in here else "a file that the stage did not write"
@@ -115,8 +115,7 @@ def _files(directory: Path) -> list[Path]:
     return [path for path in sorted(directory.iterdir()) if path.is_file() and path.name != NAME]
 
 
-def short(value: object) -> str:
-    """Return what a file says as part of a one-line message."""
+def _short(value: object) -> str:
     text = ascii(value)
     if len(text) <= _MAX_SHOWN_CHARACTERS:
         return text

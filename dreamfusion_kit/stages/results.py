@@ -1,14 +1,14 @@
 """What earlier stages wrote down about an asset or a suite, read back and checked."""
 
 from dreamfusion_kit import files
-from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.errors import EvaluationError, shortened
 from dreamfusion_kit.evaluation.entry import AssetEntry, CostRow, SuiteMetrics
 from dreamfusion_kit.provenance import Provenance, StageCost
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
-from dreamfusion_kit.stages.origin import short
 
 TIMED_STAGES = ("optimize", "mesh")
 _AGAIN = "run `dvc repro`"
+_MAX_SHOWN_CHARACTERS = 60
 
 
 def asset_entry(own: AssetLayout, prompt: str) -> AssetEntry:
@@ -32,8 +32,8 @@ def suite_metrics(layout: SuiteLayout) -> SuiteMetrics:
     found = files.read_json(layout.metrics, SuiteMetrics, made_by="score")
     if found.suite != layout.suite:
         raise EvaluationError(
-            f"{layout.metrics}: found the metrics of the suite {short(found.suite)}, expected those of "
-            f"{layout.suite!r}; {_AGAIN}"
+            f"{layout.metrics}: found the metrics of the suite {short(found.suite)}, expected "
+            f"those of {layout.suite!r}; {_AGAIN}"
         )
     return found
 
@@ -67,3 +67,8 @@ def run_record(own: AssetLayout, stage: str) -> Provenance | None:
     """Return the record of what a stage ran on; None where there is none."""
     path = own.run(stage)
     return files.read_json(path, Provenance, made_by=stage) if path.is_file() else None
+
+
+def short(value: object) -> str:
+    """Return what a file says, quoted, as part of a one-line message."""
+    return shortened(ascii(value), _MAX_SHOWN_CHARACTERS)

@@ -139,9 +139,7 @@ def test_metrics_that_are_no_mapping_are_refused(evaluated: Path, text: str) -> 
 
 def _two_seeds(evaluated: Path, features: dict[str, torch.Tensor]) -> None:
     """Give the ball a second seed, and each of both the judge's features of its views."""
-    suite_edit.add(
-        evaluated, SUITE, "red_ball_1", prompt="a red ball", recipe="toybox", seed=1
-    )
+    suite_edit.add(evaluated, SUITE, "red_ball_1", prompt="a red ball", recipe="toybox", seed=1)
     suite = load_suite(evaluated, SUITE)
     for asset, color in features.items():
         own = SuiteLayout(evaluated, SUITE).asset(asset)
@@ -165,7 +163,10 @@ def test_features_of_another_asset_are_refused(evaluated: Path) -> None:
     target = layout.asset("red_ball_1").evaluation / "features.safetensors"
     source = layout.asset("red_ball").evaluation / "features.safetensors"
     target.write_bytes(source.read_bytes())
-    with pytest.raises(DreamFusionKitError, match="found the features of 'red_ball', expected those of 'red_ball_1'"):
+    with pytest.raises(
+        DreamFusionKitError,
+        match="found the features of 'red_ball', expected those of 'red_ball_1'",
+    ):
         score.run(evaluated, SUITE)
     save_file({"color": torch.ones(1, 1)}, target, metadata={"asset": "a\nb\u202e"})
     with pytest.raises(DreamFusionKitError, match=r"found the features of 'a\\nb\\u202e'"):
