@@ -22,6 +22,7 @@ _ADVICE = {
     errno.EMFILE: "raise the limit on open files (`ulimit -n`), then run the command again",
     errno.ENFILE: "too many files are open on this machine; end what holds them",
     errno.ENOTDIR: "expected a folder; move away what is in its place",
+    errno.EEXIST: "expected a folder; move away what is in its place",  # `mkdir` on a file
     errno.EISDIR: "expected a file; move away the folder in its place",
     errno.ELOOP: "expected no loop of links; remove the link",
     errno.ENAMETOOLONG: "expected a shorter path; move the workspace up",

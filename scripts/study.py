@@ -27,9 +27,9 @@ from dreamfusion_kit.report.measures import lookup, written
 from dreamfusion_kit.stages.layout import SuiteLayout, view_name
 
 SUITE = "study"
-RECIPE = "recipes/toybox.yaml"
+RECIPE = "../../recipes/toybox.yaml"  # seen from the suite, which is a DVC project of its own
 SETTINGS = Path("suites/study/settings.yaml")
-METRICS_FILE = f"metrics/{SUITE}.json"
+METRICS_FILE = f"suites/{SUITE}/metrics/{SUITE}.json"
 SHOWN: Sequence[Metric] = [
     metric for metric in METRICS if metric.places & {"comparison", "terminal"}
 ]
@@ -64,7 +64,7 @@ def run(names: tuple[str, ...]) -> None:
             continue
         changes = [f"{RECIPE}:{key}={_value(value)}" for key, value in known[name].items()]
         flags = [part for change in changes for part in ("--set-param", change)]
-        _dvc("exp", "run", "--temp", "--name", name, *flags, f"suites/{SUITE}/dvc.yaml")
+        _dvc("exp", "run", "--temp", "--name", name, *flags)
 
 
 def experiments() -> dict[str, str]:
@@ -108,9 +108,10 @@ def _row(name: str, reference: str) -> Image.Image:
 
 def _fetched(reference: str, root: Path, *kinds: str) -> SuiteLayout:
     """Copy an experiment's recipes, suite and outputs of these kinds to `root`."""
-    experiment = DVCFileSystem(rev=reference)
-    outputs = [f"out/{SUITE}/{kind}" for kind in kinds]
-    for path in ("params.yaml", "recipes", f"suites/{SUITE}", *outputs):
+    experiment = DVCFileSystem(rev=reference, subrepos=True)
+    outputs = [f"suites/{SUITE}/out/{kind}" for kind in kinds]
+    files = ("suite.yaml", "assets")
+    for path in ("params.yaml", "recipes", *(f"suites/{SUITE}/{name}" for name in files), *outputs):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         experiment.get(path, str(root / path), recursive=True)
     return SuiteLayout(root, SUITE)
@@ -125,7 +126,8 @@ def _git(*arguments: str) -> str:
 
 
 def _dvc(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True)
+    command = [sys.executable, "-m", "dvc", *arguments]
+    subprocess.run(command, cwd=Path("suites") / SUITE, check=True)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def test_schema_takes_no_arguments(run: Cli) -> None:
 
 
 def test_suite_list_shows_each_asset(run: Cli) -> None:
-    assert run("suite", "list", "--suite", "trio") == (
+    assert run("suite", "list", "trio") == (
         0,
         "cyan_cone   toybox  0  a cyan cone\n"
         "green_cube  toybox  0  a green cube\n"
@@ -145,7 +145,7 @@ def test_suite_list_shows_each_asset(run: Cli) -> None:
 
 
 def test_suite_list_of_an_absent_suite(run: Cli) -> None:
-    status, out, err = run("suite", "list", "--suite", "duo")
+    status, out, err = run("suite", "list", "duo")
     assert (status, out) == (2, "")
     assert err == (
         "suites/duo/suite.yaml: no such suite; there are default, trio; make one with "

@@ -27,6 +27,7 @@ ROOT = Path(str(dreamfusion_kit.__file__)).parent
 DATA: Mapping[CodeName, tuple[str, ...]] = {
     "fetch": ("toybox/weights/prior", "toybox/weights/clip"),
     "evaluate": ("toybox/weights/view",),
+    "toybox_evaluate": ("toybox/weights",),
     "report": ("report/templates", "report/vendor"),
 }
 
@@ -80,6 +81,8 @@ def closure(name: CodeName, graph: "grimp.ImportGraph") -> list[str]:
 def _digest(modules: Iterable[str], data: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for module in modules:
+        if module == PACKAGE:  # names the Python API, and decides nothing
+            continue
         digest.update(f"{module} {_module_digest(module)}\n".encode())
     for name in data:
         for path in _files(ROOT / name):

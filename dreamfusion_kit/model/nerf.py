@@ -86,6 +86,11 @@ class NerfModel(nn.Module):
             storage.save_proposal(directory, self.proposal, self._recipe.field)
 
     @property
+    def device(self) -> torch.device:
+        """Return where the model is and computes."""
+        return next(self.parameters()).device
+
+    @property
     def bounding_radius(self) -> float:
         """Return the radius of the ball that holds the object, in scene units."""
         return self.field.bounding_radius

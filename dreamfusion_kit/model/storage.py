@@ -41,11 +41,16 @@ T = TypeVar("T", bound=nn.Module)
 
 
 def save_field(directory: Path, field: Field, section: FieldOrParticlesSection) -> None:
-    """Write the field or, of fields that take turns, each as a file of its own."""
+    """Write the field or, of fields that take turns, each as a file of its own.
+
+    Of those, `load_field` returns one, which is written as it was.
+    """
     if not isinstance(section, ParticlesSection):
         _save(directory / FIELD, field, section)
         return
-    assert isinstance(field, Particles)
+    if not isinstance(field, Particles):
+        _save(directory / FIELD, field, section.particle)
+        return
     first = directory / FIELD
     for index, particle in enumerate(field.particles):
         path = first if index == 0 else first.with_stem(f"{first.stem}_{index}")

@@ -39,13 +39,24 @@ def preview_png(
 
 def _preview_cameras(camera: CameraSection, device: torch.device) -> Cameras:
     """Return the preview's camera twice, one for each half of the picture."""
-    focal = torch.tensor([sum(camera.focal_range) / 2], device=device)
+    azimuth_deg = torch.full((2,), AZIMUTH_DEG, device=device)
+    return middle_cameras(camera, azimuth_deg, ELEVATION_DEG, camera.image_size_px)
+
+
+def middle_cameras(
+    camera: CameraSection,
+    azimuth_deg: Float[Tensor, " batch"],
+    elevation_deg: float,
+    image_size_px: int,
+) -> Cameras:
+    """Return cameras at the middle of the recipe's ranges of radius and focal length."""
+    focal = torch.tensor([sum(camera.focal_range) / 2], device=azimuth_deg.device)
     return orbit_cameras(
-        torch.full((2,), AZIMUTH_DEG, device=device),
-        elevation_deg=ELEVATION_DEG,
+        azimuth_deg,
+        elevation_deg=elevation_deg,
         radius=sum(camera.radius_range) / 2,
         fov_y_deg=float(fov_y_from_focal(focal)),
-        image_size_px=camera.image_size_px,
+        image_size_px=image_size_px,
     )
 
 

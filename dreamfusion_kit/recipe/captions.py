@@ -1,6 +1,5 @@
 """Captions as people write them: normalised for comparison, and read from a text file."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import assert_never
@@ -12,10 +11,10 @@ from dreamfusion_kit.recipe.evaluation import (
     SuitePoolSection,
     ToyboxPoolSection,
 )
+from dreamfusion_kit.recipe.schema.base import is_one_line
 
 MAX_CHARACTERS = 500
 MAX_BYTES = 4_000_000
-_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line separators
 
 
 def normalize_caption(caption: str) -> str:
@@ -25,9 +24,7 @@ def normalize_caption(caption: str) -> str:
 
 def one_clean_line(text: str) -> str:
     """Return `text`; raise `ValueError` unless it is one line of plain, trimmed text."""
-    bad = next((char for char in text if unicodedata.category(char) in _UNPRINTABLE), None)
-    if bad is not None:
-        raise ValueError(f"found the character U+{ord(bad):04X}, expected one line of plain text")
+    is_one_line(text)
     if text != text.strip():
         raise ValueError("found white space at an end, expected text without it")
     return text

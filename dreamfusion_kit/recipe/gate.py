@@ -12,9 +12,8 @@ from pydantic import Field
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.document import Document
 from dreamfusion_kit.recipe.load import load_yaml, validate
-from dreamfusion_kit.recipe.schema import NonNegative, Positive, Section, Steps
-
-METRIC_KEY = r"^[a-z0-9_]{1,64}(\.[a-z0-9_]{1,64}){0,4}$"
+from dreamfusion_kit.recipe.schema import NonNegative, Positive, Section, Seed
+from dreamfusion_kit.recipe.schema.base import METRIC_KEY
 
 
 class GatedMetricSection(Section):
@@ -36,19 +35,19 @@ class GateSection(Section):
     measured: str = Field(
         min_length=1, max_length=2000, description="How tolerances and spreads were measured."
     )
-    significance: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+    significance: Annotated[float, Field(ge=1e-6, le=0.5)] = Field(
         description="Highest chance of refusing a change that changes nothing, over all metrics."
     )
-    power: Annotated[float, Field(gt=0, lt=1)] = Field(
+    power: Annotated[float, Field(ge=0.01, le=0.999)] = Field(
         description="Least chance of seeing a metric's `drop`; with less a suite is too small."
     )
-    confidence_level: Annotated[float, Field(gt=0, lt=1)] = Field(
+    confidence_level: Annotated[float, Field(ge=0.5, le=0.999)] = Field(
         description="Coverage of the interval of each change."
     )
     num_flips: Annotated[int, Field(ge=1000, le=1_000_000)] = Field(
         description="Sign flips drawn where a suite has too many assets to try all of them."
     )
-    seed: Steps = Field(description="Seed of the drawn sign flips and of the power's simulation.")
+    seed: Seed = Field(description="Seed of the drawn sign flips and of the power's simulation.")
     view_cosine_spread: Positive = Field(
         description="Standard deviation, over views, of a cosine's difference between two seeds."
     )

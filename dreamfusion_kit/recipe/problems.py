@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, Value, did_you_mean, quoted
-from dreamfusion_kit.recipe.schema.base import NUMBER_TAG, SCHEDULE_TAGS
+from dreamfusion_kit.recipe.schema.base import METRIC_KEY, NUMBER_TAG, SCHEDULE_TAGS
 from dreamfusion_kit.recipe.schema.prior import REPOSITORY
 
 Missing = dict[KeyPath, dict[str | int, None]]  # names of missing keys, in order, by their section
@@ -19,6 +19,7 @@ PATTERNS = {
     "^[a-z0-9_-]{1,64}$": "1 to 64 of a-z, 0-9, _ and -",
     "^[0-9a-f]{40}$": "a commit of 40 hex digits",
     REPOSITORY: "a repository as owner/name",
+    METRIC_KEY: "a metric's dotted key",
 }
 # Above so many unknown keys nobody reads them one by one, and looking for what was meant
 # would take seconds.

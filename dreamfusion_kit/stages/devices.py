@@ -8,23 +8,29 @@ from torch.utils import deterministic
 from dreamfusion_kit.errors import DreamFusionKitError
 
 
-def pick(name: str) -> torch.device:
-    """Return the device `name` ("cpu", "cuda", "cuda:1") after checking that it is there."""
+def pick(name: str, *, given_as: str = "--device") -> torch.device:
+    """Return the device `name` ("cpu", "cuda", "cuda:1") after checking that it is there.
+
+    A GPU turns on PyTorch's deterministic algorithms for the whole process.
+
+    Args:
+        given_as: What messages call the option.
+    """
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DreamFusionKitError(f"--device {name}: expected cpu, cuda or cuda:N") from None
+        raise DreamFusionKitError(f"{given_as} {name}: expected cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
-        raise DreamFusionKitError(f"--device {name}: expected cpu, cuda or cuda:N")
+        raise DreamFusionKitError(f"{given_as} {name}: expected cpu, cuda or cuda:N")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise DreamFusionKitError(
-                f"--device {name}: this PyTorch ({torch.__version__}) sees no CUDA device; "
-                "use --device cpu, or install a CUDA build of torch"
+                f"{given_as} {name}: this PyTorch ({torch.__version__}) sees no CUDA device; "
+                f"use {given_as} cpu, or install a CUDA build of torch"
             )
         if (device.index or 0) >= torch.cuda.device_count():
             raise DreamFusionKitError(
-                f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices, "
+                f"{given_as} {name}: this machine has {torch.cuda.device_count()} CUDA devices, "
                 "counted from cuda:0; choose one of them"
             )
         # Scatter-adds on a GPU are otherwise free to sum in any order. cuBLAS reads the variable

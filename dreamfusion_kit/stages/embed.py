@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from dreamfusion_kit import files
-from dreamfusion_kit.guidance.view_prompts import guidance_prompts
+from dreamfusion_kit.guidance.embed import embed_prompt
 from dreamfusion_kit.priors.text import save_text
 from dreamfusion_kit.recipe.suite import resolve
 from dreamfusion_kit.stages import models
@@ -24,7 +24,6 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     prior = models.load_prior(
         resolved.recipe.prior, layout.model(resolved.recipe_name), workspace, device
     )
-    prompts = guidance_prompts(resolved.prompt, resolved.recipe.guidance)
-    features = prior.encode_text(list(prompts.values()))
-    save_text(target, features, prompts)
+    text = embed_prompt(resolved.prompt, resolved.recipe, prior)
+    save_text(target, text.features, text.prompts)
     return target

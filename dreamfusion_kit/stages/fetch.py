@@ -21,13 +21,31 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
     """
     target = SuiteLayout(workspace, suite).model(name)
     files.check_writable(target, folder=False)
-    lock = (
-        _fetch_judge(workspace, suite, offline=offline)
-        if name == CLIP
-        else _fetch_prior(workspace, name, offline=offline)
-    )
+    if name == CLIP:
+        lock = _fetch_judge(workspace, suite, offline=offline)
+    else:
+        recipe = load_recipe(recipe_file(workspace, name))
+        fetched = fetch_prior(recipe, workspace, offline=offline)
+        lock = {} if fetched is None else fetched.lock
     files.write_json(target, lock)
     return target
+
+
+def fetch_prior(recipe: schema.Recipe, workspace: Path, *, offline: bool) -> fetch.Fetched | None:
+    """Bring a recipe's prior here, check what its files say, and return where they are.
+
+    None for a prior without files. `offline` leaves the network alone: see `priors.fetch.bring`.
+
+    Raises:
+        WeightsError: where the files cannot be had, or are not those of the recipe's prior.
+        RecipeError: where the guidance cannot work with the prior's schedule.
+    """
+    if recipe.prior.source is None:
+        return None
+    fetched = fetch.bring(recipe.prior.source, workspace, offline=offline)
+    model_files.check_model(recipe.prior, fetched.directory)
+    _refuse_pure_noise(recipe, fetched.directory)
+    return fetched
 
 
 def _fetch_judge(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
@@ -37,16 +55,6 @@ def _fetch_judge(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
     directory, lock = fetch.bring(source, workspace, offline=offline)
     model_files.check_clip(directory)
     _require_readable_prompts(workspace, suite, directory)
-    return lock
-
-
-def _fetch_prior(workspace: Path, name: str, *, offline: bool) -> fetch.Lock:
-    recipe = load_recipe(recipe_file(workspace, name))
-    if isinstance(recipe.prior, schema.AnalyticSection):
-        return {}
-    directory, lock = fetch.bring(recipe.prior.source, workspace, offline=offline)
-    model_files.check_model(recipe.prior, directory)
-    _refuse_pure_noise(recipe, directory)
     return lock
 
 

@@ -8,7 +8,7 @@ import torch
 from dreamfusion_kit import files, provenance
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.mesh.export import write_mesh
-from dreamfusion_kit.mesh.extract import extract_mesh
+from dreamfusion_kit.mesh.from_model import mesh_from_model
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.suite import resolve
 from dreamfusion_kit.stages import origin
@@ -24,13 +24,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     origin.check_field(own, resolved)
     field_path = own.field / "field.safetensors"
     model = NerfModel.load(own.field, resolved.recipe).to(device)
-    mesh = extract_mesh(
-        model.densities,
-        model.albedo,
-        resolved.recipe.mesh,
-        bounding_radius=model.bounding_radius,
-        device=device,
-    )
+    mesh = mesh_from_model(model, resolved.recipe)
     field_sha256 = files.sha256(field_path)
     # What is written into the GLB is part of its bytes: no clock, no machine.
     made_from = {

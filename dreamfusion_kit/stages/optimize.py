@@ -1,7 +1,7 @@
 """Stage optimize: text features become a field, by score distillation.
 
 Checkpoints lie in `.work/<hash of all inputs>`, outside the outputs, which DVC removes
-before it runs a stage. A killed run goes on from there; a run of other inputs cannot.
+before it runs a stage. A killed run resumes there; a run of other inputs cannot.
 """
 
 import shutil
@@ -16,6 +16,7 @@ from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
+from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
@@ -32,7 +33,7 @@ def run(
     *,
     also: tuple[Monitor, ...] = (),
 ) -> Path:
-    """Optimise the asset's field, or go on with it; write the field, previews and curves."""
+    """Optimise the asset's field, or resume it; write the field, previews and curves."""
     resolved = resolve(workspace, suite, asset)
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
@@ -43,7 +44,7 @@ def run(
     text, prompts = load_text(own.text)
     expected = guidance_prompts(resolved.prompt, resolved.recipe.guidance)
     origin.check_prompts(own.text, prompts, expected, made_by="embed")
-    key = identity({**inputs, "machine": _machine(device)})
+    key = run_key(inputs, device)
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
         write_note(scratch.directory, suite=suite, asset=asset, stage="optimize")
         result = optimize(
@@ -84,10 +85,3 @@ def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[
         "model": files.sha256(lock_path, made_by="fetch"),
         "code": code_digest("optimize"),
     }
-
-
-def _machine(device: torch.device) -> list[str]:
-    """Return what else decides the bytes: a GPU's name or a CPU's instructions, threads, torch."""
-    here = provenance.machine(device)
-    flags = here["cpu_flags"] if device.type == "cpu" else []
-    return [here["device"], *flags, str(here["threads"]), str(torch.__version__)]

@@ -38,7 +38,7 @@ _DECIMALS = 4
 
 
 def run(workspace: Path, device: torch.device, *, sheet: Path) -> Path:
-    """Write metrics/toybox-models.json, and the sheet of samples to `sheet`."""
+    """Write toybox/metrics/toybox-models.json, and the sheet of samples to `sheet`."""
     sections = settings(workspace)
     judges = toybox_judges(
         load_clip(workspace / WEIGHTS / "clip", device=device),

@@ -16,7 +16,7 @@ from dreamfusion_kit.recipe.evaluation import (
 )
 from dreamfusion_kit.recipe.load import load_yaml
 
-BLOCKS = Path(dreamfusion_kit.recipe.__path__[0]) / "blocks"
+BLOCKS = Path(str(dreamfusion_kit.__file__)).parent / "workspace" / "templates"
 _PROTOCOL: dict[str, Any] = {
     "seed": 0,
     "clip": {"kind": "local", "path": "dreamfusion_kit/toybox/weights/clip"},
@@ -72,7 +72,9 @@ def test_a_reversed_scale_range_is_refused() -> None:
         _validated({"geometry": geometry})
 
 
-@pytest.mark.parametrize("path", sorted(BLOCKS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(BLOCKS.glob("evaluation_*.yaml")), ids=lambda path: path.stem
+)
 def test_shipped_blocks_are_whole_protocols(path: Path) -> None:
     data = load_yaml(path).data
     assert list(data) == ["evaluation"]
@@ -81,7 +83,7 @@ def test_shipped_blocks_are_whole_protocols(path: Path) -> None:
 
 
 def test_there_are_blocks_for_both_worlds() -> None:
-    assert {path.stem for path in BLOCKS.glob("*.yaml")} == {
+    assert {path.stem for path in BLOCKS.glob("evaluation_*.yaml")} == {
         "evaluation_pretrained",
         "evaluation_toybox",
     }

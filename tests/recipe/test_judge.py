@@ -119,7 +119,7 @@ def test_a_suite_names_the_line_of_the_prompt(judged: Path) -> None:
 def test_an_asset_that_cannot_be_judged_is_not_added(judged: Path) -> None:
     before = (judged / "params.yaml").read_bytes()
     with pytest.raises(RecipeError, match="found 34 tokens"):
-        add_asset(judged, "default", "cactus", prompt=CACTUS, recipe="toybox", seed=0)
+        add_asset(judged, "cactus", prompt=CACTUS, recipe="toybox", seed=0)
     assert (judged / "params.yaml").read_bytes() == before
     assert "cactus" not in load_suite(judged, "default").assets
 

@@ -32,7 +32,7 @@ SECTIONS = sorted(_SECTIONS, key=lambda model: model.__name__)
 KEYS = [(model, name) for model in SECTIONS for name in model.model_fields]
 
 # A workspace without a gate can do all but `gate`, which then says what is missing.
-OPTIONAL = [(Suite, "gate")]
+OPTIONAL = [(ParamsFile, "gate")]
 
 
 def _kinds(model: type[BaseModel]) -> list[str]:

@@ -47,7 +47,7 @@ def test_the_header_says_what_it_makes_and_how_to_run_it(path: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_readme_lists_it(path: Path) -> None:
-    assert f"`{path.name}`" in (ROOT / "recipes" / "README.md").read_text()
+    assert f"`{path.stem}`" in (ROOT / "docs" / "recipes.md").read_text()
 
 
 @pytest.mark.parametrize("name", SUITES)

@@ -54,6 +54,9 @@ FocalLength = Annotated[float, Field(ge=0.01, le=1000)]  # image widths
 Azimuth = Annotated[float, Field(ge=-3600, le=3600)]
 
 
+METRIC_KEY = r"^[a-z0-9_]{1,64}(\.[a-z0-9_]{1,64}){0,4}$"
+
+
 def is_one_line(text: str) -> str:
     """Return `text`, or raise ValueError where it is not one line of printable text.
 

@@ -1,0 +1,200 @@
+"""From a prompt to a mesh in one call."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dreamfusion_kit import files
+from dreamfusion_kit.api.recipe import load_recipe
+from dreamfusion_kit.api.steps import HERE, optimize_in, prior_on, temporary_folder
+from dreamfusion_kit.camera.light import headlight
+from dreamfusion_kit.camera.rays import pixel_rays
+from dreamfusion_kit.guidance.embed import embed_prompt
+from dreamfusion_kit.identity.code import code_digest
+from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
+from dreamfusion_kit.image_files import png_bytes, quantized
+from dreamfusion_kit.mesh.export import write_mesh
+from dreamfusion_kit.mesh.extract import BakedMesh
+from dreamfusion_kit.mesh.from_model import mesh_from_model
+from dreamfusion_kit.model.nerf import NerfModel
+from dreamfusion_kit.optimize.loop import OptimizedModel
+from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimize.preview import AZIMUTH_DEG, BACKGROUND, ELEVATION_DEG, middle_cameras
+from dreamfusion_kit.optimize.run_key import run_key
+from dreamfusion_kit.priors.progress_bars import no_progress_bars
+from dreamfusion_kit.recipe import suite
+from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.recipe.document import Document, Place, Value
+from dreamfusion_kit.recipe.load import validate
+from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.stages import devices
+from dreamfusion_kit.stages.fetch import fetch_prior
+
+
+@dataclass(frozen=True, eq=False)
+class Asset:
+    """What was made of a prompt. Shows itself as a picture in a notebook.
+
+    Attributes:
+        prompt: What was asked for.
+        seed: The seed of every random number.
+        recipe: The complete method.
+        model: The optimised radiance field, on the device that made it.
+        mesh: Its textured surface.
+        history: What was logged of each step.
+    """
+
+    prompt: str
+    seed: int
+    recipe: Recipe = field(repr=False)
+    model: NerfModel = field(repr=False)
+    mesh: BakedMesh = field(repr=False)
+    history: tuple[StepMetrics, ...] = field(repr=False)
+
+    @property
+    def identity(self) -> str:
+        """Return the hash of prompt, seed and recipe, 64 hex digits, as a suite's asset has it."""
+        return identity({"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe})
+
+    def save(self, directory: str | Path) -> Path:
+        """Write mesh.glb, .obj, .mtl, .ply, .json and albedo.png; return the GLB's path.
+
+        The folder is made where it is missing. Files of these names are replaced, others stay.
+
+        Raises:
+            FileError: where a file cannot be written.
+        """
+        target = Path(directory)
+        with temporary_folder() as name:
+            made = Path(name)
+            self.model.save(made)
+            field_sha256 = files.sha256(made / "field.safetensors")
+            write_mesh(made, self.mesh, provenance=self._made_from(field_sha256))
+            for path in sorted(made.iterdir()):
+                if path.suffix != ".safetensors":
+                    files.write_bytes(target / path.name, path.read_bytes())
+        return target / "mesh.glb"
+
+    def render(
+        self,
+        *,
+        azimuth_deg: float = AZIMUTH_DEG,
+        elevation_deg: float = ELEVATION_DEG,
+        image_size_px: int = 256,
+    ) -> Image.Image:
+        """Return a square picture of the radiance field, lit from the camera, over mid grey.
+
+        Args:
+            azimuth_deg: 0 faces the object's front, 90 its left side.
+            elevation_deg: Above the horizon, -90 to 90.
+            image_size_px: Width and height.
+        """
+        cameras = middle_cameras(
+            self.recipe.camera,
+            torch.tensor([float(azimuth_deg)], device=self.model.device),
+            float(elevation_deg),
+            image_size_px,
+        )
+        shading = self.recipe.shading
+        light = headlight(
+            cameras, ambient=shading.ambient, diffuse=shading.diffuse, textureless=False
+        )
+        size = (1, image_size_px, image_size_px, 3)
+        background = torch.full(size, BACKGROUND, device=self.model.device)
+        with torch.no_grad():
+            image = self.model.render(pixel_rays(cameras), light, background).image
+        return Image.fromarray(quantized(image)[0])
+
+    def _repr_png_(self) -> bytes:
+        """Return a picture, as notebooks show it."""
+        return png_bytes(np.asarray(self.render()))
+
+    def _made_from(self, field_sha256: str) -> dict[str, str | int]:
+        """Return what stands in the GLB's `asset.extras`."""
+        return {
+            "generator": "dreamfusion-kit",
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "identity": self.identity,
+            "field_sha256": field_sha256,
+        }
+
+
+def make_asset(
+    prompt: str,
+    recipe: str | Path | Recipe = "toybox",
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: bool = True,
+    directory: str | Path | None = None,
+    offline: bool = False,
+) -> Asset:
+    """Return the asset that a recipe makes of a prompt.
+
+    The same steps as the pipeline's stages, with the same bytes on the same machine. Nothing is
+    written into the current folder.
+
+    Args:
+        prompt: What to make, one line of 1 to 500 characters.
+        recipe: A shipped recipe's name, a path, or what `load_recipe` returned.
+        seed: Of every random number.
+        device: "cpu", "cuda" or "cuda:N". A GPU turns on PyTorch's deterministic algorithms
+            for the whole process.
+        progress: Whether to report progress on stderr: a live line on a terminal, about twenty
+            plain lines in a notebook.
+        directory: Where to keep checkpoints. The same call then resumes after an interruption,
+            and a finished run is had again at once. Each set of inputs has its own folder in it.
+            Without it, checkpoints lie in a temporary folder.
+        offline: Use only what is in the hub's local cache.
+
+    Raises:
+        DreamFusionKitError: with what was found, what was expected and what to do; the
+            subclasses are in `dreamfusion_kit.errors`.
+    """
+    _check(prompt, seed)
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    place = devices.pick(device, given_as="device")
+    with nullcontext(str(directory)) if directory is not None else temporary_folder() as work:
+        result = _optimized(prompt, recipe, seed, place, progress, Path(work), offline)
+    mesh = mesh_from_model(result.model, recipe)
+    return Asset(prompt, seed, recipe, result.model, mesh, tuple(result.history))
+
+
+def _optimized(
+    prompt: str,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    progress: bool,
+    work: Path,
+    offline: bool,
+) -> OptimizedModel:
+    """Return the optimised model; the prior's memory is free again when this returns."""
+    with nullcontext() if progress else no_progress_bars():
+        fetched = fetch_prior(recipe, HERE, offline=offline)
+    lock = {} if fetched is None else fetched.lock
+    inputs = {
+        "recipe": identity(sections(recipe, *FIELD_SECTIONS)),
+        "asset": identity({"prompt": prompt, "seed": seed}),
+        "model": identity(lock),
+        "text_code": code_digest("embed"),
+        "code": code_digest("optimize"),
+    }
+    key = run_key(inputs, device)
+    files.check_writable(work / key, folder=True)
+    with nullcontext() if progress else no_progress_bars():
+        prior = prior_on(device, recipe, fetched)
+        text = embed_prompt(prompt, recipe, prior)
+    return optimize_in(work, key, recipe, text, prior, seed=seed, device=device, progress=progress)
+
+
+def _check(prompt: str, seed: int) -> None:
+    """Refuse a prompt and a seed as a suite does."""
+    asked: dict[str, Value] = {"prompt": prompt, "recipe": "any", "seed": seed, "overrides": {}}
+    validate(Document(asked, {(): Place("make_asset", 1)}), suite.Asset)

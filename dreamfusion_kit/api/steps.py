@@ -1,0 +1,142 @@
+"""The steps from a recipe to an optimised model, as functions without a workspace.
+
+The other two steps, `guidance.embed.embed_prompt` and `mesh.from_model.mesh_from_model`, need
+nothing besides what they compute, and are public as they are.
+"""
+
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dreamfusion_kit.errors import shortened
+from dreamfusion_kit.guidance.embed import EmbeddedPrompt
+from dreamfusion_kit.memory.advice import check_fits
+from dreamfusion_kit.model.nerf import NerfModel
+from dreamfusion_kit.optimize.checkpoint import open_scratch
+from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
+from dreamfusion_kit.optimize.monitor import ConsoleMonitor, Monitor, Monitors
+from dreamfusion_kit.priors.base import Teacher
+from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.priors.fetch import Fetched
+from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.stages import devices
+from dreamfusion_kit.stages.fetch import fetch_prior
+from dreamfusion_kit.system_errors import explained
+
+# What the path of a `local` source is relative to.
+HERE = Path()
+
+_LONGEST_NAME = 40
+
+
+def load_prior(recipe: Recipe, device: str = "cpu", *, offline: bool = False) -> Teacher:
+    """Return the recipe's prior on `device`, brought here first where it is on a hub.
+
+    Args:
+        recipe: The recipe; the path of a `local` source is relative to the current folder.
+        device: "cpu", "cuda" or "cuda:N". A GPU turns on PyTorch's deterministic algorithms
+            for the whole process.
+        offline: Use only what is in the hub's local cache.
+
+    Raises:
+        WeightsError: where the files cannot be had, or are not those of the recipe's prior.
+        RecipeError: where the recipe needs more memory than the device has.
+    """
+    place = devices.pick(device, given_as="device")
+    return prior_on(place, recipe, fetch_prior(recipe, HERE, offline=offline))
+
+
+def prior_on(device: torch.device, recipe: Recipe, fetched: Fetched | None) -> Teacher:
+    """Return the prior whose files are here, once the whole recipe is known to fit `device`."""
+    check_fits(recipe, HERE, device)
+    return build_prior(recipe.prior, None if fetched is None else fetched.directory, device)
+
+
+def optimize_model(
+    recipe: Recipe,
+    text: EmbeddedPrompt,
+    prior: Teacher,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: bool = True,
+) -> OptimizedModel:
+    """Optimise the recipe's model until its renders look like the prompt to the prior.
+
+    Args:
+        recipe: The complete method.
+        text: What `embed_prompt` made of the prompt.
+        prior: The recipe's prior on `device`: see `load_prior`.
+        seed: Of every random number; equal seeds give equal bytes on one machine.
+        device: Where the model is kept and everything is computed.
+        progress: Whether to report progress on stderr.
+
+    Returns:
+        The model as the mesh stage loads it, in evaluation mode, and what was logged of each step.
+
+    Raises:
+        NumericsError: where the optimisation died: see the recipe's watchdog.
+    """
+    place = devices.pick(device, given_as="device")
+    with temporary_folder() as name:
+        return optimize_in(
+            Path(name), "run", recipe, text, prior, seed=seed, device=place, progress=progress
+        )
+
+
+def optimize_in(
+    work: Path,
+    key: str,
+    recipe: Recipe,
+    text: EmbeddedPrompt,
+    prior: Teacher,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: bool,
+) -> OptimizedModel:
+    """Optimise with checkpoints in `work / key`, or resume there; see `optimize_model`.
+
+    A finished run leaves its last checkpoint there, from which the result can be had again.
+    """
+    name = shortened(text.prompt, _LONGEST_NAME)
+    with explained(work), open_scratch(work, key) as scratch, _monitor(name, progress) as monitor:
+        result = optimize(
+            recipe,
+            seed=seed,
+            prior=prior,
+            text=text.features.to(device),
+            prompts=text.prompts,
+            scratch=scratch,
+            device=device,
+            monitor=monitor,
+        )
+        model = _as_loaded(result.model, recipe).to(device)
+    return replace(result, model=model)
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a new folder of the system's temporary one, removed with its `with` block."""
+    return tempfile.TemporaryDirectory(prefix="dreamfusion-kit-")
+
+
+def _as_loaded(model: NerfModel, recipe: Recipe) -> NerfModel:
+    """Return `model` on the CPU as the stages load it: no occupancy grid, one field of several."""
+    with temporary_folder() as name:
+        directory = Path(name)
+        with explained(directory):
+            model.save(directory)
+        return NerfModel.load(directory, recipe)
+
+
+@contextmanager
+def _monitor(name: str, progress: bool) -> Generator[Monitor, None, None]:
+    if not progress:
+        yield Monitors()
+        return
+    with ConsoleMonitor(name) as console:
+        yield console
