@@ -32,23 +32,33 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(workspace: Path) -> provenance.Provenance:
+def make() -> provenance.Provenance:
     return provenance.record(
-        workspace=workspace,
-        device=torch.device("cpu"),
-        inputs={"b": "2" * 64, "a": "1" * 64},
-        seconds=12.34567,
+        device=torch.device("cpu"), code="0" * 64, inputs={"b": "2" * 64, "a": "1" * 64}
     )
 
 
-def test_the_record_says_what_computed(checkout: Path) -> None:
-    record = make(checkout)
+def cost(workspace: Path) -> provenance.StageCost:
+    return provenance.stage_cost(workspace=workspace, device=torch.device("cpu"), seconds=12.34567)
+
+
+def test_the_record_says_what_computed() -> None:
+    record = make()
     assert record["python"] == platform.python_version()
     assert record["packages"]["torch"] == torch.__version__
     assert record["machine"]["threads"] == torch.get_num_threads()
     assert record["machine"]["device"] == "cpu"
-    assert record["inputs"] == {"a": "1" * 64, "b": "2" * 64}
-    assert record["seconds"] == 12.346
+    assert record["code"] == "0" * 64
+    assert list(record["inputs"].items()) == [("a", "1" * 64), ("b", "2" * 64)]
+
+
+def test_the_record_holds_no_clock_and_the_cost_does(checkout: Path) -> None:
+    """What is tracked is the same after the same work."""
+    assert make() == make()
+    assert set(make()) == {"python", "packages", "code", "machine", "inputs"}
+    found = cost(checkout)
+    assert found["seconds"] == 12.346
+    assert found["peak_memory_bytes"] > 0
 
 
 def test_the_peak_grows_by_what_is_held() -> None:
@@ -69,22 +79,22 @@ def test_the_peak_grows_by_what_is_held() -> None:
 
 def test_the_commit_and_whether_it_tells_the_truth(checkout: Path) -> None:
     head = git(checkout, "rev-parse", "HEAD")
-    assert make(checkout)["commit"] == {"hash": head, "dirty": False}
+    assert cost(checkout)["commit"] == {"hash": head, "dirty": False}
     (checkout / "untracked").write_text("an output")
-    assert make(checkout)["commit"] == {"hash": head, "dirty": False}
+    assert cost(checkout)["commit"] == {"hash": head, "dirty": False}
     (checkout / "tracked").write_text("two")
-    assert make(checkout)["commit"] == {"hash": head, "dirty": True}
+    assert cost(checkout)["commit"] == {"hash": head, "dirty": True}
 
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path) -> None:
-    assert make(tmp_path)["commit"] is None
+    assert cost(tmp_path)["commit"] is None
 
 
 def test_nothing_private_is_recorded(checkout: Path) -> None:
-    text = json.dumps(make(checkout))
+    text = json.dumps([make(), cost(checkout)])
     assert str(checkout) not in text
     assert str(Path.home()) not in text
-    assert "/" not in text.replace(make(checkout)["machine"]["cpu"], "")
+    assert "/" not in text.replace(make()["machine"]["cpu"], "")
     assert socket.gethostname() not in text
     assert f'"{getpass.getuser()}"' not in text
 

@@ -5,9 +5,10 @@ Torch-free: tables, galleries and gates read these files.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from dreamfusion_kit.recipe.schema import Section
+from dreamfusion_kit.recipe.schema.base import is_one_line
 
 FORMAT_VERSION = 2
 
@@ -19,7 +20,7 @@ Numbers = dict[str, float | None]
 class JudgeEntry(Section):
     """The CLIP that judged: its path, or repository@revision."""
 
-    name: str
+    name: Annotated[str, AfterValidator(is_one_line)]
 
 
 class PoolEntry(Section):

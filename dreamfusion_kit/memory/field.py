@@ -75,7 +75,8 @@ def field_memory(recipe: Recipe) -> FieldMemory:
     share = _share(recipe)
     if share == 1:
         return _counted(recipe, 1.0)[0]
-    (near, at), (far, beyond) = _counted(recipe, share / 2), _counted(recipe, share)
+    near, at = _counted(recipe, share / 2, fewest_views=2)
+    far, beyond = _counted(recipe, share, fewest_views=4)
     return line(near, far, (1 - at) / (beyond - at))
 
 
@@ -116,8 +117,12 @@ def _is_large(recipe: Recipe) -> bool:
     return recipe.field.num_parameters > _MOST_PARAMETERS
 
 
-def _counted(recipe: Recipe, share: float) -> tuple[FieldMemory, float]:
-    """Return the memory of about that share of the recipe, and the exact share."""
+def _counted(recipe: Recipe, share: float, *, fewest_views: int = 1) -> tuple[FieldMemory, float]:
+    """Return the memory of about that share of the recipe, and the exact share.
+
+    Few rays of many samples would round to one view at any small share: `fewest_views` keeps two
+    shares apart.
+    """
     num_rays, field = _num_rays(recipe), recipe.field
     small, rays_per_ray = _with_fewer_samples(recipe)
     if _is_large(recipe):
@@ -127,7 +132,7 @@ def _counted(recipe: Recipe, share: float) -> tuple[FieldMemory, float]:
     side, views, previews = recipe.camera.image_size_px, recipe.optimize.batch_size, _NUM_PREVIEWS
     if share < 1:
         per_view, side = _SMALL_VIEW_PX**2, _SMALL_VIEW_PX
-        views = max(1, round(share * num_rays * rays_per_ray / per_view))
+        views = max(fewest_views, round(share * num_rays * rays_per_ray / per_view))
         previews = max(1, round(views * _NUM_PREVIEWS / recipe.optimize.batch_size))
         if not _is_large(recipe):
             share = views * per_view / (num_rays * rays_per_ray)

@@ -1,13 +1,14 @@
 """What earlier stages wrote down about an asset or a suite, read back and checked."""
 
 from dreamfusion_kit import files
-from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.errors import EvaluationError, shortened
 from dreamfusion_kit.evaluation.entry import AssetEntry, CostRow, SuiteMetrics
 from dreamfusion_kit.provenance import Provenance, StageCost
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 TIMED_STAGES = ("optimize", "mesh")
 _AGAIN = "run `dvc repro`"
+_MAX_SHOWN_CHARACTERS = 60
 
 
 def asset_entry(own: AssetLayout, prompt: str) -> AssetEntry:
@@ -20,8 +21,8 @@ def asset_entry(own: AssetLayout, prompt: str) -> AssetEntry:
     entry = files.read_json(path, AssetEntry, made_by="evaluate")
     if (entry.asset, entry.prompt) != (own.asset, prompt):
         raise EvaluationError(
-            f"{path}: found the metrics of {entry.asset} ({entry.prompt!r}), expected those of "
-            f"{own.asset} ({prompt!r}); {_AGAIN}"
+            f"{path}: found the metrics of {short(entry.asset)} ({short(entry.prompt)}), expected "
+            f"those of {short(own.asset)} ({short(prompt)}); {_AGAIN}"
         )
     return entry
 
@@ -31,8 +32,8 @@ def suite_metrics(layout: SuiteLayout) -> SuiteMetrics:
     found = files.read_json(layout.metrics, SuiteMetrics, made_by="score")
     if found.suite != layout.suite:
         raise EvaluationError(
-            f"{layout.metrics}: found the metrics of the suite {found.suite}, expected those of "
-            f"{layout.suite}; {_AGAIN}"
+            f"{layout.metrics}: found the metrics of the suite {short(found.suite)}, expected "
+            f"those of {layout.suite!r}; {_AGAIN}"
         )
     return found
 
@@ -66,3 +67,8 @@ def run_record(own: AssetLayout, stage: str) -> Provenance | None:
     """Return the record of what a stage ran on; None where there is none."""
     path = own.run(stage)
     return files.read_json(path, Provenance, made_by=stage) if path.is_file() else None
+
+
+def short(value: object) -> str:
+    """Return what a file says, quoted, as part of a one-line message."""
+    return shortened(ascii(value), _MAX_SHOWN_CHARACTERS)

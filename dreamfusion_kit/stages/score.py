@@ -26,7 +26,7 @@ from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe.suite import Suite, load_suite, resolve_all
 from dreamfusion_kit.stages import judging
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
-from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of, run_record
+from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of, run_record, short
 
 _SCORED_CODE: tuple[CodeName, ...] = ("optimize", "mesh", "evaluate")
 
@@ -111,8 +111,8 @@ def _features(own: AssetLayout) -> Tensor:
             asset = (file.metadata() or {}).get("asset")
             if asset != own.asset:
                 raise EvaluationError(
-                    f"{path}: found the features of {asset}, expected those of {own.asset}; "
-                    "run `dvc repro`"
+                    f"{path}: found the features of {short(asset)}, expected those of "
+                    f"{own.asset!r}; run `dvc repro`"
                 )
             return file.get_tensor("color")
     except (OSError, SafetensorError) as error:

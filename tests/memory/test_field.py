@@ -131,6 +131,20 @@ def test_the_absurd_is_counted_in_little_memory(
     assert 1 / 3 < rough_bytes(absurd) / (found.learning + found.optimizer) < 3
 
 
+def test_few_rays_of_many_samples_lie_on_a_line() -> None:
+    """A share of them is less than one small view: two shares were once the same."""
+    few = recipe(
+        "toybox",
+        field={"resolution": 16},
+        camera={"image_size_px": 16},
+        renderer={"num_samples": 2048},
+        optimize={"batch_size": 1},
+    )
+    rendered, learning = module._count_step(few, module._model(few), 16, 1)
+    assert field_memory(few).rendered == pytest.approx(rendered, rel=0.1)
+    assert field_memory(few).learning == pytest.approx(learning, rel=0.1)
+
+
 def test_a_proposal_network_and_its_samples_count() -> None:
     small: dict[str, Any] = {"camera": {"image_size_px": 8}}
     scene = recipe("mip-nerf-360-scene", **small)

@@ -1,20 +1,29 @@
 """A workspace with the suite `trio`, and what evaluated assets leave in it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from dreamfusion_kit.evaluation.entry import AssetEntry, InputsEntry
 from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.recipe.suite import Suite, load_suite
-from dreamfusion_kit.stages import judging
+from dreamfusion_kit.stages import embed, fetch, judging, optimize
 from dreamfusion_kit.stages.layout import SuiteLayout
+from dreamfusion_kit.workspace import edit as suite_edit
 
 DATA = Path(__file__).parents[1] / "recipe" / "data" / "workspace"
 SUITE = "trio"
-ASSETS = ("red_ball", "green_cube", "cyan_cone")
+ASSETS = ("cyan_cone", "green_cube", "red_ball")  # a suite of folders is sorted by their names
+FACTS = {
+    "grid_resolution": 64, "density_threshold": 0.1, "density_max": 9.5, "occupied_fraction": 0.2,
+    "filled_cavity_fraction": 0.0, "vertices": 9, "faces": 14, "components": 1,
+    "dropped_components": 0, "watertight": True, "euler_number": 2, "area": 1.5, "volume": 0.25,
+    "texture_size_px": 64, "texture_charts": 3,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -30,9 +39,27 @@ def evaluated(workspace: Path) -> Path:
     for index, asset in enumerate(ASSETS):
         own = SuiteLayout(workspace, SUITE).asset(asset)
         write(own.evaluation / "metrics.json", entry_of(asset, suite, workspace))
-        write(own.cost("optimize"), {"seconds": 3.0 + index, "peak_memory_bytes": 500 + index})
-        write(own.cost("mesh"), {"seconds": 1.0 + index, "peak_memory_bytes": 400})
+        write(own.cost("optimize"), _cost(3.0 + index, 500 + index))
+        write(own.cost("mesh"), _cost(1.0 + index, 400))
     return workspace
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a workspace with the fields of two assets, of three steps each."""
+    workspace = shutil.copytree(DATA, tmp_path_factory.mktemp("made") / "workspace")
+    recipe = workspace / "recipes" / "analytic.yaml"
+    recipe.write_text(re.sub(r"num_steps: \d+", "num_steps: 3", recipe.read_text()))
+    fetch.run(workspace, "default", "analytic")
+    for asset, prompt in (("mug", "a red mug"), ("cone", "a red cone")):
+        suite_edit.add(workspace, "default", asset, prompt=prompt, recipe="analytic", seed=0)
+        for stage in (embed, optimize):
+            stage.run(workspace, "default", asset, torch.device("cpu"))
+    return workspace
+
+
+def _cost(seconds: float, peak_memory_bytes: int) -> dict[str, object]:
+    return {"seconds": seconds, "peak_memory_bytes": peak_memory_bytes, "commit": None}
 
 
 def entry_of(asset: str, suite: Suite, workspace: Path) -> dict[str, object]:

@@ -8,33 +8,62 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import BaseModel
 
 from dreamfusion_kit import files, provenance
 from dreamfusion_kit.errors import DreamFusionKitError
+from dreamfusion_kit.evaluation.entry import AssetEntry, SuiteCost, SuiteMetrics
 from dreamfusion_kit.mesh.facts import MeshFacts
 from dreamfusion_kit.priors.fetch import Lock
 from dreamfusion_kit.recipe.schema import LocalSourceSection
-from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.stages import fetch, models, origin, results, score, summary
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
-from .conftest import ASSETS, SUITE
+from .conftest import ASSETS, FACTS, SUITE
 
 CPU = torch.device("cpu")
 HUGE = "@huge@"  # stands for a number that JSON's writer refuses
 WRONG: tuple[Any, ...] = (
     None, True, -1, 1.5, 10**30, "", "x", "a\n\u202eb", [], [1], {}, {"x": 1}, HUGE,
 )  # fmt: skip
-FACTS = {
-    "grid_resolution": 64, "density_threshold": 0.1, "density_max": 9.5, "occupied_fraction": 0.2,
-    "filled_cavity_fraction": 0.0, "vertices": 9, "faces": 14, "components": 1,
-    "dropped_components": 0, "watertight": True, "euler_number": 2, "area": 1.5, "volume": 0.25,
-    "texture_size_px": 64, "texture_charts": 3,
+
+
+VIEWS = {
+    "hit": "10", "hit_textureless": "01", "hit_plaster": None, "rank": [1, 3],
+    "cosine": [0.5, 0.25],
+}  # fmt: skip
+JUDGED = {
+    "judge": {"name": "a judge"},
+    "caption_pool": {"kind": "toybox", "size": 144, "sha256": "0" * 64},
+}
+ENTRY = {
+    **JUDGED, "format_version": 2, "asset": "a", "prompt": "b", "held_out": False, "num_views": 2,
+    "inputs": {"field_sha256": "0" * 64, "mesh_sha256": "1" * 64},
+    "metrics": {"iou": 0.5, "front_views": None}, "views": VIEWS, "retrieved": ["b", "c"],
+    "sides": {"views": ["front", "back"], "true_views": ["front", "back"]},
+    "alignment": {"yaw_deg": 10.0, "scale": 1.25},
+}  # fmt: skip
+ROW = {
+    "prompt": "b", "recipe": "toybox", "identity": "0" * 64, "seed": 0, "metrics": {"iou": 0.5},
+    "views": VIEWS,
+}  # fmt: skip
+METRICS_FILE = {
+    **JUDGED, "format_version": 2, "suite": "default", "code": {"mesh": "0" * 64},
+    "machine": {"cpu": "x"}, "summary": {"num_assets": 1}, "assets": {"a": ROW},
+}  # fmt: skip
+SUITE_COST = {
+    "format_version": 2, "suite": "default", "seconds_per_asset": 1.5, "peak_memory_bytes": 7,
+    "assets": {"a": {"seconds": 1.5, "peak_memory_bytes": 7}},
 }  # fmt: skip
 
 
 def record() -> Any:
     return provenance.record(device=CPU, code="0" * 64, inputs={"text": "1" * 64})
+
+
+def as_json(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 VALID: dict[str, tuple[Any, Any]] = {
@@ -49,6 +78,9 @@ VALID: dict[str, tuple[Any, Any]] = {
         origin.Origin,
         {"asset": "a", "prompt": "b", "seed": 0, "sections": "0" * 64, "files": {"x": "0" * 64}},
     ),
+    "asset metrics": (AssetEntry, ENTRY),
+    "suite metrics": (SuiteMetrics, METRICS_FILE),
+    "suite cost": (SuiteCost, SUITE_COST),
 }
 
 
@@ -117,7 +149,7 @@ def test_a_damaged_file_is_refused_in_one_line(kind: str, tmp_path: Path) -> Non
     form, valid = VALID[kind]
     path = tmp_path / "file.json"
     files.write_json(path, valid)
-    assert files.read_json(path, form, made_by="embed") == valid
+    assert as_json(files.read_json(path, form, made_by="embed")) == valid
     num_refused = 0
     for content in attacks(valid):
         path.write_bytes(content)
@@ -127,6 +159,32 @@ def test_a_damaged_file_is_refused_in_one_line(kind: str, tmp_path: Path) -> Non
             refused(error, path)
             num_refused += 1
     assert num_refused > 40
+
+
+def test_a_damaged_entry_never_breaks_a_score(evaluated: Path) -> None:
+    layout = SuiteLayout(evaluated, SUITE)
+    path = layout.asset(ASSETS[0]).evaluation / "metrics.json"
+    prompt = load_suite(evaluated, SUITE).assets[ASSETS[0]].prompt
+    valid = json.loads(path.read_text())
+    for content in attacks(valid):
+        path.write_bytes(content)
+        try:
+            results.asset_entry(layout.asset(ASSETS[0]), prompt)
+        except DreamFusionKitError as error:
+            refused(error, path)
+
+
+def test_damaged_suite_metrics_never_break_a_table(evaluated: Path) -> None:
+    layout = SuiteLayout(evaluated, SUITE)
+    path = score.run(evaluated, SUITE)
+    for content in attacks(json.loads(path.read_text())):
+        path.write_bytes(content)
+        try:
+            found = results.suite_metrics(layout)
+        except DreamFusionKitError as error:
+            refused(error, path)
+        else:
+            assert results.judged(found).isprintable()
 
 
 def test_damaged_costs_never_break_a_summary(evaluated: Path) -> None:

@@ -24,6 +24,7 @@ gate:
   metrics:
     r_precision.color: {better: higher, tolerance: 0.02, spread: 0.1, drop: 0.05}
 """
+TOYS = "suite: toys\nseeds: null\noverrides: {}\nevaluation: null\n"
 
 File = dict[str, Any]
 
@@ -57,6 +58,8 @@ GOOD, BAD = metrics_file("11111111"), metrics_file("11111000")
 def repository(tmp_path: Path) -> Path:
     """Return a workspace whose one commit holds good metrics."""
     (tmp_path / "params.yaml").write_text(GATE_YAML)
+    (tmp_path / "suites" / "toys").mkdir(parents=True)
+    (tmp_path / "suites" / "toys" / "suite.yaml").write_text(TOYS)
     write(tmp_path, GOOD)
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "good"]):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
@@ -98,6 +101,7 @@ def test_a_fall_ends_with_status_1(repository: Path) -> None:
         (["--against", "nowhere"], "revision 'nowhere': not found"),
         (["--against", "none.json"], "none.json: No such file"),
         (["--against", "HEAD", "--suite", "toys"], "HEAD:suites/toys/metrics/toys.json: not in"),
+        (["--against", "HEAD", "--suite", "games"], "suites/games/suite.yaml: no such suite"),
     ],
 )
 def test_what_cannot_be_compared_ends_with_status_2(
@@ -117,7 +121,7 @@ def test_another_judge_ends_with_status_2(repository: Path) -> None:
 
 
 def test_pictures_are_named_where_they_are(repository: Path) -> None:
-    views = repository / "out" / "default" / "evaluation" / "a0" / "views"
+    views = repository / "out" / "evaluation" / "a0" / "views"
     views.mkdir(parents=True)
     write(repository, BAD)
     outcome = gate.run(repository, "default", "HEAD", None)

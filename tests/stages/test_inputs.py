@@ -1,4 +1,4 @@
-"""What a mesh says of itself is compared with whose it should be."""
+"""What is measured is the asset's own, and known by its hashes."""
 
 import hashlib
 import json
@@ -10,10 +10,11 @@ import pytest
 
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
-from dreamfusion_kit.stages.inputs import checked_inputs, mesh_entry
+from dreamfusion_kit.stages import origin
+from dreamfusion_kit.stages.inputs import checked_inputs, mesh_facts, mesh_hash
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
-from .conftest import SUITE, write
+from .conftest import FACTS, SUITE, write
 
 
 def _make(workspace: Path, asset: str) -> tuple[AssetLayout, ResolvedAsset]:
@@ -23,14 +24,9 @@ def _make(workspace: Path, asset: str) -> tuple[AssetLayout, ResolvedAsset]:
     own.mesh.mkdir(parents=True)
     (own.field / "field.safetensors").write_text(f"field of {asset}")
     (own.mesh / "mesh.obj").write_text(f"mesh of {asset}")
-    origin = {
-        "generator": "dreamfusion-kit", "asset": asset, "prompt": resolved.prompt,
-        "seed": resolved.seed, "recipe": resolved.recipe_name, "identity": resolved.identity,
-        "field_sha256": _sha256(own.field / "field.safetensors"),
-    }  # fmt: skip
-    facts = {"watertight": True, "components": 1, "area": 0.5}
-    files = {"mesh.obj": _sha256(own.mesh / "mesh.obj")}
-    write(own.mesh / "mesh.json", {**facts, "origin": origin, "files": files})
+    write(own.mesh / "mesh.json", FACTS)
+    origin.write_field(own.field, resolved)
+    origin.write_mesh(own.mesh, resolved)
     return own, resolved
 
 
@@ -41,17 +37,26 @@ def _sha256(path: Path) -> str:
 def test_what_belongs_together_is_accepted(workspace: Path) -> None:
     own, resolved = _make(workspace, "red_ball")
     facts, inputs = checked_inputs(own, resolved)
-    assert facts == {"watertight": True, "components": 1, "area": 0.5}
+    assert facts == FACTS
     assert inputs.field_sha256 == _sha256(own.field / "field.safetensors")
-    assert inputs.mesh_sha256 == _sha256(own.mesh / "mesh.json")
+    assert inputs.mesh_sha256 == _sha256(own.mesh / "origin.json")
+
+
+def test_any_other_mesh_has_another_hash(workspace: Path) -> None:
+    own, resolved = _make(workspace, "red_ball")
+    before = mesh_hash(own)
+    (own.mesh / "mesh.obj").write_text("another mesh of red_ball")
+    origin.write_mesh(own.mesh, resolved)
+    assert mesh_hash(own) != before
 
 
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("field/field.safetensors", "found a field other than the one"),
-        ("mesh/mesh.obj", r"mesh\.obj: found .*, expected .* as mesh\.json says"),
-        ("mesh/mesh.json", "found the mesh of green_cube .'a green cube', seed 0."),
+        ("field/field.safetensors", r"field\.safetensors: found other content"),
+        ("field/origin.json", r"origin\.json: found the asset 'green_cube', expected 'red_ball'"),
+        ("mesh/mesh.obj", r"mesh\.obj: found other content"),
+        ("mesh/origin.json", r"origin\.json: found the asset 'green_cube', expected 'red_ball'"),
     ],
 )
 def test_another_asset_s_file_is_refused(workspace: Path, what: str, message: str) -> None:
@@ -61,51 +66,59 @@ def test_another_asset_s_file_is_refused(workspace: Path, what: str, message: st
     _refused(own, resolved, message)
 
 
-def test_another_asset_s_outputs_together_are_refused(workspace: Path) -> None:
+@pytest.mark.parametrize("kinds", [("field", "mesh"), ("field",), ("mesh",)])
+def test_another_asset_s_outputs_together_are_refused(
+    workspace: Path, kinds: tuple[str, ...]
+) -> None:
     (own, resolved), (other, _) = _make(workspace, "red_ball"), _make(workspace, "green_cube")
-    for source, target in ((other.field, own.field), (other.mesh, own.mesh)):
-        shutil.copytree(source, target, dirs_exist_ok=True)
-    _refused(own, resolved, "found the mesh of green_cube")
+    for kind in kinds:
+        shutil.copytree(getattr(other, kind), getattr(own, kind), dirs_exist_ok=True)
+    _refused(own, resolved, "found the asset 'green_cube', expected 'red_ball'")
 
 
-@pytest.mark.parametrize("key", ["prompt", "seed"])
-def test_the_same_name_in_another_suite_is_not_enough(workspace: Path, key: str) -> None:
+@pytest.mark.parametrize("kind", ["field", "mesh"])
+@pytest.mark.parametrize(("key", "value"), [("prompt", "a red brick"), ("seed", 7)])
+def test_the_same_name_in_another_suite_is_not_enough(
+    workspace: Path, kind: str, key: str, value: object
+) -> None:
     own, resolved = _make(workspace, "red_ball")
-    data: Any = json.loads((own.mesh / "mesh.json").read_text())
-    data["origin"][key] = {"prompt": "a red brick", "seed": 7}[key]
-    write(own.mesh / "mesh.json", data)
-    _refused(own, resolved, "found the mesh of red_ball")
+    path: Path = getattr(own, kind) / "origin.json"
+    write(path, json.loads(path.read_text()) | {key: value})
+    _refused(own, resolved, f"found the {key} {value!r}, expected {getattr(resolved, key)!r}")
 
 
 def test_what_is_missing_is_named(workspace: Path) -> None:
     own, resolved = _make(workspace, "red_ball")
     (own.mesh / "mesh.obj").unlink()
-    _refused(own, resolved, "found no file, expected")
+    _refused(own, resolved, r"mesh\.obj: found no file")
+    (own.mesh / "origin.json").unlink()
+    _refused(own, resolved, r"mesh/red_ball/origin\.json: not there.* mesh stage")
     (own.field / "field.safetensors").unlink()
-    _refused(own, resolved, "found no field")
-    (own.mesh / "mesh.json").unlink()
-    _refused(own, resolved, r"mesh\.json: cannot be read")
+    _refused(own, resolved, r"field\.safetensors: found no file")
+    (own.field / "origin.json").unlink()
+    _refused(own, resolved, r"field/red_ball/origin\.json: not there.* optimize stage")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"origin": None},
-        {"origin": {}},
-        {"files": {}},
-        {"files": {"mesh.obj": "short"}},
-        {"files": {"../mesh.obj": "ab" * 32}},
         {"watertight": "yes"},
         {"components": None},
+        {"components": 1.5},
+        {"area": "0.5"},
+        {"origin": {}},
     ],
 )
 def test_a_damaged_mesh_json_is_one_line(workspace: Path, changes: dict[str, Any]) -> None:
+    """Also where the origin was made to name the damaged file."""
     own, resolved = _make(workspace, "red_ball")
     path = own.mesh / "mesh.json"
-    write(path, json.loads(path.read_text()) | changes)
-    with pytest.raises(DreamFusionKitError, match=r"mesh\.json: ") as caught:
-        mesh_entry(own, resolved)
-    assert len(str(caught.value).splitlines()) == 1
+    write(path, FACTS | changes)
+    _refused(own, resolved, r"mesh\.json: found other content")
+    origin.write_mesh(own.mesh, resolved)
+    _refused(own, resolved, r"mesh\.json: ")
+    with pytest.raises(DreamFusionKitError, match=r"mesh\.json: .*mesh stage"):
+        mesh_facts(own)
 
 
 def _refused(own: AssetLayout, resolved: ResolvedAsset, message: str) -> None:

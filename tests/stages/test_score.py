@@ -9,18 +9,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dreamfusion_kit import provenance
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.evaluation.metrics import METRICS
+from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.stages import score
 from dreamfusion_kit.stages.layout import SuiteLayout
+from dreamfusion_kit.workspace import edit as suite_edit
 
 from .conftest import ASSETS, SUITE, entry_of, write
 
 
 def test_the_summary_has_every_metric_and_a_row_per_asset(evaluated: Path) -> None:
     path = score.run(evaluated, SUITE)
-    assert path == evaluated / "metrics" / f"{SUITE}.json"
+    assert path == evaluated / "suites" / SUITE / "metrics" / f"{SUITE}.json"
     found = json.loads(path.read_text())
     summary = found["summary"]
     assert summary["num_assets"] == 3
@@ -31,7 +34,7 @@ def test_the_summary_has_every_metric_and_a_row_per_asset(evaluated: Path) -> No
     assert summary["front_views"] is None  # balls, cubes and cones look the same all around
     assert summary["diversity"] is None  # one seed each
     assert found["caption_pool"]["size"] == 144
-    assert list(found["assets"]) == sorted(ASSETS)
+    assert list(found["assets"]) == list(ASSETS)
     row = found["assets"]["red_ball"]
     assert set(row["metrics"]) == {metric.key for metric in METRICS}
     assert row["identity"] == resolve(evaluated, SUITE, "red_ball").identity
@@ -55,14 +58,29 @@ def test_unknown_costs_change_nothing(evaluated: Path) -> None:
     assert layout.cost.read_bytes() == noted
 
 
+def test_the_code_of_the_stages_that_decide_the_numbers_is_named(evaluated: Path) -> None:
+    code = json.loads(score.run(evaluated, SUITE).read_text())["code"]
+    assert code == {stage: code_digest(stage) for stage in ("optimize", "mesh", "evaluate")}
+
+
 def test_the_machine_is_named_where_it_is_one(evaluated: Path) -> None:
     layout = SuiteLayout(evaluated, SUITE)
-    for asset in ASSETS:
-        for stage in ("optimize", "mesh"):
-            write(layout.asset(asset).run(stage), {"machine": {"cpu": "x"}})
-    assert json.loads(score.run(evaluated, SUITE).read_text())["machine"] == {"cpu": "x"}
-    write(layout.asset("red_ball").run("mesh"), {"machine": {"cpu": "y"}})
-    assert json.loads(score.run(evaluated, SUITE).read_text())["machine"] is None
+
+    def machine() -> object:
+        return json.loads(score.run(evaluated, SUITE).read_text())["machine"]
+
+    assert machine() is None  # nothing says which
+    record = provenance.record(device=torch.device("cpu"), code="0" * 64, inputs={})
+    runs = [layout.asset(asset).run(stage) for asset in ASSETS for stage in ("optimize", "mesh")]
+    for path in runs:
+        write(path, record)
+    assert machine() == record["machine"]
+    write(runs[1], {**record, "machine": {**record["machine"], "cpu": "another"}})
+    assert machine() is None
+    write(runs[1], record)
+    assert machine() == record["machine"]
+    runs[-1].unlink()
+    assert machine() is None
 
 
 def test_the_table_has_a_row_per_asset(evaluated: Path) -> None:
@@ -91,10 +109,10 @@ def test_an_asset_that_was_not_evaluated_is_named(evaluated: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"asset": "red_ball"}, "found the metrics of red_ball"),
-        ({"prompt": "a pink cube"}, "found the metrics of green_cube .'a pink cube'."),
-        ({"format_version": 1}, "found format 1, expected 2"),
-        ({"metrics": 3}, "metrics: Input should be an object"),
+        ({"asset": "red_ball"}, "found the metrics of 'red_ball'"),
+        ({"prompt": "a pink cube"}, "found the metrics of 'green_cube' .'a pink cube'."),
+        ({"format_version": 1}, "format_version: found 1, expected 2"),
+        ({"metrics": 3}, "metrics: found 3, expected an object"),
         ({"judge": {"name": "another"}}, "by another judge or pool"),
         ({"caption_pool": None}, "by another judge or pool"),
     ],
@@ -121,9 +139,7 @@ def test_metrics_that_are_no_mapping_are_refused(evaluated: Path, text: str) -> 
 
 def _two_seeds(evaluated: Path, features: dict[str, torch.Tensor]) -> None:
     """Give the ball a second seed, and each of both the judge's features of its views."""
-    params = evaluated / "suites" / SUITE / "params.yaml"
-    second = "  red_ball_1: {prompt: a red ball, recipe: toybox, seed: 1, overrides: {}}\n"
-    params.write_text(params.read_text() + second)
+    suite_edit.add(evaluated, SUITE, "red_ball_1", prompt="a red ball", recipe="toybox", seed=1)
     suite = load_suite(evaluated, SUITE)
     for asset, color in features.items():
         own = SuiteLayout(evaluated, SUITE).asset(asset)
@@ -147,7 +163,13 @@ def test_features_of_another_asset_are_refused(evaluated: Path) -> None:
     target = layout.asset("red_ball_1").evaluation / "features.safetensors"
     source = layout.asset("red_ball").evaluation / "features.safetensors"
     target.write_bytes(source.read_bytes())
-    with pytest.raises(DreamFusionKitError, match="found the features of red_ball, expected"):
+    with pytest.raises(
+        DreamFusionKitError,
+        match="found the features of 'red_ball', expected those of 'red_ball_1'",
+    ):
+        score.run(evaluated, SUITE)
+    save_file({"color": torch.ones(1, 1)}, target, metadata={"asset": "a\nb\u202e"})
+    with pytest.raises(DreamFusionKitError, match=r"found the features of 'a\\nb\\u202e'"):
         score.run(evaluated, SUITE)
     target.unlink()
     with pytest.raises(DreamFusionKitError, match=r"features\.safetensors: cannot be read"):
