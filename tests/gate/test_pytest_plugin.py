@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import xml.etree.ElementTree as ET
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +67,10 @@ def paint(folder: Path, asset: str, view: int, *, shade: int) -> None:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest as a user would, with the plugin as the entry point would load it."""
+    """Run pytest as a user would: the entry point loads the plugin, or -p where it is not there."""
+    installed = entry_points(group="pytest11", name="dreamfusion_kit")
     options = (
-        "-p",
-        "dreamfusion_kit.gate.pytest_plugin",
+        *(() if installed else ("-p", "dreamfusion_kit.gate.pytest_plugin")),
         "-p",
         "no:dash",
         "-p",
