@@ -10,7 +10,7 @@ import torch
 
 from dreamfusion_kit.memory.architectures import Components, Config
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.priors.build import unchecked_prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.seeding import generator
@@ -26,7 +26,7 @@ CLASSES = {
 def random_prior(recipe: Recipe, parts: Components, device: torch.device) -> Prior:
     """Return the recipe's prior with random weights in the place of those on disk."""
     with tempfile.TemporaryDirectory() as folder:
-        prior: Any = build_prior(recipe.prior, _skeleton(Path(folder), parts), device)
+        prior: Any = unchecked_prior(recipe.prior, _skeleton(Path(folder), parts), device)
     section: Any = recipe.prior
     for name, config in parts.items():
         dtype = section.vae_dtype if name == "vae" else section.dtype
@@ -54,13 +54,8 @@ def _skeleton(directory: Path, parts: Components) -> Path:
     (directory / "model_index.json").write_text(json.dumps(index))
     for name, config in parts.items():
         (directory / name).mkdir()
-        (directory / name / "config.json").write_text(json.dumps({**_stated(name), **config}))
+        (directory / name / "config.json").write_text(json.dumps(config))
     return directory
-
-
-def _stated(name: str) -> dict[str, int]:
-    """Return keys that every published config states, with diffusers' defaults for them."""
-    return {"in_channels": 4, "out_channels": 4} if name == "unet" else {}
 
 
 def _text_encoders(parts: Components) -> dict[str, str]:
