@@ -3,7 +3,7 @@
     python benchmarks/asset.py red_mug --threads 2
 
 It runs `cli.py fetch`, `embed` and `optimize` in a temporary copy of the workspace, so that
-nothing of the workspace's own outputs is touched.
+the workspace's own outputs are not touched.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
             )
             seconds = time.monotonic() - started
             print(f"{command[0]:10} {seconds:7.1f} s")
-    # The largest of all children: the optimisation.
+    # The largest of all child processes, which is the optimisation.
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"peak memory {peak_mib:.0f} MiB, {options.threads} threads")
 

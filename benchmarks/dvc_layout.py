@@ -27,7 +27,7 @@ from dreamfusion_kit.workspace.init import init  # noqa: E402
 from dreamfusion_kit.workspace.sync import sync  # noqa: E402
 
 STAND_IN = ROOT / "tests" / "pipeline" / "stand_in.py"
-REPEATS = 3  # of a no-op; the least counts
+REPEATS = 3  # for a no-op; the minimum counts
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _cpu(arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) 
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Return variables with a `dreamfusion-kit` first whose stages cost nothing."""
+    """Return variables that put a `dreamfusion-kit` first whose stages cost nothing."""
     programs = folder / "programs"
     programs.mkdir()
     program = programs / "dreamfusion-kit"

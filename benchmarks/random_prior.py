@@ -24,7 +24,7 @@ CLASSES = {
 
 
 def random_prior(recipe: Recipe, parts: Components, device: torch.device) -> Prior:
-    """Return the recipe's prior with random weights in the place of those on disk."""
+    """Return the recipe's prior with random weights in place of those on disk."""
     with tempfile.TemporaryDirectory() as folder:
         prior: Any = unchecked_prior(recipe.prior, _skeleton(Path(folder), parts), device)
     section: Any = recipe.prior
@@ -78,18 +78,18 @@ def _text_encoders(parts: Components) -> dict[str, str]:
 def _random_model(config: Config, dtype: torch.dtype, device: torch.device) -> Any:
     public = {key: value for key, value in config.items() if not key.startswith("_")}
     default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)  # else the largest model takes its memory twice
+    torch.set_default_dtype(dtype)  # otherwise the largest model takes twice its memory
     try:
         with torch.device(device):
             model = CLASSES[config["_class_name"]].from_config(public)
     finally:
         torch.set_default_dtype(default)
-    # Not by diffusers' own `to`, which warns of precision.
+    # Not with diffusers' own `to`, which warns about precision.
     return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
 
 
 def random_text(parts: Components, num_rows: int) -> TextFeatures:
-    """Return features of the widths that the denoiser reads, and of a CLIP's length."""
+    """Return features with the widths that the denoiser reads, and a CLIP's length."""
     config = parts.get("transformer") or parts["unet"]
     widths = ("encoder_hid_dim", "joint_attention_dim", "cross_attention_dim")
     width = next(config[key] for key in widths if config.get(key))

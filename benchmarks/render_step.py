@@ -3,7 +3,7 @@
     python benchmarks/render_step.py --threads 2
     python benchmarks/render_step.py --unet PATH_OF_A_DIFFUSERS_UNET
 
-Everything is timed in turn, round after round, so that a load on the machine falls on all
+Everything is timed in turn, round after round, so that other load on the machine affects all
 rows alike; the ratio is what counts. A row "step" is one view of the recipe's size:
 render, backward and Adam, on the recipe's initial blob, with a settled occupancy grid.
 """
@@ -71,7 +71,7 @@ def _unet_forward(path: Path | None, image_size_px: int) -> Callable[[], None]:
 
 
 def _random_unet(image_size_px: int) -> UNet2DConditionModel:
-    """Return the architecture that the toybox's first trial timed, untrained."""
+    """Return the architecture that was timed for the toybox's first trial, untrained."""
     return UNet2DConditionModel(
         sample_size=image_size_px,
         in_channels=3,

@@ -7,12 +7,13 @@ Models have their full size and random weights, on which speed does not depend; 
 fetched. A step is that of the backend's recipe once shading has begun: render, guidance,
 backward, optimiser. The floor is what no implementation can leave out: the VAE's encoder
 forward and backward, where there is one, and one forward of the denoiser for both texts.
-Step and floor are timed in turn, so that a load on the machine falls on both alike. A step
-is timed twice: with the whole sphere asked about, as while no space is known to be empty, and
-with an object of half the sphere's radius in it, around which all samples are skipped.
+Step and floor are timed in turn, so that other load on the machine affects both alike. A step
+is timed twice: with the whole sphere sampled, as at the start, when no space is known to be
+empty, and with an object of half the sphere's radius in it, around which all samples are
+skipped.
 
-`--tiny` runs small models of the same classes on the toybox's field: it shows that the
-script runs, and no more.
+`--tiny` runs small models of the same classes on the toybox's field: this only shows that
+the script runs.
 """
 
 import argparse
@@ -182,7 +183,7 @@ class Result:
 def main(arguments: list[str] | None = None) -> None:
     """Print the table and write the numbers."""
     options = _options(arguments)
-    # Deterministic products on CUDA need it, before the first of them.
+    # Deterministic products on CUDA need it before the first product.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(options.threads)
     device = devices.pick(options.device)
@@ -228,10 +229,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _recipe(backend: Backend, *, tiny: bool, field_of: str | None) -> Recipe:
-    """Return the backend's recipe, with another's field and renderer where asked for."""
+    """Return the backend's recipe, with another's field and renderer if asked for."""
     recipe = load_recipe(ROOT / "recipes" / f"{backend.recipe}.yaml")
     prior = recipe.prior
-    if backend.components is AURA_FLOW:  # no shipped recipe has it: SD 3.5's with its encoder
+    if backend.components is AURA_FLOW:  # in no shipped recipe: SD 3.5's with its encoder
         assert isinstance(prior, FlowTransformerSection)
         prior = prior.model_copy(update={"t5_enabled": True})
     if tiny:
@@ -262,7 +263,8 @@ def measure(
     step = SdsStep(recipe, prior, PromptFeatures(text, keys), device)
     shaded = max(recipe.shading.albedo_only_steps, recipe.renderer.occupancy.warmup_steps)
     step(0)  # the first has no gradients and no moments yet
-    # Memory as it is estimated: no sample is skipped, and the camera sees the most of the field.
+    # Memory, under the estimate's assumptions: no sample is skipped, and the camera sees as much
+    # of the field as possible.
     camera, last = recipe.camera, recipe.renderer.occupancy.warmup_steps - 1
     (nearest, _), (_, longest) = camera.radius_range, camera.focal_range
     close = {"radius_range": (nearest, nearest), "focal_range": (longest, longest)}
@@ -413,14 +415,14 @@ def _wait(device: torch.device) -> None:
 
 
 def _peak_bytes(run: Callable[[], None], device: torch.device) -> int:
-    """Return the most memory of tensors: on CUDA all that there is, on a CPU what `run` adds."""
+    """Return the peak memory of tensors: on CUDA of all tensors, on a CPU what `run` adds."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         run()
         return torch.cuda.max_memory_allocated(device)
     with torch.profiler.profile(profile_memory=True) as profile:
         run()
-    # Not the profiler's own table, which sums up; each allocation and release, in order.
+    # Each allocation and release in order, not the profiler's own table, which sums up.
     events = [
         event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"
     ]

@@ -1,10 +1,10 @@
-"""What `suite run` costs beside its stages: these write a few bytes, or sleep.
+"""What `suite run` costs beyond its stages, which here write a few bytes or sleep.
 
     python benchmarks/suite_run.py 4 16 100        assets of the suites
     python benchmarks/suite_run.py --efficiency    one and two workers whose stages sleep
 
 Times are CPU seconds of the driver, its workers and DVC together, since other programs may use
-the machine; `--efficiency` has to measure by the clock.
+the machine; `--efficiency` has to measure wall time.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def run_stage(
 
 
 def make(workspace: Path, num_assets: int) -> None:
-    """Make a workspace with a suite of so many assets."""
+    """Make a workspace with a suite of `num_assets` assets."""
     os.chdir(workspace)
     init.init(Path("w"), "analytic")
     os.chdir("w")
@@ -72,7 +72,7 @@ def record_score() -> None:
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the CPU and wall seconds of `work`, with the processes that it starts and awaits."""
+    """Return the CPU and wall seconds of `work`, including the processes that it awaits."""
     before, wall = os.times(), time.monotonic()
     with contextlib.redirect_stderr(io.StringIO()):
         work()

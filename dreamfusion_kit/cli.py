@@ -1,7 +1,7 @@
 """The command line: `python cli.py` in a clone, `dreamfusion-kit` where it is installed.
 
-A command reads its arguments, calls one function and prints where the result is. What
-loads torch is imported inside the command, so that --help and validate are instant.
+A command reads its arguments, calls one function and prints where the result is. Modules
+that load torch are imported inside the command, so that --help and validate are instant.
 Expected failures end with exit status 2 and one line per problem on stderr.
 """
 
@@ -90,7 +90,7 @@ DeviceOption = Annotated[
     typer.Option(
         metavar="DEVICE",
         envvar="DREAMFUSION_DEVICE",
-        help="cpu, cuda or cuda:N; never another than asked for.",
+        help="cpu, cuda or cuda:N; there is no fallback.",
     ),
 ]
 
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def _name_examples(group: typer.Typer, name: str) -> None:
-    """Have the help's examples start with the command as it was called."""
+    """Make the help's examples start with the command as it was called."""
     for info in (group.info, *group.registered_commands):
         info.help = _EXAMPLE.sub(rf"\g<1>{name}", info.help or "")
     for subgroup in group.registered_groups:
@@ -125,22 +125,22 @@ def _print_version(asked: bool) -> bool:
 def _options(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     # Options of the program itself. Its help is the group's.
     if context.invoked_subcommand != "fetch":
-        # transformers draws a bar for every file it opens; only of downloads it is worth seeing.
+        # transformers draws a bar for every file it opens; only those of downloads are useful.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @_command(app, "validate", "python cli.py validate recipes/toybox.yaml")
 def validate(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILES", help="All of them by default.")
+        list[Path] | None, typer.Argument(metavar="FILES", help="All recipes and suites by default.")
     ] = None,
 ) -> None:
-    """Check recipes and suites, and report every problem by its line.
+    """Check recipes and suites, and report every problem with its line.
 
     Without FILES: recipes/**/*.yaml, params.yaml and suites/*/suite.yaml with its assets. Any
     other file is a recipe.
@@ -189,20 +189,20 @@ def suite_list(suite: SuiteArgument = None) -> None:
 
 @_command(suite_app, "new", "python cli.py suite new animals --recipe sd21 --seeds 0,1,2,3")
 def suite_new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of its folder: suites/NAME.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its folder is suites/NAME.")],
     seeds: Annotated[
         str | None,
         typer.Option(metavar="N,N", help="Make each asset once per seed, as ID_s0, ID_s1, ..."),
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What it will be made by: decides its protocol."),
+        typer.Option(metavar="NAME", help="Its main recipe, which determines its protocol."),
     ] = None,
 ) -> None:
     """Make an empty suite: a folder that is a DVC project of its own.
 
-    Other suites and the default one neither read nor mention it. Where the recipe knows any
-    prompt and the workspace's protocol asks for the toybox's captions, it has its own protocol.
+    No other suite depends on it. If the recipe knows any prompt and the workspace's protocol
+    asks for the toybox's captions, the suite gets its own protocol.
     """
     from dreamfusion_kit.workspace import folder
 
@@ -221,7 +221,7 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
 @_command(suite_app, "import", "python cli.py suite import animals prompts.txt --recipe sd21")
 def suite_import(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A suite; made where there is none of that name.")
+        str, typer.Argument(metavar="NAME", help="A suite; it is created if missing.")
     ],
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Prompts: .txt, .json, .csv or .yaml.")
@@ -233,9 +233,10 @@ def suite_import(
 ) -> None:
     """Add an asset to a suite for each prompt of a list.
 
-    Text has one prompt a line. JSON and YAML have a list of prompts, or of objects with prompt
-    and, where wanted, id, recipe and seed, or an object of such lists. CSV has these as columns.
-    An id is made of the prompt's words unless it is given. What is there already is skipped.
+    A text file has one prompt per line. JSON and YAML hold a list of prompts, or of objects with
+    prompt and optionally id, recipe and seed, or an object of such lists. CSV has these as
+    columns. Without an id, one is made from the prompt's words. Prompts that already exist are
+    skipped.
     """
     from dreamfusion_kit.workspace import import_prompts
 
@@ -257,7 +258,7 @@ def suite_add(
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")] = 0,
     suite: SuiteOption = None,
 ) -> None:
-    """Add an asset to a suite. Comments and all else in the files stay."""
+    """Add an asset to a suite. Comments and everything else in the files stay."""
     from dreamfusion_kit.workspace import edit as suite_edit
 
     here = locate(suite)
@@ -269,7 +270,7 @@ def suite_add(
 
 @_command(suite_app, "rm", "python cli.py suite rm blue_car")
 def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
-    """Remove an asset from a suite, with its outputs, its scratch and what DVC recorded of them."""
+    """Remove an asset from a suite, with its outputs, scratch folders and DVC records."""
     from dreamfusion_kit.stages import scratch
     from dreamfusion_kit.suites import status
     from dreamfusion_kit.workspace import edit as suite_edit
@@ -291,9 +292,9 @@ def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
 
 @_command(suite_app, "status", "python cli.py suite status toybox-16")
 def suite_status(suite: SuiteArgument = None) -> None:
-    """Print what of each asset is made, stale, running or failed, and why.
+    """Print for each asset what is made, stale, running or failed, and why.
 
-    Exits with status 1 where something is not up to date.
+    Exits with status 1 if something is not up to date.
     """
     from dreamfusion_kit.suites import status
 
@@ -314,9 +315,9 @@ def suite_run(
     ] = None,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Make what is not up to date, on several workers; then score and report.
+    """Make what is not up to date, with several workers; then score and report.
 
-    An asset that fails does not stop the others; then the exit status is 1. Ctrl-C stops the
+    An asset that fails does not stop the others, but the exit status is then 1. Ctrl-C stops the
     workers, and the next run resumes their optimisations.
     """
     from dreamfusion_kit.suites import driver, machine
@@ -340,7 +341,7 @@ def reproduce(
 ) -> None:
     """Make an asset again in a temporary clone, and say which file differs first, if one does.
 
-    Device and threads are those of the asset's run record. Exits with status 1 where a file
+    Device and threads are those of the asset's run record. Exits with status 1 if a file
     differs.
     """
     from dreamfusion_kit.suites import reproduce as again
@@ -385,7 +386,7 @@ def sync(suite: SuiteOption = None) -> None:
 def upgrade(suite: SuiteOption = None) -> None:
     """Bring pipeline and digests to the installed version, and say what will rerun.
 
-    A pipeline that was edited by hand is kept, and what the new one says differently is shown.
+    A pipeline that was edited by hand is kept, and its differences from the new one are shown.
     """
     from dreamfusion_kit.workspace import upgrade as workspace
 
@@ -400,8 +401,8 @@ def upgrade(suite: SuiteOption = None) -> None:
 def _name(argument: str) -> str:
     """Return the asset or recipe that an argument names.
 
-    DVC tells a stage its own name, such as optimize@red_mug, in $DVC_STAGE: the default suite's
-    commands pass that on, so that no text of a user's file stands in a shell's line.
+    DVC passes a stage its own name, such as optimize@red_mug, in $DVC_STAGE. The default suite's
+    commands pass it on, so that no text from a user's file appears in a shell command.
     """
     if argument == os.environ.get("DVC_STAGE"):
         return argument.rpartition("@")[2]
@@ -412,7 +413,7 @@ def _name(argument: str) -> str:
 def _here(
     stage: CodeName, suite: str | None, subject: str | None = None
 ) -> Generator[Location, None, None]:
-    """Give where a stage runs; under DVC, hold that kit.json says what it runs on."""
+    """Yield where a stage runs; under DVC, check that kit.json matches what it runs on."""
     from dreamfusion_kit.identity import kit_file
 
     here = locate(suite)
@@ -431,10 +432,10 @@ def fetch(
         bool, typer.Option("--offline", help="Use only what is in the local Hugging Face cache.")
     ] = False,
 ) -> None:
-    """Bring a recipe's prior, or the evaluation's CLIP, and hash every file of it.
+    """Fetch a recipe's prior, or the evaluation's CLIP, and hash every file of it.
 
-    A killed download goes on where it stopped. Gated models need a login whose owner has
-    accepted the licence: `hf auth login`, or a token in HF_TOKEN.
+    A killed download resumes. Gated models need the login of an account that has accepted the
+    licence: `hf auth login`, or a token in HF_TOKEN.
     """
     subject = _name(name)
     with _here("fetch", suite, subject) as here:
@@ -460,10 +461,10 @@ def optimize(
     suite: SuiteOption = None,
     device: DeviceOption = "cpu",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be run, and stop.")
+        bool, typer.Option("--dry-run", help="Print what would be run, and exit.")
     ] = False,
 ) -> None:
-    """Optimise an asset's field by score distillation; a killed run goes on where it was."""
+    """Optimise an asset's field by score distillation; a killed run resumes."""
     name = _name(asset)
     if dry_run:
         _show(suite, name)
@@ -490,7 +491,7 @@ def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption =
 
 @_command(app, "evaluate", "python cli.py evaluate red_mug")
 def evaluate(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
-    """Render an asset's fixed views and measure them, and its shape where it is known."""
+    """Render and measure an asset's fixed views, and measure its shape if the truth is known."""
     name = _name(asset)
     with _here("evaluate", suite, name) as here:
         from dreamfusion_kit.stages import devices
@@ -501,7 +502,7 @@ def evaluate(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOpti
 
 @_command(app, "score", "python cli.py score")
 def score(suite: SuiteOption = None) -> None:
-    """Sum a suite up in metrics/SUITE.json and a table of its assets."""
+    """Summarise a suite in metrics/SUITE.json and a table of its assets."""
     with _here("score", suite) as here:
         from dreamfusion_kit.stages import score as stage
 
@@ -519,7 +520,7 @@ def report(suite: SuiteOption = None) -> None:
 
 @_command(app, "summary", "python cli.py summary")
 def summary(suite: SuiteOption = None) -> None:
-    """Print a suite's table, and where its gallery is."""
+    """Print a suite's table and the path of its gallery."""
     from dreamfusion_kit.stages import summary as stage
 
     here = locate(suite)
@@ -543,11 +544,11 @@ def toybox_train_prior(
     workers: Annotated[
         int,
         typer.Option(
-            min=0, help="Processes that draw the batches, 0: this one. A GPU needs some 12."
+            min=0, help="Processes that draw batches; 0 uses this one. A GPU needs about 12."
         ),
     ] = 0,
 ) -> None:
-    """Train the diffusion prior; a killed training goes on where it was."""
+    """Train the diffusion prior; a killed training run resumes."""
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import toybox as stage
 
@@ -556,7 +557,7 @@ def toybox_train_prior(
 
 @_command(toybox_app, "train-clip", "python cli.py toybox train-clip")
 def toybox_train_clip(device: DeviceOption = "cpu") -> None:
-    """Train the CLIP; a killed training goes on where it was."""
+    """Train the CLIP; a killed training run resumes."""
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import toybox as stage
 
@@ -565,7 +566,7 @@ def toybox_train_clip(device: DeviceOption = "cpu") -> None:
 
 @_command(toybox_app, "train-view", "python cli.py toybox train-view")
 def toybox_train_view(device: DeviceOption = "cpu") -> None:
-    """Train the view classifier; a killed training goes on where it was."""
+    """Train the view classifier; a killed training run resumes."""
     from dreamfusion_kit.stages import devices
     from dreamfusion_kit.stages import toybox as stage
 
@@ -576,7 +577,7 @@ def toybox_train_view(device: DeviceOption = "cpu") -> None:
 def toybox_evaluate(
     device: DeviceOption = "cpu",
     sheet: Annotated[
-        Path, typer.Option(metavar="FILE", help="Where the sheet of samples goes.")
+        Path, typer.Option(metavar="FILE", help="Where to write the sheet of samples.")
     ] = Path("docs/images/toybox-samples.png"),
 ) -> None:
     """Measure the judges on true renders, and the prior's samples by the judges."""
@@ -586,7 +587,7 @@ def toybox_evaluate(
     print(stage.run(locate().workspace, devices.pick(device), sheet=sheet))
 
 
-# ---- what unfinished runs left
+# ---- what unfinished runs leave behind
 
 ScratchAssetOption = Annotated[
     str | None, typer.Option("--asset", metavar="ASSET", help="Only those of this asset.")
@@ -599,7 +600,7 @@ OlderOption = Annotated[
 
 @_command(scratch_app, "list", "python cli.py scratch list --older-than 7")
 def scratch_list(asset: ScratchAssetOption = None, older_than: OlderOption = 0.0) -> None:
-    """List the scratch folders in .work: whose they are, size, age and whether a run uses them."""
+    """List the scratch folders in .work: owner, size, age and whether a run uses them."""
     from dreamfusion_kit.stages import scratch
 
     found = scratch.find(locate().workspace, asset=asset, older_than_days=older_than)
@@ -608,7 +609,7 @@ def scratch_list(asset: ScratchAssetOption = None, older_than: OlderOption = 0.0
 
 @_command(scratch_app, "clear", "python cli.py scratch clear --older-than 30")
 def scratch_clear(asset: ScratchAssetOption = None, older_than: OlderOption = 0.0) -> None:
-    """Remove scratch folders that no run uses. A run of the same inputs then starts over."""
+    """Remove scratch folders that no run uses. A run with the same inputs then starts over."""
     from dreamfusion_kit.stages import scratch
 
     found = scratch.find(locate().workspace, asset=asset, older_than_days=older_than)
@@ -631,10 +632,10 @@ def doctor(
     ] = None,
     suite: SuiteOption = None,
 ) -> None:
-    """Print what this machine has and what it lacks, and how to install that.
+    """Print what this machine has, what it lacks and how to install that.
 
-    Of an asset or a recipe: how much memory its optimisation needs, whether this machine has
-    it, and what would make it fit. Nothing is fetched and no weights are read.
+    For an asset or a recipe, print how much memory its optimisation needs, whether this machine
+    has it, and what would make it fit. Nothing is fetched and no weights are read.
     """
     if asset is None and recipe is None:
         from dreamfusion_kit.stages import doctor as stage
@@ -664,8 +665,8 @@ def gate(
     """Compare a suite's metrics with a revision's, and refuse a fall of quality.
 
     Reads metrics/<suite>.json on both sides and gate: in params.yaml; needs no outputs, no
-    cache and no GPU. Exit status 1 where a metric fell by more than its tolerance and by more
-    than chance, 2 where the sides cannot be compared.
+    cache and no GPU. Exit status 1 if a metric fell by more than its tolerance and by more than
+    chance, 2 if the sides cannot be compared.
     """
     from dreamfusion_kit.stages import gate as stage
 

@@ -1,7 +1,7 @@
 """Compare the methods of a scored suite: one row per recipe and overrides.
 
 Numbers are means over the first seed of each prompt; diversity is over all seeds. They come
-from metrics/<suite>.json, so that no output is needed.
+from metrics/<suite>.json, so no outputs are needed.
 
 python scripts/compare.py guidance table             print the Markdown table
 python scripts/compare.py guidance picture OUT.png   one row per method, assets from two sides
@@ -63,7 +63,7 @@ def methods(suite: Suite) -> dict[str, list[str]]:
         variants.setdefault(asset.recipe, set()).add(_method(asset))
     grouped: dict[str, list[str]] = {}
     for name, asset in suite.assets.items():
-        # What all assets of a recipe override is in the suite's file and in no comparison.
+        # Overrides shared by all assets of a recipe are in the suite's file, and not compared.
         is_alone = len(variants[asset.recipe]) == 1
         grouped.setdefault(asset.recipe if is_alone else _method(asset), []).append(name)
     return grouped

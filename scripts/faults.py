@@ -2,8 +2,8 @@
 
 python scripts/faults.py SUITE [SUITE ...]     print a Markdown table, a row per suite
 
-Each metric that should be low, or that is a flag which should hold, as its mean over the
-suite's assets and its worst; what the metrics mean is said in the gallery.
+Shows each metric that should be low, and each flag that should hold, as the mean over the
+suite's assets and the worst one. The gallery explains what the metrics mean.
 """
 
 import sys

@@ -38,10 +38,10 @@ from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.shapes import OBJECTS, scene
 
 Views = tuple[Tensor, Tensor]  # colour and textureless, `views h w 3`
-Draw = Callable[[str, str], Views]  # of a colour and an object
+Draw = Callable[[str, str], Views]  # by colour and object
 
 WEIGHTS = Path(__file__).parents[1] / "dreamfusion_kit" / "toybox" / "weights"
-IMAGENET_MEAN = [0.485, 0.456, 0.406]  # a usual mistake: another model's preprocessing
+IMAGENET_MEAN = [0.485, 0.456, 0.406]  # a common mistake: another model's preprocessing
 
 
 def main(mode: str = "", directory: str = "", *suites: str) -> None:
@@ -59,7 +59,7 @@ def main(mode: str = "", directory: str = "", *suites: str) -> None:
         path.write_text(compact(content))
         read[name] = read_file(path)
     print(table(read, gate))
-    if mode == "true":  # the faults lie in the second draw: against it only they differ
+    if mode == "true":  # the faults are in the second draw: compared with it, only they differ
         print("\n" + table({name: one for name, one in read.items() if name != "true"}, gate))
 
 
@@ -101,7 +101,7 @@ def compact(content: dict[str, Any]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """The toybox's CLIP with the features of all captions it is asked about."""
+    """The toybox's CLIP with the features of all captions in question."""
 
     clip: Clip
     captions: Tensor
@@ -109,7 +109,7 @@ class Judge:
 
     @classmethod
     def load(cls) -> "Judge":
-        """Return it as shipped."""
+        """Return the judge as shipped."""
         clip = load_clip(WEIGHTS / "clip")
         plaster = [plaster_caption(name) for name in OBJECTS]
         return cls(clip, clip.text_features(list(caption_pool())), clip.text_features(plaster))
@@ -145,7 +145,7 @@ class Judge:
 
 
 def side(suite: str, rows: dict[str, Any], **code: str) -> dict[str, Any]:
-    """Return a whole metrics file; `code` names the stages whose code is another one."""
+    """Return a whole metrics file; `code` names the stages whose code differs."""
     return {
         "format_version": 2,
         "suite": suite,
@@ -183,7 +183,7 @@ def true_sides() -> dict[str, Any]:
         }
         for seed in (0, 1)
     )
-    duck = len(pairs) - 1  # the last one, whose sides are not alike
+    duck = len(pairs) - 1  # the last one, whose left and right differ
     faults: dict[str, tuple[Judge, Callable[[int, Views], Views]]] = {
         "another-draw": (shipped, lambda _, views: views),
         "wrong-clip-mean": (wrong_mean(shipped), lambda _, views: views),
@@ -224,7 +224,7 @@ def _jittered(protocol: ViewsSection, seed: int, index: int) -> ViewsSection:
 
 
 def _true_views(pair: tuple[str, str], section: ViewsSection, *, lit: bool = True) -> Views:
-    """Return true renders; not `lit` as where every normal points inwards."""
+    """Return true renders; without `lit`, as if every normal pointed inwards."""
     color, name = pair
     solid = scene(name, color)
     if not lit:

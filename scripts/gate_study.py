@@ -2,7 +2,7 @@
 
 python scripts/gate_study.py docs/gate/toybox-16-seeds.csv
 
-The file holds what docs/toybox.md says of each asset of toybox-16 with two seeds. Prints two
+The file holds the numbers of docs/toybox.md for each asset of toybox-16 with two seeds. Prints two
 Markdown tables: false alarms in suites resampled from these pairs, sides at random; and false
 alarms and falls seen in suites drawn from a model fitted to them. In the model an asset has a
 hit rate of its own, each seed moves it, and views are drawn by the rate that results, so that
@@ -51,7 +51,7 @@ class Hits:
         rate = float(means.mean())
         within = float(((first - second) ** 2).mean() / 2)
         between = max(float(means.var(ddof=1)) - within / 2, 1e-4)
-        # Of one asset: a seed's move and the draw of its views, p (1 - p) / views each in turn.
+        # For one asset: a seed's move, and the draw of its views with variance p (1 - p) / views.
         spare = rate * (1 - rate) - between  # the mean of p (1 - p) over assets
         seed = (within / spare - 1 / NUM_VIEWS) / (1 - 1 / NUM_VIEWS)
         return cls(rate, between / (rate * (1 - rate)), min(max(seed, 1e-3), 0.99))
@@ -131,7 +131,7 @@ def refuses(differences: Differences, gate: GateSection, draws: np.random.Genera
 
 
 def narrowed(gate: GateSection, keys: Sequence[str], *, tolerance: bool) -> GateSection:
-    """Return the gate over `keys`; without tolerances it is chance alone that decides."""
+    """Return the gate over `keys`; without tolerances, chance alone decides."""
     change: dict[str, Any] = {} if tolerance else {"tolerance": 0.0}
     sections = {key: gate.metrics[key].model_copy(update=change) for key in keys}
     return gate.model_copy(update={"metrics": sections})

@@ -145,7 +145,7 @@ def _table(
 
 
 def _meaning(schema: Schema, entry: Schema) -> str:
-    """Return what a key is for; a section without a word of its own has its class's."""
+    """Return what a key is for; a section without a description has that of its class."""
     text = entry.get("description") or schema["$defs"][_section_names(entry)[0]]["description"]
     return " ".join(text.split())
 

@@ -1,7 +1,7 @@
 """Compare settings of the toybox recipe, each as one DVC experiment on the suite `study`.
 
 python scripts/study.py run [NAME ...]     run the settings that have no experiment yet
-python scripts/study.py table              print the Markdown table of all that were run
+python scripts/study.py table              print the Markdown table of all settings that were run
 python scripts/study.py picture OUT.png    one row per setting, each asset from two sides
 
 A setting is a change to recipes/toybox.yaml, named in suites/study/settings.yaml. Each runs
@@ -82,7 +82,7 @@ def table() -> list[str]:
     ]
     for name, reference in experiments().items():
         metrics = json.loads(_git("show", f"{reference}:{METRICS_FILE}"))
-        summary = metrics.get("summary", metrics)  # experiments of before have nothing else
+        summary = metrics.get("summary", metrics)  # earlier experiments have nothing else
         changes = ", ".join(f"`{key}: {_value(value)}`" for key, value in settings()[name].items())
         numbers = [written(lookup(summary, metric.key), metric.unit) for metric in SHOWN]
         lines.append(f"| {name} | {changes} | {' | '.join(numbers)} |")

@@ -1,8 +1,8 @@
 """The Python API: from a prompt to a mesh in one call, or step by step. See docs/python.md.
 
 Users import these names from `dreamfusion_kit` itself. Each step calls the function that the
-pipeline's stage of that name calls. Nothing is written but into folders that the caller names,
-temporary ones, and the hub's cache.
+pipeline's stage of that name calls. Files are written only to folders that the caller names,
+to temporary ones and to the hub's cache.
 """
 
 from dreamfusion_kit.api.asset import Asset, make_asset

@@ -37,15 +37,15 @@ from dreamfusion_kit.stages.fetch import fetch_prior
 
 @dataclass(frozen=True, eq=False)
 class Asset:
-    """What was made of a prompt. Shows itself as a picture in a notebook.
+    """The result for a prompt. It displays itself as a picture in a notebook.
 
     Attributes:
-        prompt: What was asked for.
+        prompt: The text that was asked for.
         seed: The seed of every random number.
         recipe: The complete method.
         model: The optimised radiance field, on the device that made it.
         mesh: Its textured surface.
-        history: What was logged of each step.
+        history: The values logged at each step.
     """
 
     prompt: str
@@ -57,16 +57,16 @@ class Asset:
 
     @property
     def identity(self) -> str:
-        """Return the hash of prompt, seed and recipe, 64 hex digits, as a suite's asset has it."""
+        """Return the hash of prompt, seed and recipe, 64 hex digits, as for a suite's asset."""
         return identity({"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe})
 
     def save(self, directory: str | Path) -> Path:
         """Write mesh.glb, .obj, .mtl, .ply, .json and albedo.png; return the GLB's path.
 
-        The folder is made where it is missing. Files of these names are replaced, others stay.
+        The folder is created if missing. Files with these names are replaced; others stay.
 
         Raises:
-            FileError: where a file cannot be written.
+            FileError: if a file cannot be written.
         """
         target = Path(directory)
         with temporary_folder() as name:
@@ -114,7 +114,7 @@ class Asset:
         return png_bytes(np.asarray(self.render()))
 
     def _made_from(self, field_sha256: str) -> dict[str, str | int]:
-        """Return what stands in the GLB's `asset.extras`."""
+        """Return the content of the GLB's `asset.extras`."""
         return {
             "generator": "dreamfusion-kit",
             "prompt": self.prompt,
@@ -134,10 +134,10 @@ def make_asset(
     directory: str | Path | None = None,
     offline: bool = False,
 ) -> Asset:
-    """Return the asset that a recipe makes of a prompt.
+    """Return the asset that a recipe makes from a prompt.
 
-    The same steps as the pipeline's stages, with the same bytes on the same machine. Nothing is
-    written into the current folder.
+    It takes the same steps as the pipeline's stages and gives the same bytes on the same machine.
+    Nothing is written into the current folder.
 
     Args:
         prompt: What to make, one line of 1 to 500 characters.
@@ -148,8 +148,8 @@ def make_asset(
         progress: Whether to report progress on stderr: a live line on a terminal, about twenty
             plain lines in a notebook.
         directory: Where to keep checkpoints. The same call then resumes after an interruption,
-            and a finished run is had again at once. Each set of inputs has its own folder in it.
-            Without it, checkpoints lie in a temporary folder.
+            and returns a finished run at once. Each set of inputs has its own folder in it.
+            Without it, checkpoints are in a temporary folder.
         offline: Use only what is in the hub's local cache.
 
     Raises:
@@ -175,7 +175,7 @@ def _optimized(
     work: Path,
     offline: bool,
 ) -> OptimizedModel:
-    """Return the optimised model; the prior's memory is free again when this returns."""
+    """Return the optimised model; the prior's memory is freed when this returns."""
     with nullcontext() if progress else no_progress_bars():
         fetched = fetch_prior(recipe, HERE, offline=offline)
     lock = {} if fetched is None else fetched.lock
@@ -195,6 +195,6 @@ def _optimized(
 
 
 def _check(prompt: str, seed: int) -> None:
-    """Refuse a prompt and a seed as a suite does."""
+    """Refuse an invalid prompt or seed, as a suite does."""
     asked: dict[str, Value] = {"prompt": prompt, "recipe": "any", "seed": seed, "overrides": {}}
     validate(Document(asked, {(): Place("make_asset", 1)}), suite.Asset)

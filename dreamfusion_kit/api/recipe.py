@@ -1,4 +1,4 @@
-"""Recipes by name, by file, and with single keys set differently."""
+"""Recipes by name or file, with overrides of single keys."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, object] | None
         name_or_path: A name from `shipped_recipes`, or the path of a YAML file. A string is a
             name where it could be one; a path in the current folder is written "./mine.yaml" or
             "mine.yaml".
-        overrides: Keys that are set differently, dotted, as an asset of a suite has them:
+        overrides: Values by dotted key, as in an asset of a suite:
             `{"optimize.num_steps": 200}`.
 
     Raises:
@@ -42,7 +42,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, object] | None
 
 
 def _path(name_or_path: str | Path) -> Path:
-    """Return the file that is meant."""
+    """Return the file that `name_or_path` means."""
     if isinstance(name_or_path, Path) or not re.fullmatch(NAME, name_or_path):
         return Path(name_or_path)
     names = shipped_recipes()
@@ -57,7 +57,7 @@ def _path(name_or_path: str | Path) -> Path:
 
 
 def _document(overrides: Mapping[str, object]) -> Document:
-    """Return overrides as the document of a suite has them; the "line" is the entry's number."""
+    """Return overrides as the document of a suite; the "line" is the entry's number."""
     try:
         data: dict[str, Value] = json.loads(json.dumps(dict(overrides), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """The steps from a recipe to an optimised model, as functions without a workspace.
 
 The other two steps, `guidance.embed.embed_prompt` and `mesh.from_model.mesh_from_model`, need
-nothing besides what they compute, and are public as they are.
+no such wrapper and are public themselves.
 """
 
 import tempfile
@@ -27,14 +27,14 @@ from dreamfusion_kit.stages import devices
 from dreamfusion_kit.stages.fetch import fetch_prior
 from dreamfusion_kit.system_errors import explained
 
-# What the path of a `local` source is relative to.
+# The path of a `local` source is relative to this folder.
 HERE = Path()
 
 _LONGEST_NAME = 40
 
 
 def load_prior(recipe: Recipe, device: str = "cpu", *, offline: bool = False) -> Teacher:
-    """Return the recipe's prior on `device`, brought here first where it is on a hub.
+    """Return the recipe's prior on `device`, downloaded first if it is on a hub.
 
     Args:
         recipe: The recipe; the path of a `local` source is relative to the current folder.
@@ -43,15 +43,15 @@ def load_prior(recipe: Recipe, device: str = "cpu", *, offline: bool = False) ->
         offline: Use only what is in the hub's local cache.
 
     Raises:
-        WeightsError: where the files cannot be had, or are not those of the recipe's prior.
-        RecipeError: where the recipe needs more memory than the device has.
+        WeightsError: if the files are not available, or are not those of the recipe's prior.
+        RecipeError: if the recipe needs more memory than the device has.
     """
     place = devices.pick(device, given_as="device")
     return prior_on(place, recipe, fetch_prior(recipe, HERE, offline=offline))
 
 
 def prior_on(device: torch.device, recipe: Recipe, fetched: Fetched | None) -> Teacher:
-    """Return the prior whose files are here, once the whole recipe is known to fit `device`."""
+    """Return the prior from its fetched files, if the whole recipe fits `device`."""
     check_fits(recipe, HERE, device)
     return build_prior(recipe.prior, None if fetched is None else fetched.directory, device)
 
@@ -69,17 +69,17 @@ def optimize_model(
 
     Args:
         recipe: The complete method.
-        text: What `embed_prompt` made of the prompt.
+        text: The result of `embed_prompt` for the prompt.
         prior: The recipe's prior on `device`: see `load_prior`.
-        seed: Of every random number; equal seeds give equal bytes on one machine.
+        seed: The seed of every random number; equal seeds give equal bytes on one machine.
         device: Where the model is kept and everything is computed.
         progress: Whether to report progress on stderr.
 
     Returns:
-        The model as the mesh stage loads it, in evaluation mode, and what was logged of each step.
+        The model as the mesh stage loads it, in evaluation mode, and the values logged per step.
 
     Raises:
-        NumericsError: where the optimisation died: see the recipe's watchdog.
+        NumericsError: if the optimisation died: see the recipe's watchdog.
     """
     place = devices.pick(device, given_as="device")
     with temporary_folder() as name:
@@ -101,7 +101,7 @@ def optimize_in(
 ) -> OptimizedModel:
     """Optimise with checkpoints in `work / key`, or resume there; see `optimize_model`.
 
-    A finished run leaves its last checkpoint there, from which the result can be had again.
+    A finished run leaves its last checkpoint there, from which the result can be loaded again.
     """
     name = shortened(text.prompt, _LONGEST_NAME)
     with explained(work), open_scratch(work, key) as scratch, _monitor(name, progress) as monitor:

@@ -7,17 +7,17 @@ Notation, fixed for the whole file:
     s   signs, one row per flip and one column per asset, the first row all +1
     sums   s d, one row per flip; the first row is what was seen
 
-Where a change changes nothing, the two sides of one asset are exchangeable, so that each d
-is as likely as -d, whatever its distribution and however its views depend on each other.
-The asset is what is flipped, never a view. With all 2^n flips the test is exact; otherwise
+If a change has no effect, the two sides of one asset are exchangeable, so each d is as likely
+as -d, whatever its distribution and however its views depend on each other.
+The unit that is flipped is the asset, never a view. With all 2^n flips the test is exact; otherwise
 drawn flips with the seen one among them keep its level (Phipson and Smyth, 2010).
 
 The interval inverts the same test. The sum of d - m over a flip lies at or below the seen
-one exactly where the mean of d over the flipped assets is at least m, so the ends are order
+one exactly if the mean of d over the flipped assets is at least m, so the ends are order
 statistics of the subset means (Hartigan, 1969): no search, no normality.
 
 Metrics are tested together by the smallest studentised sum over metrics (Westfall and
-Young, 1993): one flip moves all metrics of an asset, so that their correlation counts.
+Young, 1993): one flip moves all metrics of an asset, so their correlation is accounted for.
 """
 
 import hashlib
@@ -36,11 +36,11 @@ Differences = Float[np.ndarray, "assets metrics"]
 
 @dataclass(frozen=True)
 class Change:
-    """What the flips say of one metric.
+    """The result of the flips for one metric.
 
-    `mean` is the change, a fall negative. `p` is the chance of a fall at least as deep where
+    `mean` is the change, a fall negative. `p` is the chance of a fall at least as deep if
     nothing changed; `p_family` the chance that any of the metrics falls so far, each in units
-    of its own spread. `interval` is None where there are too few assets for the wanted
+    of its own spread. `interval` is None if there are too few assets for the given
     coverage. `least_p` is the smallest p that this many assets can give.
     """
 
@@ -68,7 +68,7 @@ def compare(
 ) -> list[Change]:
     """Return the change of each metric.
 
-    Where each asset has one view, differences of hits are -1, 0 or 1 and the sign-flip test
+    If each asset has one view, differences of hits are -1, 0 or 1 and the sign-flip test
     is McNemar's, whose exact p needs no flips.
     """
     num_assets, num_metrics = differences.shape
@@ -98,7 +98,7 @@ def compare(
 
 
 def all_flips_fit(num_assets: int, num_flips: int) -> bool:
-    """Return whether `num_flips` is enough for every sign flip of that many assets."""
+    """Return whether `num_flips` is enough for all sign flips of that many assets."""
     return num_assets < 63 and 2**num_assets <= num_flips
 
 
@@ -119,7 +119,7 @@ def family_p(
 def _sign_flips(
     num_assets: int, num_flips: int, generator: np.random.Generator
 ) -> Iterator[Float[np.ndarray, "flips assets"]]:
-    """Give blocks of sign flips, all of them where they fit; the first is the identity."""
+    """Yield blocks of sign flips, all possible ones if they fit; the first is the identity."""
     block = max(1, _VALUES_AT_A_TIME // num_assets)
     if all_flips_fit(num_assets, num_flips):
         for start in range(0, 2**num_assets, block):
@@ -159,8 +159,8 @@ def _interval(
         sums: Signed sums; the flipped assets' sum is half of what a flip takes away.
         counts: The same of the number of measured assets.
         num_assets: Assets, measured or not.
-        is_exact: Whether the flips are all there are.
-        confidence_level: The wanted coverage.
+        is_exact: Whether these are all possible flips.
+        confidence_level: The required coverage.
     """
     sizes: Int[np.ndarray, " flips"] = np.rint((counts[0] - counts) / 2).astype(np.int64)
     some: Bool[np.ndarray, " flips"] = sizes > 0

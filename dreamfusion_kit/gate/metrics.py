@@ -1,7 +1,7 @@
 """Reads metrics/<suite>.json, from a file or from a revision in Git's history.
 
-The file may come from a pull request of a stranger: it is read up to a size, parsed
-strictly, and every problem of it is one line.
+The file may come from an untrusted pull request: its size is limited, it is parsed strictly,
+and each problem is reported on one line.
 """
 
 import json
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dreamfusion_kit.errors import EvaluationError
 
 FORMAT_VERSION = 2
-MAX_BYTES = 16_000_000  # a thousand assets stay under two million
+MAX_BYTES = 16_000_000  # a thousand assets take less than two million
 
 AssetId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 MetricKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
@@ -29,7 +29,7 @@ class _Record(BaseModel):
 class ViewRows(_Record):
     """One entry per view: found its own caption or not, and its cosine with it.
 
-    `hit` is None where there was no pool of captions to choose from.
+    `hit` is None if there was no pool of captions to choose from.
     """
 
     hit: Annotated[str, Field(pattern=r"^[01]*$")] | None = None
@@ -37,7 +37,7 @@ class ViewRows(_Record):
 
 
 class AssetRow(_Record):
-    """What one asset was made from, and its metrics by dotted key; None where not measured."""
+    """What one asset was made from, and its metrics by dotted key; None if not measured."""
 
     prompt: str
     recipe: Label
@@ -48,12 +48,12 @@ class AssetRow(_Record):
 
     @property
     def hits(self) -> str:
-        """Return a digit per view, 1 where it found its own caption; empty where none was asked."""
+        """Return a digit per view, 1 where it found its own caption; empty without a pool."""
         return "" if self.views is None else self.views.hit or ""
 
     @property
     def cosines(self) -> tuple[float, ...]:
-        """Return each view's cosine with its own caption; empty where no judge saw them."""
+        """Return each view's cosine with its own caption; empty without a judge."""
         return () if self.views is None else self.views.cosine
 
     def value(self, key: str) -> float | None:
@@ -63,7 +63,7 @@ class AssetRow(_Record):
 
 
 class Metrics(_Record):
-    """All that metrics/<suite>.json says and the gate reads."""
+    """The part of metrics/<suite>.json that the gate reads."""
 
     suite: Label
     judge: dict[str, Any] | None

@@ -12,7 +12,7 @@ from dreamfusion_kit.gate.metrics import AssetRow, Metrics
 from dreamfusion_kit.recipe.document import did_you_mean
 from dreamfusion_kit.recipe.gate import GatedMetricSection
 
-_MAKING = ("optimize", "mesh")  # the stages that make what is measured
+_MAKING = ("optimize", "mesh")  # the stages that produce what is measured
 _SAME = 1e-3  # rounding, and sums in another order
 
 
@@ -21,8 +21,8 @@ class Pairs:
     """Two suites of metrics, asset by asset.
 
     `before` and `after` hold the watched metrics, NaN where not measured on either side.
-    `lost` names what the base measured and the new side does not, as (asset, metric).
-    `remeasured` names assets that are the same on both sides and whose numbers are not.
+    `lost` names what the base measured and the new side did not, as (asset, metric).
+    `remeasured` names assets that are the same on both sides but whose numbers differ.
     """
 
     assets: tuple[str, ...]
@@ -41,8 +41,8 @@ def pair(before: Metrics, after: Metrics, watched: Mapping[str, GatedMetricSecti
     """Return the assets that both sides have, made from the same prompt.
 
     Raises:
-        EvaluationError: where the protocols differ, a watched metric is in neither file, or
-            no asset is left.
+        EvaluationError: if the protocols differ, a watched metric is in neither file, or no asset
+            is left.
     """
     _check_protocol(before, after)
     common = [asset for asset in after.assets if asset in before.assets]
@@ -74,15 +74,15 @@ def pair(before: Metrics, after: Metrics, watched: Mapping[str, GatedMetricSecti
 def _remeasured(
     before: Metrics, after: Metrics, assets: list[str], moves: Float[np.ndarray, "assets metrics"]
 ) -> tuple[str, ...]:
-    """Return the assets whose numbers moved although nothing that makes them did.
+    """Return the assets whose numbers moved although nothing that makes them changed.
 
-    The same recipe, prompt and seed, by the same code on the same machine, give the same mesh:
-    then it is the measurement that changed, up or down, and no test over assets can judge it.
+    The same recipe, prompt and seed, with the same code on the same machine, give the same mesh.
+    Then the measurement itself changed, up or down, and no test over assets can judge it.
     """
     if before.machine is None or before.machine != after.machine:
         return ()
     if any(before.code.get(s, 0) != after.code.get(s, 1) for s in _MAKING):
-        return ()  # made by other code, or by code that was not written down
+        return ()  # made by different code, or by code that was not recorded
     moved = np.nan_to_num(moves).max(axis=1) > _SAME
     return tuple(
         asset

@@ -1,4 +1,4 @@
-"""Could this suite have seen a fall of the wanted size? Power, by simulation."""
+"""Could this suite have detected a fall of the given size? Power, by simulation."""
 
 from collections.abc import Sequence
 
@@ -20,11 +20,11 @@ def powers(
 ) -> list[float]:
     """Return, per metric, how often the gate refuses a suite in which it falls by its `drop`.
 
-    Suites are drawn from this one: assets with replacement, each with its own deviation from
-    the mean change in all metrics together and a random sign, as where nothing changed.
-    Deviations smaller than those between two seeds are scaled up to them, since a change
-    that matters re-rolls what the seed decides. The metric in question then falls by `drop`
-    on every asset, and the gate's own rule is applied.
+    Suites are resampled from this one: assets are drawn with replacement, each with its own
+    deviation from the mean change, for all metrics together, with a random sign, as if nothing
+    had changed. Deviations smaller than those between two seeds are scaled up to them, since a
+    change that matters re-rolls whatever the seed decides. The metric in question then falls
+    by `drop` on every asset, and the gate's own rule is applied.
     """
     num_assets = len(differences)
     measured = ~np.isnan(differences).all(axis=0)
@@ -63,6 +63,6 @@ def _deviations(
         return generator.normal(0.0, spread, size=len(differences))
     centred = np.where(seen, differences - np.nanmean(differences), 0.0)
     found = float(np.sqrt((centred**2).sum() / (seen.sum() - 1)))
-    if found < spread / 4:  # next to no difference: nothing to scale
+    if found < spread / 4:  # almost no difference: nothing to scale
         return generator.normal(0.0, spread, size=len(differences))
     return centred * max(1.0, spread / found)

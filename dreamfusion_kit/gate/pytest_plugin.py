@@ -52,8 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _plan(config, suite, baseline)
     module = str(_TESTS)
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args[:] = [module]  # not the tests of the project around it
-    elif module not in config.args:  # a worker of xdist is given the controller's list
+        config.args[:] = [module]  # not the tests of the surrounding project
+    elif module not in config.args:  # an xdist worker receives the controller's list
         config.args.append(module)
 
 

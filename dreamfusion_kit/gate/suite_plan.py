@@ -1,4 +1,4 @@
-"""Which tests the pytest plugin makes of a suite, and with what each compares."""
+"""Which tests the pytest plugin makes for a suite, and what each compares with."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,10 @@ NUM_KEY_VIEWS = 4  # front, left, back and right
 
 @dataclass(frozen=True)
 class Plan:
-    """Two sides of a suite as test cases, in an order that depends on nothing but ids.
+    """Two sides of a suite as test cases, in an order that depends only on ids.
 
-    `stored` is the folder of numbers and pictures where no `baseline` is given. A metric is
-    tested where either side has it, so that one which is no longer measured fails.
+    `stored` is the folder of numbers and pictures if no `baseline` is given. A metric is
+    tested if either side has it, so that a metric which is no longer measured fails.
     """
 
     workspace: Path
@@ -31,7 +31,7 @@ class Plan:
     view_cases: tuple[tuple[str, int], ...]
 
     def picture(self, asset: str, view: int) -> Path | None:
-        """Return the asset's picture of a view, None where it has not been made or pulled."""
+        """Return the asset's picture of a view, None if it has not been made or pulled."""
         file = Path("evaluation") / asset / "views" / f"color_{view:02d}.png"
         own = Path() if self.suite == DEFAULT else Path("suites") / self.suite
         roots = (own / "out", Path("out") / self.suite)

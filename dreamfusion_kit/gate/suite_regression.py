@@ -1,4 +1,4 @@
-"""The tests that the pytest plugin adds; collected only where its options ask for them."""
+"""The tests that the pytest plugin adds; collected only if its options ask for them."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from dreamfusion_kit.gate.metrics import AssetRow
 from dreamfusion_kit.gate.suite_plan import PLAN, Plan, metric_file
 
 _DEVIATIONS = 2.0  # of the measured spread between seeds, before a number counts as moved
-_PIXELS = 0.1  # percent that pixels may differ by in the mean; a mirrored texture: 0.3 to 4
+_PIXELS = 0.1  # mean difference of pixels allowed, in percent; a mirrored texture gives 0.3 to 4
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make a test of each case."""
+    """Make a test for each case."""
     plan = metafunc.config.stash[PLAN]
     if "metric" in metafunc.fixturenames:
         metrics = [pytest.param(*case, id="-".join(case)) for case in plan.metric_cases]
@@ -60,7 +60,7 @@ def test_metric(
 
 
 def test_view(plan: Plan, asset: str, view: int, request: pytest.FixtureRequest) -> None:
-    """One key view: its picture, or against earlier metrics its cosine with the caption."""
+    """One key view: its picture or, against earlier metrics, its cosine with the caption."""
     if plan.baseline is not None:
         numbers: NumericRegressionFixture = request.getfixturevalue("num_regression")
         _check_cosine(plan, plan.current.assets[asset], view, numbers)

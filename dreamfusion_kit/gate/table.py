@@ -1,7 +1,7 @@
 """The gate's result as Markdown, for a pull request and for a terminal.
 
-What comes out of metrics files is shown only where a pattern has checked it (ids, metric
-keys) or inside a code span without backticks: a pull request writes no markup of its own.
+Text from metrics files is shown only if a pattern has checked it (ids, metric keys) or inside
+a code span without backticks, so that a pull request cannot add its own markup.
 """
 
 import json
@@ -22,7 +22,7 @@ Pictures = Callable[[str], Path | None]
 
 
 def markdown(comparison: Comparison, *, against: str, pictures: Pictures) -> str:
-    """Return the whole report: decision, table, what limits it, what changed most."""
+    """Return the whole report: decision, table, limitations and largest changes."""
     parts = [
         _headline(comparison, against),
         _remeasured(comparison),
@@ -93,7 +93,7 @@ def _cells(result: MetricResult) -> list[str]:
 
 
 def _limits(comparison: Comparison) -> str:
-    """Say what the suite cannot see."""
+    """State what the suite cannot detect."""
     lines: list[str] = []
     number = len(comparison.pairs.assets)
     if comparison.too_small:

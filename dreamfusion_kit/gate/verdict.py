@@ -16,7 +16,7 @@ _ROUNDING = 1e-9  # means of numbers with four decimals
 
 
 class Verdict(Enum):
-    """What is said of one metric. Only the first two refuse the change."""
+    """The verdict on one metric. Only the first two refuse the change."""
 
     FELL = "fell"
     LOST = "no longer measured"
@@ -29,7 +29,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One watched metric: both means, the change (a fall is negative) and what follows."""
+    """One watched metric: both means, the change (a fall is negative) and the verdict."""
 
     key: str
     section: GatedMetricSection
@@ -62,15 +62,15 @@ class Comparison:
 
     @property
     def too_small(self) -> tuple[MetricResult, ...]:
-        """Return the metrics whose wanted drop this suite would probably miss."""
+        """Return the metrics whose given drop this suite would probably miss."""
         return tuple(result for result in self.results if result.power < self.gate.power)
 
 
 def judge(before: Metrics, after: Metrics, gate: GateSection) -> Comparison:
-    """Compare two sides of a suite: a metric fell by more than its tolerance and than chance?
+    """Compare two sides of a suite: did a metric fall by more than its tolerance and chance?
 
     Raises:
-        EvaluationError: where the two cannot be compared; see `pairs.pair`.
+        EvaluationError: if the two cannot be compared; see `pairs.pair`.
     """
     pairs = pair(before, after, gate.metrics)
     sections = [gate.metrics[key] for key in pairs.metrics]
@@ -102,7 +102,7 @@ def judge(before: Metrics, after: Metrics, gate: GateSection) -> Comparison:
 def signed_differences(
     pairs: Pairs, sections: list[GatedMetricSection]
 ) -> Float[np.ndarray, "assets metrics"]:
-    """Return after minus before, with the sign turned where lower is better."""
+    """Return after minus before, with the sign flipped for metrics where lower is better."""
     better = np.array([1.0 if section.better == "higher" else -1.0 for section in sections])
     return (pairs.after - pairs.before) * better
 
@@ -110,7 +110,7 @@ def signed_differences(
 def decide(
     change: Change, section: GatedMetricSection, gate: GateSection, *, lost: bool
 ) -> Verdict:
-    """Return what is said of a metric; `lost` where an asset is no longer measured."""
+    """Return the verdict on a metric; `lost` means that an asset is no longer measured."""
     if lost:
         return Verdict.LOST
     if change.num_assets == 0:

@@ -1,1 +1,1 @@
-"""Suites as work to do: what is stale, and workers that make it."""
+"""Suites as work: what is stale, and the workers that make it."""

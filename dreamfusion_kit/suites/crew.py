@@ -1,4 +1,4 @@
-"""The workers of one machine: processes that are given jobs, and heard."""
+"""The workers of one machine: processes that receive jobs and send messages."""
 
 import multiprocessing
 import signal
@@ -14,14 +14,14 @@ from dreamfusion_kit.suites.worker import Job, Message, RunStage, Setting, run_s
 
 @dataclass(frozen=True)
 class Died:
-    """A worker is gone, and why: killed, out of memory, or a crash in a library."""
+    """A worker died, with the reason: killed, out of memory, or a crash in a library."""
 
     reason: str
 
 
 @dataclass
 class Worker:
-    """A place for a worker: its process, once it has one, and the job that it has."""
+    """A slot for a worker: its process, once started, and its job."""
 
     setting: Setting
     process: SpawnProcess | None = field(default=None, repr=False)
@@ -32,16 +32,16 @@ class Worker:
 class Crew:
     """Workers, one per setting, each started with its first job.
 
-    Use it as a context manager: none of them outlives the block.
+    Use it as a context manager: no worker outlives the block.
     """
 
     def __init__(self, settings: Sequence[Setting], run_stage: RunStage = run_stage) -> None:
-        """Have room for one worker per setting, all of which run stages by `run_stage`."""
+        """Prepare one slot per setting; all workers run stages with `run_stage`."""
         self.workers = [Worker(setting) for setting in settings]
         self._run_stage = run_stage
 
     def __enter__(self) -> "Crew":
-        """Give the crew, of which nobody works yet."""
+        """Return the crew; no worker has started yet."""
         return self
 
     def __exit__(
@@ -50,7 +50,7 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End every worker; one that is at work resumes from its checkpoint next time."""
+        """End every worker; a running job resumes from its checkpoint next time."""
         started = [w for w in self.workers if w.process is not None and w.process.pid is not None]
         for worker in started:
             assert worker.process is not None
@@ -63,7 +63,7 @@ class Crew:
         return [worker for worker in self.workers if worker.job is None]
 
     def give(self, worker: Worker, job: Job) -> None:
-        """Give a worker its next job; where it has died meanwhile, the next `hear` says so."""
+        """Give a worker its next job; if it has died meanwhile, the next `hear` reports it."""
         if worker.process is None:
             _start(worker, self._run_stage)
         assert worker.connection is not None
@@ -72,7 +72,7 @@ class Crew:
             worker.connection.send(job)
 
     def hear(self) -> Iterator[tuple[Worker, Message | Died]]:
-        """Wait until a worker has something to tell, and yield one message of each that has."""
+        """Wait until a worker has a message, and yield one message from each that has."""
         by_connection = {w.connection: w for w in self.workers if w.job is not None}
         for connection in wait([key for key in by_connection if key is not None]):
             assert isinstance(connection, Connection)
@@ -95,7 +95,7 @@ def _start(worker: Worker, run_stage: RunStage) -> None:
 
 
 def _close(worker: Worker) -> str:
-    """Wait for a worker that ends or has ended, make its place free, and say how it ended."""
+    """Wait for a worker that is ending or has ended, free its slot, and return how it ended."""
     assert worker.process is not None
     assert worker.connection is not None
     worker.process.join()

@@ -1,7 +1,7 @@
-"""Makes a suite by a queue over workers, and records it so that `dvc repro` has nothing to do.
+"""Makes a suite with a queue of workers, and records it so that `dvc repro` has nothing to do.
 
-The stages run in warm workers, without DVC; what they wrote is then committed to DVC's cache and
-locks. So an asset costs the work of its stages and a fraction of a second.
+The stages run in warm workers, without DVC; their outputs are then committed to DVC's cache and
+locks. So an asset costs the work of its stages plus a fraction of a second.
 """
 
 import fcntl
@@ -42,7 +42,7 @@ from dreamfusion_kit.suites.worker import (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a suite came to: the assets made, and the failed ones with their reasons."""
+    """The outcome of a suite's run: the assets made, and the failed ones with their reasons."""
 
     made: tuple[str, ...]
     failed: dict[str, str]
@@ -67,23 +67,23 @@ def run_suite(
     run_stage: RunStage = run_stage,
     and_score: bool = True,
 ) -> Outcome:
-    """Make what is not up to date of the suite `name`, one worker per setting.
+    """Make whatever in the suite `name` is not up to date, with one worker per setting.
 
-    An asset that fails does not stop the others. Afterwards the suite is scored and reported,
-    where every asset is there.
+    An asset that fails does not stop the others. Afterwards the suite is scored and reported
+    if all its assets exist.
 
     Args:
         workspace: The workspace.
         name: The suite.
-        settings: What each worker gets of the machine.
-        only: The assets to make; all of them where it is empty.
-        run_stage: What runs in the workers, but for tests and benchmarks.
-        and_score: Whether to score and report where every asset is there.
+        settings: Each worker's share of the machine.
+        only: The assets to make; empty means all.
+        run_stage: The default, except in tests and benchmarks.
+        and_score: Whether to score and report if all assets exist.
 
     Raises:
-        SuiteError: where another run of this suite is going on, or DVC fails.
+        SuiteError: if another run of this suite is in progress, or DVC fails.
         RecipeError: with every problem of the suite, or for an asset that it does not have.
-        KeyboardInterrupt: at SIGINT or SIGTERM. No worker is left, and finished stages are
+        KeyboardInterrupt: on SIGINT or SIGTERM. No worker is left running, and finished stages are
             recorded.
     """
     root = suite_root(workspace, name)
@@ -135,7 +135,7 @@ def _only_driver(lock: Path, name: str) -> Generator[None, None, None]:
 
 @contextmanager
 def _stopped_by_signals() -> Generator[None, None, None]:
-    """Have SIGTERM end a run as Ctrl-C does."""
+    """Make SIGTERM end a run as Ctrl-C does."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -152,7 +152,7 @@ def _stopped_by_signals() -> Generator[None, None, None]:
 
 
 def _with_models(workspace: Path, suite: Suite, root: Path, logs: Path) -> SuitePlan:
-    """Return the plan of the suite once the models that it needs are there."""
+    """Return the plan of the suite after fetching the models that it needs."""
     todo = plan(workspace, suite, kit_file.read(workspace, suite.name))
     if not todo.fetches:
         return todo
@@ -162,7 +162,7 @@ def _with_models(workspace: Path, suite: Suite, root: Path, logs: Path) -> Suite
 
 
 class _Commit:
-    """Commits to DVC what the digests of the run's beginning still speak of."""
+    """Commits to DVC the outputs to which the digests from the start of the run still apply."""
 
     def __init__(self, workspace: Path, suite: Suite, log: Path) -> None:
         self._root, self._suite, self._log = suite_root(workspace, suite.name), suite, log
@@ -190,7 +190,7 @@ def _read(path: Path) -> bytes:
 
 
 def _work_off(queue: JobQueue, suite: Suite, recorder: Recorder, crew: Crew) -> None:
-    """Run the queue's jobs to their end, or until a signal says to stop."""
+    """Run the queue's jobs to the end, or until a signal stops the run."""
     try:
         with ProgressTable(len(queue)) as table, recorder, crew:
             while True:
@@ -214,7 +214,7 @@ def _take(
     table: ProgressTable,
     recorder: Recorder,
 ) -> None:
-    """Act on what a worker tells."""
+    """Act on a worker's message."""
     job = worker.job
     assert job is not None
     match message:
@@ -245,7 +245,7 @@ def _take(
 
 
 def _write_failures(workspace: Path, suite: Suite, queue: JobQueue) -> None:
-    """Note the failures of this run beside those of assets that it did not touch."""
+    """Write the failures of this run, keeping those of assets that it did not touch."""
     path = failures_file(workspace, suite.name)
     before = read_failures(workspace, suite.name)
     kept = {

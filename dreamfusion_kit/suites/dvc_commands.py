@@ -1,4 +1,4 @@
-"""DVC as a program: its Python API carries no promise."""
+"""DVC as a program, since its Python API is not guaranteed to be stable."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.supervision import STAGE_VARIABLE
 
 _GRACE_S = 10.0  # for an interrupted DVC to leave its lock file whole
-# `python -m dvc`, killed together with the driver that started it, as are its stages.
+# `python -m dvc`, which is killed together with the driver that started it, like its stages.
 _WITH_DRIVER = (
     "import runpy; from dreamfusion_kit.supervision import end_with_parent; end_with_parent(); "
     "runpy.run_module('dvc', run_name='__main__', alter_sys=True)"
@@ -20,14 +20,15 @@ _WITH_DRIVER = (
 
 
 def repro(root: Path, targets: Sequence[str], log: Path) -> None:
-    """Run these stages and no others, in their order, where they are not up to date."""
+    """Run those of these stages that are not up to date, in order, and no others."""
     _dvc(["-c", _WITH_DRIVER], root, ["repro", "--single-item", *targets], log)
 
 
 def commit(root: Path, targets: Sequence[str], log: Path) -> None:
-    """Record the outputs that lie there, and what they were made from, in cache and lock.
+    """Record the present outputs, and what they were made from, in cache and lock.
 
-    It takes a second and is not killed with the driver: a lock file must not be half written.
+    It takes a second and is not killed with the driver, which could leave a lock file half
+    written.
     """
     _dvc(["-m", "dvc"], root, ["commit", "--quiet", "--force", *targets], log)
 
@@ -57,10 +58,10 @@ def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path
 
 def _environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name != STAGE_VARIABLE}
-    # The stages' commands are `dreamfusion-kit`: the one of this environment.
+    # The stages call `dreamfusion-kit`, which must be that of this environment.
     folders = [str(Path(sys.executable).parent), environment.get("PATH", "")]
     environment["PATH"] = os.pathsep.join(filter(None, folders))
-    # A clone that is not installed is found from its suites' folders too.
+    # A clone that is not installed is also found from its suites' folders.
     package = str(Path(__file__).parents[2])
     paths = [environment.get("PYTHONPATH", ""), package]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -78,7 +79,7 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_line(log: Path) -> str:
-    """Return the last line that says something; DVC's own advice follows the reason."""
+    """Return the last informative line; DVC's own advice follows the reason."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     reasons = [line for line in lines if line.startswith("ERROR")]
     return (reasons or lines or ["it printed nothing"])[-1]

@@ -1,4 +1,4 @@
-"""The jobs of a run: what waits, what failed, what was made."""
+"""The jobs of a run: waiting, failed and made."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -6,14 +6,14 @@ from dataclasses import replace
 from dreamfusion_kit.identity.stage_name import AssetStage
 from dreamfusion_kit.suites.worker import Job
 
-_MAX_TRIES = 3  # of an asset whose worker died: killed, or out of memory
+_MAX_TRIES = 3  # for an asset whose worker died: killed, or out of memory
 
 
 class JobQueue:
     """Jobs in the suite's order; a job whose worker died comes first again."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        """Hold the jobs, none of which was begun."""
+        """Hold the jobs, none of which has begun."""
         self.made: list[str] = []
         self.failed: dict[str, str] = {}
         self._waiting = list(jobs)
@@ -24,7 +24,7 @@ class JobQueue:
         return len(self._waiting)
 
     def take(self) -> Job | None:
-        """Return the next job; None where none waits."""
+        """Return the next job, or None."""
         if not self._waiting:
             return None
         job = self._waiting.pop(0)
@@ -32,7 +32,7 @@ class JobQueue:
         return job
 
     def finish(self, asset: str) -> None:
-        """Take note that nothing more is to be done for an asset."""
+        """Take note that an asset is done."""
         if asset not in self.failed:
             self.made.append(asset)
 
@@ -43,9 +43,9 @@ class JobQueue:
             self.made.remove(asset)
 
     def put_back(self, job: Job, reason: str) -> bool:
-        """Let the job of a worker that died wait again; return whether it does.
+        """Queue the job of a dead worker again; return whether it was queued.
 
-        It does not where nothing of it was left to do, and fails where it was taken too often.
+        It is not queued if nothing was left to do, and fails if it was tried too often.
         """
         if job.asset in self.failed or not job.stages:
             self.finish(job.asset)

@@ -1,7 +1,7 @@
 """dvc.lock as DVC wrote it: what each stage ran on, read without DVC.
 
-Loading DVC and its index costs a second, and grows with the suite; one asset's lock takes
-two milliseconds.
+Loading DVC and its index takes a second and grows with the suite; reading one asset's lock
+takes two milliseconds.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ class LockedStage:
 
 
 def read_lock(path: Path) -> dict[str, LockedStage]:
-    """Return the stages of the dvc.lock at `path` by name; none where it is missing or damaged.
+    """Return the stages of the dvc.lock at `path` by name; none if it is missing or damaged.
 
-    A stage that DVC does not know to be up to date is made again, so nothing is lost.
+    A stage that is not known to be up to date is made again, so nothing is lost.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How many workers a machine has room for, and what each of them gets of it."""
+"""How many workers a machine has room for, and each worker's share of it."""
 
 import os
 import shutil
@@ -12,22 +12,22 @@ from dreamfusion_kit.suites.worker import Setting
 def settings(workspace: Path, suite: str, *, device: str, jobs: str) -> list[Setting]:
     """Return one setting per worker: its share of the cores, or one of the GPUs.
 
-    A result depends on the number of threads, so OMP_NUM_THREADS is obeyed where it is set.
+    A result depends on the number of threads, so OMP_NUM_THREADS is respected if set.
 
     Args:
         workspace: The workspace.
-        suite: The suite that is to be made.
+        suite: The suite to make.
         device: cpu, or cuda for one GPU per worker.
         jobs: How many workers; auto is one per GPU, or one per core.
 
     Raises:
-        SuiteError: where `jobs` is neither a count nor auto.
+        SuiteError: if `jobs` is neither a count nor auto.
     """
     gpus = _gpus() if device == "cuda" else []
     cores = _cores()
     count = _count(jobs, len(gpus) if device == "cuda" else cores)
     shared = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // count)))}
-    # Threads that wait spin on cores that the other workers need.
+    # Waiting threads spin on cores that the other workers need.
     shared |= {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")} if count > 1 else {}
     return [
         Setting(

@@ -1,7 +1,7 @@
-"""What of a suite is up to date, and what has to be made: DVC's question, answered without DVC.
+"""Which parts of a suite are up to date and which must be made, found without DVC.
 
-A stage is up to date where dvc.lock records today's digests, its inputs are what the stages
-before it wrote, and its outputs are there. Contents are not hashed: `dvc status` does that.
+A stage is up to date if dvc.lock records the present digests, its inputs are what the stages
+before it wrote, and its outputs exist. Contents are not hashed: `dvc status` does that.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from dreamfusion_kit.suites.lock_file import LockedStage, read_lock
 
 @dataclass(frozen=True)
 class StageState:
-    """Whether a stage is up to date; `reason` says why not, and is empty where it is."""
+    """Whether a stage is up to date; `reason` says why not, and is empty if it is."""
 
     stage: AssetStage
     reason: str
@@ -34,7 +34,7 @@ class AssetPlan:
 
     @property
     def stale(self) -> tuple[AssetStage, ...]:
-        """Return the stages to run: the first that is not up to date, and those after it."""
+        """Return the stages to run: the first that is not up to date, and all after it."""
         return tuple(state.stage for state in self.stages if state.reason)
 
 
@@ -47,7 +47,7 @@ class SuitePlan:
 
 
 def plan(workspace: Path, suite: Suite, kit: Kit) -> SuitePlan:
-    """Return what has to be made of `suite`, whose digests are `kit`."""
+    """Return what has to be made in `suite`, whose digests are `kit`."""
     root = suite_root(workspace, suite.name)
     shared = read_lock(root / "dvc.lock")
     fetches = {name: _stale_fetch(root, suite, kit, shared, name) for name in suite.recipes}
@@ -129,7 +129,7 @@ def outputs(stage: AssetStage, asset: str) -> tuple[str, ...]:
 
 
 def _keys(suite: Suite, kit: Kit, stage: AssetStage, asset: str) -> dict[str, dict[str, object]]:
-    """Return the digests that a stage depends on, by file and key, as dvc.yaml names them."""
+    """Return the digests that a stage depends on, by file and key, as in dvc.yaml."""
     shared = [f"code.{stage}", *(["suite.pool"] if stage == "evaluate" else [])]
     folder = suite.declared[asset].folder
     keys: dict[str, object] = {key: _at(kit.suite, key) for key in shared}
@@ -145,7 +145,7 @@ def _why_stale(
     written: Mapping[str, str],
     outs: Iterable[Path],
 ) -> str:
-    """Say why a stage has to run; empty where it has not."""
+    """Return why a stage has to run; empty if it does not."""
     if recorded is None:
         return "not made yet"
     for file, values in keys.items():

@@ -1,7 +1,7 @@
-"""Commits finished stages to DVC while the workers go on with others.
+"""Commits finished stages to DVC while the workers continue with others.
 
-`dvc commit` takes most of a second to start, whatever it commits. So all that waits is committed
-together, and the recorder keeps up with any number of workers.
+`dvc commit` takes most of a second to start, whatever it commits. So everything that waits is
+committed together, and the recorder keeps up with any number of workers.
 """
 
 import queue
@@ -12,7 +12,7 @@ from types import TracebackType
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.identity.stage_name import AssetStage
 
-_COMMIT_AFTER: tuple[AssetStage, ...] = ("optimize", "evaluate")  # what is dear, and what is last
+_COMMIT_AFTER: tuple[AssetStage, ...] = ("optimize", "evaluate")  # the expensive one, and the last
 
 Commit = Callable[[Sequence[str], Sequence[str]], None]  # of assets, by DVC's targets
 
@@ -20,12 +20,12 @@ Commit = Callable[[Sequence[str], Sequence[str]], None]  # of assets, by DVC's t
 class Recorder:
     """Commits stages in the order in which they finish.
 
-    Use it as a context manager; on leaving it waits until all is committed. `failures` then
-    holds the assets that could not be, with DVC's reason.
+    Use it as a context manager; on exit it waits until everything is committed. `failures`
+    then holds the assets that could not be committed, with DVC's reason.
     """
 
     def __init__(self, commit: Commit) -> None:
-        """Record by `commit`, which is called from one thread."""
+        """Record with `commit`, which is called from a single thread."""
         self.failures: dict[str, str] = {}
         self._commit = commit
         self._waiting: dict[str, list[str]] = {}
@@ -43,20 +43,20 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Commit what waits, also where the run was interrupted: it is done work."""
+        """Commit what waits, even if the run was interrupted: that work is done."""
         for asset in list(self._waiting):
             self.flush(asset)
         self._queue.put(None)
         self._thread.join()
 
     def note(self, asset: str, stage: AssetStage, target: str) -> None:
-        """Take note of a finished stage; commit where it was dear or the last."""
+        """Take note of a finished stage; commit if it was expensive or the last."""
         self._waiting.setdefault(asset, []).append(target)
         if stage in _COMMIT_AFTER:
             self.flush(asset)
 
     def flush(self, asset: str) -> None:
-        """Commit what waits of an asset."""
+        """Commit what waits for an asset."""
         targets = self._waiting.pop(asset, [])
         if targets:
             self._queue.put((asset, targets))
@@ -71,7 +71,7 @@ class Recorder:
             self._record([item for item in items if item is not None])
 
     def _record(self, items: list[tuple[str, list[str]]]) -> None:
-        """Commit a batch; where that fails, asset by asset, so that one spoils no other."""
+        """Commit a batch; if that fails, commit asset by asset, to isolate the failure."""
         try:
             if items:
                 assets = [asset for asset, _ in items]

@@ -1,4 +1,4 @@
-"""Makes an asset again in a clone, and compares it with the one that is there, file by file."""
+"""Makes an asset again in a clone, and compares it with the existing one, file by file."""
 
 import os
 import subprocess
@@ -36,13 +36,13 @@ class StageResult:
 def reproduce(workspace: Path, suite: str, asset: str, *, rev: str) -> Iterator[StageResult]:
     """Yield the result of one stage after the other, up to the first that differs.
 
-    The stages run in a temporary clone of the workspace's Git repository at `rev`, by its code
-    where it holds the kit, on the kind of device and with the number of threads that the asset's
-    record names.
+    The stages run in a temporary clone of the workspace's Git repository at `rev`, with the
+    clone's own code if it holds the kit, on the kind of device and with the number of threads
+    in the asset's record.
 
     Raises:
-        SuiteError: where the asset is not made, `rev` is not there, or a stage fails.
-        RecipeError: where there is no such asset.
+        SuiteError: if the asset is not made, `rev` does not exist, or a stage fails.
+        RecipeError: if there is no such asset.
     """
     recipe = resolve(workspace, suite, asset).recipe_name
     root = suite_root(workspace, suite)
@@ -72,7 +72,7 @@ def read_record(workspace: Path, suite: str, asset: str) -> Provenance:
 
 
 def other_packages(record: Provenance) -> list[str]:
-    """Return the packages whose versions here are others than the record's, one per line."""
+    """Return the packages whose versions differ from the record's, one per line."""
     here = {**provenance.package_versions(), "python": sys.version.split()[0]}
     there = {**record["packages"], "python": record["python"]}
     return [

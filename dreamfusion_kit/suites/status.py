@@ -1,4 +1,4 @@
-"""The state of a suite: per asset what is made, stale, running or failed."""
+"""The state of a suite: for each asset, what is made, stale, running or failed."""
 
 import fcntl
 import json
@@ -15,7 +15,7 @@ from dreamfusion_kit.suites.plan import AssetPlan, plan
 def table(workspace: Path, name: str) -> tuple[str, bool]:
     """Return the table of the suite `name`, and whether everything in it is up to date.
 
-    Digests are computed as code and recipes are now, whatever kit.json says.
+    Digests are computed from the present code and recipes, whatever kit.json says.
     """
     suite = load_suite(workspace, name)
     if not suite.assets:
@@ -44,12 +44,12 @@ def _state(asset: AssetPlan, running: set[str], failed: dict[str, str]) -> tuple
 
 
 def failures_file(workspace: Path, name: str) -> Path:
-    """Return where a run of the suite notes what failed in it."""
+    """Return where a run of the suite writes its failures."""
     return workspace / ".work" / "logs" / name / "failed.json"
 
 
 def read_failures(workspace: Path, name: str) -> dict[str, str]:
-    """Return what failed in runs of the suite, with the reasons; none where it cannot be read."""
+    """Return what failed in runs of the suite, with reasons; none if the file cannot be read."""
     try:
         found = json.loads(failures_file(workspace, name).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -14,7 +14,7 @@ from dreamfusion_kit.suites.worker import Failed, Finished, Message, Progress, S
 
 @dataclass
 class _Row:
-    """What a running asset is at."""
+    """The state of a running asset."""
 
     stage: str = ""
     steps: str = ""
@@ -27,7 +27,7 @@ class ProgressTable:
     """One row per running asset: its stage, its step and the time left."""
 
     def __init__(self, num_assets: int, *, stream_is_terminal: bool | None = None) -> None:
-        """Show the making of `num_assets` assets; find out about stderr unless told."""
+        """Show the making of `num_assets` assets; look at stderr unless told."""
         terminal = sys.stderr.isatty() if stream_is_terminal is None else stream_is_terminal
         self._num_assets, self._num_done, self._num_failed = num_assets, 0, 0
         self._rows: dict[str, _Row] = {}
@@ -47,12 +47,12 @@ class ProgressTable:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the last state standing."""
+        """Leave the last state on screen."""
         if self._live is not None:
             self._live.stop()
 
     def tell(self, message: Message) -> None:
-        """Take note of what a worker tells."""
+        """Take note of a worker's message."""
         row = self._rows.setdefault(message.asset, _Row())
         match message:
             case Started():

@@ -1,7 +1,7 @@
-"""A worker: one process that imports the stages once and then makes asset after asset.
+"""A worker: one process that imports the stages once and then makes one asset after another.
 
-It is told which stages of which asset to run, and tells what it does: `Progress`, `StageDone`,
-`Failed`. All that the stages print goes to the asset's log.
+It receives jobs, the stages of an asset to run, and reports back with `Progress`, `StageDone`
+and `Failed`. Everything that the stages print goes to the asset's log.
 """
 
 import fcntl
@@ -41,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a worker works, and with what: the same for all its jobs."""
+    """A worker's folder, device and environment: the same for all its jobs."""
 
     workspace: Path
     suite: str
@@ -59,7 +59,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """Of an optimisation: `done` of `total` steps."""
+    """An optimisation has finished `done` of `total` steps."""
 
     asset: str
     done: int
@@ -97,9 +97,9 @@ def work(connection: Connection, setting: Setting, run_stage: "RunStage") -> Non
     """Run jobs from the connection until the other end closes.
 
     Args:
-        connection: To the driver: gives jobs, takes messages.
+        connection: To the driver; jobs come in, messages go out.
         setting: What all jobs of this worker share.
-        run_stage: `run_stage`, but for tests and benchmarks.
+        run_stage: The default, except in tests and benchmarks.
     """
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
@@ -111,7 +111,7 @@ def work(connection: Connection, setting: Setting, run_stage: "RunStage") -> Non
             try:
                 with _printing_to(job.log), _holding(job.log.with_suffix(".running")):
                     _run(job, setting, run_stage, connection)
-            except OSError as error:  # of the log: the disk is full, or this is our driver's end
+            except OSError as error:  # from the log: a full disk, or the driver's own end
                 connection.send(Failed(job.asset, job.stages[0], _one_line(error)))
             connection.send(Finished(job.asset))
 
@@ -121,7 +121,7 @@ def _run(job: Job, setting: Setting, run_stage: "RunStage", connection: Connecti
         connection.send(Started(job.asset, stage))
         try:
             _forget_peak_memory()
-            # What is recorded are kit.json's digests: they have to be those of this code.
+            # The digests of kit.json are recorded, so they have to be those of this code.
             with kit_file.unchanged(setting.workspace, setting.suite, stage, job.asset):
                 run_stage(stage, setting, job.asset, Steps(job.asset, connection))
         except Exception as error:  # A bug in one asset must not end the suite; the log has it.
@@ -135,7 +135,7 @@ def _run(job: Job, setting: Setting, run_stage: "RunStage", connection: Connecti
 
 
 def _one_line(error: Exception) -> str:
-    """Return what to tell of a failure; a bug's traceback is in the log."""
+    """Return the message of a failure; a bug's traceback is in the log."""
     known = error if isinstance(error, DreamFusionKitError) else system_problem(error)
     if known is not None:
         return str(known)
@@ -171,35 +171,35 @@ def run_stage(stage: AssetStage, setting: Setting, asset: str, steps: "Steps") -
 
 
 class Steps:
-    """Tells the driver how far an optimisation is; a `Monitor` beside the log's."""
+    """Tells the driver how far an optimisation is: a second `Monitor`, beside the log's."""
 
     def __init__(self, asset: str, connection: Connection) -> None:
-        """Tell it by `connection`."""
+        """Report over `connection`."""
         self._asset, self._connection = asset, connection
         self._total = 0
 
     def start(self, history: "Sequence[StepMetrics]", num_steps: int) -> None:
-        """Say how much of an optimisation is done already."""
+        """Report how much of an optimisation is already done."""
         self._total = num_steps
         self._connection.send(Progress(self._asset, len(history), num_steps))
 
     def step(self, step: int, metrics: "StepMetrics") -> None:
-        """Say how far it is, every few steps."""
+        """Report the progress every few steps."""
         if (step + 1) % _REPORT_EVERY_STEPS == 0 or step + 1 == self._total:
             self._connection.send(Progress(self._asset, step + 1, self._total))
 
     def note(self, message: str) -> None:
-        """Leave what is said in words to the log."""
+        """Do nothing: notes go to the log."""
 
     def finish(self) -> None:
-        """Leave the end to `StageDone`."""
+        """Do nothing: `StageDone` reports the end."""
 
 
 RunStage = Callable[[AssetStage, Setting, str, Steps], None]
 
 
 class _printing_to:  # noqa: N801 - reads as a verb where it is used
-    """Sends all that this process prints, its libraries included, to a file."""
+    """Redirects everything that this process and its libraries print to a file."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -214,7 +214,7 @@ class _printing_to:  # noqa: N801 - reads as a verb where it is used
 
     def __exit__(self, *_: object) -> None:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):  # the disk is full: what was printed is lost, the asset is not
+            with suppress(OSError):  # the disk is full: the output is lost, but not the asset
                 stream.flush()
         for target, kept in zip((1, 2), self._kept, strict=True):
             os.dup2(kept, target)
@@ -223,7 +223,7 @@ class _printing_to:  # noqa: N801 - reads as a verb where it is used
 
 @contextmanager
 def _holding(path: Path) -> Generator[None, None, None]:
-    """Hold a file locked, by which `suite status` knows that the asset is being made."""
+    """Hold a lock on a file, so that `suite status` knows that the asset is being made."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
@@ -233,7 +233,7 @@ def _holding(path: Path) -> Generator[None, None, None]:
 
 
 def _forget_peak_memory() -> None:
-    """Have the peak that a stage records be its own, not that of the assets before (Linux)."""
+    """Reset the peak memory, so that a stage records its own, not an earlier asset's (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     torch_ = sys.modules.get("torch")

@@ -1,4 +1,4 @@
-"""A folder as a DVC project: its configuration, and what Git and DVC pass over in it."""
+"""A folder as a DVC project: its configuration, and what Git and DVC ignore in it."""
 
 import configparser
 import os
@@ -29,7 +29,7 @@ _CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
 
 
 def make_project(directory: Path) -> None:
-    """Make `directory` a DVC project, and a Git repository where it is inside none."""
+    """Make `directory` a DVC project, and a Git repository unless it is inside one."""
     config = _CONFIG if _has_git(directory) else _CONFIG + "    no_scm = true\n"
     _write_project(directory, config)
 
@@ -50,7 +50,7 @@ def make_subproject(directory: Path, workspace: Path) -> None:
 
 
 def _moved(path: str, up: Path) -> str:
-    """Return a path of the workspace's configuration as a suite's has to say it."""
+    """Return a path of the workspace's configuration as seen from a suite's folder."""
     is_relative = not (
         re.match(r"\w+://", path) or path.startswith("~") or Path(path).is_absolute()
     )
@@ -66,7 +66,7 @@ def _write_project(directory: Path, config: str) -> None:
 
 
 def _has_git(directory: Path) -> bool:
-    """Return whether `directory` is inside a Git repository, making one where Git is there."""
+    """Return whether `directory` is inside a Git repository; make one if Git is installed."""
     if shutil.which("git") is None:
         return False
     inside = ["git", "-C", str(directory), "rev-parse", "--is-inside-work-tree"]

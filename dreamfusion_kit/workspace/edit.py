@@ -1,4 +1,4 @@
-"""Adds assets to a suite and removes them, with their outputs and what DVC recorded of them."""
+"""Adds assets to a suite and removes them, with their outputs and what DVC recorded about them."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ def add(workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str,
     """Add an asset to a suite; return the file written.
 
     Raises:
-        RecipeError: where the id is taken, or the suite would not be valid; nothing is changed.
+        RecipeError: if the id is taken or the suite would become invalid; nothing is changed.
     """
     if not re.fullmatch(ASSET_ID, asset_id):
         raise RecipeError(f"asset {asset_id!r}: expected an id of 1 to 64 of a-z, 0-9 and _")
@@ -38,10 +38,10 @@ def add(workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str,
 
 
 def remove(workspace: Path, suite: str, asset_id: str) -> Path:
-    """Remove an asset, its outputs and its entries in dvc.lock; return the file it stood in.
+    """Remove an asset, its outputs and its entries in dvc.lock; return the file that declared it.
 
     Raises:
-        RecipeError: where there is no such asset, or it is the default suite's only one.
+        RecipeError: if there is no such asset, or it is the only one of the default suite.
     """
     if suite == DEFAULT:
         before = set(load_recipes(workspace, suite))
@@ -99,7 +99,7 @@ def _remove_outputs(out: Path, assets: Iterable[str], recipes: Iterable[str]) ->
 
 
 def _forget(lock: Path, endings: set[str]) -> None:
-    """Drop the entries of dvc.lock whose stages' names end so; every other byte stays."""
+    """Drop the entries of dvc.lock whose stage names end in one of `endings`; keep all else."""
     try:
         lines = lock.read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:
@@ -107,7 +107,7 @@ def _forget(lock: Path, endings: set[str]) -> None:
     kept: list[str] = []
     dropping = False
     for line in lines:
-        if not line.startswith("   "):  # not inside an entry: its name, or what is above all
+        if not line.startswith("   "):  # not inside an entry: its name, or the top of the file
             entry = _LOCK_ENTRY.match(line)
             dropping = entry is not None and entry[1].endswith(tuple(endings))
         if not dropping:

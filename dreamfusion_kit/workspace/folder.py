@@ -26,13 +26,13 @@ def new_suite(
     Args:
         workspace: The workspace.
         name: What its folder will be called.
-        seeds: Those of every asset; None where each has its own.
-        recipe: What its assets will be made by, mostly. Where that knows any prompt and the
-            workspace's protocol asks for the toybox's captions, the suite gets its own protocol.
+        seeds: The seeds of every asset; None if each has its own.
+        recipe: The recipe of most of its assets. If it knows any prompt and the workspace's
+            protocol asks for the toybox's captions, the suite gets its own protocol.
 
     Raises:
-        RecipeError: where the name cannot be a suite's, its folder is there already, or the
-            seeds are not such; nothing is left then.
+        RecipeError: if the name cannot be a suite's, its folder already exists, or the seeds
+            are invalid; nothing is left behind.
     """
     root = suite_root(workspace, name)
     if name == DEFAULT or root.exists():

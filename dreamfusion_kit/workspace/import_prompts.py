@@ -32,7 +32,7 @@ from dreamfusion_kit.workspace.slug import slugs
 
 @dataclass(frozen=True)
 class Imported:
-    """The folders that were made, by the ids of their assets, and a line per skipped duplicate."""
+    """The created folders by their assets' ids, and a line per skipped duplicate."""
 
     added: tuple[str, ...]
     skipped: tuple[str, ...]
@@ -40,7 +40,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class _New:
-    """An asset to be: where it stands in the list, and what its asset.yaml will say."""
+    """An asset to create: its position in the list, and the content of its asset.yaml."""
 
     place: str
     id: str | None
@@ -56,17 +56,17 @@ class _New:
 def import_prompts(
     workspace: Path, suite: str, source: Path, *, recipe: str | None, seed: int
 ) -> Imported:
-    """Add an asset per prompt of the file `source` to a suite, which is made where it is missing.
+    """Add an asset per prompt of the file `source` to a suite, which is created if missing.
 
-    A prompt that is there already, with the same recipe and seed, is skipped. So importing a
-    longer version of a list again adds what is new.
+    A prompt that already exists with the same recipe and seed is skipped. So importing a
+    longer version of a list adds only what is new.
 
     Args:
         workspace: The workspace.
         suite: A suite other than the default one.
-        source: What `prompt_list` reads.
+        source: A file that `prompt_list` can read.
         recipe: For prompts without one of their own.
-        seed: For prompts without one of their own, where the suite has no seeds.
+        seed: For prompts without one of their own, if the suite has no seeds.
 
     Raises:
         RecipeError: with every problem of the list; nothing is changed then.
@@ -93,7 +93,7 @@ def _wanted(
     recipe: str | None,
     seed: int,
 ) -> list[_New]:
-    """Return what the entries ask for, or raise all that is wrong with it."""
+    """Return the assets that the entries ask for, or raise all their problems."""
     has_seeds = before is not None and before.seeds is not None
     wanted: list[_New] = []
     problems: list[str] = []
@@ -150,7 +150,7 @@ def _problems_of_asset(entry: Entry, recipe: str, seed: int) -> list[str]:
 
 
 def _contents(suite: Suite | None) -> dict[tuple[str, str, int | None], str]:
-    """Return the folders of a suite by what they say."""
+    """Return the folders of a suite by their content."""
     if suite is None:
         return {}
     return {
@@ -226,7 +226,7 @@ def _write(
 
 
 def _asset_text(new: _New) -> str:
-    """Return what an asset.yaml says."""
+    """Return the text of an asset.yaml."""
     seed = "null" if new.seed is None else new.seed
     return (
         f"prompt: {scalar(new.prompt)}\nrecipe: {scalar(new.recipe)}\nseed: {seed}\n"

@@ -15,7 +15,7 @@ from dreamfusion_kit.workspace.protocol import is_pretrained, protocol
 from dreamfusion_kit.workspace.sync import sync
 from dreamfusion_kit.workspace.upgrade import stamp_pipeline
 
-# The first asset by the recipe's vocabulary: the toybox's prior knows sixteen objects.
+# The first asset has to suit the recipe: the toybox's prior knows sixteen objects.
 _TOY = ("red_mug", "a red mug")
 _ANYTHING = ("corgi", "a corgi riding a skateboard")
 
@@ -24,7 +24,7 @@ def init(directory: Path, recipe: str) -> str:
     """Make `directory` a workspace whose first asset is made by `recipe`; return what to do next.
 
     Raises:
-        DreamFusionKitError: where the folder holds files, or no such recipe comes with the kit.
+        DreamFusionKitError: if the folder is not empty, or the kit has no such recipe.
     """
     source = shipped.recipes()
     known = [path.stem for path in sorted(source.glob("*.yaml"))]

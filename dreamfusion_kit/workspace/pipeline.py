@@ -1,7 +1,7 @@
 """The dvc.yaml files of suites that are folders, from the templates beside this module.
 
-Names stand in them as literal text, checked before: DVC puts what it interpolates into a shell,
-and interpolation is half of the time that it takes to read such a file.
+Names are written into them as literal text, checked before. DVC would pass interpolated text to
+a shell, and interpolation takes half of the time to read such a file.
 """
 
 from collections.abc import Iterator

@@ -1,12 +1,12 @@
-"""Lists of prompts that others wrote: text, JSON, CSV and YAML.
+"""Lists of prompts from other sources: text, JSON, CSV and YAML.
 
     .txt           one prompt a line
-    .json .yaml    a list of prompts; or of objects with `prompt` and, where wanted, `id`, `recipe`
-                   and `seed`; or an object of such lists, as prompt libraries are
-    .csv           a column `prompt` and, where wanted, `id`, `recipe` and `seed`
+    .json .yaml    a list of prompts; or of objects with `prompt` and optionally `id`, `recipe` and
+                   `seed`; or an object of such lists, as in prompt libraries
+    .csv           a column `prompt` and optionally `id`, `recipe` and `seed`
 
-White space at a prompt's ends is dropped. All else that is not as expected is a problem, and all
-problems of a file are told together.
+White space at a prompt's ends is dropped. Anything else unexpected is a problem, and all
+problems of a file are reported together.
 """
 
 import csv
@@ -29,7 +29,7 @@ _MAX_PROBLEMS = 20
 
 @dataclass(frozen=True)
 class Entry:
-    """A prompt of a list; `place` says where in the file it stands. None: not given there."""
+    """A prompt of a list; `place` is its position in the file. None means not given."""
 
     place: str
     prompt: str
@@ -42,7 +42,7 @@ def read(path: Path) -> list[Entry]:
     """Return the prompts of the file at `path`, in its order.
 
     Raises:
-        RecipeError: with one line per problem, such as a kind of file that is none of these.
+        RecipeError: with one line per problem, such as an unknown kind of file.
     """
     text = read_text(path, kind="a list of prompts", max_bytes=MAX_BYTES).removeprefix("\ufeff")
     match path.suffix.lower():
@@ -63,7 +63,7 @@ def read(path: Path) -> list[Entry]:
 
 
 def report(path: Path, problems: list[str]) -> RecipeError:
-    """Return the error with a line per problem of the file at `path`, the first of many."""
+    """Return the error with a line per problem of the file at `path`; of many, the first ones."""
     lines = [f"{path}: {problem}" for problem in problems[:_MAX_PROBLEMS]]
     if len(problems) > _MAX_PROBLEMS:
         lines.append(f"{path}: and {len(problems) - _MAX_PROBLEMS} more problems")
@@ -71,10 +71,10 @@ def report(path: Path, problems: list[str]) -> RecipeError:
 
 
 class _UnreadableError(Exception):
-    """What is wrong with a file as a whole, from one place on."""
+    """A problem of the whole file, or of all of it after one place."""
 
 
-_Found = tuple[str, Value]  # place, and what stands there
+_Found = tuple[str, Value]  # place and value
 
 
 def _checked(path: Path, found: Iterator[_Found]) -> list[Entry]:
@@ -169,7 +169,7 @@ def _rows(text: str) -> Iterator[_Found]:
 
 
 def _cells(row: dict[str, str]) -> Value:
-    """Return a row without its empty cells, its seed as a number where it is one."""
+    """Return a row without its empty cells, its seed as a number if it is one."""
     cells: dict[str, Value] = {key: cell for key, cell in row.items() if cell.strip()}
     seed = row.get("seed", "").strip()
     if seed.isascii() and seed.isdecimal() and len(seed) < 20:
@@ -189,7 +189,7 @@ def _json(path: Path, text: str) -> Value:
         return parse(text, object_pairs_hook=once)
     except RecursionError:
         raise RecipeError(f"{path}: found too many levels, expected a flat list") from None
-    except ValueError as error:  # JSONDecodeError among them, and integers of too many digits
+    except ValueError as error:  # includes JSONDecodeError, and integers with too many digits
         raise RecipeError(f"{path}: {error}, expected JSON") from None
 
 

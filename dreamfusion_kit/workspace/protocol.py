@@ -5,12 +5,12 @@ from dreamfusion_kit.workspace.pipeline import TEMPLATES
 
 
 def is_pretrained(recipe: Recipe) -> bool:
-    """Return whether a recipe's prior knows any prompt, rather than the toybox's captions."""
+    """Return whether a recipe's prior knows any prompt, not only the toybox's captions."""
     prior = recipe.prior
     return not isinstance(prior, AnalyticSection) and isinstance(prior.source, HubSourceSection)
 
 
 def protocol(recipe: Recipe) -> str:
-    """Return the block `evaluation:` for suites that are made by such recipes, with its reasons."""
+    """Return the `evaluation:` block for suites made by such recipes, with comments."""
     name = "evaluation_pretrained.yaml" if is_pretrained(recipe) else "evaluation_toybox.yaml"
     return (TEMPLATES / name).read_text(encoding="utf-8")

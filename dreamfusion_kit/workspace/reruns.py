@@ -1,18 +1,18 @@
-"""Which stages run again, told from the keys of kit.json that changed."""
+"""Which stages run again, given the keys of kit.json that changed."""
 
 from collections.abc import Iterable, Sequence
 
-# In the order of the pipeline: a stage reads outputs of those before it.
+# In pipeline order: a stage reads outputs of earlier ones.
 _ORDER = ("fetch", "embed", "optimize", "mesh", "evaluate", "score", "report")
 _EVERY = "every asset"
 _NAMED = 5
 
 
 def describe(keys: Iterable[str], assets: Sequence[str]) -> list[str]:
-    """Return what reruns in a suite of `assets`, one line per stage, and what may after it.
+    """Return what reruns in a suite of `assets`, one line per stage, and what may follow.
 
     Args:
-        keys: The dotted keys that changed, as `changed_keys` has them.
+        keys: The dotted keys that changed, as `changed_keys` returns them.
     """
     subjects: dict[str, dict[str, None]] = {}
     for key in keys:
@@ -28,7 +28,7 @@ def describe(keys: Iterable[str], assets: Sequence[str]) -> list[str]:
 
 
 def _reader(key: str) -> tuple[str, str]:
-    """Return the stage that depends on a key, and the asset or recipe of which."""
+    """Return the stage that depends on a key, and its asset or recipe."""
     match key.split("."):
         case ["code", stage]:
             return stage, _EVERY if stage in ("embed", "optimize", "mesh", "evaluate") else ""

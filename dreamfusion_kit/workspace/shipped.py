@@ -1,4 +1,4 @@
-"""What a new workspace is made from: the recipes and the pipeline that come with the kit.
+"""The source of a new workspace: the recipes and the pipeline that come with the kit.
 
 An installed kit carries copies of a clone's recipes/ and dvc.yaml; a clone has the originals.
 """

@@ -14,12 +14,12 @@ _ARTICLES = ("a", "an", "the")
 def slugs(keys: Sequence[tuple[str, str]], taken: Collection[str] = ()) -> list[str]:
     """Return an id for each (prompt, variant), all different and none of `taken`.
 
-    An id is the prompt's words, without an article before them. Where they are cut, or not all
-    Latin, or would be those of another prompt too, a hash of prompt and variant follows: it
-    does not depend on the order or the company of the prompts.
+    An id is the prompt's words, without an article before them. If they are cut, are not all
+    Latin, or match those of another prompt, a hash of prompt and variant follows. It does not
+    depend on the order of the prompts or on the other prompts.
 
     Args:
-        keys: Prompts, each with what tells it from equal ones: a recipe and a seed.
+        keys: Prompts, each with what distinguishes it from equal ones: a recipe and a seed.
         taken: Ids that are in use.
     """
     words = [_words(prompt) for prompt, _ in keys]
@@ -34,9 +34,10 @@ def slugs(keys: Sequence[tuple[str, str]], taken: Collection[str] = ()) -> list[
 
 
 def _words(prompt: str) -> tuple[str, bool]:
-    """Return the prompt's words joined by `_`, and whether nothing of them is lost."""
+    """Return the prompt's words joined by `_`, and whether they are complete."""
     letters = unicodedata.normalize("NFKD", prompt.lower())
-    # A letter's accent is no loss: the letter tells. What has no ASCII form at all is one.
+    # Dropping an accent is not a loss, since the letter stays. A character without any ASCII
+    # form is one.
     plain = "".join(char for char in letters if char.isascii())
     lost = any(not c.isascii() and not unicodedata.combining(c) and c.isalnum() for c in letters)
     words = re.findall(r"[a-z0-9]+", plain)

@@ -15,8 +15,8 @@ def sync(workspace: Path, suite: str) -> list[str]:
     """Write the suite's digests where they changed; return the keys that did.
 
     Raises:
-        RecipeError: with every problem of the suite, or where its dvc.yaml files are not those
-            of its assets; nothing is written then.
+        RecipeError: with every problem of the suite, or if its dvc.yaml files do not match
+            its assets; nothing is written then.
     """
     stale = stale_pipelines(workspace, load_suite(workspace, suite))
     if stale:

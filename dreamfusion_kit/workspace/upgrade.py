@@ -18,7 +18,7 @@ _RECIPE = "  - recipes/"
 
 
 def upgrade(workspace: Path, names: Iterable[str] | None = None) -> str:
-    """Write pipelines and digests of the suites `names`, of all by default; return the story.
+    """Write pipelines and digests of the suites `names`, by default all; return what happened.
 
     Raises:
         RecipeError: with every problem of a suite.
@@ -37,16 +37,16 @@ def upgrade(workspace: Path, names: Iterable[str] | None = None) -> str:
 
 
 def stamp_pipeline(workspace: Path) -> None:
-    """Note which of the kit's pipelines the workspace's dvc.yaml was made from."""
+    """Record which version of the kit's pipeline the workspace's dvc.yaml was made from."""
     files.write_text(workspace / _STAMP, _digest(shipped.pipeline()) + "\n")
 
 
 def _upgrade_pipeline(workspace: Path) -> list[str]:
-    """Replace dvc.yaml where the kit wrote it; where it was edited, show what is new."""
+    """Replace dvc.yaml if the kit wrote it; if it was edited, show what is new."""
     path, stamp = workspace / "dvc.yaml", workspace / _STAMP
     old, newest = path.read_text(encoding="utf-8"), shipped.pipeline()
     made_from = stamp.read_text(encoding="utf-8").strip() if stamp.exists() else None
-    if _digest(newest) in (made_from, _digest(old)):  # nothing is new, or it is there already
+    if _digest(newest) in (made_from, _digest(old)):  # nothing is new, or it is already there
         return []
     new = _of_these_recipes(newest, old)
     if made_from == _digest(old):
@@ -66,6 +66,6 @@ def _digest(pipeline: str) -> str:
 
 
 def _of_these_recipes(shipped_text: str, own: str) -> str:
-    """Return the shipped pipeline with the recipes that the workspace's own one lists."""
+    """Return the shipped pipeline with the recipes listed in the workspace's own pipeline."""
     listed = [line for line in own.splitlines() if line.startswith(_RECIPE)]
     return shipped_text.replace("  - recipes/toybox.yaml", "\n".join(listed), 1)
