@@ -90,7 +90,7 @@ DeviceOption = Annotated[
     typer.Option(
         metavar="DEVICE",
         envvar="DREAMFUSION_DEVICE",
-        help="cpu, cuda or cuda:N; there is no fallback.",
+        help="cpu, cuda or cuda:N; no other device is tried.",
     ),
 ]
 
@@ -125,7 +125,7 @@ def _print_version(asked: bool) -> bool:
 def _options(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
     # Options of the program itself. Its help is the group's.
@@ -137,7 +137,7 @@ def _options(
 @_command(app, "validate", "python cli.py validate recipes/toybox.yaml")
 def validate(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILES", help="All recipes and suites by default.")
+        list[Path] | None, typer.Argument(metavar="FILES", help="All by default.")
     ] = None,
 ) -> None:
     """Check recipes and suites, and report every problem with its line.
