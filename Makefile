@@ -1,10 +1,10 @@
 PYTHON := .venv/bin/python
 # dvc.yaml calls `dreamfusion-kit`: the one in .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# Threads that wait spin for nothing where others need the core, as the tests' workers do.
+# Waiting threads would spin on cores that others need, such as the tests' workers.
 export OMP_WAIT_POLICY := passive
 export DVC_NO_ANALYTICS := 1
-# Pyright asks the package index for newer versions of itself: the pinned one is meant.
+# Pyright looks for newer versions of itself: keep it quiet, since the version is pinned.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: setup demo test unit pipeline browser regression lint docs kit bench bench-suite clean
@@ -12,8 +12,8 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 setup:
 	@scripts/setup.sh
 
-# On two free cores a short spin saves a third of the time; on a busy one it costs three times
-# as much: then `make demo GOMP_SPINCOUNT=0`.
+# On two free cores a short spin saves a third of the time. On a busy machine it costs three
+# times as much: then use `make demo GOMP_SPINCOUNT=0`.
 demo bench: export GOMP_SPINCOUNT ?= 30000
 
 demo: setup
@@ -37,7 +37,7 @@ regression: setup
 lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	@# Where there is no Node to run it, pyright takes Playwright's instead of downloading one.
+	@# Without Node, pyright uses Playwright's instead of downloading one.
 	PATH="$$PATH:$$(echo $(CURDIR)/.venv/lib/python3*/site-packages/playwright/driver)" .venv/bin/pyright
 	.venv/bin/lint-imports
 
@@ -59,7 +59,7 @@ bench-suite: setup
 	$(PYTHON) benchmarks/suite_run.py 4 16 100
 	$(PYTHON) benchmarks/suite_run.py --efficiency --sleep 4
 
-# After an edit of code, recipes or suites: the digests that are committed with it.
+# After an edit of code, recipes or suites: update the digests, which are committed with it.
 kit: setup
 	$(PYTHON) cli.py upgrade
 

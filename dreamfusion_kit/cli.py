@@ -220,9 +220,7 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
 
 @_command(suite_app, "import", "python cli.py suite import animals prompts.txt --recipe sd21")
 def suite_import(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A suite; it is created if missing.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A suite; it is created if missing.")],
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Prompts: .txt, .json, .csv or .yaml.")
     ],

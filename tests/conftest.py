@@ -57,7 +57,7 @@ def pytest_runtest_teardown() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs CUDA where there is none, and say so."""
+    """Skip tests that need CUDA if there is none, and say so."""
     if torch.cuda.is_available():
         return
     for item in items:

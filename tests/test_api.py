@@ -1,4 +1,4 @@
-"""The public names: what they are, what they cost, and that docs/python.md tells the truth."""
+"""The public names: what they are, what they cost, and that docs/python.md is right."""
 
 import ast
 import re

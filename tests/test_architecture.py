@@ -170,7 +170,7 @@ def _key(name: str) -> str:
 
 
 def test_axis_names_come_from_one_list() -> None:
-    """Every axis of every annotation stands in docs/conventions.md."""
+    """Every axis of every annotation is listed in docs/conventions.md."""
     page = (ROOT / "docs" / "conventions.md").read_text()
     _, _, section = page.partition("## Axis names")
     listed = set(re.findall(r"`([a-z]+)`", section.partition("\n## ")[0]))

@@ -1,4 +1,4 @@
-"""What a user reads where Open3D cannot be loaded."""
+"""What a user reads if Open3D cannot be loaded."""
 
 import builtins
 import importlib

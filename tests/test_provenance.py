@@ -1,4 +1,4 @@
-"""The record of where a result comes from, and what must not stand in it."""
+"""The record of where a result comes from, and what it must not contain."""
 
 import getpass
 import json

@@ -16,7 +16,7 @@ from dreamfusion_kit.supervision import Holder
 
 ROOT = Path(__file__).parents[1]
 
-# A stand-in for DVC: it starts a command as DVC does, tells its number and waits.
+# A stand-in for DVC: it starts a command as DVC does, reports its process id and waits.
 DVC = """
 import os, subprocess, sys, time
 environment = {**os.environ, "DVC_STAGE": "optimize@mug", "PYTHONPATH": os.getcwd()}

@@ -1,4 +1,4 @@
-"""The steps one by one give what the whole gives; a prior on a hub says what is missing."""
+"""The single steps give the same as the whole; a prior on a hub reports what is missing."""
 
 from pathlib import Path
 

@@ -35,7 +35,7 @@ class PictureReader:
 
 
 def painter(color: list[str], plaster: str) -> Callable[..., torch.Tensor]:
-    """Return what renders views that say these captions, one a view, and this one in plaster."""
+    """Return a renderer whose views show these captions, one per view, and this one in plaster."""
 
     def render(cameras: Cameras, lighting: Lighting, background: torch.Tensor) -> torch.Tensor:
         view = round(float(cameras.azimuth_deg) * len(color) / 360)

@@ -139,7 +139,7 @@ def test_no_code_of_a_directory_is_run(directory: Path, tmp_path: Path) -> None:
 
 
 def _ask_for_code(directory: Path) -> None:
-    """Name a tokenizer of the directory's own, which leaves a file where it runs."""
+    """Name a custom tokenizer in the directory, which leaves a file if it runs."""
     for name, changes in (
         ("config.json", {"model_type": "unknown"}),
         ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}),

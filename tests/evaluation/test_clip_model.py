@@ -36,7 +36,7 @@ def _save(directory: Path, *, eos: int = 1, activation: str = "quick_gelu") -> C
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 @pytest.mark.parametrize("eos", [1, 2])
 def test_features_are_those_of_transformers(tmp_path: Path, eos: int, activation: str) -> None:
-    """An end mark of 2 stands for the rule of before 2023: the highest number there is."""
+    """An end mark of 2 means the rule from before 2023: the highest token id."""
     reference = _save(tmp_path, eos=eos, activation=activation)
     model = load_clip_model(tmp_path)
     pixels = torch.randn(3, 3, 16, 16, generator=seeding.generator(0, "test"))

@@ -30,7 +30,7 @@ _PROTOCOL = GeometrySection(
     num_scales=3,
     num_search_points=200,
 )
-# No search, for tests of the measures as the mesh stands.
+# No search, for tests of the measures on the unaligned mesh.
 _RAW = _PROTOCOL.model_copy(
     update={"num_azimuths": 1, "scale_range": (1.0, 1.0), "num_scales": 1, "num_search_points": 50}
 )

@@ -23,7 +23,7 @@ def test_a_half_successful_mug(make_subject: Callable[..., Subject]) -> None:
     expected = {
         "r_precision.color": 0.5,  # the second view looks like a car
         "r_precision.unlit": 0.5,
-        "r_precision.geometry": 0.0,  # plaster is no caption of the pool
+        "r_precision.geometry": 0.0,  # the pool has no plaster caption
         "r_precision.ceiling": 0.5,  # one true render looks blue
         "r_precision.ceiling_geometry": 0.0,
         "r_precision.chance": pytest.approx(1 / 3),

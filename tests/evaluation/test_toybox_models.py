@@ -61,7 +61,7 @@ def test_samples_that_obey_their_prompts_score_one() -> None:
 
 
 def test_a_wrong_caption_counts_once_and_in_its_group() -> None:
-    """Only the sample whose view is in turn answers for its caption."""
+    """Only the sample whose view is its round's counts for its caption."""
     samples = painted()
     held_out = next(
         index

@@ -1,4 +1,4 @@
-"""A field asked about some positions at a time says what it says of all."""
+"""A field queried in chunks gives the same values as when queried at once."""
 
 from typing import Any
 

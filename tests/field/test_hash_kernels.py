@@ -1,4 +1,4 @@
-"""The kernels against plain torch: by Triton's interpreter, and compiled where CUDA is."""
+"""The kernels against plain torch: in Triton's interpreter, and compiled if there is CUDA."""
 
 import subprocess
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from dreamfusion_kit.field.levels import Level, build_levels
 from dreamfusion_kit.recipe.schema import HashGridSection
 from dreamfusion_kit.seeding import generator
 
-# The interpreter takes a CPU's tensors, the compiler a GPU's; conftest says which is at work.
+# The interpreter takes CPU tensors, the compiler GPU tensors; conftest selects one.
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

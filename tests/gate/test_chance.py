@@ -54,7 +54,7 @@ def test_one_view_is_mcnemar_exactly() -> None:
 
 
 def test_interval_is_the_inverted_test() -> None:
-    """A shift is inside exactly where neither one-sided test rejects it: by brute force."""
+    """A shift is inside exactly if neither one-sided test rejects it: by brute force."""
     d = np.random.default_rng(2).normal(0.1, 1, size=8)
     (found,) = changes(d[:, None], confidence_level=0.9)
     signs = np.array(list(itertools.product((1, -1), repeat=8)))

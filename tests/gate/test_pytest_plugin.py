@@ -31,7 +31,7 @@ def project(workspace: Path) -> Path:
 
 @pytest.fixture
 def stored(template: Path, tmp_path: Path) -> Path:
-    """Return a workspace whose expected files are those of its metrics and pictures."""
+    """Return a workspace whose expected files match its metrics and pictures."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
@@ -67,7 +67,7 @@ def paint(folder: Path, asset: str, view: int, *, shade: int) -> None:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest as a user would: the entry point loads the plugin, or -p where it is not there."""
+    """Run pytest as a user would: the entry point loads the plugin, or else -p does."""
     installed = entry_points(group="pytest11", name="dreamfusion_kit")
     options = (
         *(() if installed else ("-p", "dreamfusion_kit.gate.pytest_plugin")),
@@ -163,7 +163,7 @@ def test_junit_and_xdist(stored: Path) -> None:
 
 def test_cases_are_collected_in_one_order(stored: Path) -> None:
     arguments = ("--dreamfusion-suite", "default", "--collect-only", "-q")
-    first = run(stored, *arguments).stdout.splitlines()[:-1]  # the last line tells the time
+    first = run(stored, *arguments).stdout.splitlines()[:-1]  # the last line has the time
     assert len(first) > 14
     write(stored, dict(reversed(ROWS.items())))
     assert run(stored, *arguments).stdout.splitlines()[:-1] == first

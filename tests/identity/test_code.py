@@ -57,7 +57,7 @@ def test_a_closure_follows_functions_and_packages(
 
 
 def test_a_closure_has_what_importing_the_stage_loads(graph: grimp.ImportGraph) -> None:
-    """Python itself says which modules of the package are loaded, in a process per stage."""
+    """Python itself reports which modules of the package are loaded, in one process per stage."""
     program = """
 import os, sys
 import diffusers, open3d, scipy, torch, transformers  # once for all, since they take seconds
@@ -140,7 +140,7 @@ def test_the_memory_answers_until_a_file_changes(tmp_path: Path) -> None:
 
 
 def test_an_edit_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
-    """As where an archive or a copy sets a file's time to that of the old one."""
+    """For example, an archive or a copy sets a file's time to that of the old one."""
     copy, memory = tmp_path / "dreamfusion_kit", tmp_path / "code.json"
     _copy_package(copy)
     before = _digests_of(copy, memory)
@@ -163,7 +163,7 @@ def _copy_package(target: Path) -> None:
 
 
 def _digests_of(package: Path, memory: Path | None = None) -> dict[str, str]:
-    """Return the digests as a process says that imports the package from there."""
+    """Return the digests from a process that imports the package from there."""
     argument = "" if memory is None else f"Path({str(memory)!r})"
     program = (
         "import json\nfrom pathlib import Path\n"

@@ -1,4 +1,4 @@
-"""kit.json: written where something changed, and held against what a stage runs on."""
+"""kit.json: written if something changed, and compared with what a stage runs on."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The estimate against the loop itself, and what is said of it."""
+"""The estimate against the loop itself, and the messages about it."""
 
 import json
 import re
@@ -131,7 +131,7 @@ def test_offloading_frees_the_denoiser_but_while_it_predicts() -> None:
     assert plain["the encoder works"] - found["the encoder works"] == halves
     assert plain["the denoiser predicts"] == found["the denoiser predicts"]
     on_cpu = [moment.total for moment in moments(moved, STABLE_DIFFUSION_1, CPU)]
-    assert on_cpu == list(plain.values())  # there it already is where it would go
+    assert on_cpu == list(plain.values())  # it is already where it would go
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
@@ -157,7 +157,7 @@ def absurd(name: str, section: str, **keys: Any) -> Recipe:
 
 @pytest.fixture
 def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Device], None]:
-    """Return a function that sets what every torch device is said to have."""
+    """Return a function that sets the memory that every torch device reports."""
 
     def replace_device(device: Device) -> None:
         monkeypatch.setattr(advice, "describe_device", lambda _: device)

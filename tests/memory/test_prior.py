@@ -134,7 +134,7 @@ def test_activations_are_what_the_allocator_gives_out(
         prior.predict(noisy, timestep, text)
 
     for run in (encode, predict):
-        run()  # loads what is read at the first use
+        run()  # loads everything that is read at first use
     assert found.encoding == pytest.approx(allocator_peak(encode), rel=0.15)
     assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.15)
     loaded = getattr(prior, "_transformer" if recipe == "sd35" else "_unet")

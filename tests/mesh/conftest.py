@@ -51,5 +51,5 @@ def sphere() -> Callable[..., Distance]:
 
 @pytest.fixture
 def rainbow() -> Distance:
-    """Return an albedo that says where it was asked: `(position + 1) / 2`."""
+    """Return an albedo that encodes the queried position: `(position + 1) / 2`."""
     return lambda positions: (positions + 1) / 2

@@ -1,4 +1,4 @@
-"""The lattice: where the field is asked, what closes the surface, what is filled."""
+"""The lattice: where the field is queried, what closes the surface, what is filled."""
 
 import numpy as np
 import pytest

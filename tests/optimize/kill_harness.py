@@ -76,7 +76,7 @@ def run(recipe: Recipe, directory: Path, descriptor: int) -> None:
 
 
 def start(recipe: Recipe, directory: Path) -> tuple[int, int]:
-    """Fork a run; return its process and the end of the pipe that tells its steps."""
+    """Fork a run; return its process and the end of the pipe that reports its steps."""
     reading, writing = os.pipe()
     process = os.fork()
     if process == 0:

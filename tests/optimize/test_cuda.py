@@ -28,7 +28,7 @@ NUM_STEPS, STOP_AT = 8, 5
 
 pytestmark = [
     pytest.mark.gpu,
-    # Of operations that PyTorch does not vouch for; that they repeat is what is tested here.
+    # About operations that PyTorch does not guarantee; that they repeat is tested here.
     pytest.mark.filterwarnings("ignore:.*does not have a deterministic implementation"),
 ]
 

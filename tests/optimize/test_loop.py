@@ -227,7 +227,7 @@ def test_a_stopped_run_ends_in_the_same_bits(
             run(recipe, scratch, Silent(stop_at=stop))
     monitor = Silent()
     assert_same(run(recipe, scratch, monitor), uninterrupted)
-    # The checkpoint comes after the monitor is told, so a stop at it loses it.
+    # The checkpoint comes after the monitor's call, so stopping there loses it.
     expected_start = (stops[-1] - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
     assert monitor.started_at == expected_start
     assert monitor.steps == list(range(expected_start, NUM_STEPS))
@@ -333,7 +333,7 @@ def test_killed_at_random_moments_the_bytes_are_those_of_a_whole_run(
 
 
 class Counting(Prior):
-    """The analytic prior, counting what it is asked, and able to go wrong."""
+    """The analytic prior, which counts its calls and can be made to fail."""
 
     def __init__(
         self, inner: AnalyticPrior, *, break_at: int | None = None, tint: float = 0.0

@@ -55,7 +55,7 @@ def test_each_group_keeps_its_own_rate(optimize_section: Callable[..., OptimizeS
         {"name": "albedo", "params": [torch.nn.Parameter(torch.ones(2))], "lr": 0.01},
     ]
     optimizer = build_optimizer(section, groups)
-    for step in (0, 5, 9):  # Setting is no accumulation: the order of steps is of no account.
+    for step in (0, 5, 9):  # Setting is not accumulating: the order of steps does not matter.
         set_learning_rates(optimizer, section, step)
         factor = learning_rate_factor(section.learning_rate_decay, step, 10)
         rates = [group["lr"] for group in optimizer.param_groups]

@@ -54,7 +54,7 @@ def _workspace(sources: Path, programs: Path, folder: Path) -> Clone:
 
 
 def _run(ada: Clone, root: Path, folder: str, commands: str) -> str:
-    """Run a block of the page as it stands there, with the two places put into `root`."""
+    """Run a block of the page verbatim, with the two places put into `root`."""
     for place, here in ((ORIGIN, root / "origin.git"), (REMOTE, root / "remote")):
         commands = commands.replace(place, str(here))
     environment = ada.environment()

@@ -35,7 +35,7 @@ def test_everything_is_made(made: Clone) -> None:
 
 
 def test_a_stage_opens_nothing_that_its_digest_does_not_cover(made: Clone) -> None:
-    """Modules are those of its closure, or of the front door; all else stands in DATA."""
+    """Modules are those of its closure or of the front door; all else is listed in DATA."""
     graph = grimp.build_graph("dreamfusion_kit", cache_dir=None, exclude_type_checking_imports=True)
     opened: dict[str, set[str]] = {}
     for line in (made.programs / "opened.log").read_text().splitlines():

@@ -1,6 +1,6 @@
 """No text of a user's YAML runs in a shell: it is refused before any stage, and never a command.
 
-Each payload would make the file `touched` where a shell read it.
+Each payload would create the file `touched` if a shell read it.
 """
 
 import json

@@ -25,7 +25,7 @@ class Repository:
 
     revision: str
     files: dict[str, bytes]
-    refused_with: int | None = None  # HTTP status for whoever has not accepted the licence
+    refused_with: int | None = None  # HTTP status for users who have not accepted the licence
     refusal: str = "GatedRepo"  # the hub's code for why
     error: str = ""  # what it says beside the code
     listed_sizes: dict[str, int] = field(default_factory=dict)  # instead of the true ones

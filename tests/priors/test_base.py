@@ -25,7 +25,7 @@ def cosine_level(u: float) -> float:
 def test_the_lowest_noise_levels_keep_their_digits(
     schedule: Callable[..., NoiseSchedule], level: Callable[[float], float]
 ) -> None:
-    """Where alpha_bar is 1 in float32 but for its last digits."""
+    """Where alpha_bar is 1 in float32 except for its last digits."""
     sigma_t = schedule(1000, "cpu").sigma_t(torch.arange(1000))
     assert sigma_t.dtype == torch.float32
     expected = torch.tensor([level((index + 0.5) / 1000) for index in range(1000)])

@@ -39,7 +39,7 @@ SECTIONS = {
 
 @pytest.fixture(params=SECTIONS)
 def make_prior(request: pytest.FixtureRequest) -> Callable[[], Prior]:
-    """Return a function that loads one family anew."""
+    """Return a function that loads one family again."""
     directory = request.getfixturevalue(request.param)
     adapter: TypeAdapter[Any] = TypeAdapter(schema.PriorSection)
     section = adapter.validate_python({"source": LOCAL, **SECTIONS[request.param]})

@@ -446,7 +446,7 @@ def test_a_lock_that_is_not_one_is_refused(workspace: Path, lock: Any) -> None:
 def test_a_clip_s_folder_holds_its_own_files_alone(
     hub_server: HubServer, workspace: Path, tmp_path: Path
 ) -> None:
-    """It is the repository's own folder, where a tokenizer of somebody else would be read."""
+    """It is the repository's own folder, where someone else's tokenizer would be read."""
     files = {"config.json": b"{}", "model.safetensors": b"12345678"}
     hub_server.repositories["someone/model"] = Repository(REVISION, files)
     source = hub().model_copy(update={"files": ("config.json", "model.safetensors")})

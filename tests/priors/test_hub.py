@@ -1,4 +1,4 @@
-"""Downloads from a hub on this machine: what is fetched, resumed, refused and removed."""
+"""Downloads from a local hub: what is fetched, resumed, refused and removed."""
 
 import random
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""JSON that strangers wrote: what is read, and what ends in one line."""
+"""JSON from untrusted sources: what is read, and what ends in a one-line error."""
 
 import json
 from pathlib import Path

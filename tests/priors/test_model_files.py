@@ -39,7 +39,7 @@ def section(family: str) -> Any:
 
 @pytest.fixture
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Copy:
-    """Return a function that copies a family's directory to where it may be changed."""
+    """Return a function that copies a family's directory to a place where it may be changed."""
 
     def make(family: str) -> Path:
         source: Path = request.getfixturevalue(family)

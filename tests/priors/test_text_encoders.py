@@ -15,7 +15,7 @@ from dreamfusion_kit.priors.text_encoders import clip_hidden, tokenize
 
 @pytest.fixture
 def without_sentencepiece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide both packages where they are installed."""
+    """Hide both packages if they are installed."""
     for module in ("sentencepiece", "google.protobuf"):
         monkeypatch.setitem(sys.modules, module, None)
 

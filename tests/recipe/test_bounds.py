@@ -69,7 +69,7 @@ def test_a_text_is_bounded(path: str) -> None:
         assert leaf["pattern"] in PATTERNS
 
 
-# (recipe, line as it stands, line as it dies, what must be said of it)
+# (recipe, original line, broken line, expected message)
 _DEADLY = [
     ("toybox", "  num_samples: 64", "  num_samples: 1000000000", "renderer.num_samples"),
     ("toybox", "near: 0.0", "near: 1.0e+39", "renderer.near"),

@@ -21,13 +21,13 @@ _json = st.recursive(
 )
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine is not a failure
 @given(_json)
 def test_it_reads_back_as_equal_data(value: object) -> None:
     assert json.loads(canonical_json(value)) == value
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine is not a failure
 @given(st.dictionaries(st.text(), _json, max_size=4))
 def test_the_order_of_keys_does_not_matter(value: dict[str, object]) -> None:
     assert identity(dict(reversed(value.items()))) == identity(value)

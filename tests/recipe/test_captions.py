@@ -1,4 +1,4 @@
-"""Captions in text files, and what is refused of them."""
+"""Captions in text files, and which are refused."""
 
 from pathlib import Path
 

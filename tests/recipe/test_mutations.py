@@ -113,7 +113,7 @@ def _check(file: Path, files: str) -> None:
 
 
 _SETTINGS = settings(
-    deadline=None,  # a busy machine is no failure
+    deadline=None,  # a busy machine is not a failure
     max_examples=_EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -60,7 +60,7 @@ def test_every_section_is_frozen_and_closed(model: type[BaseModel]) -> None:
 
 
 def test_no_key_is_spelled_like_its_own_sections_union_tag() -> None:
-    # Error paths are cleared of a section's tag by its spelling, where no key is called so.
+    # A section's tag is removed from error paths by its spelling, which no key shares.
     assert [model for model in SECTIONS if set(_kinds(model)) & set(model.model_fields)] == []
 
 
@@ -212,7 +212,7 @@ def test_timesteps_in_order_are_taken(timestep_min: object, timestep_max: object
         (0.5, 0.5, 0),
         (0.02, 1.5, 0),
         (0.6, _ramp(0.98, 0.5, 0, 100), 80),
-        # Both ends are in order; only in between, where one has arrived first, they cross.
+        # Both ends are in order; they cross only in between, where one has arrived first.
         (_ramp(0.1, 0.6, 0, 10), _ramp(0.5, 0.9, 20, 30), 8),
         # A root falls below the line between its own ends.
         (_ramp(0.9, 0.05, 0, 100), _ramp(0.98, 0.1, 0, 100) | {"curve": "sqrt"}, 2),

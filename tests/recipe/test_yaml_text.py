@@ -24,7 +24,7 @@ def test_plain_scalars_are_read_as_dvc_reads_them(text: str) -> None:
     assert (type(value), value) == (type(expected), expected)
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine is not a failure
 @given(st.from_regex(r"[-+]?[0-9_.xob]{1,6}([eE][-+]?[0-9]{1,2})?", fullmatch=True))
 def test_numbers_are_read_as_dvc_reads_them(text: str) -> None:
     try:
@@ -152,13 +152,13 @@ _data = st.recursive(
 )
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine is not a failure
 @given(st.dictionaries(st.text("abc", min_size=1), _data, min_size=1, max_size=4))
 def test_what_is_written_reads_back(data: dict[str, object]) -> None:
     assert parse(dump(data), "f.yaml").data == data  # pyright: ignore[reportArgumentType]
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine is not a failure
 @given(_printable | st.sampled_from(_SCALARS))
 def test_a_scalar_reads_back_as_the_same_text(text: str) -> None:
     assert parse(f"key: {scalar(text)}\n", "f.yaml").data == {"key": text}

@@ -313,7 +313,7 @@ def test_fog_behind_the_sphere_is_seen_where_the_recipe_says_so(with_occupancy: 
     if occupancy is not None:
         occupancy.set_step(10)
         empty = torch.zeros_like(occupancy.occupied)
-        occupancy.occupied = empty  # it says that all of the sphere can be left out
+        occupancy.occupied = empty  # it says that the whole sphere can be skipped
     inside = 0.0 if with_occupancy else 1.0
     scene = UnboundedSection(num_samples=5, far=10.0, proposal=None)
     for beyond, length in ((None, inside), (scene, inside + 9)):

@@ -23,7 +23,7 @@ from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 from .conftest import ASSETS, FACTS, SUITE
 
 CPU = torch.device("cpu")
-HUGE = "@huge@"  # stands for a number that JSON's writer refuses
+HUGE = "@huge@"  # a placeholder for a number that JSON's writer refuses
 WRONG: tuple[Any, ...] = (
     None, True, -1, 1.5, 10**30, "", "x", "a\n\u202eb", [], [1], {}, {"x": 1}, HUGE,
 )  # fmt: skip
@@ -85,7 +85,7 @@ VALID: dict[str, tuple[Any, Any]] = {
 
 
 def broken_texts(whole: bytes) -> Iterator[bytes]:
-    """Yield what is no JSON, or JSON of another kind."""
+    """Yield texts that are not JSON, or JSON of another kind."""
     yield from (b"", b" ", b"\x00", b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf" + whole, b"{" * 200_000)
     yield from (b"[" * 200_000, b'{"a":' * 100_000, b"null", b"true", b"3", b'"x"', b"[]", b"[{}]")
     yield from (b"9" * 100_000, b"NaN", b"-Infinity", b'"\\ud800"', whole + b"x", b"\xc3\x28")

@@ -1,4 +1,4 @@
-"""What doctor says of a machine that lacks something."""
+"""What doctor says about a machine that lacks something."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is measured is the asset's own, and known by its hashes."""
+"""The measured files belong to the asset, and are identified by hashes."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What an output says of itself is compared with what it is asked for."""
+"""An output's origin is compared with the asset that it is read for."""
 
 import dataclasses
 import shutil
@@ -15,7 +15,7 @@ from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 from dreamfusion_kit.workspace import edit as suite_edit
 
 CPU = torch.device("cpu")
-# Each is what the output of the mug could be mistaken for, and what the message says.
+# Each is something that the mug's output could be mistaken for, and the message.
 OTHERS = {
     "asset": ({"id": "cone"}, "found the asset 'mug', expected 'cone'"),
     "prompt": ({"prompt": "a red cone"}, "found the prompt 'a red mug', expected 'a red cone'"),

@@ -69,7 +69,7 @@ def test_the_machine_is_named_where_it_is_one(evaluated: Path) -> None:
     def machine() -> object:
         return json.loads(score.run(evaluated, SUITE).read_text())["machine"]
 
-    assert machine() is None  # nothing says which
+    assert machine() is None  # nothing records which
     record = provenance.record(device=torch.device("cpu"), code="0" * 64, inputs={})
     runs = [layout.asset(asset).run(stage) for asset in ASSETS for stage in ("optimize", "mesh")]
     for path in runs:

@@ -1,6 +1,6 @@
 """Suites made by workers: the same bytes and locks as by `dvc repro`, whatever fails.
 
-The stages are real where outputs are compared with DVC's; elsewhere they cost nothing.
+The stages are real if outputs are compared with DVC's; otherwise they cost nothing.
 """
 
 import json

@@ -21,7 +21,7 @@ ASSET = "red_ball"
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Enter a workspace whose suite `trio` is made, as far as locks and outputs say."""
+    """Enter a workspace whose suite `trio` is made, according to locks and outputs."""
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     upgrade.upgrade(Path(), [SUITE])

@@ -1,4 +1,4 @@
-"""What is committed when, and what a failing commit spoils."""
+"""What is committed when, and what a failing commit affects."""
 
 import threading
 from collections.abc import Sequence

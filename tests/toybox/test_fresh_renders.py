@@ -1,4 +1,4 @@
-"""Fresh renders show what was asked for, from the side that was asked for."""
+"""Fresh renders show the requested object from the requested side."""
 
 import torch
 
@@ -24,7 +24,7 @@ def mean_column(images: torch.Tensor) -> float:
 def test_the_mug_has_its_cup_left_in_front_and_right_behind(
     dataset_settings: DatasetSection,
 ) -> None:
-    """The cup's axis is at y = -0.12, the handle at +y: to the right of whoever faces it."""
+    """The cup's axis is at y = -0.12, the handle at +y: to the right of a viewer facing it."""
     views = ("front", "left side", "right side", "back")
     front, left, right, back = (renders(dataset_settings, view, 16) for view in views)
     assert front.shape == (16, 8, 8, 3)

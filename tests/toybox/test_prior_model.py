@@ -155,7 +155,7 @@ def test_files_do_not_depend_on_what_was_encoded(prior: ToyboxPrior, tmp_path: P
 
 
 def test_files_do_not_depend_on_where_weights_came_from(prior: ToyboxPrior, tmp_path: Path) -> None:
-    """Another sitting of training writes what a single one would have written."""
+    """Another training run writes what a single one would have written."""
     prior.save_pretrained(tmp_path / "first")
     prior.load_pretrained(tmp_path / "first")
     prior.save_pretrained(tmp_path / "second")

@@ -11,7 +11,7 @@ SIZE_PX = 16
 
 
 def painted(blue: float) -> Samples:
-    """Red tells the object, green the side; later rounds are black."""
+    """Red encodes the object, green the side; later rounds are black."""
     prompts = [prompt for batch in prompt_batches(every_side=False) for prompt in batch]
     images = torch.zeros(len(prompts), SIZE_PX, SIZE_PX, 3)
     for image, prompt in zip(images, prompts, strict=True):

@@ -49,7 +49,7 @@ def test_any_text_is_read_back(tokenizer: CLIPTokenizer, text: str) -> None:
 
 
 def test_the_numbering_is_the_same_in_every_process() -> None:
-    """It is part of the weights: a resumed training must not read its words anew."""
+    """It is part of the weights: a resumed training run must not learn its words again."""
     hashes = {
         subprocess.run(
             [sys.executable, "-c", PRINT_HASH],

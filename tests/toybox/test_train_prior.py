@@ -72,7 +72,7 @@ def test_training_moves_the_weights(
 def test_another_sitting_starts_from_what_was_shipped(
     prior_settings: PriorTrainingSection, dataset: Dataset, tmp_path: Path
 ) -> None:
-    """With a rate next to nothing the weights stay what the first sitting wrote, in half floats."""
+    """With a rate near zero the weights stay as the first run wrote them, in half precision."""
     first = module.train_prior(
         prior_settings, dataset, tmp_path / "first", device=CPU, report=lambda step, loss: None
     )

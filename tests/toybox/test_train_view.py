@@ -41,7 +41,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
 def test_it_learns_the_sides_of_known_objects_alone(
     view_settings: ViewTrainingSection, tmp_path: Path
 ) -> None:
-    """A mug's colour tells its side; balls, which it must not be shown, contradict."""
+    """A mug's colour gives its side; balls, which the training must not show, contradict it."""
     is_mug = torch.arange(32) < 16
     place = torch.arange(32) % 4
     colors = torch.tensor([[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255], [255] * 4])

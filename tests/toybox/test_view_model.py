@@ -1,4 +1,4 @@
-"""The view classifier: told its object, kept in files, read back or refused."""
+"""The view classifier: given its object, saved to files, read back or refused."""
 
 import json
 from pathlib import Path

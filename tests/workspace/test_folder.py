@@ -125,7 +125,7 @@ def test_a_removed_asset_leaves_nothing(pair: Path) -> None:
 
 
 def test_in_the_default_suite_its_entries_in_the_lock_go(workspace: Path) -> None:
-    """Of an asset whose id ends like another's, only its own."""
+    """For an asset whose id ends like another's, only its own."""
     edit.add(workspace, "default", "mug", prompt="a mug", recipe="analytic", seed=0)
     lock = "".join(
         f"  {name}:\n    cmd: x\n"

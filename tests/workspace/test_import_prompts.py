@@ -1,4 +1,4 @@
-"""Suites made from lists: what is added, what is skipped, and that nothing is half done."""
+"""Suites made from lists: what is added, what is skipped, and that no import is partial."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What reruns is told by stage, with those after it."""
+"""Reruns are reported by stage, with those that follow."""
 
 import pytest
 

@@ -42,7 +42,7 @@ def _pieces(draw: Callable[..., list[int]]) -> PiecewiseSchedule:
 _courses = _value | _ramps(root=False) | _ramps(root=True) | _pieces()
 
 
-@settings(deadline=None, max_examples=1000)  # a busy machine is no failure
+@settings(deadline=None, max_examples=1000)  # a busy machine is not a failure
 @given(_courses, _courses)
 @example(
     SqrtSchedule(start=0.0, end=0.9, from_step=0, to_step=50, curve="sqrt"),
