@@ -26,7 +26,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, object] | None
 
     Args:
         name_or_path: A name from `shipped_recipes`, or the path of a YAML file. A string is a
-            name where it could be one; a path in the current folder is written "./mine.yaml" or
+            name if it could be one; a path in the current folder is written "./mine.yaml" or
             "mine.yaml".
         overrides: Values by dotted key, as in an asset of a suite:
             `{"optimize.num_steps": 200}`.

@@ -59,7 +59,7 @@ class Clip:
 
     @property
     def device(self) -> torch.device:
-        """Return where the towers are."""
+        """Return the device of the towers."""
         return next(self.model.parameters()).device
 
     @torch.no_grad()

@@ -107,7 +107,7 @@ def load_clip_model(directory: Path) -> ClipModel:
 
 
 def read_config(path: Path) -> ClipConfig:
-    """Return the configuration; raise `WeightsError` where it is not that of a CLIP."""
+    """Return the configuration; raise `WeightsError` if it is not that of a CLIP."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         kind = found.get("model_type")

@@ -72,7 +72,7 @@ class GeometryMetrics:
     slightly better on the unaligned mesh. `watertight` False
     means that the mesh bounds no volume: `iou` is then a majority vote of three rays'
     crossing parities per point and should be read with care. An aligned Chamfer distance
-    never exceeds the raw one: where the search finds no better pose, the mesh stays.
+    never exceeds the raw one: if the search finds no better pose, the mesh stays.
     """
 
     chamfer: float
@@ -132,7 +132,7 @@ def true_surface(
     """Return the zero level inside the bounding ball by marching cubes.
 
     The grid has `resolution` cells per axis and one more around the ball. Raises
-    `EvaluationError` where the solid is empty or reaches the edge of the grid.
+    `EvaluationError` if the solid is empty or reaches the edge of the grid.
     """
     from skimage.measure import marching_cubes  # here, so that reading metrics does not import it
 

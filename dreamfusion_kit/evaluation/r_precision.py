@@ -1,7 +1,7 @@
 """CLIP R-Precision: how often a view finds its own caption in a declared pool.
 
 Pure functions of features and similarities (DreamFusion, s. 4; Dream Fields, `run_eval`):
-a view scores 1 where the cosine with its own caption is above that with every other
+a view scores 1 if the cosine with its own caption is above that with every other
 caption of the pool. An asset's R-Precision is the mean over its views, a suite's the mean
 over its assets.
 """

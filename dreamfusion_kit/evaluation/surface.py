@@ -63,7 +63,7 @@ def load_mesh(path: Path) -> TexturedMesh:
 
 
 def _appearance(mesh: Any) -> tuple[Float[np.ndarray, "vertices 2"], Image.Image]:
-    """Return uvs and albedo; raise `ValueError` where there are none."""
+    """Return uvs and albedo; raise `ValueError` if there are none."""
     from trimesh.visual import TextureVisuals
 
     visual = mesh.visual
@@ -160,7 +160,7 @@ def is_watertight(surface: Surface) -> bool:
 def sample_surface(
     surface: Surface, num_points: int, *, generator: torch.Generator
 ) -> Float[Tensor, "points 3"]:
-    """Draw points uniformly by area. Raises `EvaluationError` where the area is zero."""
+    """Draw points uniformly by area. Raises `EvaluationError` if the area is zero."""
     areas = face_normals(surface).norm(dim=-1)
     if not areas.sum() > 0:
         raise EvaluationError(

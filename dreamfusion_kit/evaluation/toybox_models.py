@@ -111,7 +111,7 @@ def side_accuracy(means: Mapping[Pair, Float[Tensor, "2 h w 3"]], samples: Sampl
 
 
 def ceiling(judges: Judges, protocol: EvaluationSection, progress: Progress) -> Json:
-    """Retrieve from true renders on the protocol's orbit, as assets are asked to.
+    """Measure retrieval from true renders on the protocol's orbit, as for assets.
 
     Colour views of every pair must find their own caption among all; textureless views, which
     are the same in every colour, must find their object's among the plaster captions.

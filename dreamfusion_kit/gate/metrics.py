@@ -48,7 +48,7 @@ class AssetRow(_Record):
 
     @property
     def hits(self) -> str:
-        """Return a digit per view, 1 where it found its own caption; empty without a pool."""
+        """Return a digit per view, 1 if it found its own caption; empty without a pool."""
         return "" if self.views is None else self.views.hit or ""
 
     @property
@@ -57,7 +57,7 @@ class AssetRow(_Record):
         return () if self.views is None else self.views.cosine
 
     def value(self, key: str) -> float | None:
-        """Return the metric as a number, None where it was not measured."""
+        """Return the metric as a number, None if it was not measured."""
         value = self.metrics.get(key)
         return None if value is None else float(value)
 
@@ -157,7 +157,7 @@ def _problems(error: ValidationError, where: str) -> list[str]:
 
 
 def _git(workspace: Path, *arguments: str) -> bytes | None:
-    """Return what git prints, None where it fails."""
+    """Return git's output, or None if it fails."""
     try:
         done = subprocess.run(["git", *arguments], cwd=workspace, capture_output=True, check=False)
     except OSError as error:

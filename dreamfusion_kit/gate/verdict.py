@@ -125,6 +125,6 @@ def decide(
 
 
 def _mean(values: Float[np.ndarray, " assets"], differences: Float[np.ndarray, " assets"]) -> float:
-    """Return the mean over the assets that both sides measured, NaN where there are none."""
+    """Return the mean over the assets that both sides measured, NaN if there are none."""
     both = values[~np.isnan(differences)]
     return float(both.mean()) if len(both) else float("nan")

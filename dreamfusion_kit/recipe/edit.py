@@ -93,7 +93,7 @@ def _entry(text: str, path: Path, name: str) -> tuple[yaml.Node, yaml.Node]:
     """Return the key `name` of the file and its value.
 
     Raises:
-        RecipeError: where the file has no such key.
+        RecipeError: if the file has no such key.
     """
     root = yaml_text.compose(text, str(path))
     assert isinstance(root, yaml.MappingNode)

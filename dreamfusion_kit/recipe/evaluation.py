@@ -1,6 +1,6 @@
 """The schema of the evaluation protocol, which all assets of a suite share.
 
-It stands outside every recipe, so that no method can choose an easier protocol. Every key is
+It is kept outside of every recipe, so that no method can choose an easier protocol. Every key is
 required: a value that is not in a file is not tracked. "DF" cites DreamFusion (arXiv
 2209.14988).
 """

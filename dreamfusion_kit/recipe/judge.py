@@ -71,7 +71,7 @@ def text_reader(source: SourceSection, workspace: Path) -> TextReader | None:
     """Return what is known about the CLIP's text encoder; None if it is not on this machine.
 
     Raises:
-        RecipeError: where a local CLIP's configuration or tokenizer is damaged.
+        RecipeError: if a local CLIP's configuration or tokenizer is damaged.
     """
     match source:
         case BundledSourceSection():

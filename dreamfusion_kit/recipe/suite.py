@@ -174,7 +174,7 @@ class Suite:
 
 
 def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
-    """Return what must stand beside the asset's scores; empty for most.
+    """Return the warning to show beside the asset's scores; empty for most assets.
 
     The score of a CLIP that guided the optimisation shows how well that went, not how good the
     object is.

@@ -131,7 +131,7 @@ def parse_value(text: str, file: str) -> Value:
 
 
 def scalar(text: str) -> str:
-    """Return `text` as YAML reads it back: bare where that is safe, else in quotes."""
+    """Return `text` in a form that YAML reads back: bare if that is safe, else in quotes."""
     bare = _BARE.fullmatch(text) and not any(
         re.fullmatch(pattern, text) for _, pattern, _ in _SCALARS
     )

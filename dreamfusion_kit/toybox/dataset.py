@@ -1,7 +1,7 @@
 """The toybox's training renders: premultiplied RGBA, so that backgrounds are drawn later.
 
 One file holds `rgba` (uint8, `images h w 4`), the index of each image's object and colour
-(-1 where it is textureless) and its camera's azimuth and elevation. Captions and
+(-1 if it is textureless) and its camera's azimuth and elevation. Captions and
 backgrounds are drawn again for every batch.
 """
 

@@ -12,7 +12,7 @@ from dreamfusion_kit.workspace.pipeline import stale_pipelines
 
 
 def sync(workspace: Path, suite: str) -> list[str]:
-    """Write the suite's digests where they changed; return the keys that did.
+    """Write the suite's changed digests; return their keys.
 
     Raises:
         RecipeError: with every problem of the suite, or if its dvc.yaml files do not match

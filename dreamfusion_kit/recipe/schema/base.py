@@ -58,7 +58,7 @@ METRIC_KEY = r"^[a-z0-9_]{1,64}(\.[a-z0-9_]{1,64}){0,4}$"
 
 
 def is_one_line(text: str) -> str:
-    """Return `text`, or raise ValueError where it is not one line of printable text.
+    """Return `text`, or raise ValueError unless it is one line of printable text.
 
     All scripts and joined emoji are printable; characters that reorder or hide text are not.
     """
