@@ -57,4 +57,4 @@ class Field(nn.Module, ABC):
 
     @abstractmethod
     def set_step(self, step: int) -> None:
-        """Bring coarse-to-fine state to optimiser step `step`, a pure function of it."""
+        """Set coarse-to-fine state for optimiser step `step`, a pure function of it."""

@@ -25,7 +25,7 @@ from dreamfusion_kit.recipe.schema import (
     GaussianBiasSection,
 )
 
-# Bounds what normals are computed from: squared differences of such values are finite in float32.
+# Bounds the values that normals come from: their squared differences stay finite in float32.
 _LARGEST_SHAPE_EXPONENT = 36.0
 
 

@@ -44,7 +44,7 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("occupied", torch.ones(shape, dtype=torch.bool, device=device))
 
     def set_step(self, step: int) -> None:
-        """Bring the grid to optimiser step `step`, which decides whether its warm-up is over."""
+        """Set the grid to optimiser step `step`, which decides whether its warm-up is over."""
         self._is_warm = step >= self.section.warmup_steps
 
     def is_due(self, step: int) -> bool:
