@@ -25,7 +25,7 @@ def sample_elevation_deg(
     """Draw elevations from DreamFusion's mixture: uniform in angle, or uniform in area.
 
     The area branch covers the upper half of the sphere only, as the paper says, cut to
-    the recipe's elevation range; a range that lies below the horizon is covered as it is.
+    the recipe's elevation range; a range entirely below the horizon is used unchanged.
     """
     lower, upper = section.elevation_range_deg
     in_angle = uniform((batch,), lower, upper, generator)

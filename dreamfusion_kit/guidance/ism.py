@@ -28,7 +28,7 @@ from dreamfusion_kit.recipe.schema import IsmSection
 def ism_residual(
     section: IsmSection, prior: Prior, views: NoisyViews
 ) -> Float[Tensor, "batch channels height width"]:
-    """Return the interval's score, per image; the drawn noise has no part in it."""
+    """Return the interval's score, per image; the drawn noise is not used."""
     empty = views.conditioning.unconditional
     interval = max(1, round(value_at(section.interval, views.step) * prior.num_train_timesteps))
     stride = max(1, round(section.inversion_stride * prior.num_train_timesteps))
