@@ -18,7 +18,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from dreamfusion_kit import command_name, front_door
+from dreamfusion_kit import command_name, front_door, sync_memory
 from dreamfusion_kit.errors import RecipeError, printable
 from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
@@ -379,6 +379,8 @@ def sync(suite: SuiteOption = None) -> None:
     here = locate(suite)
     for key in workspace.sync(here.workspace, here.suite):
         print(key)
+    if suite is None and workspace.reads_no_other_files(here.workspace, here.suite):
+        sync_memory.remember(Path())
 
 
 @_command(app, "upgrade", "python cli.py upgrade")
