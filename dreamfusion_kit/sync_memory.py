@@ -8,6 +8,7 @@ import hashlib
 import platform
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -25,8 +26,9 @@ def is_in_sync(folder: Path) -> bool:
 def remember(folder: Path) -> None:
     """Remember that the workspace or suite in `folder` is in sync with the code as it is."""
     memory = folder / _MEMORY
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    memory.write_text(_stamp(folder), encoding="utf-8")
+    with suppress(OSError):  # a file is missing, or nothing can be written: look again next time
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(_stamp(folder), encoding="utf-8")
 
 
 def _stamp(folder: Path) -> str:
