@@ -4,7 +4,7 @@ from dreamfusion_kit import supervision
 
 
 def main() -> None:
-    """Run the command line, from its first moment on as a child of the DVC that started it."""
+    """Run the command line, tied from the start to the DVC that launched it, if any."""
     supervision.end_with_dvc()  # before the imports, which take a while
     from dreamfusion_kit.cli import main as run
 

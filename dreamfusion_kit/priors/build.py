@@ -32,7 +32,7 @@ def unchecked_prior(
         case schema.AnalyticSection():
             return AnalyticPrior(section, device)
         case schema.PixelUnetSection():
-            # Imported here: diffusers loads for seconds, and the analytic prior does not use it.
+            # Imported here: diffusers takes seconds to load; the analytic prior does not use it.
             from dreamfusion_kit.priors.pixel_unet import PixelUnetPrior
 
             return PixelUnetPrior(section, _present(directory), device)
