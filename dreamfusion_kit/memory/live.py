@@ -29,7 +29,7 @@ class LiveMemory(TorchDispatchMode):
         self.peak_bytes = 0
         self._known = WeakIdKeyDictionary()
 
-    def __torch_dispatch__(  # Any: an operation takes and gives what it likes.
+    def __torch_dispatch__(  # Any: operations take and return anything.
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run the operation, and count the new memory behind its results."""

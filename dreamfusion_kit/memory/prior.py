@@ -288,7 +288,7 @@ class _FusedAttention(TorchFunctionMode):
     The meta device has only the plain formula, with a matrix of all pairs.
     """
 
-    def __torch_function__(  # Any: a function of torch takes and gives what it likes.
+    def __torch_function__(  # Any: torch functions take and return anything.
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}

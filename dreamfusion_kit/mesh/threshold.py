@@ -1,4 +1,4 @@
-"""Which density is the surface: a rule that adapts to the field, or a fixed number.
+"""Which density marks the surface: a rule that adapts to the field, or a fixed number.
 
 Letters: t the threshold, f the recipe's `fraction`. The adaptive rule is the fixed point
 
