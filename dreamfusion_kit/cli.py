@@ -1,7 +1,7 @@
 """The command line: `python cli.py` in a clone, `dreamfusion-kit` where it is installed.
 
-A command reads its arguments, calls one function and prints where the result is. What
-loads torch is imported inside the command, so that --help and validate are instant.
+A command reads its arguments, calls one function and prints where the result is. Modules
+that load torch are imported inside the command, so that --help and validate are instant.
 Expected failures end with exit status 2 and one line per problem on stderr.
 """
 
@@ -128,9 +128,9 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
-    # Options of the program itself. Its help is the group's.
+    # Options of the program itself. Its help text is the group's.
     if context.invoked_subcommand != "fetch":
-        # transformers draws a bar for every file it opens; only of downloads it is worth seeing.
+        # transformers draws a bar for every file it opens; only downloads are worth a bar.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
@@ -402,8 +402,8 @@ def upgrade(suite: SuiteOption = None) -> None:
 def _name(argument: str) -> str:
     """Return the asset or recipe that an argument names.
 
-    DVC tells a stage its own name, such as optimize@red_mug, in $DVC_STAGE: the default suite's
-    commands pass that on, so that no text of a user's file stands in a shell's line.
+    DVC tells a stage its own name, such as optimize@red_mug, in $DVC_STAGE. The default suite's
+    commands pass that on, so that no text from a user's file appears in a shell command.
     """
     if argument == os.environ.get("DVC_STAGE"):
         return argument.rpartition("@")[2]
@@ -414,7 +414,7 @@ def _name(argument: str) -> str:
 def _here(
     stage: CodeName, suite: str | None, subject: str | None = None
 ) -> Generator[Location, None, None]:
-    """Give where a stage runs; under DVC, hold that kit.json says what it runs on."""
+    """Yield where a stage runs; under DVC, check that kit.json matches what it runs on."""
     from dreamfusion_kit.identity import kit_file
 
     here = locate(suite)

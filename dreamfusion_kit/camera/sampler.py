@@ -39,7 +39,7 @@ def sample_elevation_deg(
 def sample_azimuth_deg(
     section: CameraSection, batch: int, *, generator: torch.Generator
 ) -> Float[Tensor, " batch"]:
-    """Draw azimuths; stratified, each image of the batch gets its own share of the range."""
+    """Draw azimuths; if stratified, each image of the batch gets its own share of the range."""
     lower, upper = section.azimuth_range_deg
     unit = uniform((batch,), 0.0, 1.0, generator)
     if section.stratified_azimuth:

@@ -1,4 +1,4 @@
-"""What lies behind everything: a colour for each direction (DreamFusion, A.2).
+"""The background behind the object: a colour for each direction (DreamFusion, A.2).
 
 The paper's second network, of "positionally-encoded ray direction"; its size is not
 stated. It never sees a position, so it can paint a sky but not a second object.

@@ -35,7 +35,7 @@ class HashEncoding(Encoding):
     """The kit's own encoding, on any device."""
 
     def __init__(self, section: HashGridSection, *, generator: torch.Generator) -> None:
-        """Draw the tables of all levels, which lie one after another in one parameter."""
+        """Draw the tables of all levels, stored one after another in one parameter."""
         super().__init__()
         self.levels = build_levels(section)
         self.num_features = section.num_levels * section.features_per_level

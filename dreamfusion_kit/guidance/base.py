@@ -1,4 +1,4 @@
-"""What the loop calls, whatever the guidance: rendered views in, a gradient on them out."""
+"""The loop's interface to every guidance: rendered views in, a gradient on them out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """Interval Score Matching (Liang et al. 2023, "LucidDreamer", arXiv 2311.11284).
 
-SDS noises an image at random, and each noise asks for another image. Here the noise is the
+SDS noises an image at random, and each noise pulls towards another image. Here the noise is the
 image's own: DDIM inversion with the empty text carries x_0 up to x_s, one more stride to x_t.
     s          t - delta_T
     ddim       x_b = alpha_b x0_hat(x_a) + sigma_b eps(x_a, a, empty)         (DDIM, eq. 12)

@@ -1,4 +1,4 @@
-"""What stands behind the object in training: a plain image drawn per view, or a network."""
+"""The background in training: a plain image drawn per view, or a network."""
 
 from typing import assert_never
 

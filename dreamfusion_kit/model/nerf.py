@@ -113,7 +113,7 @@ class NerfModel(nn.Module):
             self.proposal.set_step(step)
 
     def update_occupancy(self, step: int, *, generator: torch.Generator) -> None:
-        """Update the occupancy grid if the recipe asks for it at `step`, before the render."""
+        """Update the occupancy grid if the recipe schedules it at `step`, before the render."""
         if self.occupancy.is_due(step):
             self.occupancy.update(self.field.envelope, generator=generator)
 

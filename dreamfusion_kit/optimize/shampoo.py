@@ -103,7 +103,7 @@ class _StartVectors(TorchFunctionMode):
     depends only on the shape and the device, not on the step or the order of the parameters.
     """
 
-    def __torch_function__(  # Any: a function of torch takes and gives what it likes.
+    def __torch_function__(  # Any: torch functions take and return anything.
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}

@@ -48,7 +48,7 @@ class OccupancyGrid(nn.Module):
         self._is_warm = step >= self.section.warmup_steps
 
     def is_due(self, step: int) -> bool:
-        """Return whether the recipe asks for an update at `step`, before its render."""
+        """Return whether the recipe schedules an update at `step`, before its render."""
         return step % self.section.update_every_steps == 0
 
     @torch.no_grad()

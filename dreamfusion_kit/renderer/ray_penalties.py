@@ -1,4 +1,4 @@
-"""Penalties on rays, each computed only where a lambda asks for it; see `RaySamples`."""
+"""Penalties on rays, each computed only if its lambda requires it; see `RaySamples`."""
 
 import torch
 from jaxtyping import Float
