@@ -11,9 +11,9 @@ _MARGIN = 1 / 64  # of an image's side: rays this near the outline are left out 
 
 
 def saturation(views: Float[Tensor, "views h w 3"]) -> float | None:
-    """Return the mean HSV saturation of the object's pixels, 0 to 1; None where nothing shows.
+    """Return the mean HSV saturation of the object's pixels, 0 to 1; None if nothing is visible.
 
-    What differs from the first pixel, a corner, is the object's.
+    Pixels that differ from the first one, a corner, belong to the object.
     """
     pixels = views.reshape(-1, 3)
     drawn = pixels[(pixels - pixels[0]).abs().amax(dim=1) > _VISIBLE]
@@ -26,7 +26,7 @@ def saturation(views: Float[Tensor, "views h w 3"]) -> float | None:
 def fog(
     field_opacity: Float[Tensor, "views h w"], mesh_opacity: Float[Tensor, "views h w"]
 ) -> float | None:
-    """Return the mean opacity of the field's rays that pass the mesh, 0 to 1.
+    """Return the mean opacity of the field's rays that miss the mesh, 0 to 1.
 
     Rays within 1/64 of the image's side of the mesh's outline are left out; None where no
     ray is left.

@@ -43,7 +43,7 @@ class Preprocessing:
         resized = Image.fromarray(image).resize((self.size_px, self.size_px), self.resample)
         border = (self.size_px - self.crop_px) // 2
         box = (border, border, border + self.crop_px, border + self.crop_px)
-        # float64 first, then float32: as transformers rescales.
+        # float64 first, then float32: transformers rescales this way.
         scaled = (np.asarray(resized.crop(box)) * (1 / 255)).astype(np.float32)
         mean, std = (np.array(part, dtype=np.float32) for part in (self.mean, self.std))
         return torch.from_numpy((scaled - mean) / std).permute(2, 0, 1)
@@ -79,7 +79,7 @@ class Clip:
     def text_features(self, captions: Sequence[str]) -> Float[Tensor, "captions features"]:
         """Return unit features of captions, on the CPU.
 
-        Raises `EvaluationError` where a caption is longer than the text encoder reads.
+        Raises `EvaluationError` if a caption is longer than the text encoder can read.
         """
         length = self.model.config.max_tokens
         # A fixed length, so that a caption's features do not depend on its neighbours.
@@ -101,7 +101,7 @@ class Clip:
 def load_clip(directory: Path, *, device: torch.device | str = "cpu") -> Clip:
     """Return the CLIP stored in a local directory, in float32. No code of the directory runs.
 
-    Raises `WeightsError` where a file is missing or damaged, or the checkpoint leaves a
+    Raises `WeightsError` if a file is missing or damaged, or if the checkpoint leaves a
     parameter unset.
     """
     if not (directory / "config.json").is_file():

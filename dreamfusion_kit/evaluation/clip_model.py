@@ -1,6 +1,6 @@
 """The two towers of a CLIP, as transformers writes them, in plain torch (Radford et al. 2021).
 
-transformers' own class gives the same features, and importing it takes longer than judging
+transformers' own class gives the same features, but importing it takes longer than judging
 an asset: it loads torch's compiler, distributed tensors and SymPy. The tests compare the two.
 
 Module names are those of the checkpoint's tensors, `pre_layrnorm` included.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dreamfusion_kit.errors import WeightsError
 
-# What transformers' CLIPTextConfig and CLIPVisionConfig assume of a key that a file leaves out.
+# Defaults of transformers' CLIPTextConfig and CLIPVisionConfig for keys that a file omits.
 _SHARED = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
 _TEXT = _SHARED | {
     "hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8,
@@ -36,7 +36,7 @@ _BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.posit
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What config.json says of a CLIP, with transformers' defaults for what it leaves out."""
+    """A CLIP's config.json, with transformers' defaults for the keys it omits."""
 
     text: Mapping[str, Any]
     vision: Mapping[str, Any]
@@ -60,7 +60,7 @@ class ClipModel(nn.Module):
         width = config.projection_dim
         self.text_projection = nn.Linear(config.text["hidden_size"], width, bias=False)
         self.visual_projection = nn.Linear(config.vision["hidden_size"], width, bias=False)
-        self.logit_scale = nn.Parameter(torch.zeros(()))  # of training; features do not use it
+        self.logit_scale = nn.Parameter(torch.zeros(()))  # for training; features do not use it
 
     def image_features(
         self, pixels: Float[Tensor, "batch channels h w"]
@@ -73,7 +73,7 @@ class ClipModel(nn.Module):
     ) -> Float[Tensor, "batch features"]:
         """Return projected features of captions that end in the end mark, padded behind it.
 
-        No mask is needed: attention is causal, and what is read stands at the first end mark.
+        No mask is needed: attention is causal, and the feature is read at the first end mark.
         """
         return self.text_projection(self.text_model(token_ids))
 
@@ -81,7 +81,7 @@ class ClipModel(nn.Module):
 def load_clip_model(directory: Path) -> ClipModel:
     """Return the CLIP of a directory in float32 on the CPU, in evaluation mode.
 
-    Raises `WeightsError` unless config.json and model.safetensors are whole and fit together.
+    Raises `WeightsError` unless config.json and model.safetensors are intact and fit together.
     """
     config = read_config(directory / "config.json")
     with torch.device("meta"):  # a configuration alone never takes memory
@@ -190,7 +190,7 @@ class _TextTower(nn.Module):
         for layer in self.encoder["layers"]:  # pyright: ignore[reportGeneralTypeIssues]
             states = layer(states, causal=True)
         states = self.final_layer_norm(states)
-        # Both find the first of equals. Before 2023 the end was the highest number there is.
+        # Both find the first of equals. Before 2023 the end mark was the highest token id.
         is_legacy = self._eos == _LEGACY_EOS
         ends = token_ids.int() if is_legacy else (token_ids == self._eos).int()
         return states[torch.arange(len(states)), ends.argmax(dim=-1)]

@@ -1,6 +1,6 @@
-"""The schema of what is written of an asset and of a suite, so that nothing is read unchecked.
+"""The schema of the metrics files of assets and suites, so that nothing is read unchecked.
 
-Torch-free: tables, galleries and gates read these files.
+Free of torch, since tables, galleries and gates read these files.
 """
 
 from typing import Annotated, Literal
@@ -24,7 +24,7 @@ class JudgeEntry(Section):
 
 
 class PoolEntry(Section):
-    """The captions that were chosen from: where they come from, how many, which."""
+    """The captions to choose from: their source, number and hash."""
 
     kind: Literal["toybox", "suite", "file"]
     size: Annotated[int, Field(ge=1)]
@@ -34,9 +34,9 @@ class PoolEntry(Section):
 class ViewsEntry(Section):
     """The judge's verdict on every view, front first.
 
-    A digit of `hit` is 1 where the view's own caption is the nearest; the same for textureless
-    views in `hit_textureless`, and for textureless views among captions of plaster objects in
-    `hit_plaster`. `rank` is the place of the own caption, `cosine` the likeness to it.
+    A digit of `hit` is 1 if the view's own caption is the nearest. `hit_textureless` is the same
+    for textureless views, `hit_plaster` for textureless views among captions of plaster objects.
+    `rank` is the rank of the view's own caption, `cosine` the similarity to it.
     """
 
     hit: Bits | None
@@ -71,8 +71,8 @@ class InputsEntry(Section):
 class AssetEntry(Section):
     """The metrics.json of one asset.
 
-    `held_out` says whether the prior's training never saw the object in its colour; None where
-    there is no truth. `metrics` has a number, or None, for every metric of
+    `held_out` says whether the prior's training never saw the object in its colour; None
+    without a truth. `metrics` has a number, or None, for every metric of
     `evaluation.metrics` that is measured on one asset. `retrieved` is the caption that each
     colour view is nearest to.
     """
@@ -104,10 +104,10 @@ class AssetRow(Section):
 
 
 class SuiteMetrics(Section):
-    """The metrics/<suite>.json: a summary, and a row per asset for whoever compares suites.
+    """The metrics/<suite>.json: a summary, and a row per asset for comparing suites.
 
-    `code` holds a digest per stage of the code that decides its result, `machine` what
-    computed, each where it is known.
+    `code` holds, per stage, the digest of the code that determines its result; `machine` is what
+    it was computed on. Each is given if known.
     """
 
     format_version: Literal[2]
@@ -121,14 +121,14 @@ class SuiteMetrics(Section):
 
 
 class CostRow(Section):
-    """Time from text features to mesh, and the memory of the stage that held most."""
+    """Time from text features to mesh, and the peak memory over the stages."""
 
     seconds: float
     peak_memory_bytes: int
 
 
 class SuiteCost(Section):
-    """The metrics/<suite>.cost.json: what differs from machine to machine, apart from metrics."""
+    """The metrics/<suite>.cost.json: numbers that depend on the machine, apart from metrics."""
 
     format_version: Literal[2]
     suite: str

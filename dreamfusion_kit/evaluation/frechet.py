@@ -1,8 +1,8 @@
 """The Fréchet distance between two sets of features (Heusel et al. 2017, "FID", eq. 6).
 
-FID proper reads an Inception network that was trained on photographs. What is compared here
-are features of a CLIP of the kit's own, so that values compare with each other and with
-their floor, the distance between two sets of true images, but with no published FID.
+FID proper uses an Inception network trained on photographs. Here the features come from the
+kit's own CLIP. So values can be compared with each other and with their floor, the distance
+between two sets of true images, but not with any published FID.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Distances between a mesh and the true shape of a toybox object.
 
 An asset made from text has no canonical azimuth, place or size, so every measure is taken
-twice: as the mesh stands (`_raw`), and at the rotation about the up axis, the uniform scale
+twice: on the mesh as it is (`_raw`), and at the rotation about the up axis, the uniform scale
 and the translation that bring it nearest to the truth.
 
 Notation: an alignment takes x to `scale * R_z(yaw) x + translation`; lengths are in the
@@ -63,13 +63,13 @@ IDENTITY = Alignment(yaw_deg=0.0, scale=1.0, translation=(0.0, 0.0, 0.0))
 
 @dataclass(frozen=True)
 class GeometryMetrics:
-    """How near a mesh is to the truth: aligned, and as it stands (`_raw`).
+    """How near a mesh is to the truth: aligned, and as it is (`_raw`).
 
     `chamfer` is the mean of both directions' mean distance (not squared) from points of
     one surface to the other surface, scene units. `f_score` is the harmonic mean of the
     shares of points nearer than the protocol's distance. `iou` compares volumes. One
-    alignment, the one of least Chamfer distance, serves all three, so that the other two
-    may be a hair better as the mesh stands. `watertight` False
+    alignment, the one of least Chamfer distance, serves all three, so the other two may be
+    slightly better on the unaligned mesh. `watertight` False
     means that the mesh bounds no volume: `iou` is then a majority vote of three rays'
     crossing parities per point and should be read with care. An aligned Chamfer distance
     never exceeds the raw one: where the search finds no better pose, the mesh stays.
@@ -134,7 +134,7 @@ def true_surface(
     The grid has `resolution` cells per axis and one more around the ball. Raises
     `EvaluationError` where the solid is empty or reaches the edge of the grid.
     """
-    from skimage.measure import marching_cubes  # here, for the sake of those who read metrics
+    from skimage.measure import marching_cubes  # here, so that reading metrics does not import it
 
     spacing = 2 * bounding_radius / resolution
     ticks = (np.arange(resolution + 3) - (resolution + 2) / 2) * spacing
@@ -180,7 +180,7 @@ class _Pair:
         """Return exact distances from mesh points to the truth, and from true points to the mesh.
 
         Distances to triangles rather than to drawn points: equal shapes measure 0, not the
-        spacing of the draw. `first` limits them to so many points of each surface.
+        spacing of the draw. `first` limits them to that many points of each surface.
         """
         to_truth = self._true_index.distances(alignment.apply(self.mesh_points[:first]))
         to_mesh = self.mesh_index.distances(alignment.undo(self.true_points[:first]))
@@ -248,7 +248,7 @@ def _align(pair: _Pair, section: GeometrySection) -> Alignment:
     truth; scale 1 makes their extents equal. Middle and extent are those of the bulk of the
     surface (`_bulk`), so that a spike or a flake moves neither. All pairs of yaw and scale are
     ranked by distances between drawn points, which are cheap far away. The best few, and the
-    mesh as it stands, are refined by exact distances in all five numbers, inside the
+    unaligned mesh, are refined by exact distances in all five numbers, inside the
     protocol's scale range.
     """
     yaw_step = 360 / section.num_azimuths
@@ -328,8 +328,8 @@ def _point_cost(pair: _Pair, num_points: int) -> _Cost:
 class _Moves:
     """What the search tries: first steps of yaw, log scale and x, y, z.
 
-    Turns and growth are about `pivot`, the middle of the truth, so that neither undoes what a
-    shift has reached.
+    Rotation and scaling are about `pivot`, the middle of the truth, so that neither undoes
+    the effect of a shift.
     """
 
     steps: Float[np.ndarray, " 5"]
@@ -351,8 +351,8 @@ class _Moves:
 def _refine(cost: _Cost, start: Alignment, moves: _Moves) -> tuple[float, Alignment]:
     """Return the cost and the alignment that a pattern search reaches from `start`.
 
-    Moves along one number at a time, by its step in either direction, while that is better;
-    then halves the steps.
+    It changes one number at a time, by its step in either direction, while the cost falls;
+    then it halves the steps.
     """
     best = cost(start), start
     for halving in range(_REFINEMENT_HALVINGS):

@@ -1,4 +1,4 @@
-"""What judges views: a model that puts images and captions into one space, and its captions."""
+"""The judge of views: a model that embeds images and captions in one space, and its captions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Everything that is measured of one asset, as its entry."""
+"""Everything that is measured on one asset, as its entry."""
 
 import math
 from collections.abc import Sequence
@@ -36,12 +36,12 @@ def measure_asset(
     Args:
         subject: The asset, the protocol, judge and truth.
         asset: Its id.
-        inputs: The hashes of what is measured.
+        inputs: The hashes of the measured files.
         pool: The declared pool, without the asset's own addition; None without a judge.
         metrics: What to measure.
 
     Raises:
-        EvaluationError: where pictures or a metric are not finite numbers.
+        EvaluationError: if pictures or a metric are not finite.
     """
     _require_finite_views(subject, asset)
     judge = subject.judge

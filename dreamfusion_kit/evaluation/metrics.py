@@ -1,4 +1,4 @@
-"""Every metric as one record: what it is called, measured by, summed up by, and means.
+"""Every metric as one record: its name, how it is measured and summarised, and its meaning.
 
 The evaluate stage, the suite's summary, its CSV, the gallery, the terminal's table and
 `scripts/compare.py` iterate over `METRICS`. A new metric is one entry here.
@@ -27,7 +27,7 @@ class Metric:
     """One number per asset, and its mean over a suite.
 
     Exactly one of `measure` and `among_seeds` is set. `reference` and `chance` are the keys
-    of the metrics that say what true renders and guessing give.
+    of the metrics that true renders and guessing reach.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Metric:
     chance: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a record that is measured in no way or in two."""
+        """Refuse a record with no way of being measured, or with two."""
         if (self.measure is None) == (self.among_seeds is None):
             raise ValueError(f"metric {self.key}: expected one of measure and among_seeds")
 
@@ -72,7 +72,7 @@ class Metric:
 
 
 def _retrieved(of: Object, light: Light) -> Callable[[Subject], Number]:
-    """Return what measures R-Precision of these views."""
+    """Return a function that measures R-Precision of these views."""
 
     def measure(subject: Subject) -> Number:
         return _precision(subject.retrieval(of, light))
@@ -85,7 +85,7 @@ def _precision(found: Retrieval | None) -> Number:
 
 
 def _in_any_color(of: Object) -> Callable[[Subject], Number]:
-    """Return what counts colour views whose nearest caption names the right object."""
+    """Return a function that counts colour views whose nearest caption names the right object."""
 
     def measure(subject: Subject) -> Number:
         same_object, found = subject.same_object, subject.retrieval(of, "color")
@@ -112,7 +112,7 @@ def _object_chance(subject: Subject) -> Number:
 
 
 def _of_shape(read: Callable[[GeometryMetrics], float]) -> Callable[[Subject], Number]:
-    """Return what reads one number of the comparison with the true shape."""
+    """Return a function that reads one number of the comparison with the true shape."""
 
     def measure(subject: Subject) -> Number:
         return None if subject.geometry is None else read(subject.geometry)
@@ -121,7 +121,7 @@ def _of_shape(read: Callable[[GeometryMetrics], float]) -> Callable[[Subject], N
 
 
 def _fronts(of: Object) -> Callable[[Subject], Number]:
-    """Return what counts the views that the view classifier takes for the front."""
+    """Return a function that counts the views that the view classifier takes for the front."""
 
     def measure(subject: Subject) -> Number:
         sides = subject.sides(of)
@@ -131,7 +131,7 @@ def _fronts(of: Object) -> Callable[[Subject], Number]:
 
 
 def _fact(key: str) -> Callable[[Subject], Number]:
-    """Return what reads a fact of the mesh stage; older meshes may lack it."""
+    """Return a function that reads a fact of the mesh stage; older meshes may lack it."""
 
     def measure(subject: Subject) -> Number:
         value = subject.facts.get(key)

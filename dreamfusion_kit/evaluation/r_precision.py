@@ -23,8 +23,8 @@ class CaptionPool:
     """The captions that retrieval chooses from, as the text encoder reads them.
 
     Two captions that `normalize_caption` makes equal would both be right answers, so a
-    pool that holds such a pair is refused. From a pool of one caption nothing can be
-    retrieved, but views can still be compared with it.
+    pool that holds such a pair is refused. Nothing can be retrieved from a pool of one
+    caption, but views can still be compared with it.
     """
 
     captions: tuple[str, ...]
@@ -55,7 +55,7 @@ class CaptionPool:
         return len(self.captions) > 1
 
     def including(self, caption: str) -> "CaptionPool":
-        """Return this pool, with `caption` added where no equal one is in it."""
+        """Return this pool, with `caption` added unless an equal one is in it."""
         return self if self.has(caption) else CaptionPool((*self.captions, caption))
 
     def has(self, caption: str) -> bool:
@@ -63,7 +63,7 @@ class CaptionPool:
         return normalize_caption(caption) in {normalize_caption(one) for one in self.captions}
 
     def index(self, caption: str) -> int:
-        """Return the place of `caption`, compared as normalised."""
+        """Return the index of `caption`, compared as normalised."""
         places = [normalize_caption(entry) for entry in self.captions]
         try:
             return places.index(normalize_caption(caption))
@@ -98,9 +98,9 @@ def retrieval_hits(
 
 
 def own_ranks(similarity: Float[Tensor, "views captions"], own_index: int) -> Int[Tensor, " views"]:
-    """Return the place of the own caption among all, nearest first; 1 is a hit.
+    """Return the rank of each view's own caption among all, nearest first; 1 is a hit.
 
-    Captions that are exactly as near stand before it, as a tie is a miss.
+    Captions that are exactly as near rank before it, as a tie is a miss.
     """
     return (similarity >= similarity[:, own_index, None]).sum(dim=1)
 
@@ -108,9 +108,9 @@ def own_ranks(similarity: Float[Tensor, "views captions"], own_index: int) -> In
 def object_hits(
     similarity: Float[Tensor, "views captions"], same_object: Bool[Tensor, " captions"]
 ) -> Bool[Tensor, " views"]:
-    """Return which views are nearest to a caption of the right object, in whatever colour.
+    """Return which views are nearest to a caption of the right object, in any colour.
 
-    A textureless view cannot show a colour that its caption names; this asks it for the
+    A textureless view cannot show the colour that its caption names; this measure counts the
     shape alone. A tie between right and wrong is a miss.
     """
     right = similarity.masked_fill(~same_object, -torch.inf).amax(dim=1)

@@ -1,6 +1,6 @@
-"""One finished asset as metrics see it: pictures, features and shape, each made when asked for.
+"""One finished asset as metrics see it: pictures, features and shape, each computed on demand.
 
-Nothing is computed twice, and nothing that no metric asks for.
+Nothing is computed twice, and nothing that no metric needs.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Retrieval:
-    """What a judge makes of views: cosines with captions, of which one is the own."""
+    """A judge's view of the pictures: cosines with all captions, one of them the asset's own."""
 
     similarity: Float[Tensor, "views captions"]
     own: int
@@ -44,10 +44,10 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class Subject:
-    """An asset, the protocol, and what there is to measure it by.
+    """An asset, the protocol, and the available judge and truth.
 
-    `facts` are those that the mesh stage states of the mesh. `judge` is None where the
-    protocol names none, `truth` for a prompt whose object nobody knows.
+    `facts` are what the mesh stage measured on the mesh. `judge` is None if the protocol
+    names none; `truth` is None for a prompt whose object has no known shape.
     """
 
     prompt: str
@@ -107,7 +107,7 @@ class Subject:
             render, section, textureless=light == "textureless", supersampling=supersampling
         )
 
-    # ---- what the judge says of them
+    # ---- what the judge says about them
 
     def features(self, of: Object, light: Light) -> Float[Tensor, "views features"] | None:
         """Return the judge's unit features of views; None without a judge or a truth."""
@@ -125,7 +125,7 @@ class Subject:
         return Retrieval(cosine_similarity(features, captions), judge.pool.index(self.own_caption))
 
     def retrieval(self, of: Object, light: Light) -> Retrieval | None:
-        """Return the same where the pool has a wrong answer to retrieve."""
+        """Return the same if the pool has a wrong answer to retrieve."""
         can_retrieve = self.judge is not None and self.judge.pool.can_retrieve
         return self.comparison(of, light) if can_retrieve else None
 
@@ -151,7 +151,7 @@ class Subject:
 
     @property
     def same_object(self) -> Bool[Tensor, " captions"] | None:
-        """Return which of the pool's captions name the own object in whatever colour."""
+        """Return which of the pool's captions name the asset's own object, in any colour."""
         judge, truth = self.judge, self.truth
         if judge is None or truth is None or not judge.pool.can_retrieve:
             return None

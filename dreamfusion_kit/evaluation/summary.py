@@ -1,7 +1,7 @@
-"""What is written down of a suite: means over its assets, and a row for each of them.
+"""The results of a suite: means over its assets, and a row for each of them.
 
-`None` stands where a number has no meaning: what needs a judge where the protocol names none,
-what needs a true shape for a prompt that has none, a mean over no assets.
+A number without a meaning is `None`: one that needs a judge if the protocol names none, one
+that needs a true shape for a prompt that has none, a mean over no assets.
 """
 
 import json
@@ -49,16 +49,16 @@ def suite_metrics(
 ) -> SuiteMetrics:
     """Return a suite's metrics, rounded for stable diffs.
 
-    All assets are summed up at the top of `summary`; `trained` and `held_out` repeat the table
-    for the toybox pairs that training saw and never saw, each where the suite has any.
+    The top of `summary` covers all assets; `trained` and `held_out` repeat the table for the
+    toybox pairs that training saw and never saw, each if the suite has any.
 
     Args:
         suite: Its name.
         measured: Every asset, in the suite's order; all by one judge and one pool.
         confidence_level: Coverage of the intervals.
         code: Digests of the stages' code, as far as known.
-        machine: What computed, where it is known and one.
-        metrics: What the numbers are.
+        machine: The machine that computed, if it is known and the same for all.
+        metrics: The metrics to report.
     """
     if not measured:
         raise EvaluationError(
@@ -95,7 +95,7 @@ def suite_metrics(
 
 
 def suite_cost(suite: str, costs: Mapping[str, CostRow]) -> SuiteCost:
-    """Return what the assets took; `costs` has one asset or more."""
+    """Return the time and memory that the assets took; `costs` has at least one asset."""
     seconds = [cost.seconds for cost in costs.values()]
     return SuiteCost(
         format_version=FORMAT_VERSION,

@@ -1,8 +1,8 @@
 """Triangle surfaces as the evaluation reads them: loading, casting rays, drawing points.
 
 World coordinates are z-up, lengths in scene units. Open3D casts the rays on the CPU, so
-no OpenGL context is needed. It and trimesh are imported where they are used: tables and
-galleries, which read metrics alone, need not wait for them.
+no OpenGL context is needed. It and trimesh are imported where they are used, so that tables and
+galleries, which only read metrics, need not wait for them.
 """
 
 from dataclasses import dataclass
@@ -41,8 +41,8 @@ class TexturedMesh:
 def load_mesh(path: Path) -> TexturedMesh:
     """Return the mesh of a z-up OBJ file whose MTL names an albedo image.
 
-    Vertices are repeated along texture seams, as the file's uv indices ask for. Raises
-    `EvaluationError` where the file is missing or damaged, or has no faces or no texture.
+    Vertices are repeated along texture seams, as the file's uv indices require. Raises
+    `EvaluationError` if the file is missing or damaged, or has no faces or no texture.
     """
     import trimesh
 
@@ -77,9 +77,9 @@ def _appearance(mesh: Any) -> tuple[Float[np.ndarray, "vertices 2"], Image.Image
 
 @dataclass(frozen=True)
 class RayHits:
-    """First triangles that rays meet: `mask` over all rays, the rest over those that hit.
+    """The first triangle that each ray meets: `mask` over all rays, the rest over hits only.
 
-    `distance` is in lengths of the direction; `barycentric` weighs the triangle's corners.
+    `distance` is in units of the direction's length; `barycentric` weighs the corners.
     """
 
     mask: Bool[Tensor, "*rays"]
@@ -124,7 +124,7 @@ class SpatialIndex:
 
 
 def face_normals(surface: Surface) -> Float[Tensor, "faces 3"]:
-    """Return each triangle's normal, as long as twice its area."""
+    """Return each triangle's normal, whose length is twice the area."""
     a, b, c = surface.vertices[surface.faces].unbind(dim=1)
     return torch.linalg.cross(b - a, c - a)
 
@@ -145,8 +145,8 @@ def smooth_normals(surface: Surface) -> Float[Tensor, "vertices 3"]:
 def is_watertight(surface: Surface) -> bool:
     """Return whether the surface bounds a volume: each edge borders an even number of triangles.
 
-    Vertices at one position count as one; triangles that this reduces to a line, as
-    marching cubes makes them where the surface meets a grid point, do not count.
+    Vertices at one position count as one. Triangles that this reduces to a line do not count;
+    marching cubes makes them where the surface meets a grid point.
     """
     _, merged = torch.unique(surface.vertices, dim=0, return_inverse=True)
     faces = merged[surface.faces]

@@ -69,7 +69,7 @@ def measure_samples(judges: Judges, samples: Samples, reference: Samples) -> Jso
 
 
 def view_accuracy(judge: SideClassifier, samples: Samples) -> Json:
-    """Return how often the side is the one asked for: in all, by side and by object."""
+    """Return how often the side is the requested one: overall, by side and by object."""
     distinct = samples.where(lambda prompt: prompt.object_name in DISTINCT_SIDES)
     hits = torch.tensor(
         [
@@ -98,8 +98,8 @@ def view_accuracy(judge: SideClassifier, samples: Samples) -> Json:
 def side_accuracy(means: Mapping[Pair, Float[Tensor, "2 h w 3"]], samples: Samples) -> Json:
     """Return how often a side view is nearer to the mean picture of its own side.
 
-    The classifier does not tell left from right. The distance is that of pixels: it knows
-    the objects whose outline points one way, and its accuracy on true renders says how well.
+    The classifier does not tell left from right. A distance between pixels can, for objects
+    whose outline points one way; its accuracy on true renders says how well.
     """
     sides = samples.where(lambda p: p.object_name in ONE_SIDED and p.view in LEFT_RIGHT)
     hits = [
@@ -113,8 +113,8 @@ def side_accuracy(means: Mapping[Pair, Float[Tensor, "2 h w 3"]], samples: Sampl
 def ceiling(judges: Judges, protocol: EvaluationSection, progress: Progress) -> Json:
     """Retrieve from true renders on the protocol's orbit, as assets are asked to.
 
-    Colour views of every pair must find their own of all captions; textureless views, which
-    are the same in every colour, their object's of the plaster captions.
+    Colour views of every pair must find their own caption among all; textureless views, which
+    are the same in every colour, must find their object's among the plaster captions.
     """
     pairs = [(color, name) for name in OBJECTS for color in COLORS]
     report = progress("protocol's views", len(pairs) + len(OBJECTS))
@@ -162,7 +162,7 @@ def _pair(prompt: Prompt) -> Pair:
 
 
 def _by_kind(name: str, hits: Bool[Tensor, "images *views"], pairs: list[Pair]) -> Json:
-    """Return the mean over all pairs, and over the trained and the held-out ones apart."""
+    """Return the mean over all pairs, and separately over trained and held-out pairs."""
     held_out = torch.tensor([pair in HELD_OUT for pair in pairs])
     return {
         name: _mean(hits),

@@ -35,7 +35,7 @@ RenderImage = Callable[[Cameras, Lighting, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ViewImages:
-    """The views of one object, front first, then by growing azimuth.
+    """The views of one object, front first, then by increasing azimuth.
 
     `normals` shows world-space normals as (n + 1) / 2 over the protocol's background;
     `opacity` is how much of the background each pixel hides, 0 to 1.
@@ -81,7 +81,7 @@ def render_views(render: Render, section: ViewsSection, *, supersampling: int) -
 def render_images(
     render: RenderImage, section: ViewsSection, *, textureless: bool, supersampling: int
 ) -> Float[Tensor, "views h w 3"]:
-    """Return the protocol's colour or textureless images alone, such as the truth's."""
+    """Return only the protocol's colour or textureless images, for example of the truth."""
     images = [
         render(cameras, _light(section, cameras, textureless=textureless), background)
         for cameras, background in _orbit(section, section.num_azimuths, supersampling)
@@ -105,7 +105,7 @@ def render_turntable(
 def _orbit(
     section: ViewsSection, num_views: int, supersampling: int
 ) -> list[tuple[Cameras, Tensor]]:
-    """Return one camera and background per view: a view at a time bounds the memory."""
+    """Return one camera and background per view; rendering one view at a time bounds memory."""
     size = section.image_size_px * supersampling
     background = torch.tensor(section.background).expand(1, size, size, 3)
     cameras = [
@@ -143,7 +143,7 @@ def _downsample(image: Float[Tensor, "batch h w channels"], factor: int) -> Tens
 def mesh_renderer(mesh: TexturedMesh, *, normals: Literal["smooth", "face"]) -> Render:
     """Return a callable that ray-casts the mesh, one ray per pixel, first hit only.
 
-    Back faces answer the ambient light alone, so that holes and inside-out meshes show.
+    Back faces receive ambient light only, so that holes and inside-out meshes are visible.
     """
     index = SpatialIndex(mesh.surface)
     corner_normals = _corner_normals(mesh, normals)

@@ -1,1 +1,1 @@
-"""What decides a result, as digests: the code behind each stage, and what each asset asks of it."""
+"""What determines a result, as digests: the code of each stage, and the inputs of each asset."""

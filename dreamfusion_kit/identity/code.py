@@ -1,8 +1,8 @@
 """The digest of the code behind each stage: one identity for checkpoints, records and DVC.
 
 A stage's code is the import closure of its module, and the data files that those modules
-read. A change of anything else, of a comment, of a docstring or of the layout leaves the
-digest as it is.
+read. A change to anything else, or to a comment, a docstring or the layout, leaves the
+digest unchanged.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKAGE = "dreamfusion_kit"
 ROOT = Path(str(dreamfusion_kit.__file__)).parent
 
-# What a stage's modules read beside Python: folders or files of the package.
+# What a stage's modules read besides Python: folders or files of the package.
 DATA: Mapping[CodeName, tuple[str, ...]] = {
     "fetch": ("toybox/weights/prior", "toybox/weights/clip"),
     "evaluate": ("toybox/weights/view",),
@@ -40,8 +40,8 @@ def code_digest(name: CodeName) -> str:
 def code_digests(memory: Path | None = None) -> Mapping[CodeName, str]:
     """Return the digest of the code of every stage.
 
-    `memory` is a file that keeps the last answer with the size and time of change of every file
-    of the package: while those are the same, nothing is read.
+    `memory` is a file that caches the last answer with the size and modification time of every
+    file of the package: while those are unchanged, nothing else is read.
     """
     if memory is None:
         return _computed()
@@ -55,7 +55,7 @@ def code_digests(memory: Path | None = None) -> Mapping[CodeName, str]:
 
 @cache
 def _computed() -> Mapping[CodeName, str]:
-    import grimp  # takes longer to import than the memory to answer
+    import grimp  # takes longer to import than the cached answer takes to read
 
     graph = grimp.build_graph(PACKAGE, cache_dir=None, exclude_type_checking_imports=True)
     return {name: _digest(closure(name, graph), DATA.get(name, ())) for name in get_args(CodeName)}
@@ -64,8 +64,8 @@ def _computed() -> Mapping[CodeName, str]:
 def closure(name: CodeName, graph: "grimp.ImportGraph") -> list[str]:
     """Return the modules that running the stage `name` imports, itself among them, sorted.
 
-    An import inside a function counts. Importing a.b.c also runs the packages a and a.b, with
-    what they import.
+    An import inside a function counts. Importing a.b.c also runs the packages a and a.b, and
+    whatever they import.
     """
     found: set[str] = set()
     wanted = {f"{PACKAGE}.stages.{name}"}
@@ -81,7 +81,7 @@ def closure(name: CodeName, graph: "grimp.ImportGraph") -> list[str]:
 def _digest(modules: Iterable[str], data: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for module in modules:
-        if module == PACKAGE:  # names the Python API, and decides nothing
+        if module == PACKAGE:  # exports the Python API, and affects no result
             continue
         digest.update(f"{module} {_module_digest(module)}\n".encode())
     for name in data:
@@ -104,19 +104,19 @@ def _files(path: Path) -> list[Path]:
 
 
 def _stamp() -> str:
-    """Return a digest of the name, size and times of change of every file of the package."""
+    """Return a digest of the name, size and modification times of every file of the package."""
     digest = hashlib.sha256()
     for path in _files(ROOT):
         if "__pycache__" not in path.parts:
             status = path.stat()
-            times = f"{status.st_mtime_ns} {status.st_ctime_ns}"  # tools set the first one back
+            times = f"{status.st_mtime_ns} {status.st_ctime_ns}"  # tools may reset the first one
             name = path.relative_to(ROOT).as_posix()
             digest.update(f"{name} {status.st_size} {times}\n".encode())
     return digest.hexdigest()
 
 
 def _recall(memory: Path, stamp: str) -> Mapping[CodeName, str] | None:
-    """Return the remembered digests; a memory that cannot be read is written again."""
+    """Return the cached digests; a cache that cannot be read is written again."""
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
         digests = known["digests"] if known["stamp"] == stamp else {}

@@ -1,7 +1,7 @@
-"""What each stage reads of a recipe, an asset and the protocol, as digests.
+"""What each stage reads from a recipe, an asset and the protocol, as digests.
 
-An edit reruns the stages whose digest it changes, and no other: a texture size is no concern
-of the optimisation.
+An edit reruns only the stages whose digest it changes: a texture size does not affect the
+optimisation.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite
 
-# Sections of a recipe that decide a field. The rest are `summary` and `mesh`.
+# Sections of a recipe that determine a field. The rest are `summary` and `mesh`.
 FIELD_SECTIONS = (
     "prior",
     "guidance",
@@ -42,7 +42,7 @@ def _reads(
             return {"prompt": asset.prompt, **sections(asset.recipe, "prior", "guidance")}
         case "optimize":
             return {"seed": asset.seed, **sections(asset.recipe, *FIELD_SECTIONS)}
-        case "mesh":  # The GLB names all that it was made from.
+        case "mesh":  # The GLB names everything it was made from.
             return {"recipe": asset.recipe_name, "identity": asset.identity}
         case "evaluate":
             return {
@@ -56,22 +56,22 @@ def _reads(
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """Return what the fetch stage reads of a recipe."""
+    """Return the digest of what the fetch stage reads from a recipe."""
     return identity(sections(recipe, "prior"))
 
 
 def clip_digest(protocol: EvaluationSection) -> str:
-    """Return what the fetch stage reads of the protocol."""
+    """Return the digest of what the fetch stage reads from the protocol."""
     return identity(protocol.clip)
 
 
 def pool_digest(protocol: EvaluationSection, prompts: Mapping[str, str], workspace: Path) -> str:
     """Return the digest of the captions that a suite's protocol declares.
 
-    `prompts` are those of the suite by asset; only a pool of them reads them.
+    `prompts` are the suite's prompts by asset; only a pool made of them reads them.
 
     Raises:
-        RecipeError: where the captions stand in a file that cannot be read.
+        RecipeError: if the captions are in a file that cannot be read.
     """
     return identity(declared_captions(protocol.caption_pool, prompts, workspace))
 
@@ -79,7 +79,7 @@ def pool_digest(protocol: EvaluationSection, prompts: Mapping[str, str], workspa
 def suite_digests(
     suite: Suite, assets: Mapping[str, ResolvedAsset], workspace: Path
 ) -> dict[str, str]:
-    """Return what the stages read that span a suite."""
+    """Return the digests of what the suite-wide stages read."""
     return {
         "clip": clip_digest(suite.evaluation),
         "pool": pool_digest(suite.evaluation, suite.prompts, workspace),

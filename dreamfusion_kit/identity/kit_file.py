@@ -1,7 +1,7 @@
 """kit.json: the digests that DVC's stages depend on, as one generated file per suite.
 
-In a suite's folder, each asset's folder has a kit.json of its own, so that an asset's stages read
-a few lines whatever the suite's size.
+In a suite's folder, each asset's folder has its own kit.json, so that an asset's stages read
+only a few lines, whatever the suite's size.
 """
 
 import json
@@ -44,14 +44,14 @@ Digests = Mapping[str, Any]  # JSON: digests by key, in groups
 
 @dataclass(frozen=True)
 class Kit:
-    """The digests of one suite: what its kit.json says, and what its assets' folders' say."""
+    """The digests of one suite: those in its kit.json, and those in its assets' folders."""
 
     suite: Digests
     folders: Mapping[str, Digests]
 
 
 def current(workspace: Path, name: str) -> Kit:
-    """Return the digests of the suite `name` as code, recipes and suite are now.
+    """Return the digests of the suite `name` for the present code, recipes and suite.
 
     Raises:
         RecipeError: with every problem of the suite.
@@ -76,14 +76,14 @@ def current(workspace: Path, name: str) -> Kit:
 
 
 def read(workspace: Path, name: str) -> Kit:
-    """Return what the suite's files say; empty where they are missing."""
+    """Return the digests in the suite's files; empty if the files are missing."""
     root = suite_root(workspace, name)
     paths = sorted((root / "assets").glob(f"*/{KIT_FILE}")) if name != DEFAULT else []
     return Kit(_load(root / KIT_FILE), {path.parent.name: _load(path) for path in paths})
 
 
 def write(workspace: Path, name: str, kit: Kit) -> list[Path]:
-    """Write what differs from the files; return the files written."""
+    """Write the files whose digests differ; return the files written."""
     root = suite_root(workspace, name)
     texts = {root / KIT_FILE: _text(kit.suite)}
     texts |= {
@@ -100,16 +100,16 @@ def write(workspace: Path, name: str, kit: Kit) -> list[Path]:
 def unchanged(
     workspace: Path, name: str, stage: CodeName, subject: str | None
 ) -> Generator[None, None, None]:
-    """Hold that what a stage depends on in kit.json is what it runs on, before it and after.
+    """Check before and after a stage that its digests in kit.json are those of what it runs on.
 
-    DVC reads kit.json after a stage and records its digests beside the outputs: they have to be
-    those of the code and the inputs that made them.
+    DVC reads kit.json after a stage and records its digests beside the outputs. They have to be
+    the digests of the code and the inputs that made these outputs.
 
     Args:
-        subject: The asset; of `fetch`, the recipe or the protocol's CLIP.
+        subject: The asset; for `fetch`, the recipe or the protocol's CLIP.
 
     Raises:
-        StaleKitError: where a digest is another one than that of today's code and inputs, or
+        StaleKitError: if a digest is not that of the present code and inputs, or
             changed during the run.
     """
     keys = _keys(workspace, name, stage, subject)
@@ -141,7 +141,7 @@ class _Key:
 
 
 def _keys(workspace: Path, name: str, stage: CodeName, subject: str | None) -> list[_Key]:
-    """Return the keys that a stage depends on, as its dvc.yaml has them."""
+    """Return the keys that a stage depends on, as listed in its dvc.yaml."""
     path = suite_root(workspace, name) / KIT_FILE
     code = _Key(path, ("code", stage))
     match stage:
@@ -176,7 +176,7 @@ def _now(workspace: Path, name: str, stage: CodeName, subject: str | None) -> li
             own = asset_digests(resolved, protocol)[stage]
             if stage != "evaluate":
                 return [code, own]
-            # Only a pool of the suite's own prompts needs every asset read.
+            # Only a pool of the suite's own prompts requires reading every asset.
             is_own = protocol.caption_pool.kind == "suite"
             prompts = load_suite(workspace, name).prompts if is_own else {}
             return [code, own, pool_digest(protocol, prompts, workspace)]
@@ -193,7 +193,7 @@ def _asset_key(workspace: Path, name: str, stage: str, asset: str) -> _Key:
     root = suite_root(workspace, name)
     if name == DEFAULT:
         return _Key(root / KIT_FILE, ("assets", asset, stage))
-    folder = folder_of(workspace, name, asset) or asset  # `_now` says that there is none
+    folder = folder_of(workspace, name, asset) or asset  # `_now` reports a missing asset
     return _Key(root / "assets" / folder / KIT_FILE, (asset, stage))
 
 
@@ -213,7 +213,7 @@ def _text(digests: Digests) -> str:
 
 
 def _load(path: Path) -> Digests:
-    """Return a kit.json's digests; a damaged one says nothing, and is written again."""
+    """Return a kit.json's digests; a damaged one counts as empty and is written again."""
     try:
         value = json.loads(_read_text(path))
     except ValueError:

@@ -1,6 +1,6 @@
-"""The digest of a Python file's meaning: no comment, docstring or layout changes it.
+"""The digest of a Python file's meaning: comments, docstrings and layout do not change it.
 
-The tree is written out by class and field, without what is absent or empty, so that every
+The tree is written out by class and field, without absent or empty parts, so that every
 supported Python gives the same digest: `ast.dump` and `ast.unparse` differ between versions.
 """
 
@@ -48,7 +48,7 @@ def _tokens(value: object) -> Iterator[str]:
 
 
 def _is_docstring(entry: object) -> bool:
-    """Return whether an entry of a block is a text that nothing uses, as docstrings are."""
+    """Return whether an entry of a block is a string that nothing uses, such as a docstring."""
     match entry:
         case ast.Expr(value=ast.Constant(value=str())):
             return True

@@ -1,7 +1,7 @@
 """One text, and one hash, for equal data.
 
-Keys are sorted and numbers that are equal are written alike, so that 1 and 1.0, or two
-orders of the same keys, give the same identity.
+Keys are sorted and equal numbers are written alike, so that 1 and 1.0, or the same keys
+in another order, give the same identity.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ def canonical_json(value: object) -> str:
     """Return `value`, made of JSON types, tuples and pydantic models, as canonical JSON.
 
     Raises:
-        TypeError: for anything that JSON has no form for, keys that are no text included.
+        TypeError: for anything that JSON cannot represent, including non-string keys.
         ValueError: for infinity and not-a-number.
     """
     return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -38,7 +38,7 @@ def declared_captions(
     Args:
         section: Which pool.
         prompts: The suite's prompts by asset.
-        workspace: Where the file is looked for.
+        workspace: Where to look for the file.
 
     Raises:
         RecipeError: with the problems of the file, one a line.

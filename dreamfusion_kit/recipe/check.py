@@ -15,7 +15,7 @@ def workspace_files(workspace: Path) -> list[Path]:
     """Return every recipe and suite file of the workspace.
 
     Raises:
-        RecipeError: where there is none, since checking nothing would look like success.
+        RecipeError: if there are none, since checking nothing would look like success.
     """
     recipes = sorted((workspace / "recipes").rglob("*.yaml"))
     suites = [suite_file(workspace, name) for name in suite_names(workspace)]
@@ -45,7 +45,7 @@ def check_files(files: Iterable[Path]) -> None:
 
 
 def notes(files: Iterable[Path]) -> list[str]:
-    """Return what is worth knowing of files that passed, one line each: long prompts."""
+    """Return notes on files that passed, one line each, such as on long prompts."""
     lines: list[str] = []
     for file in files:
         suite = _suite_of(file)

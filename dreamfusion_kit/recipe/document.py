@@ -1,4 +1,4 @@
-"""A YAML file as data plus the place of every key, and the problems found in it."""
+"""A YAML file as data, with the place of every key and the problems found in it."""
 
 import difflib
 import json
@@ -11,15 +11,15 @@ from typing import Any
 from dreamfusion_kit.errors import RecipeError, printable, shortened
 
 KeyPath = tuple[str | int, ...]
-# What a YAML file can say. Any stands for Value again: a type that names itself cannot be
-# checked at run time, as the tests do.
+# What a YAML file can hold. `Any` stands for a nested Value: the tests check types at run
+# time, which a recursive type does not allow.
 Value = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 _PLAIN_KEY = re.compile(r"[\w.<>-]+")
 _LONGEST_FOUND = 60
 _LONGEST_FILE = 300
 _LONGEST_KEY = 300
-# difflib takes time with the square of a word and with the number of candidates.
+# difflib's time grows with the square of a word's length and with the number of candidates.
 _LONGEST_WORD = 80
 _MOST_CANDIDATES = 200
 
@@ -35,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML file says, and where it says it.
+    """The content of a YAML file, and the line of each value.
 
     `places` has the line of every mapping key and sequence item by its path; the empty
     path is the file itself.
@@ -45,7 +45,7 @@ class Document:
     places: Mapping[KeyPath, Place] = field(repr=False)
 
     def place(self, path: KeyPath) -> Place:
-        """Return the place of `path`, or of the deepest part of it that is there."""
+        """Return the place of `path`, or of the deepest part of it that exists."""
         while path not in self.places:
             path = path[:-1]
         return self.places[path]
@@ -91,13 +91,13 @@ def dotted(path: KeyPath) -> str:
 
 def quoted(value: Value) -> str:
     """Return `value` as JSON, cut short, so that text and number can be told apart."""
-    # Cut before as well as after: a value may be a megabyte, and be quoted by many problems.
+    # Cut before as well as after: a value may have a megabyte and be quoted by many problems.
     short = value[:_LONGEST_FOUND] if isinstance(value, str) else value
     return shortened(json.dumps(short, ensure_ascii=False), _LONGEST_FOUND)
 
 
 def did_you_mean(word: str, candidates: Collection[str]) -> str | None:
-    """Return the candidate that `word` was probably meant to be, where they are not too many."""
+    """Return the candidate that `word` was probably meant to be, unless there are too many."""
     if len(word) > _LONGEST_WORD or len(candidates) > _MOST_CANDIDATES:
         return None
     matches = difflib.get_close_matches(word, candidates, n=1)

@@ -1,7 +1,7 @@
 """Adds and removes assets in the workspace's params.yaml: the default suite.
 
-The file is edited as text, at the places that the YAML reader names, so that comments,
-order and spacing of everything else stay as they are, byte for byte. (ruamel.yaml's
+The file is edited as text, at the places that the YAML reader reports, so that comments,
+order and spacing elsewhere stay the same, byte for byte. (ruamel.yaml's
 round trip binds a comment to the entry *before* it: removing an asset would take the
 next one's comment along.) Nothing is written unless the edited suite is valid.
 """
@@ -28,8 +28,8 @@ def add_asset(workspace: Path, asset_id: str, *, prompt: str, recipe: str, seed:
         The file that was written.
 
     Raises:
-        RecipeError: where the id is taken, or the suite would not be valid; the file is
-            then as it was.
+        RecipeError: if the id is taken or the suite would become invalid; the file is
+            then unchanged.
     """
     path = suite_file(workspace, DEFAULT)
     if not re.fullmatch(ASSET_ID, asset_id):
@@ -55,7 +55,7 @@ def add_asset(workspace: Path, asset_id: str, *, prompt: str, recipe: str, seed:
 
 
 def remove_asset(workspace: Path, asset_id: str) -> Path:
-    """Remove an asset from a suite, and its recipe where no other asset uses it.
+    """Remove an asset from a suite, and its recipe if no other asset uses it.
 
     Comments inside the asset's lines go with it; those above it stay.
 
@@ -63,8 +63,8 @@ def remove_asset(workspace: Path, asset_id: str) -> Path:
         The file that was written.
 
     Raises:
-        RecipeError: where there is no such asset, or the suite would not be valid; the
-            file is then as it was.
+        RecipeError: if there is no such asset or the suite would become invalid; the
+            file is then unchanged.
     """
     path = suite_file(workspace, DEFAULT)
     text = read_text(path)
@@ -81,7 +81,7 @@ def remove_asset(workspace: Path, asset_id: str) -> Path:
 
 
 def _block_assets(text: str, path: Path) -> yaml.MappingNode:
-    """Return the node of the assets, which has one asset or more on lines of its own."""
+    """Return the node of the assets; it has at least one asset, on lines of its own."""
     yaml_text.parse(text, str(path))  # reports duplicate keys and the like
     _, assets = _entry(text, path, "assets")
     if not isinstance(assets, yaml.MappingNode) or assets.flow_style or not assets.value:
@@ -108,7 +108,7 @@ def _keys(node: yaml.MappingNode) -> list[str]:
 
 
 def _end(node: yaml.Node) -> int:
-    """Return where the node's last character stands; block collections claim more."""
+    """Return the position of the node's last character; block collections report a later one."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(node, yaml.MappingNode) else last)
@@ -117,7 +117,7 @@ def _end(node: yaml.Node) -> int:
 
 def _end_of_line(text: str, node: yaml.Node) -> int:
     """Return the index just after the line on which `node` ends."""
-    end = len(text[: _end(node)].rstrip())  # a block scalar's mark stands after its line break
+    end = len(text[: _end(node)].rstrip())  # a block scalar's mark comes after its line break
     line_break = text.find("\n", end)
     return len(text) if line_break < 0 else line_break + 1
 

@@ -1,7 +1,7 @@
 """The schema of the evaluation protocol, which all assets of a suite share.
 
 It stands outside every recipe, so that no method can choose an easier protocol. Every key is
-required: what does not stand in a file is not tracked. "DF" cites DreamFusion (arXiv
+required: a value that is not in a file is not tracked. "DF" cites DreamFusion (arXiv
 2209.14988).
 """
 

@@ -1,6 +1,6 @@
 """The schema of the regression gate: how large a fall of each metric is refused.
 
-It stands in the root params.yaml as `gate:`, beside the evaluation protocol. Every number
+It is the `gate:` block of the root params.yaml, beside the evaluation protocol. Every number
 in it is measured; `measured` says how.
 """
 
@@ -66,7 +66,7 @@ def load_gate(path: Path) -> GateSection:
     """Return the `gate:` block of the params.yaml at `path`.
 
     Raises:
-        RecipeError: where there is none, or one line per problem of it.
+        RecipeError: if there is none, or with one line per problem in it.
     """
     document = load_yaml(path)
     if "gate" not in document.data:

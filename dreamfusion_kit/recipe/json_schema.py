@@ -1,4 +1,4 @@
-"""The schema of recipes as JSON Schema, by which editors complete and check them."""
+"""The schema of recipes as JSON Schema, for completion and checks in editors."""
 
 import json
 

@@ -1,9 +1,9 @@
 """Which captions a CLIP can read, known before it is downloaded and without loading torch.
 
-A CLIP of this machine is asked through its own tokenizer. Of one on the hub only a lower bound
-is known before it is fetched: every word, digit and run of punctuation is at least one token
-(Radford et al. 2021, OpenAI's `simple_tokenizer.py`). A caption that breaks the bound cannot
-work; whether one near it does is checked by the exact tokenizer as soon as that is here.
+For a CLIP on this machine, its own tokenizer counts the tokens. For one on the hub, only a lower
+bound is known before it is fetched: every word, digit and run of punctuation is at least one
+token (Radford et al. 2021, OpenAI's `simple_tokenizer.py`). A caption over the bound cannot
+work; one near it is checked with the exact tokenizer once that has been fetched.
 """
 
 import json
@@ -26,10 +26,10 @@ from dreamfusion_kit.recipe.schema import (
     SourceSection,
 )
 
-HUB_TOKENS = 77  # what all of OpenAI's and OpenCLIP's text encoders read
+HUB_TOKENS = 77  # the limit of all OpenAI and OpenCLIP text encoders
 _MARKS = 2  # the tokens of start and end
 _PIECES = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\s\w]|_)+", re.IGNORECASE)
-_LETTERS_PER_TOKEN = 6  # of rare words, in an estimate
+_LETTERS_PER_TOKEN = 6  # for rare words, an estimate
 
 ADVICE = (
     "shorten the prompt, or set evaluation.clip to a CLIP that reads it (recipes/README.md) "
@@ -41,7 +41,7 @@ ADVICE = (
 class TextReader:
     """How many tokens a CLIP's text encoder reads, and how many a caption has.
 
-    `count` is exact where `is_exact`, otherwise the fewest that the caption can have.
+    `count` is exact if `is_exact`, otherwise a lower bound.
     """
 
     max_tokens: int
@@ -49,7 +49,7 @@ class TextReader:
     is_exact: bool
 
     def problem(self, caption: str) -> str | None:
-        """Return why the caption cannot be read in full; None where it can or may be."""
+        """Return why the caption cannot be read in full; None if it can or might."""
         tokens = self.count(caption)
         if tokens <= self.max_tokens:
             return None
@@ -57,7 +57,7 @@ class TextReader:
         return f"{found}, expected at most {self.max_tokens} for the CLIP that judges; {ADVICE}"
 
     def note(self, caption: str) -> str | None:
-        """Return a warning where a caption may be too long and only an estimate is to be had."""
+        """Return a warning if a caption may be too long and only an estimate is available."""
         estimate = estimated_tokens(caption)
         if self.is_exact or estimate <= self.max_tokens or self.problem(caption):
             return None
@@ -68,7 +68,7 @@ class TextReader:
 
 
 def text_reader(source: SourceSection, workspace: Path) -> TextReader | None:
-    """Return what is known of the CLIP's text encoder; None where it is not on this machine.
+    """Return what is known about the CLIP's text encoder; None if it is not on this machine.
 
     Raises:
         RecipeError: where a local CLIP's configuration or tokenizer is damaged.
@@ -108,7 +108,7 @@ def directory_reader(directory: Path) -> TextReader:
 
 
 def load_tokenizer(directory: Path) -> Callable[[str], list[int]]:
-    """Return what turns a caption into token ids, marks included, never truncated or padded.
+    """Return a function from a caption to token ids, marks included, never truncated or padded.
 
     Raises:
         RecipeError: where tokenizer.json is missing or damaged. No code of the directory runs.
@@ -128,12 +128,12 @@ def load_tokenizer(directory: Path) -> Callable[[str], list[int]]:
 
 
 def fewest_tokens(caption: str) -> int:
-    """Return a lower bound of a caption's tokens by CLIP's byte-pair encoding, marks included."""
+    """Return a lower bound on a caption's tokens in CLIP's byte-pair encoding, marks included."""
     return _MARKS + sum(1 for _ in _PIECES.finditer(caption))
 
 
 def estimated_tokens(caption: str) -> int:
-    """Return roughly how many tokens a caption has: long words fall into several."""
+    """Return roughly how many tokens a caption has: long words are split into several."""
     sizes = (len(piece.group().encode()) for piece in _PIECES.finditer(caption))
     return _MARKS + sum(-(-size // _LETTERS_PER_TOKEN) for size in sizes)
 
@@ -141,15 +141,15 @@ def estimated_tokens(caption: str) -> int:
 def unreadable(
     evaluation: EvaluationSection, prompts: Mapping[str, str], workspace: Path
 ) -> tuple[dict[str, str], list[str]]:
-    """Return what the suite's judge certainly cannot read, without fetching anything.
+    """Return what the suite's judge cannot possibly read, without fetching anything.
 
     Args:
         evaluation: The protocol.
         prompts: The suite's prompts by asset.
-        workspace: Where a local CLIP and a file of captions are looked for.
+        workspace: Where to look for a local CLIP and a file of captions.
 
     Returns:
-        Why, by asset; and one line per caption of a declared pool.
+        The reasons by asset, and one line per unreadable caption of a declared pool.
     """
     pool = declared_captions(evaluation.caption_pool, prompts, workspace) or ()
     reader = None if evaluation.clip is None else text_reader(evaluation.clip, workspace)

@@ -1,4 +1,4 @@
-"""Files into checked recipes. Every problem of a file is reported at once."""
+"""Loads and checks recipes. All problems of a file are reported at once."""
 
 import json
 import stat
@@ -27,14 +27,14 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def load_yaml(path: Path) -> Document:
-    """Return what the YAML file at `path` says, with the line of every key."""
+    """Return the content of the YAML file at `path`, with the line of every key."""
     return yaml_text.parse(read_text(path), str(path))
 
 
 def validate(document: Document, model: type[SectionT]) -> SectionT:
     """Return `document` as `model`, or raise all its problems in one RecipeError."""
     try:
-        # As JSON, strict mode takes a list for a tuple and still refuses "100" for a number.
+        # For JSON, strict mode accepts a list for a tuple and still refuses "100" for a number.
         return model.model_validate_json(json.dumps(document.data, allow_nan=False))
     except ValidationError as error:
         raise recipe_error(problems_of(error, document)) from None
@@ -44,8 +44,8 @@ def read_text(path: Path, *, kind: str = "a YAML file", max_bytes: int = MAX_BYT
     """Return the text of the file at `path`: a regular file, UTF-8, of at most `max_bytes`.
 
     Raises:
-        RecipeError: for anything else. A pipe or a device is not opened: it could block for
-            ever, or never end.
+        RecipeError: for anything else. A pipe or a device is not opened: it could block
+            forever or never end.
     """
     try:
         found = _kind_of_file(path.stat().st_mode)

@@ -24,7 +24,7 @@ def with_overrides(recipe: Document, suite: Document, at: KeyPath) -> Document:
 
     Raises:
         RecipeError: for keys that the recipe does not have, that contain each other, or that name
-            another pretrained model.
+            a different pretrained model.
     """
     overrides = _mapping_at(suite.data, at)
     if not overrides:
@@ -78,7 +78,7 @@ def _mapping_at(data: dict[str, Value], path: KeyPath) -> dict[str, Value]:
 
 
 def _forget_places(places: dict[KeyPath, Place], path: KeyPath, old: Value) -> None:
-    """Drop the places of `path` and of all inside it, where `old` stands until now."""
+    """Drop the places of `path` and of everything inside its present value `old`."""
     for inner in _paths_inside(old):
         places.pop(path + inner, None)
 
@@ -91,8 +91,8 @@ def _point_places(
     for inner in _paths_inside(value):
         place = suite.places[source + inner]
         places[path + inner] = Place(place.file, place.line, prefix)
-    # A check between several keys is reported at the section around them. The recipe
-    # alone has passed it, so the override is the cause.
+    # A check across several keys is reported at the section around them. The recipe alone
+    # passed it, so the override is the cause.
     line = suite.place(source)
     for depth in range(1, len(path)):
         places[path[:depth]] = Place(line.file, line.line, prefix)
@@ -101,8 +101,8 @@ def _point_places(
 def _paths_inside(value: Value) -> Iterator[KeyPath]:
     """Walk the paths of `value` and of everything in it, relative to `value`.
 
-    The data is walked and not all places of the file: that would take time with the number
-    of assets times the size of the suite.
+    Walking the data, rather than all places of the file, avoids a cost that grows with the
+    number of assets times the size of the suite.
     """
     yield ()
     match value:

@@ -11,9 +11,9 @@ from dreamfusion_kit.recipe.schema.base import METRIC_KEY, NUMBER_TAG, SCHEDULE_
 from dreamfusion_kit.recipe.schema.prior import REPOSITORY
 
 Missing = dict[KeyPath, dict[str | int, None]]  # names of missing keys, in order, by their section
-Context = Mapping[str, Any]  # what pydantic knows beside an error, a different set for each type
+Context = Mapping[str, Any]  # pydantic's details of an error, a different set for each type
 
-# The schema's patterns in words. A test holds the two together.
+# The schema's patterns in words. A test keeps the two in step.
 PATTERNS = {
     "^[a-z0-9_]{1,64}$": "1 to 64 of a-z, 0-9 and _",
     "^[a-z0-9_-]{1,64}$": "1 to 64 of a-z, 0-9, _ and -",
@@ -21,8 +21,8 @@ PATTERNS = {
     REPOSITORY: "a repository as owner/name",
     METRIC_KEY: "a metric's dotted key",
 }
-# Above so many unknown keys nobody reads them one by one, and looking for what was meant
-# would take seconds.
+# With more unknown keys than this, nobody reads them one by one, and searching for what was
+# meant would take seconds.
 _MOST_HINTS = 100
 
 _EXPECTED: dict[str, Callable[[Context], str]] = {
@@ -130,7 +130,7 @@ def _text(detail: ErrorDetails) -> str:
 
 
 def _advice(detail: ErrorDetails) -> str:
-    """Return how to write what was probably meant, where the value shows it."""
+    """Return how to write what was probably meant, if the value shows it."""
     match detail["type"], detail["input"]:
         case "string_type", bool() | int() | float():
             return ": put it in quotes"

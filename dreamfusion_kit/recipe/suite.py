@@ -47,7 +47,7 @@ __all__ = [
 
 ASSET_ID = r"^[a-z0-9_]{1,64}$"
 ASSET_FILE = "asset.yaml"
-FETCHED_CLIP = "clip"  # the name that `fetch` has for the protocol's CLIP
+FETCHED_CLIP = "clip"  # the name by which `fetch` knows the protocol's CLIP
 
 
 def _is_not_the_clip(recipe: str) -> str:
@@ -144,7 +144,7 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite as its files say it, checked, with the recipes not read yet."""
+    """A suite as its files define it, checked; its recipes are not read yet."""
 
     name: str
     assets: Mapping[str, Asset]
@@ -176,7 +176,8 @@ class Suite:
 def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
     """Return what must stand beside the asset's scores; empty for most.
 
-    A CLIP that was optimised against says how well that went, not how good the object is.
+    The score of a CLIP that guided the optimisation shows how well that went, not how good the
+    object is.
     """
     if recipe.prior.source == evaluation.clip:
         return (
@@ -188,7 +189,7 @@ def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
 
 @dataclass(frozen=True)
 class ResolvedAsset:
-    """All that one asset is made from. `recipe` has the overrides applied."""
+    """Everything that one asset is made from. `recipe` has the overrides applied."""
 
     id: str
     suite: str
@@ -199,7 +200,7 @@ class ResolvedAsset:
 
     @property
     def identity(self) -> str:
-        """Return the hash of what decides the result: prompt, seed and recipe."""
+        """Return the hash of what determines the result: prompt, seed and recipe."""
         return canonical.identity({"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe})
 
     def summary(self) -> dict[str, Value]:
@@ -234,7 +235,7 @@ def load_protocol(workspace: Path, name: str) -> EvaluationSection:
 def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
     """Return the asset with its recipe loaded, overrides applied, everything validated.
 
-    Of a suite that is a folder, only the asset's own files are read.
+    If the suite is a folder, only the asset's own files are read.
     """
     if suite_name == DEFAULT:
         suite = load_suite(workspace, suite_name)
@@ -247,7 +248,7 @@ def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
 
 
 def resolve_all(workspace: Path, suite: Suite) -> dict[str, ResolvedAsset]:
-    """Return every asset of `suite`, or raise the problems of all of them together."""
+    """Return every asset of `suite`, or raise all their problems together."""
     recipes: dict[str, _LoadedRecipe] = {}  # each read once: a suite may have hundreds of assets
     messages: dict[str, None] = {}  # an ordered set: assets share recipes and their problems
     resolved: dict[str, ResolvedAsset] = {}
@@ -266,8 +267,7 @@ def resolve_all(workspace: Path, suite: Suite) -> dict[str, ResolvedAsset]:
 def check_suite(workspace: Path, name: str, document: Document | None = None) -> Suite:
     """Return the suite `name` once each of its assets has been resolved without a problem.
 
-    `document` stands for the workspace's params.yaml where that is not, or not yet, what is on
-    disk.
+    `document` replaces the workspace's params.yaml, for content that is not (yet) on disk.
     """
     suite = load_suite(workspace, name) if document is None else parse_params(document)
     messages: dict[str, None] = {}
@@ -316,7 +316,7 @@ def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeErro
 
 
 def parse_params(document: Document) -> Suite:
-    """Return the default suite as the params.yaml in `document` says it."""
+    """Return the default suite that the params.yaml in `document` defines."""
     file = validate(document, ParamsFile)
     _refuse_another_name(document, file.suite, DEFAULT)
     return Suite(
@@ -425,7 +425,7 @@ def _refuse_another_name(document: Document, found: str, expected: str) -> None:
 
 @dataclass(frozen=True)
 class _LoadedRecipe:
-    """A recipe without overrides: the file, and what it says."""
+    """A recipe without overrides: the file and its content."""
 
     document: Document
     recipe: Recipe

@@ -1,8 +1,8 @@
 """Where a workspace is, and where its suites' folders are.
 
 A workspace has params.yaml, the default suite, and recipes/. Any other suite NAME is the folder
-suites/NAME. Commands run at the workspace's root or in a suite's folder, which is then the
-suite that they mean.
+suites/NAME. Commands run at the workspace's root, or in a suite's folder and then apply to
+that suite.
 """
 
 import re
@@ -20,20 +20,20 @@ PARAMS_FILE = "params.yaml"
 
 @dataclass(frozen=True)
 class Location:
-    """A workspace's root, relative to the current folder, and the suite that is meant."""
+    """A workspace's root, relative to the current folder, and the selected suite."""
 
     workspace: Path
     suite: str
 
 
 def locate(suite: str | None = None) -> Location:
-    """Return the workspace that the current folder is, or whose suite's folder it is.
+    """Return the workspace of the current folder, which is its root or one of its suites' folders.
 
     Args:
         suite: The suite that the user named, if any.
 
     Raises:
-        RecipeError: where the current folder is neither, or the name cannot be a suite's.
+        RecipeError: if the current folder is neither, or the name cannot be a suite's.
     """
     here = Path.cwd()
     if (here / SUITE_FILE).is_file() and here.parent.name == "suites":
@@ -63,7 +63,7 @@ def suite_root(workspace: Path, suite: str) -> Path:
 
 
 def suite_file(workspace: Path, suite: str) -> Path:
-    """Return the file that says what a suite is."""
+    """Return the file that defines a suite."""
     return suite_root(workspace, suite) / (PARAMS_FILE if suite == DEFAULT else SUITE_FILE)
 
 

@@ -2,7 +2,7 @@
 
 Plain scalars are read as DVC's reader (ruamel.yaml, YAML 1.2) reads them, because DVC
 compares parameters by its own reading of the same file: 1e-3 is a number, `on` is text,
-010 is ten. Dates are the one exception: they stay text.
+010 is ten. The one exception is dates, which stay text.
 """
 
 import json
@@ -16,7 +16,7 @@ import yaml
 from dreamfusion_kit.recipe.document import Document, KeyPath, Place, Problem, Value, recipe_error
 
 MAX_DEPTH = 32
-_MAX_DIGITS = 100  # of an integer; Python writes none of thousands
+_MAX_DIGITS = 100  # of an integer; Python refuses to print thousands
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = (
@@ -41,7 +41,7 @@ class _StrictLoader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own class attribute, made empty here
     _depth = 0
 
-    # Any: PyYAML passes an int, a node or None here; its stubs know of the int alone.
+    # Any: PyYAML passes an int, a node or None here; its stubs only know the int.
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
         if event.anchor is not None:
@@ -104,7 +104,7 @@ def parse(text: str, file: str) -> Document:
 
     Raises:
         RecipeError: with all duplicate keys, odd keys and unusable scalars at once, or
-            with the first place where the text is not YAML at all.
+            with the first place where the text is not valid YAML.
     """
     node = compose(text, file)
     reader = _NodeReader(file)
@@ -139,7 +139,7 @@ def scalar(text: str) -> str:
 
 
 def compose(text: str, file: str) -> yaml.Node | None:
-    """Return the node tree of `text`, whose marks say where everything stands."""
+    """Return the node tree of `text`, whose marks give every position."""
     loader = None
     try:
         loader = _StrictLoader(text)
@@ -159,7 +159,7 @@ def compose(text: str, file: str) -> yaml.Node | None:
 
 
 def _in_words(problem: str) -> str:
-    """Return PyYAML's `problem` as found and expected, where its own words do not say."""
+    """Return PyYAML's `problem` as found and expected, if its own message does not say so."""
     return _PROBLEMS.get(problem, problem)
 
 
@@ -183,7 +183,7 @@ _PROBLEMS = {
 
 
 class _NodeReader:
-    """Turns nodes into data, and collects places and problems on the way."""
+    """Turns nodes into data and collects places and problems on the way."""
 
     def __init__(self, file: str) -> None:
         self.file = file

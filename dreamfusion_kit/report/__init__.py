@@ -1,1 +1,1 @@
-"""A suite's gallery: one page that shows what was made, how good it is and where it comes from."""
+"""A suite's gallery: one page with the results, their quality and their provenance."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-# What `json.load` returns. Any stands for Json again: a type that names itself cannot be
-# checked at run time.
+# What `json.load` returns. `Any` stands for a nested Json: a recursive type cannot be checked
+# at run time.
 Json: TypeAlias = bool | int | float | str | list[Any] | Mapping[str, Any] | None
 
 
@@ -19,8 +19,8 @@ class Measure:
     """A row of the page's tables.
 
     `key` is its dotted place in a suite's summary and its name in an asset's numbers; `short`
-    the label on a card. `chance` and `reference` are the keys of what guessing and what true
-    renders give.
+    is the label on a card. `chance` and `reference` are the keys of the values that guessing
+    and true renders reach.
     """
 
     key: str
@@ -64,12 +64,12 @@ class Curve:
 class AssetReport:
     """One asset.
 
-    `numbers` has what was measured by the keys of the suite's measures, `details` whatever
-    else is worth reading, `provenance` its run records by stage; all may lack anything and
-    hold None. `recipe_yaml` is the resolved recipe, `identity` the hash of all that decides
-    the result. `downloads` are offered beside the page under their own names; name the GLB
-    among them too. `caveat` is what must be known to read the scores. A still from the front
-    stands in where there is no `turntable`.
+    `numbers` has the measured values by the keys of the suite's measures, `details` other
+    values worth reading, `provenance` its run records by stage; any entry may be missing or
+    None. `recipe_yaml` is the resolved recipe, `identity` the hash of everything that
+    determines the result. `downloads` are offered beside the page under their own names; list
+    the GLB among them too. `caveat` is a warning to show beside the scores. Without a
+    `turntable`, a still from the front is shown.
     """
 
     id: str
@@ -91,7 +91,7 @@ class AssetReport:
     caveat: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse an id that is no asset's: it becomes a folder and an anchor."""
+        """Refuse an invalid asset id, since it becomes a folder and an anchor."""
         if not re.fullmatch(r"[a-z0-9_]+", self.id):
             raise ValueError(f"asset id {self.id!r}: expected a-z, 0-9 and _")
 
@@ -100,9 +100,9 @@ class AssetReport:
 class SuiteReport:
     """A suite: assets and measures appear in the order given.
 
-    `summary` has the suite's means by the measures' dotted keys, and the same again for each
-    group of assets. `judged` says in a sentence by what the views were judged, or that they
-    were not.
+    `summary` has the suite's means by the measures' dotted keys, and again for each group of
+    assets. `judged` is a sentence that names the judge of the views, or says that there was
+    none.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""One page, index.html, that holds all it shows: it opens from a file, offline, anywhere.
+"""One self-contained page, index.html: it opens from a file, offline, anywhere.
 
-Pictures and meshes stand in the page as base64, since a page from `file://` may fetch
-nothing; its content security policy lets it ask nothing of any network. Only the
-downloads lie beside it. Equal input gives equal bytes: no clock, no path, no random name.
+Pictures and meshes are embedded as base64, since a page from `file://` may fetch nothing;
+its content security policy forbids network requests. Only the downloads lie beside it.
+Equal input gives equal bytes: no clock, no path, no random name.
 """
 
 import base64
@@ -38,7 +38,7 @@ _POLICY = (
 
 
 class Headline(NamedTuple):
-    """A number at the top of the page; `gauge` where it is a share to compare."""
+    """A number at the top of the page; `gauge` is set if it is a share to compare."""
 
     label: str
     value: str
@@ -91,7 +91,7 @@ def render_page(report: SuiteReport) -> str:
 
 
 def data_uri(picture: Path) -> str:
-    """Return a picture as a `data:` address; its suffix says what it is."""
+    """Return a picture as a `data:` URI; its suffix gives the type."""
     media_type = _MEDIA_TYPES.get(picture.suffix.lower())
     if media_type is None:
         known = ", ".join(_MEDIA_TYPES)
@@ -100,7 +100,7 @@ def data_uri(picture: Path) -> str:
 
 
 def _template() -> Template:
-    """Return the page's template: everything is escaped, nothing may be missing."""
+    """Return the page's template: everything is escaped, and a missing value is an error."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -119,7 +119,7 @@ def _is_known(report: SuiteReport, measure: Measure) -> bool:
 
 
 def _headline(summary: Mapping[str, Json], measure: Measure) -> Headline:
-    """Return a number of the top; of a share also its place between guessing and the truth."""
+    """Return a number for the top; a share also has its place between guessing and the truth."""
 
     def find(key: str | None) -> float | None:
         return None if key is None else measures.lookup(summary, key)
@@ -154,7 +154,7 @@ def _summary(summary: Mapping[str, Json], known: list[Measure]) -> list[SummaryR
 
 
 def _with_interval(table: Mapping[str, Json], measure: Measure) -> str:
-    """Return a measure's text, with its confidence interval where the table has one."""
+    """Return a measure's text, with its confidence interval if the table has one."""
     text = _value(table, measure.key, measure.unit)
     low, high = (measures.lookup(table, f"{measure.key}_{end}") for end in ("low", "high"))
     if low is None or high is None:
@@ -168,7 +168,7 @@ def _value(metrics: Mapping[str, Json], key: str, unit: Unit) -> str:
 
 
 def _still(asset: AssetReport) -> Path | None:
-    """Return the picture that stands for the asset where nothing may move."""
+    """Return the asset's picture for readers who want no motion."""
     return asset.views[0].color if asset.views else asset.turntable
 
 
@@ -188,7 +188,7 @@ def _base64(path: Path) -> str:
 
 
 def _script(path: Path) -> Markup:
-    """Return a script's text for a script element, less the address of its source map."""
+    """Return a script's text for a script element, without the URL of its source map."""
     text = path.read_text(encoding="utf-8")
     return Markup(text.split("\n//# sourceMappingURL=", 1)[0])
 

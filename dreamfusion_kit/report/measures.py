@@ -1,4 +1,4 @@
-"""How a number is found in a metrics file and written for a reader."""
+"""How a number is looked up in a metrics file and formatted for a reader."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ GROUPS = (("all", ""), ("seen in training", "trained"), ("held out", "held_out")
 
 
 def lookup(metrics: Mapping[str, Json], key: str) -> float | None:
-    """Return the finite number at a dotted key; None for anything else that is there or not.
+    """Return the finite number at a dotted key; None for anything else, or if the key is missing.
 
-    A flag is 1 where it holds, 0 where it does not.
+    A flag is 1 if it holds, 0 if it does not.
     """
     value: Json = metrics
     for part in key.split("."):
@@ -27,9 +27,9 @@ def lookup(metrics: Mapping[str, Json], key: str) -> float | None:
 
 
 def written(value: float | None, unit: Unit) -> str:
-    """Return a number for a reader: shares as percent, flags as words, all with useful digits.
+    """Return a number as text: shares as percentages, flags as words, all with useful digits.
 
-    A mean of flags between none and all is a share.
+    A mean of flags that is neither 0 nor 1 is a share.
     """
     if value is None:
         return DASH
@@ -82,11 +82,11 @@ def _text(value: Json) -> str:
         case list():
             return ", ".join(_item(part) for part in value) or DASH
         case Mapping():
-            return DASH  # an empty one: `rows` takes the others apart
+            return DASH  # an empty one: `rows` flattens the others
 
 
 def _item(value: Json) -> str:
-    """Return an entry of a list; one that is a list or a mapping itself gets brackets."""
+    """Return an entry of a list as text; a nested list or mapping gets brackets."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_item(part)}" for name, part in value.items()) + "}"
     if isinstance(value, list):

@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 320, 170
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 302.0, 10.0, 146.0
 """The plotting area inside the picture, in SVG units; y grows downwards."""
 
-MAX_BINS = 120  # more would be finer than the picture's pixels
+MAX_BINS = 120  # more bins would be finer than the picture's pixels
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Axis:
     ticks: tuple[float, ...]
 
     def place(self, value: float) -> float:
-        """Return where `value` stands in the picture."""
+        """Return the position of `value` in the picture."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Neighbouring points as one: mean place, mean value, extremes."""
+    """Neighbouring points merged into one: mean position, mean value, extremes."""
 
     x: float
     mean: float
@@ -50,7 +50,7 @@ class Bin:
 def read_curve(table: Path) -> list[Point]:
     """Return the (step, value) rows of a table; rows without a finite value are left out.
 
-    A gap is what a number that is not finite leaves in a chart.
+    A number that is not finite leaves a gap in the chart.
     """
     with table.open(encoding="utf-8", newline="") as lines:
         rows = csv.reader(lines, delimiter="\t")
@@ -61,11 +61,11 @@ def read_curve(table: Path) -> list[Point]:
 
 
 def line_chart(points: Sequence[Point], *, label: str) -> Markup:
-    """Return a line over steps, with a band from least to greatest where points were binned.
+    """Return a line over steps, with a band from minimum to maximum where points were binned.
 
     Args:
-        points: (step, value), by growing step, finite. None at all makes an empty frame.
-        label: What the picture shows, for those who hear it.
+        points: (step, value), by increasing step, finite. No points make an empty frame.
+        label: What the picture shows, for screen readers.
     """
     bins = binned(points, MAX_BINS)
     x, y = _axes(points)
@@ -109,7 +109,7 @@ def gauge(
 
 
 def binned(points: Sequence[Point], max_bins: int) -> list[Bin]:
-    """Return at most `max_bins` runs of neighbours, as equal in number as can be."""
+    """Return at most `max_bins` runs of neighbours, as equal in size as possible."""
     count = min(len(points), max_bins)
     edges = [index * len(points) // count for index in range(count + 1)] if count else [0]
     runs = [points[first:last] for first, last in itertools.pairwise(edges)]
@@ -119,7 +119,7 @@ def binned(points: Sequence[Point], max_bins: int) -> list[Bin]:
 def round_ticks(low: float, high: float, *, most: int) -> tuple[float, ...]:
     """Return the multiples of 1, 2 or 5 times a power of ten within [low, high].
 
-    The step is the least that gives no more than `most` of them; `low < high`, `most >= 2`.
+    The step is the smallest that gives at most `most` ticks; `low < high`, `most >= 2`.
     """
     power = math.floor(math.log10((high - low) / most))
     steps = (factor * 10.0**exponent for exponent in (power, power + 1) for factor in (1, 2, 5))
@@ -137,7 +137,7 @@ def _bin(run: Sequence[Point]) -> Bin:
 
 
 def _axes(points: Sequence[Point]) -> tuple[Axis, Axis]:
-    """Return the axes; the values' axis always holds 0, so that sizes can be compared."""
+    """Return the axes; the value axis always includes 0, so that sizes can be compared."""
     steps = [step for step, _ in points] or [0.0, 1.0]
     values = [value for _, value in points] or [0.0, 1.0]
     return (

@@ -1,4 +1,4 @@
-"""The device that was asked for, or an error: never another one."""
+"""The requested device, or an error: never another one."""
 
 import os
 
@@ -9,12 +9,12 @@ from dreamfusion_kit.errors import DreamFusionKitError
 
 
 def pick(name: str, *, given_as: str = "--device") -> torch.device:
-    """Return the device `name` ("cpu", "cuda", "cuda:1") after checking that it is there.
+    """Return the device `name` ("cpu", "cuda", "cuda:1") after checking that it exists.
 
     A GPU turns on PyTorch's deterministic algorithms for the whole process.
 
     Args:
-        given_as: What messages call the option.
+        given_as: The option's name in messages.
     """
     try:
         device = torch.device(name)
@@ -34,10 +34,10 @@ def pick(name: str, *, given_as: str = "--device") -> torch.device:
                 "counted from cuda:0; choose one of them"
             )
         # Scatter-adds on a GPU are otherwise free to sum in any order. cuBLAS reads the variable
-        # at its first product. PyTorch warns of operations that it does not vouch for, such as
-        # the sums along a ray, whose order is fixed all the same.
+        # at its first product. PyTorch warns about operations that it does not guarantee, such
+        # as the sums along a ray, although their order is fixed.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # That also fills all fresh memory, with some 800 launches in a step; nothing reads it.
+        # That mode also fills all fresh memory, about 800 launches per step; nothing reads it.
         deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     return device

@@ -9,7 +9,7 @@ import torch
 
 from dreamfusion_kit import provenance
 
-# What Open3D links against, by the name the loader knows, and the Debian package.
+# The libraries that Open3D links against: the loader's name and the Debian package.
 _LIBRARIES = {
     "usb-1.0": "libusb-1.0-0",
     "GL": "libgl1",
@@ -23,7 +23,7 @@ _OPTIONAL = {
 
 
 def describe(workspace: Path) -> str:
-    """Return the description, one fact a line, with what to do about what is missing."""
+    """Return the description, one fact a line, with advice on anything that is missing."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     machine = provenance.machine(device)
     lines = [

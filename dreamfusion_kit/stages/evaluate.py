@@ -66,17 +66,17 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
 
 
 def _write_features(target: Path, subject: Subject, asset: str) -> None:
-    """Write the judge's features of the colour views, by which seeds of a prompt are compared."""
+    """Write the judge's features of the colour views, used to compare the seeds of a prompt."""
     features = subject.features("mesh", "color")
     if features is not None and subject.judge is not None:
-        # One entry: safetensors writes several in an order that changes from run to run.
+        # A single entry: safetensors writes several in an order that differs between runs.
         save_file({"color": features.contiguous()}, target, metadata={"asset": asset})
 
 
 def _field_renderer(own: AssetLayout, recipe: Recipe, device: torch.device) -> Render:
     """Return the volume renderer of the asset's field, with normals and without jitter.
 
-    It takes and returns tensors on the CPU, whatever `device` the field is on.
+    It takes and returns tensors on the CPU, whichever `device` the field is on.
     """
     model = NerfModel.load(own.field, recipe).to(device)
 

@@ -1,4 +1,4 @@
-"""Stage fetch: bring a pretrained model here and write down the hash of every file."""
+"""Stage fetch: bring a pretrained model to this machine and record the hash of every file."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 
 def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Path:
-    """Fetch the prior of the recipe `name`, or the CLIP that judges for `clip`.
+    """Fetch the prior of the recipe `name`; for `clip`, the CLIP that judges.
 
-    What the model's own files say is checked here, before anything computes with them.
-    `offline` leaves the network alone: see `priors.fetch.bring`.
+    The model's own files are checked here, before anything computes with them.
+    `offline` uses no network: see `priors.fetch.bring`.
     """
     target = SuiteLayout(workspace, suite).model(name)
     files.check_writable(target, folder=False)
@@ -32,13 +32,13 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
 
 
 def fetch_prior(recipe: schema.Recipe, workspace: Path, *, offline: bool) -> fetch.Fetched | None:
-    """Bring a recipe's prior here, check what its files say, and return where they are.
+    """Bring a recipe's prior to this machine, check its files, and return where they are.
 
-    None for a prior without files. `offline` leaves the network alone: see `priors.fetch.bring`.
+    None for a prior without files. `offline` uses no network: see `priors.fetch.bring`.
 
     Raises:
-        WeightsError: where the files cannot be had, or are not those of the recipe's prior.
-        RecipeError: where the guidance cannot work with the prior's schedule.
+        WeightsError: if the files are not available, or are not those of the recipe's prior.
+        RecipeError: if the guidance cannot work with the prior's schedule.
     """
     if recipe.prior.source is None:
         return None
@@ -59,14 +59,14 @@ def _fetch_judge(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
 
 
 def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
-    """Raise RecipeError where the guidance divides by the signal at a timestep that has none."""
+    """Raise RecipeError if the guidance divides by the signal at a timestep that has none."""
     prior, guidance = recipe.prior, recipe.guidance
     diffuses = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection)
     if not diffuses or not isinstance(guidance, schema.ScoreGuidanceSection):
         return
     if not guidance.divides_by_signal:
         return
-    # Imported here: torch and diffusers take seconds, which a fetch need not wait otherwise.
+    # Imported here: torch and diffusers take seconds to import, and only this check needs them.
     import torch
 
     from dreamfusion_kit.guidance.pure_noise import refuse_pure_noise
@@ -77,9 +77,9 @@ def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
 
 
 def _require_readable_prompts(workspace: Path, suite: str, clip: Path) -> None:
-    """Refuse prompts that the judge would truncate: here, not when the finished asset is judged.
+    """Refuse prompts that the judge would truncate: now, not when the finished asset is judged.
 
-    `validate` knows the length of a prompt only where the CLIP was on this machine already.
+    `validate` knows the length of a prompt only if the CLIP is already on this machine.
     """
     if not (clip / "tokenizer.json").is_file():
         return

@@ -1,4 +1,4 @@
-"""Stage gate: has the quality of a suite fallen since a revision? Reads metrics alone."""
+"""Stage gate: has the quality of a suite fallen since a revision? Reads only metrics."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class Outcome:
 
 
 def run(workspace: Path, suite: str, against: str, report: Path | None) -> Outcome:
-    """Compare the suite's metrics with those at `against`; write the report where asked."""
+    """Compare the suite's metrics with those at `against`; write the report if asked for."""
     gate = load_gate(workspace / "params.yaml")
     before = read_against(workspace, suite, against)
     comparison = judge(before, read_workspace(workspace, suite), gate)

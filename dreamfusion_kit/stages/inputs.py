@@ -1,4 +1,4 @@
-"""What `evaluate` measures: checked to be the asset's own, and known by its hashes."""
+"""What `evaluate` measures: checked to belong to the asset, and identified by hashes."""
 
 from dreamfusion_kit import files
 from dreamfusion_kit.evaluation.entry import InputsEntry
@@ -9,10 +9,10 @@ from dreamfusion_kit.stages.layout import AssetLayout
 
 
 def checked_inputs(own: AssetLayout, resolved: ResolvedAsset) -> tuple[MeshFacts, InputsEntry]:
-    """Return the mesh's facts, and the hashes of what is measured.
+    """Return the mesh's facts, and the hashes of the measured files.
 
     Raises:
-        DreamFusionKitError: where mesh or field are not this asset's own, or a file was changed
+        DreamFusionKitError: if mesh or field do not belong to this asset, or a file was changed
             after its stage wrote it.
     """
     origin.check_field(own, resolved)
@@ -24,7 +24,7 @@ def checked_inputs(own: AssetLayout, resolved: ResolvedAsset) -> tuple[MeshFacts
 
 
 def mesh_facts(own: AssetLayout) -> MeshFacts:
-    """Return what the mesh stage measured of the asset's surface."""
+    """Return what the mesh stage measured on the asset's surface."""
     return files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh")
 
 

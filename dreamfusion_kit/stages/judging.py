@@ -1,4 +1,4 @@
-"""The suite's judge, its pool of captions, and what is known of a prompt's object."""
+"""The suite's judge, its pool of captions, and what is known about a prompt's object."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _VIEW_WEIGHTS = packaged.MODELS / "view"
 def load_judge(
     suite: Suite, layout: SuiteLayout, prompt: str, truth: Truth | None, device: torch.device
 ) -> Judge | None:
-    """Return the suite's judge with its pool, the asset's own caption in it; None without one."""
+    """Return the suite's judge; its pool includes the asset's own caption. None without one."""
     source = suite.evaluation.clip
     if source is None:
         return None
@@ -45,7 +45,7 @@ def declared_pool(suite: Suite, workspace: Path) -> CaptionPool:
 
 
 def entries_of(suite: Suite, workspace: Path) -> tuple[JudgeEntry, PoolEntry] | tuple[None, None]:
-    """Return how judge and pool are written down; None and None where the suite has no judge."""
+    """Return the entries for judge and pool; None and None if the suite has no judge."""
     protocol = suite.evaluation
     if protocol.clip is None:
         return None, None
@@ -58,7 +58,7 @@ def entries_of(suite: Suite, workspace: Path) -> tuple[JudgeEntry, PoolEntry] | 
 
 
 def known_truth(prompt: str, device: torch.device) -> Truth | None:
-    """Return what is known of the object that the prompt names; None for most prompts."""
+    """Return what is known about the object that the prompt names; None for most prompts."""
     return toybox_truth(prompt, view_weights=_VIEW_WEIGHTS, device=device)
 
 

@@ -10,7 +10,7 @@
     out/assets.csv             one row per asset
     out/report/index.html      the gallery
     metrics/SUITE.json         the suite's summary, and a row per asset
-    metrics/SUITE.cost.json    what it took, not tracked
+    metrics/SUITE.cost.json    its time and memory, not tracked
 
 Nothing that DVC tracks holds a clock, so that the same work gives the same lock. No stage reads
 out/run or out/cost as a dependency.
@@ -49,7 +49,7 @@ class SuiteLayout:
 
     @property
     def cost(self) -> Path:
-        """Return what the suite took, apart from its metrics."""
+        """Return the file of the suite's time and memory, apart from its metrics."""
         return self.metrics.with_suffix(".cost.json")
 
     @property

@@ -1,6 +1,6 @@
 """Doctor's estimate of the memory that an asset or a recipe needs, and the check before a run.
 
-No stage imports this: what only looks at a run must not be among the code that decides it.
+No stage imports this module: code that only inspects a run must not be part of its digest.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from dreamfusion_kit.recipe.suite import resolve
 
 
 def describe(workspace: Path, suite: str, *, asset: str | None, recipe: str | None) -> str:
-    """Return the estimate for an asset, a recipe of `recipes/`, or one after the other."""
+    """Return the estimate for an asset, for a recipe in `recipes/`, or for each in turn."""
     device = first_device()
     asked: list[tuple[str, Recipe]] = []
     if asset is not None:

@@ -26,7 +26,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     model = NerfModel.load(own.field, resolved.recipe).to(device)
     mesh = mesh_from_model(model, resolved.recipe)
     field_sha256 = files.sha256(field_path)
-    # What is written into the GLB is part of its bytes: no clock, no machine.
+    # The metadata is part of the GLB's bytes, so it names no time and no machine.
     made_from = {
         "generator": "dreamfusion-kit",
         "asset": asset,

@@ -1,4 +1,4 @@
-"""Pretrained models as the lock files of the fetch stage pin them."""
+"""Pretrained models, as pinned by the fetch stage's lock files."""
 
 from pathlib import Path
 

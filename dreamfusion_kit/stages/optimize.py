@@ -1,7 +1,7 @@
 """Stage optimize: text features become a field, by score distillation.
 
 Checkpoints lie in `.work/<hash of all inputs>`, outside the outputs, which DVC removes
-before it runs a stage. A killed run resumes there; a run of other inputs cannot.
+before it runs a stage. A killed run resumes there; a run with other inputs cannot.
 """
 
 import shutil
@@ -77,7 +77,7 @@ def _write(
 
 
 def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[str, str]:
-    """Return the hashes of all that decides the field, apart from the machine."""
+    """Return the hashes of everything that determines the field, apart from the machine."""
     return {
         "recipe": identity(sections(resolved.recipe, *FIELD_SECTIONS)),
         "asset": identity({"prompt": resolved.prompt, "seed": resolved.seed}),

@@ -1,15 +1,15 @@
-"""What an output says of itself, compared with what it is asked for.
+"""Checks that an output belongs to the asset that it is read for.
 
-DVC knows which files a stage wrote, but not when somebody puts another asset's files in their
-place. Each folder that a later stage reads therefore holds an `origin.json`: the asset, what
-decided its content, and the hash of each file beside it. Text features carry their prompts.
+DVC knows which files a stage wrote, but not whether they were replaced by another asset's.
+Each folder that a later stage reads therefore holds an `origin.json`: the asset, what
+determined its content, and the hash of each file beside it. Text features carry their prompts.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ConfigDict, with_config
-from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
+from typing_extensions import TypedDict  # pydantic accepts the one in `typing` from 3.12 on
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
@@ -24,9 +24,9 @@ _MAX_SHOWN_CHARACTERS = 60
 
 @with_config(ConfigDict(extra="forbid"))
 class Origin(TypedDict):
-    """Of what a folder was made.
+    """What a folder was made from.
 
-    `sections` is the identity of the recipe's sections that decided it; `files` has the
+    `sections` is the identity of the recipe sections that determined it; `files` has the
     SHA-256 of every file that lies directly in the folder.
     """
 
@@ -60,7 +60,7 @@ def check_mesh(own: AssetLayout, resolved: ResolvedAsset) -> None:
 def check_prompts(
     path: Path, found: Mapping[str, str], expected: Mapping[str, str], *, made_by: str
 ) -> None:
-    """Refuse text features that were made of other prompts, or in another order."""
+    """Refuse text features of other prompts, or in another order."""
     if list(found.items()) == list(expected.items()):
         return
     for key, prompt in expected.items():
@@ -70,7 +70,7 @@ def check_prompts(
 
 
 def _field_sections(resolved: ResolvedAsset) -> str:
-    """Return the identity of what decides a field: the recipe less its mesh and summary."""
+    """Return the identity of what determines a field: the recipe without its mesh and summary."""
     return identity(sections(resolved.recipe, *FIELD_SECTIONS))
 
 

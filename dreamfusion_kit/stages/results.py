@@ -15,7 +15,7 @@ def asset_entry(own: AssetLayout, prompt: str) -> AssetEntry:
     """Return the asset's metrics.json.
 
     Raises:
-        DreamFusionKitError: where it is another asset's, of another prompt, or damaged.
+        DreamFusionKitError: if it is for another asset or prompt, or damaged.
     """
     path = own.evaluation / "metrics.json"
     entry = files.read_json(path, AssetEntry, made_by="evaluate")
@@ -39,7 +39,7 @@ def suite_metrics(layout: SuiteLayout) -> SuiteMetrics:
 
 
 def judged(metrics: SuiteMetrics) -> str:
-    """Return by what the suite was judged, as a sentence."""
+    """Return a sentence that names the suite's judge."""
     judge, pool = metrics.judge, metrics.caption_pool
     if judge is None or pool is None:
         return "No judge is set (evaluation.clip): R-Precision and CLIP score are left out."
@@ -52,7 +52,7 @@ def judged(metrics: SuiteMetrics) -> str:
 
 
 def cost_of(own: AssetLayout) -> CostRow | None:
-    """Return the time from text features to mesh and the peak memory; None where not known."""
+    """Return the time from text features to mesh and the peak memory; None if unknown."""
     paths = [own.cost(stage) for stage in TIMED_STAGES]
     if not all(path.is_file() for path in paths):
         return None
@@ -64,11 +64,11 @@ def cost_of(own: AssetLayout) -> CostRow | None:
 
 
 def run_record(own: AssetLayout, stage: str) -> Provenance | None:
-    """Return the record of what a stage ran on; None where there is none."""
+    """Return the record of what a stage ran on, or None."""
     path = own.run(stage)
     return files.read_json(path, Provenance, made_by=stage) if path.is_file() else None
 
 
 def short(value: object) -> str:
-    """Return what a file says, quoted, as part of a one-line message."""
+    """Return a file's value, quoted, for use in a one-line message."""
     return shortened(ascii(value), _MAX_SHOWN_CHARACTERS)

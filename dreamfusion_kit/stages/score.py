@@ -32,7 +32,7 @@ _SCORED_CODE: tuple[CodeName, ...] = ("optimize", "mesh", "evaluate")
 
 
 def run(workspace: Path, suite: str) -> Path:
-    """Write metrics/<suite>.json, the suite's CSV, and what it took where that is known."""
+    """Write metrics/<suite>.json, the suite's CSV, and the suite's cost if it is known."""
     loaded = load_suite(workspace, suite)
     layout = SuiteLayout(workspace, suite)
     measured = _measured(loaded, layout)
@@ -47,7 +47,7 @@ def run(workspace: Path, suite: str) -> Path:
     files.write_text(layout.metrics, dumped(found))
     costs = {asset: cost_of(layout.asset(asset)) for asset in loaded.assets}
     known = {asset: cost for asset, cost in costs.items() if cost is not None}
-    if known:  # where nothing is known, what another run noted down stays
+    if known:  # otherwise the record of an earlier run stays
         files.write_text(layout.cost, dumped(suite_cost(suite, known)))
     return layout.metrics
 
@@ -126,7 +126,7 @@ def _features(own: AssetLayout) -> Tensor:
 
 
 def _machine(layout: SuiteLayout, suite: Suite) -> Mapping[str, Any] | None:
-    """Return the machine of every asset's stages; None where it is not known or not one."""
+    """Return the machine of all assets' stages; None if it is unknown or not the same for all."""
     records = [
         run_record(layout.asset(asset), stage) for asset in suite.assets for stage in TIMED_STAGES
     ]

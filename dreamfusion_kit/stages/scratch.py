@@ -1,7 +1,7 @@
-"""What `.work` holds: the checkpoints of optimisations and trainings that did not finish.
+"""The contents of `.work`: checkpoints of optimisations and trainings that did not finish.
 
-A run whose inputs changed starts in a scratch of its own and leaves the old one behind, so
-that going back goes on from there. Nothing removes it but this.
+A run whose inputs changed starts in a new scratch folder and keeps the old one, so that
+reverting the change resumes the old run. Only this module removes scratch folders.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ConfigDict, with_config
-from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
+from typing_extensions import TypedDict  # pydantic accepts the one in `typing` from 3.12 on
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
@@ -27,7 +27,7 @@ _COLUMNS = ("asset", "suite", "stage", "size", "age", "state")
 
 @with_config(ConfigDict(extra="forbid"))
 class Note(TypedDict):
-    """Whose scratch it is; it lies in the scratch as `scratch.json`."""
+    """The owner of a scratch folder, stored in it as `scratch.json`."""
 
     suite: str
     asset: str
@@ -36,7 +36,7 @@ class Note(TypedDict):
 
 @dataclass(frozen=True)
 class ScratchFolder:
-    """A scratch; `age_s` is the time since anything in it was written."""
+    """A scratch folder; `age_s` is the time since the last write in it."""
 
     path: Path
     note: Note
@@ -46,19 +46,19 @@ class ScratchFolder:
 
 
 def write_note(scratch: Path, *, suite: str, asset: str, stage: str) -> None:
-    """Say in a scratch whose it is."""
+    """Record in a scratch folder which asset and stage it belongs to."""
     files.write_json(scratch / NOTE, Note(suite=suite, asset=asset, stage=stage))
 
 
 def find(
     workspace: Path, *, asset: str | None = None, older_than_days: float = 0.0
 ) -> list[ScratchFolder]:
-    """Return the scratches in a workspace, the oldest first.
+    """Return the scratch folders in a workspace, oldest first.
 
     Args:
         workspace: Folder with `.work`.
-        asset: Only those of an asset, of whatever suite.
-        older_than_days: Only those in which nothing was written for longer.
+        asset: Only those of this asset, in any suite.
+        older_than_days: Only those with no write for longer than this.
     """
     found = [
         folder
@@ -69,7 +69,7 @@ def find(
 
 
 def table(folders: list[ScratchFolder]) -> str:
-    """Return one row per scratch."""
+    """Return one row per scratch folder."""
     rows = [_COLUMNS, *map(_row, folders)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
@@ -77,12 +77,12 @@ def table(folders: list[ScratchFolder]) -> str:
 
 
 def clear(folders: list[ScratchFolder]) -> list[ScratchFolder]:
-    """Remove those that no running process holds; return them."""
+    """Remove the folders that no running process holds; return them."""
     return [folder for folder in folders if _removed(folder)]
 
 
 def size(num_bytes: int) -> str:
-    """Return a size for people."""
+    """Return a human-readable size."""
     if num_bytes < 1 << 20:
         return f"{num_bytes / (1 << 10):.0f} KiB"
     if num_bytes < 1 << 30:
@@ -98,7 +98,7 @@ def _removed(folder: ScratchFolder) -> bool:
 
 
 def _all(work: Path) -> Iterator[ScratchFolder]:
-    """Yield what the kit itself made there, and nothing else."""
+    """Yield the folders that the kit itself made there, and nothing else."""
     if not work.is_dir():
         return
     for path in sorted(work.iterdir()):
@@ -123,7 +123,7 @@ def _describe(path: Path) -> ScratchFolder:
 def _note(path: Path) -> Note:
     try:
         return files.read_json(path / NOTE, Note, made_by="optimize")
-    except DreamFusionKitError:  # of an older version, or damaged: it can be cleared all the same
+    except DreamFusionKitError:  # from an older version, or damaged: it can still be cleared
         return Note(suite=_UNKNOWN, asset=_UNKNOWN, stage=_UNKNOWN)
 
 

@@ -42,7 +42,7 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _mean(summary: Mapping[str, Json], metric: Metric) -> str:
-    """Return a suite's mean beside what true renders and guessing give; empty without one."""
+    """Return a suite's mean beside the values of true renders and guessing; empty without one."""
     value = lookup(summary, metric.key)
     if value is None:
         return ""

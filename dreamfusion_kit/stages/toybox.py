@@ -19,7 +19,7 @@ from dreamfusion_kit.toybox.train_clip import train_clip
 from dreamfusion_kit.toybox.train_prior import train_prior
 from dreamfusion_kit.toybox.train_view import train_view
 
-_PROLONGABLE = {"num_steps", "decay_steps"}  # nothing before the rate's fall depends on them
+_PROLONGABLE = {"num_steps", "decay_steps"}  # nothing before the rate's decay depends on them
 _REPORT_EVERY_STEPS = 25
 
 
@@ -32,11 +32,12 @@ def render_data(workspace: Path) -> None:
 
 
 def run_train_prior(workspace: Path, device: torch.device, workers: int = 0) -> Path:
-    """Train the prior, or go on with it; write its diffusers directory.
+    """Train the prior, or resume its training; write its diffusers directory.
 
-    Batches are drawn by `workers` processes beside this one, or by this one (0).
+    Batches are drawn by `workers` other processes, or by this one (0).
 
-    Where `prior.initial` names what is written here, the next call is another sitting.
+    If `prior.initial` names the directory written here, the next call is another
+    training run.
     """
     section = settings(workspace).prior
     dataset = load_dataset(workspace / DATASETS["dataset"])
@@ -56,7 +57,7 @@ def run_train_prior(workspace: Path, device: torch.device, workers: int = 0) -> 
 
 
 def run_train_clip(workspace: Path, device: torch.device) -> Path:
-    """Train the CLIP, or go on with it; write its transformers directory."""
+    """Train the CLIP, or resume its training; write its transformers directory."""
     section = settings(workspace).clip
     dataset = load_dataset(workspace / DATASETS["clip_dataset"])
     report = _Losses("clip", section.num_steps)
@@ -67,7 +68,7 @@ def run_train_clip(workspace: Path, device: torch.device) -> Path:
 
 
 def run_train_view(workspace: Path, device: torch.device) -> Path:
-    """Train the view classifier, or go on with it; write its weights and what they mean."""
+    """Train the view classifier, or resume; write its weights and what they mean."""
     section = settings(workspace).view
     dataset = merged([load_dataset(workspace / path) for path in DATASETS.values()])
     report = _Losses("view", section.num_steps)
@@ -81,7 +82,7 @@ def run_train_view(workspace: Path, device: torch.device) -> Path:
 def _scratch(
     workspace: Path, name: str, section: TrainingSection, initial: Path | None = None
 ) -> Generator[Path, None, None]:
-    """Hold where a training keeps its checkpoints: one place per way and start of training."""
+    """Hold the folder of a training's checkpoints: one per settings and initial weights."""
     way = section.model_dump(mode="json", exclude=_PROLONGABLE)
     start = [] if initial is None else sorted(initial.rglob("*.safetensors"))
     key = identity([way, [files.sha256(path) for path in start]])
@@ -102,7 +103,7 @@ def _counter(name: str) -> Callable[[int, int], None]:
 
 
 class _Losses:
-    """Prints the mean loss and the time left now and then."""
+    """Prints the mean loss and the time left from time to time."""
 
     def __init__(self, name: str, num_steps: int) -> None:
         self._name, self._num_steps = name, num_steps

@@ -32,7 +32,7 @@ from dreamfusion_kit.toybox.shapes import DISTINCT_SIDES
 from dreamfusion_kit.toybox.view_model import load_view_model
 
 GUIDANCE_SCALES = (1.0, 3.0, 7.5)
-_EVERY_SIDE_AT = 3.0  # the scale whose views are measured most closely
+_EVERY_SIDE_AT = 3.0  # the guidance scale whose views are measured in most detail
 _SAMPLER_STEPS = 8
 _DECIMALS = 4
 
@@ -89,7 +89,7 @@ def _sample(
 
 
 def _method(judges: Judges, by_scale: dict[float, Samples], reference: Samples) -> Json:
-    """Say how the numbers came about: they hold for these counts and this sampler."""
+    """Describe how the numbers were measured: they hold for these counts and this sampler."""
     in_turn = next(iter(by_scale.values())).where(lambda prompt: prompt.is_in_turn)
     return {
         "sampler": "DPM-Solver++(2M)",
@@ -118,7 +118,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _progress(name: str, total: int) -> Callable[[int], None]:
-    """Return what shows how many images of how many are done, and for how long."""
+    """Return a callback that shows how many of the images are done, and the elapsed time."""
     started, done = time.monotonic(), 0
 
     def report(count: int) -> None:

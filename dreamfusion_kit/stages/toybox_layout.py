@@ -1,4 +1,4 @@
-"""Where the toybox's own files lie in a workspace, and how they are to be made."""
+"""Where the toybox's own files lie in a workspace, and the settings to make them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Random changes of training images that the toybox's judges must see past."""
+"""Random changes to training images, to which the toybox's judges must be robust."""
 
 import torch
 from jaxtyping import Float
@@ -8,10 +8,10 @@ from torch import Tensor
 def augment(
     images: Float[Tensor, "batch h w 3"], *, generator: torch.Generator
 ) -> Float[Tensor, "batch h w 3"]:
-    """Shift, scale, change the exposure of, blur and roughen images.
+    """Shift, scale, blur and roughen images, and change their exposure.
 
-    What is judged later are optimised assets, whose surfaces are rougher and whose
-    exposure differs from clean renders; the judge must not fail on that alone.
+    The judges later see optimised assets, whose surfaces are rougher than clean renders and
+    whose exposure differs; they must not fail for that reason alone.
     """
     batch = len(images)
     draw = torch.rand(batch, 6, generator=generator)

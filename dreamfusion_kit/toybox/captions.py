@@ -26,7 +26,7 @@ _PHRASINGS = (
 )
 _CANONICAL_PROBABILITY = 0.6
 _VIEW_PROBABILITY = 0.85
-_SIDE_PROBABILITY = 0.75  # how many side views say which side it is
+_SIDE_PROBABILITY = 0.75  # the share of side views whose caption says which side it is
 
 HELD_OUT: frozenset[tuple[str, str]] = frozenset(
     (tuple(COLORS)[(4 * index + 2) % len(COLORS)], name) for index, name in enumerate(OBJECTS)
@@ -57,8 +57,8 @@ def caption_pool() -> tuple[str, ...]:
 def corpus() -> tuple[str, ...]:
     """Return every training caption of every pair, for the tokenizer.
 
-    "Left" and "right", which came later, are not among them: more words would renumber the
-    tokens of the shipped weights. They are spelled by their letters.
+    "Left" and "right" were added later and are not among them: more words would renumber the
+    tokens of the shipped weights. They are spelled letter by letter.
     """
     lines: list[str] = []
     for name in OBJECTS:
@@ -86,8 +86,8 @@ _ATTRIBUTES: tuple[tuple[str, ...], ...] = (tuple(COLORS), OBJECTS, VIEWS, _SIDE
 def attributes(text: str) -> tuple[int, ...]:
     """Return what a training caption says: colour, object, view and side, each as an index.
 
-    The index after the last stands for nothing said: no colour for plaster, no view where
-    the caption names none.
+    The index after the last means "not said": no colour for plaster, no view if the caption
+    names none.
     """
     words = re.findall(r"\w+", text)
     return tuple(_named(names, words) for names in _ATTRIBUTES)
@@ -98,7 +98,7 @@ NUM_ATTRIBUTES = tuple(len(names) + 1 for names in _ATTRIBUTES)
 
 
 def _named(names: Sequence[str], words: Sequence[str]) -> int:
-    """Return the position of the one name among `words`, the number of names if there is none."""
+    """Return the index of the one name among `words`, or the number of names if there is none."""
     return next((index for index, name in enumerate(names) if name in words), len(names))
 
 
@@ -111,7 +111,7 @@ def view_of(azimuth_deg: float, elevation_deg: float) -> str:
 
 
 def view_words(azimuth_deg: float, elevation_deg: float) -> str:
-    """Return the view word of a camera, before a side the object's left or right."""
+    """Return the view word of a camera; a side is preceded by the object's left or right."""
     view = view_of(azimuth_deg, elevation_deg)
     if view != "side":
         return view
@@ -121,10 +121,10 @@ def view_words(azimuth_deg: float, elevation_deg: float) -> str:
 def training_caption(
     color: str | None, object_name: str, words: str, *, generator: torch.Generator
 ) -> str:
-    """Draw a phrasing for a render with these `view_words`; `color` None is a textureless one.
+    """Draw a phrasing for a render with these `view_words`; `color` None means textureless.
 
-    Most captions are canonical, most name the view, and of the side views most say which side
-    it is; view words appear only where they are true.
+    Most captions are canonical, most name the view, and most side views say which side it is;
+    view words appear only where they are true.
     """
     subject = plaster_caption(object_name) if color is None else caption(color, object_name)
     draw = torch.rand(4, generator=generator).tolist()

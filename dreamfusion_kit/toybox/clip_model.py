@@ -1,6 +1,6 @@
 """The toybox's CLIP: a small `CLIPModel` with its processor and tokenizer.
 
-It is saved in transformers format, so that the evaluation loads it as it loads
+It is saved in transformers format, so that the evaluation loads it in the same way as
 `openai/clip-vit-large-patch14`. The optimisation never sees it.
 """
 
@@ -69,7 +69,7 @@ class ToyboxClip(nn.Module):
 
 
 def _unit(output: Any) -> Float[Tensor, "batch width"]:
-    """Return the unit projection of a tower's output, whose stubs allow a tuple."""
+    """Return the unit projection of a tower's output, which its stubs allow to be a tuple."""
     return torch.nn.functional.normalize(output.pooler_output, dim=-1)
 
 

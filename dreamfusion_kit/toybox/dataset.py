@@ -2,7 +2,7 @@
 
 One file holds `rgba` (uint8, `images h w 4`), the index of each image's object and colour
 (-1 where it is textureless) and its camera's azimuth and elevation. Captions and
-backgrounds are drawn anew in every batch.
+backgrounds are drawn again for every batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ class Dataset:
         *,
         generator: torch.Generator,
     ) -> Float[Tensor, "batch h w 3"]:
-        """Return the chosen renders, each over a background of its own, in [0, 1]."""
+        """Return the chosen renders, each over its own background, in [0, 1]."""
         rgba = self.rgba[indices].float() / 255
         height, width = rgba.shape[1:3]
         behind = sample_background(background, len(indices), height, width, generator=generator)
@@ -74,7 +74,7 @@ def training_pairs() -> list[tuple[str, str]]:
 def render_dataset(
     settings: DatasetSection, *, report: Callable[[int, int], None] = lambda done, total: None
 ) -> Dataset:
-    """Render every training pair; each pair's cameras depend on the seed and its name alone."""
+    """Render every training pair; a pair's cameras depend only on the seed and its name."""
     pairs = training_pairs()
     parts: list[Dataset] = []
     for number, (color, name) in enumerate(pairs):
@@ -86,7 +86,7 @@ def render_dataset(
 
 
 def merged(parts: Sequence[Dataset]) -> Dataset:
-    """Return all renders of several data sets, one after the other."""
+    """Return all renders of several data sets, concatenated."""
     return Dataset(
         *(torch.cat([getattr(part, key) for part in parts]) for key in Dataset.__annotations__)
     )

@@ -1,4 +1,4 @@
-"""True renders that no training saw, from the prior's cameras and over its backgrounds."""
+"""True renders that no training saw, with the prior's cameras and backgrounds."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -28,11 +28,11 @@ def fresh_renders(
 ) -> Float[Tensor, "images h w 3"]:
     """Return colour renders of a pair from one side.
 
-    They are what the prior's data set shows under the caption "a red mug, front view", drawn
-    by other random numbers.
+    They show what the prior's data set shows under the caption "a red mug, front view", but
+    are drawn with other random numbers.
     """
     draw = make_generator(settings.seed, f"fresh/{color}/{object_name}/{view}")
-    # Stratified draws come in the order of their azimuth: the first few would be all alike.
+    # Stratified draws are ordered by azimuth: the first few would all be alike.
     section = settings.camera.model_copy(update={"stratified_azimuth": False})
     cameras = sample_cameras(section, _OVERSAMPLING * count, generator=draw)
     words = map(view_words, cameras.azimuth_deg.tolist(), cameras.elevation_deg.tolist())

@@ -84,7 +84,7 @@ class ToyboxPrior(nn.Module):
         """Draw one image per caption with DPM-Solver++(2M) and classifier-free guidance.
 
         Ten steps suffice (Lu et al. 2022). They start at the last timestep, where nothing of
-        the image is left: an earlier one would be given purer noise than it was trained on.
+        the image is left: at an earlier one the model would see purer noise than in training.
         """
         scheduler = self._solver(num_steps)
         guided = guidance_scale != 1.0  # at 1 the unconditional prediction cancels
@@ -117,7 +117,7 @@ class ToyboxPrior(nn.Module):
     def save_pretrained(self, directory: Path) -> None:
         """Write a diffusers directory in half precision."""
         directory.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.backend_tokenizer.no_padding()  # what the last call asked for
+        self.tokenizer.backend_tokenizer.no_padding()  # undo the padding that the last call enabled
         self.tokenizer.backend_tokenizer.no_truncation()
         self.tokenizer.save_pretrained(directory / "tokenizer")
         self.scheduler.save_pretrained(directory / "scheduler")
@@ -136,10 +136,10 @@ class ToyboxPrior(nn.Module):
         (directory / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
     def load_pretrained(self, directory: Path) -> None:
-        """Take the tokenizer and both networks' numbers that `save_pretrained` wrote, as float32.
+        """Load the tokenizer and both networks' weights that `save_pretrained` wrote, as float32.
 
-        The tokenizer comes from the directory too: its numbering belongs to the weights. What
-        is saved again says nothing of the place that it was read from.
+        The tokenizer comes from the directory too: its numbering belongs to the weights. A
+        saved copy does not record the directory that it was loaded from.
         """
         self.tokenizer = CLIPTokenizer.from_pretrained(
             directory / "tokenizer", local_files_only=True

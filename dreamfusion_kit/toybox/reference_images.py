@@ -12,10 +12,10 @@ from dreamfusion_kit.toybox.samples import LEFT_RIGHT, Samples, prompt_batches
 from dreamfusion_kit.toybox.settings import ToyboxSettings
 from dreamfusion_kit.toybox.shapes import COLORS
 
-ONE_SIDED = ("chair", "duck")  # their outline from the left is that from the right, mirrored
+ONE_SIDED = ("chair", "duck")  # their left and right outlines are mirror images
 _RENDERS_PER_MEAN = 8
 _GREY = ConstantBackgroundSection(kind="constant", color=(0.575, 0.575, 0.575))  # the prior's mean
-_RENDERS_PER_PAIR = 9  # one in the set that stands in for samples, the rest in the reference
+_RENDERS_PER_PAIR = 9  # one for the set in the samples' place, the rest for the reference
 
 Pair = tuple[str, str]  # colour, object
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -23,9 +23,9 @@ Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def true_renders(sections: ToyboxSettings, progress: Progress) -> tuple[Samples, Samples]:
-    """Return the reference set, and a set that stands in for samples: one image per pair.
+    """Return the reference set, and a set to measure in the samples' place: one image per pair.
 
-    Both show every pair from the side that the samples are asked for.
+    Both show every pair from the side that is requested of the samples.
     """
     prompts = [
         prompt
@@ -57,7 +57,7 @@ def mean_side_views(
 ) -> dict[Pair, Float[Tensor, "2 h w 3"]]:
     """Return the mean picture of each one-sided object in each colour from its left and right.
 
-    They are all before the same grey: what differs between the two is the object alone.
+    All have the same grey background, so the two differ only in the object.
     """
     pairs = [(color, name) for name in ONE_SIDED for color in COLORS]
     report = progress("mean side views", len(pairs))

@@ -28,7 +28,7 @@ def render_scene(
 def render_premultiplied(
     scene: Scene, cameras: Cameras, lighting: Lighting
 ) -> tuple[Float[Tensor, "batch h w 3"], Float[Tensor, "batch h w"]]:
-    """Return colour times coverage, and coverage, so that any background can be put behind."""
+    """Return colour times coverage, and coverage, so that any background can be put behind it."""
     factor = _SUPERSAMPLING
     fine = Cameras(
         camera_to_world=cameras.camera_to_world,
@@ -100,7 +100,7 @@ def surface_normals(scene: Scene, points: Float[Tensor, "hits 3"]) -> Float[Tens
 def _nested(
     outer: Bool[Tensor, "*shape"], inner: Bool[Tensor, " selected"]
 ) -> Bool[Tensor, "*shape"]:
-    """Return the mask over `outer`'s shape that holds where the selected entry holds."""
+    """Return a mask of `outer`'s shape that is true where the selected entry is true."""
     mask = torch.zeros_like(outer)
     mask[outer] = inner
     return mask

@@ -1,9 +1,9 @@
 """Samples of the prior that its measures and its sample sheet share.
 
-Sampling is what an evaluation of the prior spends its time on. So every prompt names a view,
-as guidance's prompts do, and one image answers for the caption, the view and the
-distribution at once. `ROUNDS` rounds give every object another colour each, and turn the
-views from round to round: together they ask for every (colour, object) pair once.
+An evaluation of the prior spends its time on sampling. So every prompt names a view, as
+guidance's prompts do, and one image serves to measure the caption, the view and the
+distribution at once. In each of `ROUNDS` rounds every object has a different colour, and the
+views rotate from round to round: together they ask for every (colour, object) pair once.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ ROUNDS = len(COLORS)
 
 @dataclass(frozen=True)
 class Prompt:
-    """A pair, the side it is asked for, and the round it belongs to."""
+    """A pair, the requested side, and the round it belongs to."""
 
     color: str
     object_name: str
@@ -38,7 +38,7 @@ class Prompt:
 
     @property
     def is_in_turn(self) -> bool:
-        """Return whether the view is the one that its round has for every pair."""
+        """Return whether the view is the one that its round asks of every pair."""
         return self.view == SAMPLED_VIEWS[self.round_index % len(SAMPLED_VIEWS)]
 
 
@@ -66,7 +66,7 @@ def sample_prior(
     """Draw one image per prompt; `report` gets the number of each finished batch.
 
     Every pair is asked for once, and the first round's pairs from every side. `every_side`
-    asks for all sides in all rounds of the objects that have distinct ones. In the first
+    asks for all sides in all rounds, for objects that have distinct ones. In the first
     round an object has the same noise for every side and guidance scale: the sheet compares
     like with like.
     """

@@ -1,8 +1,8 @@
 """The toybox's tokenizer: CLIP's byte-level BPE, trained on the toybox's own English.
 
-Any text is tokenizable; words outside the toybox fall into pieces that the models have not
-seen in that order. The numbering is part of the trained weights and must be the same in
-every process. The training of the tokenizers library numbers letters in the order of a
+Any text can be tokenised; words outside the toybox are split into pieces that the models
+have not seen in that order. The numbering is part of the trained weights and must be the same
+in every process. The tokenizers library's own training numbers letters in the order of a
 randomly keyed hash map, so the merges are learnt here.
 """
 
@@ -34,8 +34,8 @@ def train_tokenizer() -> CLIPTokenizer:
 def learn_merges(counts: Mapping[str, int]) -> list[Pair]:
     """Return the byte-pair merges, in order, that make one piece of every word.
 
-    The pair with the highest count comes first (Sennrich et al. 2016, algorithm 1), of
-    equal ones the alphabetically first.
+    The pair with the highest count comes first (Sennrich et al. 2016, algorithm 1); ties go
+    to the alphabetically first.
     """
     words = {word: [*word[:-1], word[-1] + _END] for word in counts}
     merges: list[Pair] = []
@@ -48,7 +48,7 @@ def learn_merges(counts: Mapping[str, int]) -> list[Pair]:
 
 def _tokenizer(pieces: list[str], merges: list[Pair]) -> CLIPTokenizer:
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
-    lines: Any = merges  # Its stubs ask for "a b" lines, it takes pairs.
+    lines: Any = merges  # Its stubs ask for "a b" lines, but it takes pairs.
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=lines)
     tokenizer.model_max_length = MAX_TOKENS
     return tokenizer

@@ -32,7 +32,7 @@ def train_clip(
     device: torch.device,
     report: Callable[[int, float], None],
 ) -> ToyboxClip:
-    """Train, or go on where `scratch` was left; `report` gets each step and its loss."""
+    """Train, or resume from `scratch`; `report` gets each step and its loss."""
     model = ToyboxClip(settings, dataset.rgba.shape[1]).to(device)
     optimizer = make_optimizer(model, settings)
     checkpoint = scratch / "clip.safetensors"

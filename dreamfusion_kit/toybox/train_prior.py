@@ -40,12 +40,12 @@ def train_prior(
     workers: int = 0,
     report: Callable[[int, float], None],
 ) -> ToyboxPrior:
-    """Train, or go on where `scratch` was left; return the model with averaged weights.
+    """Train, or resume from `scratch`; return the model with averaged weights.
 
-    `initial` is a directory that an earlier sitting wrote, whose weights replace the random
-    ones. `report` is called with each step and its loss. Every draw is addressed by its step,
-    so a killed run that resumes sees the batches it would have seen, and so does one whose
-    batches are drawn by `workers` other processes, which keep a GPU busy.
+    `initial` is a directory that an earlier training run wrote; its weights replace the random
+    ones. `report` is called with each step and its loss. Every draw is addressed by its step.
+    So a killed run that resumes sees the batches that it would have seen, and so does a run
+    whose batches are drawn by `workers` other processes, which keep a GPU busy.
     """
     model = ToyboxPrior(settings, dataset.rgba.shape[1])
     if initial is not None:
@@ -60,7 +60,7 @@ def train_prior(
         batch_size=None,
         sampler=range(start, settings.num_steps),
         num_workers=workers,
-        generator=torch.Generator(),  # its own, or it would draw from the global one
+        generator=torch.Generator(),  # its own; otherwise it would draw from the global one
     )
     for step, batch in enumerate(batches, start):
         # Set the rate.
@@ -76,7 +76,7 @@ def train_prior(
         averages.update(model, step)
         report(step, float(loss.detach()))
 
-        # Keep what was reached.
+        # Save a checkpoint.
         if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
             save_training(checkpoint, step + 1, model, optimizer, averages)
         if (step + 1) % settings.sample_every_steps == 0:
@@ -96,7 +96,7 @@ class _Batch:
 
 
 class _Batches(TorchDataset[_Batch]):
-    """The batches by step: each follows from the seed and its step, whoever draws it."""
+    """The batches by step: each depends only on the seed and its step, not on the process."""
 
     def __init__(
         self, settings: PriorTrainingSection, dataset: Dataset, num_timesteps: int
@@ -124,7 +124,7 @@ def _losses(model: ToyboxPrior, batch: _Batch) -> tuple[Float[Tensor, ""], Float
     """Return one batch's two losses.
 
     The first is the mean squared error of v = alpha_t eps - sigma_t x (Salimans & Ho 2022,
-    app. D), the second that of the captions' attributes.
+    app. D), the second the loss of the captions' attributes.
     """
     device = next(model.parameters()).device
     clean = model.to_model_space(batch.images.to(device))
@@ -155,7 +155,7 @@ def _attribute_loss(
 def _weighted_indices(
     settings: PriorTrainingSection, dataset: Dataset, draw: torch.Generator
 ) -> Int[Tensor, " batch"]:
-    """Draw renders with replacement, each as likely as its object's weight says."""
+    """Draw renders with replacement, with probability proportional to the object's weight."""
     weights = torch.tensor([settings.object_weights[name] for name in OBJECTS])
     return torch.multinomial(
         weights[dataset.object_index], settings.batch_size, replacement=True, generator=draw

@@ -31,7 +31,7 @@ def train_view(
     device: torch.device,
     report: Callable[[int, float], None],
 ) -> ViewModel:
-    """Train, or go on where `scratch` was left; `report` gets each step and its loss."""
+    """Train, or resume from `scratch`; `report` gets each step and its loss."""
     model = ViewModel(settings.channels, seed=settings.seed).to(device)
     optimizer = make_optimizer(model, settings)
     renders = _distinct_renders(dataset)

@@ -1,4 +1,4 @@
-"""What the toybox's trainings share: the rate schedule, averaged weights, exact resume."""
+"""Shared by the toybox's trainings: learning rate schedule, averaged weights, exact resume."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +15,8 @@ from dreamfusion_kit.toybox.settings import TrainingSection
 def learning_rate(settings: TrainingSection, step: int) -> float:
     """Return the trapezoid: linear warm-up, plateau, linear fall to zero at the end.
 
-    The plateau can be prolonged after the fact, since nothing before the fall depends on
-    the number of steps.
+    The plateau can be extended later, since nothing before the fall depends on the number of
+    steps.
     """
     rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
     fall = min(1.0, (settings.num_steps - step) / max(1, settings.decay_steps))

@@ -1,4 +1,4 @@
-"""What the toybox knows of the object that a prompt names."""
+"""What the toybox knows about the object that a prompt names."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,8 +1,8 @@
 """The view classifier: which side of a known object an image shows.
 
-It judges the prior's samples and finished assets, whose prompt names the object; it is told
-which one, so that it answers for the side alone. It knows the objects of
-`shapes.DISTINCT_SIDES` only: the others have no front. It is trained on true renders and
+It judges the prior's samples and finished assets. Their prompts name the object, which is
+given to the classifier, so that it only has to find the side. It knows only the objects of
+`shapes.DISTINCT_SIDES`: the others have no front. It is trained on true renders and
 never takes part in an optimisation.
 """
 
@@ -30,10 +30,10 @@ _GROUPS = 8
 
 
 class ViewModel(nn.Module):
-    """A convolutional network whose features the object scales and shifts (Perez et al. 2018)."""
+    """A convolutional network with features scaled and shifted by object (Perez et al. 2018)."""
 
     def __init__(self, channels: tuple[int, ...], *, seed: int) -> None:
-        """Draw initial weights from `seed`; `channels` are those of each halving level."""
+        """Draw initial weights from `seed`; `channels` are the channels of each halving level."""
         super().__init__()
         self.channels = channels
         with torch.random.fork_rng(devices=[]):
@@ -48,7 +48,7 @@ class ViewModel(nn.Module):
     ) -> Float[Tensor, "batch views"]:
         """Return logits over `captions.VIEWS`; `object_index` counts in `OBJECTS`.
 
-        Images in [0, 1] of any size are brought to 64 pixels.
+        Images in [0, 1] of any size are resized to 64 pixels.
         """
         size = (_IMAGE_SIZE_PX, _IMAGE_SIZE_PX)
         features = nn.functional.interpolate(images.permute(0, 3, 1, 2), size, mode="area") * 2 - 1
@@ -96,8 +96,8 @@ class _Level(nn.Module):
 def load_view_model(directory: Path, *, device: torch.device | str = "cpu") -> ViewModel:
     """Return the classifier that `ViewModel.save` wrote, in float32 and evaluation mode.
 
-    Raises `WeightsError` where a file is missing or damaged, or the classifier was trained
-    for other objects or views than the toybox has.
+    Raises `WeightsError` if a file is missing or damaged, or if the classifier was trained for
+    other objects or views than the toybox has.
     """
     try:
         config = json.loads((directory / "config.json").read_text())

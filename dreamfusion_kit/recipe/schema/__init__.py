@@ -1,8 +1,8 @@
 """The schema of a recipe: every key of a method, with its meaning, range, unit and source.
 
-A recipe is complete: no key has a default here, because what does not stand in a file
+A recipe is complete: no key has a default here, because a value that is not in a file
 is not tracked. In the descriptions "DF" cites DreamFusion (arXiv 2209.14988), "Magic3D"
-arXiv 2211.10440; the number after it is the one that the paper uses.
+arXiv 2211.10440; the number that follows is the one the paper uses.
 """
 
 from typing import Self

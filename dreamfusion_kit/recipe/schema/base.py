@@ -17,17 +17,17 @@ from pydantic import (
 
 from dreamfusion_kit.errors import first_unprintable
 
-# Tags of the schedule union. No key can be spelled like them, so that an error's path
-# can be cleared of them without guessing.
+# Tags of the schedule union. No key can be spelled like them, so they can be removed from an
+# error's path without guessing.
 NUMBER_TAG = "<number>"
 LINEAR_TAG = "<linear>"
 SQRT_TAG = "<sqrt>"
 PIECEWISE_TAG = "<piecewise>"
 SCHEDULE_TAGS = (NUMBER_TAG, LINEAR_TAG, SQRT_TAG, PIECEWISE_TAG)
 
-# Every number has an upper and a lower bound. They are far beyond what any method uses, and
-# keep squares and inverse squares within float32, counts within int32, and a single key from
-# asking for more memory than machines have.
+# Every number has an upper and a lower bound, far beyond what any method uses. The bounds keep
+# squares and inverse squares within float32 and counts within int32, and no single key can
+# ask for more memory than machines have.
 _SMALL = 1e-9
 _LARGE = 1e6
 
@@ -60,7 +60,7 @@ METRIC_KEY = r"^[a-z0-9_]{1,64}(\.[a-z0-9_]{1,64}){0,4}$"
 def is_one_line(text: str) -> str:
     """Return `text`, or raise ValueError where it is not one line of printable text.
 
-    Printable are all scripts and joined emoji, but not what reorders or hides text.
+    All scripts and joined emoji are printable; characters that reorder or hide text are not.
     """
     char = first_unprintable(text)
     if char is not None:
@@ -77,7 +77,7 @@ def _is_printable(text: str) -> str:
 
 
 Line = Annotated[str, Field(max_length=1000), AfterValidator(is_one_line)]
-Text = Annotated[str, Field(max_length=5000), AfterValidator(_is_printable)]  # of several lines
+Text = Annotated[str, Field(max_length=5000), AfterValidator(_is_printable)]  # maybe several lines
 
 
 class Section(BaseModel):
@@ -193,7 +193,7 @@ Schedule = Annotated[
 
 
 def _values(schedule: float | LinearSchedule | PiecewiseSchedule) -> list[float]:
-    """Return the values between which all of the schedule's lie."""
+    """Return values that bound all of the schedule's values."""
     match schedule:
         case LinearSchedule():
             return [schedule.start, schedule.end]

@@ -1,13 +1,13 @@
 """Fields: what maps positions to density and albedo.
 
-What a kind of field is stands on its class, for whoever combines it with others or counts it:
+Each field class states these facts, for code that combines fields or estimates their memory:
 
-    reads_cones         whether it is asked about Gaussians, or about their means alone
-    takes_turns         whether each step moves some of its parameters only
+    reads_cones         whether it is queried with Gaussians, or only with their means
+    takes_turns         whether each step updates only some of its parameters
     num_parameters      the numbers that are optimised
-    numbers_per_sample  about how many numbers a step keeps per sample, normals included
-    scaled              a smaller field of the same kind, to count the memory of a large one
-    lighter             its keys that cost memory, each with a cheaper value to try
+    numbers_per_sample  approximate count of numbers a step keeps per sample, normals included
+    scaled              a smaller field of the same kind, to estimate the memory of a large one
+    lighter             the keys that cost memory, each with a cheaper value to try
 """
 
 import math
@@ -49,12 +49,12 @@ class ConeBiasSection(Section):
     radius: Length = Field(description="Where the cone crosses 0, scene units (Magic3D: 0.5).")
 
 
-# exp() of more leaves float32 at 88; a network's own output comes on top.
+# exp() overflows float32 at 88; a network's own output is added on top.
 _MAX_EXPONENT = 60
 
 DensityBiasSection = Annotated[GaussianBiasSection | ConeBiasSection, Field(discriminator="kind")]
 
-# The keys that every field shares are written out in each: a section reads on its own.
+# The keys that every field shares are repeated in each, so that a section can be read alone.
 BOUNDING_RADIUS = "Radius of the sphere outside of which space is empty, scene units (DF A.2: 1.4)."
 DENSITY_ACTIVATION = "What makes the raw density non-negative (DF A.2: exp)."
 DENSITY_OFFSET = "Added to the raw density before the activation; negative makes space empty."
@@ -164,7 +164,7 @@ class HashGridSection(Section):
 
     @property
     def num_parameters(self) -> int:
-        """Return about the numbers of all tables and of the MLP."""
+        """Return the approximate parameter count of all tables and of the MLP."""
         num_features = self.num_levels * self.features_per_level
         width = self.hidden_width if self.num_hidden_layers else 4
         hidden = max(0, self.num_hidden_layers - 1) * width**2
@@ -200,9 +200,9 @@ class HashGridSection(Section):
         }
 
     def scaled(self, share: float) -> "HashGridSection":
-        """Return a grid of about that share of the parameters: fewer rows, or of many features few.
+        """Return a grid with about that share of the parameters: fewer rows, or fewer features.
 
-        Of few features it keeps all: a sample's rows and weights cost more than they.
+        A small number of features is kept: a sample's rows and weights cost more than they do.
         """
         features = max(min(8, self.features_per_level), round(self.features_per_level * share))
         rest = min(1.0, share * self.features_per_level / features)
@@ -265,7 +265,7 @@ class MipMlpSection(Section):
 
     @property
     def num_parameters(self) -> int:
-        """Return the numbers of all layers and norms."""
+        """Return the parameter count of all layers and norms."""
         width = self.hidden_width
         ends = (6 * self.num_frequencies + 1) * width + 2 * width + 4 * (width + 1)
         return ends + self.num_blocks * 2 * (width**2 + 2 * width)
@@ -284,7 +284,7 @@ class MipMlpSection(Section):
         }
 
     def scaled(self, share: float) -> "MipMlpSection":
-        """Return a network of about that share of the parameters: a narrower one."""
+        """Return a narrower network with about that share of the parameters."""
         width = max(1, round(self.hidden_width * share**0.5))
         return self.model_copy(update={"hidden_width": width})
 

@@ -1,12 +1,12 @@
 """Guidance: how a prior and a rendered view become a gradient on that view.
 
-What a kind of guidance asks for stands on its class:
+Each guidance class states what that kind asks for:
 
-    model           the model that it asks, which the recipe's prior has to be
+    model           the kind of model that the recipe's prior has to be
     other_texts     the texts that it reads beside the views', by what they are for
     num_texts       how many texts per image one call of the denoiser reads
-    adapter_rank    rank of the second denoiser that learns beside the field; None without one
-    lighter         its keys that cost memory, each with a cheaper value to try
+    adapter_rank    rank of the second denoiser trained beside the field; None without one
+    lighter         the keys that cost memory, each with a cheaper value to try
 """
 
 from typing import Annotated, ClassVar, Literal, Self
@@ -144,7 +144,7 @@ class ScoreGuidanceSection(Section):
 
     @property
     def adapter_rank(self) -> int | None:
-        """Return None: nothing but the field learns."""
+        """Return None: only the field is trained."""
         return None
 
     @property
@@ -209,7 +209,7 @@ class CsdSection(ScoreGuidanceSection):
 
     @property
     def other_texts(self) -> dict[str, str]:
-        """Return the negative prompt and the empty one, which are told apart."""
+        """Return the negative prompt and the empty one, as two separate texts."""
         return {NEGATIVE: self.negative_prompt, UNCONDITIONAL: ""}
 
     @property

@@ -1,12 +1,12 @@
-"""Whether one schedule stays below another, in closed form and not step by step.
+"""Whether one schedule stays below another: in closed form, not step by step.
 
     breakpoint          step at which a schedule's formula changes
     a, k                a root's first step and factor: start + k sqrt(step - a)
     m                   slope of the other schedule between two breakpoints
 
-Between breakpoints a schedule is constant, linear or a root, so that the difference of two
-has at most one extremum there. With it, all steps between which the difference only rises
-or only falls are known, and a disorder is found by bisection.
+Between breakpoints a schedule is constant, linear or a root, so the difference of two has
+at most one extremum there. The breakpoints and extrema split the steps into intervals on
+which the difference is monotone, and a disorder is found by bisection.
 """
 
 import bisect
@@ -21,7 +21,7 @@ Course = float | LinearSchedule | PiecewiseSchedule  # what a Schedule key holds
 
 @dataclass(frozen=True)
 class Disorder:
-    """A step, and what the two schedules are there."""
+    """A step, and the values of the two schedules at it."""
 
     step: int
     lower: float
@@ -39,7 +39,7 @@ def first_disorder(lower: Course, upper: Course) -> Disorder | None:
     if wrong is None:
         return None
     step = steps[wrong]
-    if wrong > 0:  # all steps between are right first, and wrong from some step on
+    if wrong > 0:  # the steps between are first right, then wrong from some step on
         between = range(steps[wrong - 1], step)
         step = between.start + bisect.bisect_left(between, True, key=is_wrong)
     return Disorder(step, _at(lower, step), _at(upper, step))
@@ -67,7 +67,7 @@ def _breakpoints(schedule: Course) -> list[int]:
 
 
 def _extremum(first: Course, second: Course, start: int, end: int) -> float | None:
-    """Return where the difference of both turns between two breakpoints, if it may."""
+    """Return where the difference may have its extremum between two breakpoints, if anywhere."""
     match _root(first, start, end), _root(second, start, end):
         case (a, k), None:
             return _root_meets_line(a, k, _slope(second, start, end))

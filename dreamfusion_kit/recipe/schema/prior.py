@@ -1,12 +1,12 @@
 """Sources of pretrained models, and the priors: frozen text-to-image diffusion models.
 
-What a kind of prior is stands on its class, for whoever prepares, counts or checks one:
+Each prior class states these facts, for code that prepares, sizes or checks a prior:
 
     source         where its pretrained files come from; None without any
     folders        which of its components stay in memory while a field is optimised
     model          what a guidance can ask it for
-    cpu_offload    whether the denoiser waits in main memory between two predictions
-    lighter        its keys that cost memory, each with a cheaper value to try
+    cpu_offload    whether the denoiser is kept in main memory between two predictions
+    lighter        the keys that cost memory, each with a cheaper value to try
 """
 
 from pathlib import PurePosixPath

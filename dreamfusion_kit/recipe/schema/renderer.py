@@ -58,12 +58,12 @@ class ProposalSection(Section):
 
     @property
     def num_parameters(self) -> int:
-        """Return about the numbers that are optimised."""
+        """Return the approximate number of optimised parameters."""
         return 2 * self.num_blocks * self.hidden_width**2 + 100 * self.hidden_width
 
     @property
     def numbers_per_sample(self) -> int:
-        """Return about how many numbers a step keeps per sample."""
+        """Return approximately how many numbers a step keeps per sample."""
         return 6 * self.num_blocks * self.hidden_width + 100
 
 
@@ -110,7 +110,7 @@ class RendererSection(Section):
 
     @property
     def field_samples_per_ray(self) -> int:
-        """Return how often the field is asked about each ray."""
+        """Return how often the field is queried per ray."""
         return self.samples_per_ray if self.proposal is None else self.proposal.num_samples
 
     @model_validator(mode="after")

@@ -134,13 +134,13 @@ class MlpBackgroundSection(Section):
 
     @property
     def num_parameters(self) -> int:
-        """Return about the numbers that are optimised."""
+        """Return the approximate number of optimised parameters."""
         width = self.hidden_width
         return (6 * self.num_frequencies + 4) * width + self.num_hidden_layers * width**2
 
     @property
     def numbers_per_ray(self) -> int:
-        """Return about how many numbers a step keeps per ray."""
+        """Return approximately how many numbers a step keeps per ray."""
         return 6 * self.num_frequencies + 2 * (self.num_hidden_layers + 1) * self.hidden_width
 
 
