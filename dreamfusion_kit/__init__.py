@@ -1,6 +1,6 @@
 """Text to 3D by score distillation, declared in YAML and reproducible with DVC.
 
-The names in `__all__` are the Python API: see docs/python.md. They are imported at their first
+The names in `__all__` are the Python API: see docs/python.md. They are imported on first
 use, so that commands that need no torch stay quick.
 """
 
@@ -42,7 +42,7 @@ __all__ = [
     "shipped_recipes",
 ]
 
-if not TYPE_CHECKING:  # To a type checker every name would exist.
+if not TYPE_CHECKING:  # A type checker would take every name to exist.
 
     def __getattr__(name: str) -> object:
         """Return a name of the API."""
@@ -52,5 +52,5 @@ if not TYPE_CHECKING:  # To a type checker every name would exist.
 
 
 def __dir__() -> list[str]:
-    """Return the names of the API and what else is loaded."""
+    """Return the names of the API and whatever else is loaded."""
     return sorted({*globals(), *__all__})

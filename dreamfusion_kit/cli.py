@@ -18,7 +18,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from dreamfusion_kit import command_name, front_door
+from dreamfusion_kit import command_name, front_door, sync_memory
 from dreamfusion_kit.errors import RecipeError, printable
 from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
@@ -128,9 +128,9 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
-    # Options of the program itself. Its help is the group's.
+    # Options of the program itself. Its help text is the group's.
     if context.invoked_subcommand != "fetch":
-        # transformers draws a bar for every file it opens; only those of downloads are useful.
+        # transformers draws a bar for every file it opens; only downloads are worth a bar.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
@@ -378,6 +378,8 @@ def sync(suite: SuiteOption = None) -> None:
     here = locate(suite)
     for key in workspace.sync(here.workspace, here.suite):
         print(key)
+    if suite is None and workspace.reads_no_other_files(here.workspace, here.suite):
+        sync_memory.remember(Path())
 
 
 @_command(app, "upgrade", "python cli.py upgrade")

@@ -1,4 +1,4 @@
-"""What the user typed to get here, for messages and help that are to be pasted."""
+"""The command that the user typed, for pasteable messages and help."""
 
 import sys
 from pathlib import Path
@@ -8,5 +8,5 @@ CLONE = "python cli.py"
 
 
 def command_name() -> str:
-    """Return `python cli.py` where a clone's cli.py runs, otherwise `dreamfusion-kit`."""
+    """Return `python cli.py` if a clone's cli.py is running, otherwise `dreamfusion-kit`."""
     return CLONE if Path(sys.argv[0]).name == "cli.py" else INSTALLED

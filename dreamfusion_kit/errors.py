@@ -1,9 +1,9 @@
 """Every failure the kit expects, as one tree.
 
     DreamFusionKitError
-    ├── RecipeError          a recipe, suite or override is not what the schema says
-    ├── StaleKitError        kit.json does not speak of today's code and inputs
-    ├── SuiteError           a suite's run cannot begin, or DVC failed in it
+    ├── RecipeError          a recipe, suite or override does not match the schema
+    ├── StaleKitError        kit.json does not match the current code and inputs
+    ├── SuiteError           a suite's run cannot start, or DVC failed during it
     ├── WeightsError         a pretrained model is missing, damaged or not the pinned one
     ├── CheckpointError      a checkpoint cannot be read, or another run holds the scratch
     ├── NumericsError        an optimisation died: nothing visible, all opaque, or not finite
@@ -12,11 +12,11 @@
     ├── FileError            an output cannot be written: disk full, read-only, in the way
     └── MissingExtraError    an optional package or system library is not installed
 
-A message says where, what was found, what was expected and what to do next, one line per
-problem. The command line prints it and exits with status 2.
+A message says where the problem is, what was found, what was expected and what to do next,
+one line per problem. The command line prints it and exits with status 2.
 
-Messages quote what other people wrote: YAML, prompts, file names. Whatever could move the
-cursor, reorder the text or start a line of its own is therefore written as an escape.
+Messages quote text that other people wrote: YAML, prompts, file names. Any character that
+could move the cursor, reorder the text or start a new line is therefore written as an escape.
 """
 
 import re
@@ -37,21 +37,21 @@ class DreamFusionKitError(Exception):
     Each line of `message` is made printable, and cut after `LONGEST_LINE` characters.
     """
 
-    def __init__(self, message: str) -> None:  # noqa: D107 - the class says it
+    def __init__(self, message: str) -> None:  # noqa: D107 - see the class
         lines = (shortened(printable(line), LONGEST_LINE) for line in message.split("\n"))
         super().__init__("\n".join(lines))
 
 
 class RecipeError(DreamFusionKitError):
-    """A recipe, suite or override is not what the schema says."""
+    """A recipe, suite or override does not match the schema."""
 
 
 class StaleKitError(DreamFusionKitError):
-    """kit.json does not speak of today's code and inputs."""
+    """kit.json does not match the current code and inputs."""
 
 
 class SuiteError(DreamFusionKitError):
-    """A suite's run cannot begin, or DVC failed in it."""
+    """A suite's run cannot start, or DVC failed during it."""
 
 
 class WeightsError(DreamFusionKitError):
@@ -99,8 +99,8 @@ def is_unprintable(char: str) -> bool:
     """Whether a terminal shows `char` as nothing, as something else, or as a new line.
 
     That is: control characters, line separators, surrogates, private use, non-characters,
-    and all format characters, those that override the direction of text among them. Right
-    to left letters, joined emoji, and what Unicode has not assigned yet are printable.
+    and all format characters, including those that override text direction. Right-to-left
+    letters, joined emoji, and characters that Unicode has not assigned yet are printable.
     """
     match unicodedata.category(char):
         case "Cc" | "Cs" | "Co" | "Zl" | "Zp":
@@ -114,7 +114,7 @@ def is_unprintable(char: str) -> bool:
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return `text`, its end cut off where it has more than `longest` characters."""
+    """Return `text`, with its end cut off if it has more than `longest` characters."""
     return text if len(text) <= longest else text[: longest - len(_CUT)] + _CUT
 
 

@@ -1,10 +1,10 @@
-"""Files: written whole or not at all, read with a schema, and known by their hash.
+"""Files: written whole or not at all, read with a schema, and identified by their hash.
 
-A new file or folder is prepared beside its place, under a name of its own
+A new file or folder is prepared beside its place, under a unique name
 (`.NAME.<16 hex digits>.partial`), and then renamed. Two processes that write the same
 output therefore never meet: both succeed, and the last to finish wins. A partial is
-locked by its process; the kernel drops the lock when the process ends, however that
-happens, and the next writer in the same folder removes what is no longer locked.
+locked by its process. The kernel releases the lock when the process ends, however that
+happens, and the next writer in the same folder removes partials that are no longer locked.
 """
 
 import errno
@@ -28,20 +28,20 @@ from dreamfusion_kit.system_errors import explained
 
 T = TypeVar("T")
 
-MAX_JSON_BYTES = 64 << 20  # what stages write stays far below
+MAX_JSON_BYTES = 64 << 20  # the files that stages write stay far below
 _MAX_FOUND_CHARACTERS = 60
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial")
 
 
 @contextmanager
 def new_directory(target: Path) -> Generator[Path, None, None]:
-    """Give an empty folder that takes the place of `target` when the block succeeds.
+    """Yield an empty folder that replaces `target` when the block succeeds.
 
-    Where the block fails, `target` stays as it was.
+    If the block fails, `target` stays as it was.
 
     Raises:
-        FileError: where something other than a folder is in its place, or the machine
-            refuses: disk full, read-only and the like.
+        FileError: if something other than a folder is in its place, or the system refuses:
+            disk full, read-only and the like.
     """
     check_writable(target, folder=True)
     with explained(target):
@@ -58,10 +58,10 @@ def new_directory(target: Path) -> Generator[Path, None, None]:
 
 
 def write_bytes(target: Path, content: bytes) -> None:
-    """Write a file that is whole after any crash, or as it was. Its permissions stay.
+    """Write a file: after any crash it is either complete or as it was. Its permissions stay.
 
     Raises:
-        FileError: where the machine refuses: disk full, read-only and the like.
+        FileError: if the system refuses: disk full, read-only and the like.
     """
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,10 +96,10 @@ def write_json(target: Path, value: Any) -> None:
 def read_json(path: Path, form: type[T], *, made_by: str) -> T:
     """Read JSON that the stage `made_by` wrote, as `form`: a pydantic model or a TypedDict.
 
-    Types are strict: "1" is no number, 1.5 no integer.
+    Types are strict: "1" is not a number, and 1.5 is not an integer.
 
     Raises:
-        DreamFusionKitError: where the file is missing or of another form.
+        DreamFusionKitError: if the file is missing or of another form.
     """
     expect_file(path, made_by=made_by)
     try:
@@ -124,7 +124,7 @@ def expect_file(path: Path, *, made_by: str) -> Path:
 def sha256(path: Path, *, made_by: str | None = None) -> str:
     """Return the file's hash as 64 hex digits.
 
-    Where it is missing and `made_by` names the stage that writes it, that is one line.
+    If it is missing and `made_by` names the stage that writes it, the error is one line.
     """
     if made_by is not None:
         expect_file(path, made_by=made_by)
@@ -133,16 +133,16 @@ def sha256(path: Path, *, made_by: str | None = None) -> str:
 
 
 def check_writable(target: Path, *, folder: bool) -> None:
-    """Refuse an output that could not be written, before the work that leads to it.
+    """Refuse an output that could not be written, before the work for it begins.
 
-    Tries it out: the parent folders are made, and a partial is made and removed.
+    This is tried out: the parent folders are made, and a partial is made and removed.
 
     Args:
         target: The output.
         folder: Whether it is a folder, to be written by `new_directory`, or a file.
 
     Raises:
-        FileError: where a link or another kind of file is in its place, or the machine
+        FileError: if a link or another kind of file is in its place, or the system
             refuses.
     """
     _check_kind(target, folder=folder)
@@ -170,7 +170,7 @@ def _claim(target: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
         try:
             descriptor = os.open(partial, os.O_RDONLY)
         except FileNotFoundError:
-            continue  # Another process took it for stale before it was locked.
+            continue  # Another process considered it stale before it was locked.
         with suppress(OSError):  # without locks, as on some network file systems
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
@@ -190,7 +190,7 @@ def _touch(path: Path) -> None:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove the partials in `folder` whose process is gone."""
+    """Remove the partials in `folder` whose process has ended."""
     for name in os.listdir(folder):
         if not _PARTIAL.fullmatch(name):
             continue
@@ -208,7 +208,7 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _put_in_place(partial: Path, target: Path) -> None:
-    """Let a folder take the place of `target`, whatever other processes do to it."""
+    """Replace `target` with a folder, whatever other processes do to it."""
     _sync_tree(partial)
     while True:
         old = _beside(target)
@@ -230,7 +230,7 @@ def _check_kind(target: Path, *, folder: bool) -> None:
     try:
         mode = target.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return  # Making its parents says what is wrong with them.
+        return  # Creating its parents reports what is wrong with them.
     if folder and not stat.S_ISDIR(mode):
         found = "a link" if stat.S_ISLNK(mode) else "not a folder"
         raise FileError(f"{target}: is {found}, expected a folder or nothing; move it away")
@@ -292,7 +292,7 @@ def _found(error: Exception) -> str:
 
 
 def _short(text: str) -> str:
-    """Return `text`, its middle left out where it is long."""
+    """Return `text`, with its middle left out if it is long."""
     if len(text) <= _MAX_FOUND_CHARACTERS:
         return text
     return f"{text[: _MAX_FOUND_CHARACTERS - 13]}...{text[-10:]}"

@@ -1,8 +1,8 @@
 """How the program ends: with its result, or with one line per problem and exit status 2.
 
     0    done
-    2    an expected failure: DreamFusionKitError, a disk that is full or read-only, memory
-         that ran out, a reader of stdout that left
+    2    an expected failure: DreamFusionKitError, a disk that is full or read-only, out of
+         memory, stdout closed by its reader
     130  interrupted by Ctrl-C
 
 Anything else is a bug and keeps its traceback.
@@ -32,7 +32,7 @@ def run(command: Callable[[], object]) -> None:
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if sys.stdout is not stdout:  # Typer replaces it when its reader leaves.
+        if sys.stdout is not stdout:  # Typer replaces it when its reader closes the pipe.
             sys.stdout = stdout
             status = _left()
     except KeyboardInterrupt:
@@ -49,7 +49,7 @@ def run(command: Callable[[], object]) -> None:
 
 
 def explain(error: Exception) -> str | None:
-    """Return what to tell of an expected failure; None for a bug."""
+    """Return the message for an expected failure; None for a bug."""
     if isinstance(error, DreamFusionKitError):
         return str(error)
     if _is_out_of_memory(error):
@@ -63,7 +63,7 @@ def explain(error: Exception) -> str | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    torch = sys.modules.get("torch")  # where it was never imported, it is not the one that failed
+    torch = sys.modules.get("torch")  # if it was never imported, it is not what failed
     return (
         isinstance(error, MemoryError)
         or (torch is not None and isinstance(error, torch.OutOfMemoryError))
@@ -73,10 +73,10 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _open_standard_streams() -> None:
-    """Make every stream writable, whatever prompt it is to show.
+    """Make every stream writable, whatever text it has to show.
 
-    A closed stream's number would go to the next file that is opened, and what a library
-    prints into that file.
+    A closed stream's descriptor would go to the next file that is opened, and a library's
+    output would go into that file.
     """
     for number in (0, 1, 2):
         try:
@@ -94,12 +94,12 @@ def _left() -> int:
 
 
 def _say(message: str) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # without stderr nobody is told
+    with suppress(OSError, ValueError, AttributeError):  # without stderr there is no one to tell
         print(message, file=sys.stderr, flush=True)
 
 
 def _flushed(status: int) -> int:
-    """Write what is buffered, while a failure can still be told; return the exit status."""
+    """Flush buffered output, while a failure can still be reported; return the exit status."""
     stdout = sys.stdout
     if stdout is None:
         return status
@@ -114,7 +114,7 @@ def _flushed(status: int) -> int:
         return status
     else:
         return status
-    # The interpreter flushes once more at its end, and would complain.
+    # The interpreter flushes again on exit, and would complain.
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
     return status

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the state of each parameter as `index/name`; learning rates are no part of it."""
+    """Return the state of each parameter as `index/name`; learning rates are not part of it."""
     return {
         f"{index}/{name}": tensor
         for index, moments in optimizer.state_dict()["state"].items()
@@ -16,7 +16,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put what `optimizer_tensors` gave in the place of the optimiser's own state."""
+    """Replace the optimiser's state with what `optimizer_tensors` gave."""
     state: dict[int, dict[str, Tensor]] = {}
     for path, tensor in tensors.items():
         index, name = path.split("/", 1)

@@ -1,8 +1,8 @@
 """Where a result comes from: versions, commit, machine, settings, inputs.
 
-Each stage writes its record under `out/run/`. It names no user, host, clock or absolute path, so
+Each stage writes its record under `out/run/`. It names no user, host, time or absolute path, so
 that it may be published with the asset, and the same work on the same machine writes the same
-bytes. Time and memory stand apart, in `out/cost/`, which DVC does not track.
+bytes. Time and memory are kept separately, in `out/cost/`, which DVC does not track.
 """
 
 import platform
@@ -34,7 +34,7 @@ PACKAGES = (
     "triton",
 )
 
-# What decides which kernels a CPU runs, and so the last bits of a result.
+# Flags that decide which kernels a CPU runs, and so the last bits of a result.
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 
 
@@ -48,7 +48,7 @@ class Commit(TypedDict):
 
 @_OURS
 class Machine(TypedDict):
-    """What computed."""
+    """The machine that computed the result."""
 
     system: str
     cpu: str
@@ -73,10 +73,10 @@ class Provenance(TypedDict):
 
 @_OURS
 class StageCost(TypedDict):
-    """What a stage took.
+    """The time and memory that a stage took.
 
     `seconds` is wall-clock time, `commit` the workspace's. `peak_memory_bytes` is the peak of the
-    process: on a GPU what torch's allocator gave to tensors, on a CPU all that was resident,
+    process: on a GPU what torch's allocator gave to tensors, on a CPU all resident memory,
     libraries included.
     """
 
@@ -87,7 +87,7 @@ class StageCost(TypedDict):
 
 @dataclass(frozen=True)
 class Cost:
-    """What an asset took from text features to mesh: wall-clock time, and the highest memory."""
+    """The cost of an asset from text features to mesh: wall-clock time and peak memory."""
 
     seconds: float
     peak_memory_bytes: int
@@ -105,7 +105,7 @@ def record(*, device: torch.device, code: str, inputs: Mapping[str, str]) -> Pro
 
 
 def stage_cost(*, workspace: Path, device: torch.device, seconds: float) -> StageCost:
-    """Return what a stage took that ran in this process for `seconds`."""
+    """Return the cost of a stage that ran in this process for `seconds`."""
     return StageCost(
         seconds=round(seconds, 3),
         peak_memory_bytes=_peak_memory_bytes(device),
@@ -125,7 +125,7 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit(workspace: Path) -> Commit | None:
-    """Return the workspace's commit, or None where it is no git checkout or git is missing."""
+    """Return the workspace's commit, or None if it is not a git checkout or git is missing."""
     try:
         commit = _git(workspace, "rev-parse", "HEAD")
         changes = _git(workspace, "status", "--porcelain", "--untracked-files=no")
@@ -153,7 +153,7 @@ def _peak_memory_bytes(device: torch.device) -> int:
     try:  # Linux; its `ru_maxrss` counts what the parent held before this program replaced it
         fields = dict(map(_field, Path("/proc/self/status").read_text().splitlines()))
         return 1024 * int(fields["VmHWM"].removesuffix("kB"))
-    except (OSError, KeyError):  # other systems, and sandboxes that leave the line out
+    except (OSError, KeyError):  # other systems, and sandboxes that omit the line
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else 1024 * peak
 
@@ -166,7 +166,7 @@ def _git(workspace: Path, *arguments: str) -> str:
 
 
 def _cpu(cpuinfo: Path) -> tuple[str, frozenset[str]]:
-    """Return the model name and flags of the first CPU; what there is where Linux is not."""
+    """Return the model name and flags of the first CPU, with a fallback on other systems."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:

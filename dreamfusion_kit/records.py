@@ -1,4 +1,4 @@
-"""What crosses package borders: cameras, lights, rays, render output, guidance output, truths.
+"""Records shared by packages: cameras, lights, rays, render output, guidance output, truths.
 
 Axes: `batch` images, `h w` pixels, `*rays` any leading axes. Images are in [0, 1] with
 channels last; directions have unit length; lengths are in scene units; the world is
@@ -40,7 +40,7 @@ class Cameras:
 class Rays:
     """Origins and unit directions in world coordinates.
 
-    `cone_radii` is how wide the cone of a ray's pixel is at distance 1; None for lines.
+    `cone_radii` is the radius at distance 1 of the cone of a ray's pixel; None for lines.
     """
 
     origins: Float[Tensor, "*rays 3"]
@@ -50,7 +50,7 @@ class Rays:
 
 @dataclass(frozen=True)
 class Lighting:
-    """One point light per image, and how the surface answers it (DreamFusion, s. 3.1).
+    """One point light per image, and how the surface responds to it (DreamFusion, s. 3.1).
 
     Colour is `albedo * (diffuse * max(0, n.l) + ambient)`; where `textureless` holds the
     albedo is replaced by white. `ambient = 1, diffuse = 0` shows the albedo itself.
@@ -64,9 +64,9 @@ class Lighting:
 
 @dataclass(frozen=True)
 class FieldSample:
-    """What a field says at positions: density (>= 0, per scene unit), albedo in [0, 1].
+    """A field's values at positions: density (>= 0, per scene unit), albedo in [0, 1].
 
-    `normals` (unit, outward: along the falling density) are there only when asked for.
+    `normals` (unit, outward: along the falling density) are present only if requested.
     """
 
     densities: Float[Tensor, " samples"]
@@ -76,7 +76,7 @@ class FieldSample:
 
 @runtime_checkable  # beartype checks it in the tests
 class SampleField(Protocol):
-    """The one thing a renderer needs of a field: its values at world positions.
+    """The one thing a renderer needs from a field: its values at world positions.
 
     Positions lie inside the bounding sphere or, where the recipe has samples beyond it,
     outside; the batch may be empty.
@@ -113,7 +113,7 @@ class RenderOutput:
 
 @dataclass(frozen=True)
 class GuidanceOutput:
-    """The gradient that a guidance puts on rendered images, and what to log of it.
+    """The gradient that a guidance puts on rendered images, and what to log about it.
 
     `gradient` has the shape of the images in model layout (channels first). Its scale is
     the mean over the batch of the per-image gradient. `opacity_gradient` is what a guidance
@@ -127,16 +127,16 @@ class GuidanceOutput:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of an object beside its prompt: its shape, its looks, its name.
+    """What is known of an object beside its prompt: its shape, its appearance, its name.
 
-    The toybox supplies it for its own objects. Other prompts have none, and what is measured
-    against it is then left out.
+    The toybox supplies it for its own objects. Other prompts have none, and measurements
+    against it are then left out.
 
     `caption` is the object's own in the canonical form. `held_out` says whether the prior's
     training never saw the pair of colour and object. `distances` is negative inside; only its
     sign and zero level count, inside the ball of `bounding_radius` around the origin.
-    `names_object` tells whether a caption names this object in whatever colour. `plaster`
-    are captions of textureless renders, one per object, the own one at `own_plaster`.
+    `names_object` tells whether a caption names this object, in any colour. `plaster` are
+    captions of textureless renders, one per object; this object's is at `own_plaster`.
     `sides` names the side that each image shows, None for an object without distinct sides.
     """
 

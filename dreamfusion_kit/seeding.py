@@ -1,7 +1,7 @@
 """Addressed randomness: one seed, a named stream and a step give one generator.
 
 Nothing in the kit consumes a global random state. A run that resumes at step n
-therefore draws what an uninterrupted run would have drawn, to the bit.
+therefore draws exactly what an uninterrupted run would have drawn.
 """
 
 import hashlib
@@ -21,6 +21,6 @@ def generator(
     """Return a fresh generator for the address `(seed, stream, step)`.
 
     `stream` names what is drawn ("camera", "noise", ...), so that adding a draw to one
-    stream never moves another. Equal addresses give equal numbers on one device kind.
+    stream never shifts another. Equal addresses give equal numbers on one kind of device.
     """
     return torch.Generator(device=device).manual_seed(derived_seed(seed, stream, step))

@@ -1,9 +1,9 @@
-"""A stage ends with the DVC that started it, and what it holds can be taken back.
+"""A stage ends with the DVC that started it, and its locks can be taken over.
 
 A killed `dvc repro` would leave its stage running, beside the one that the next `dvc repro`
-starts. Linux kills a process with its parent when asked to; elsewhere a thread watches the
-parent. Neither helps a stage whose DVC died before the stage could ask. That one is found by
-the next stage, which needs what the orphan holds: see `Holder.is_orphan`.
+starts. Linux can be asked to kill a process with its parent; elsewhere a thread watches the
+parent. Neither helps if DVC died before the stage could ask. Such an orphan is found by the
+next stage, which needs the lock that it holds: see `Holder.is_orphan`.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ STAGE_VARIABLE = "DVC_STAGE"  # DVC tells every command the name of its stage
 def end_with_dvc() -> None:
     """Have this process killed when the DVC that runs it ends; do nothing without DVC.
 
-    Call it before the imports that take a second. Work that a shell runs in the background
+    Call it before the imports, which take a second. Work that a shell runs in the background
     outlives its shell, as usual.
     """
     if STAGE_VARIABLE in os.environ:
@@ -48,7 +48,7 @@ class Holder:
     """A process that holds a lock, as it describes itself in the lock's file.
 
     `started` is its start in clock ticks since boot, so that another process with the same
-    number is not taken for it; None where the system does not tell. `parent` is whoever
+    id is not taken for it; None if the system does not tell. `parent` is the process that
     started it. `stage` is the DVC stage that it runs; None outside of DVC.
     """
 
@@ -80,21 +80,21 @@ class Holder:
         return json.dumps(asdict(self))
 
     def is_running(self) -> bool:
-        """Return whether it runs still, as far as the system tells."""
+        """Return whether it is still running, as far as the system tells."""
         return self.started is not None and _started(self.pid) == self.started
 
     def is_orphan(self) -> bool:
         """Return whether it runs a stage for a DVC that is gone.
 
-        Its parent has changed; or this process runs the same stage, which DVC's own locks
-        allow to one DVC at a time.
+        Either its parent has changed, or this process runs the same stage, which DVC's own
+        locks allow to one DVC at a time.
         """
         if self.stage is None or not self.is_running():
             return False
         return self.stage == os.environ.get(STAGE_VARIABLE) or _parent(self.pid) != self.parent
 
     def end(self, *, timeout_s: float = 10.0) -> bool:
-        """Kill it; return whether it is gone. Its checkpoints survive that."""
+        """Kill it; return whether it is gone. Its checkpoints survive."""
         deadline = time.monotonic() + timeout_s
         try:
             os.kill(self.pid, signal.SIGKILL)
@@ -115,7 +115,7 @@ def _watch(parent: int) -> None:
 
 def _started(pid: int) -> int | None:
     fields = _stat(pid)
-    # The 22nd field of proc(5)'s stat. A zombie holds nothing any more.
+    # The 22nd field of proc(5)'s stat. A zombie no longer holds anything.
     return None if fields is None or fields[0] in "ZX" else int(fields[19])
 
 

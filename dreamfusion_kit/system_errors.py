@@ -1,4 +1,4 @@
-"""What the machine refuses (a full disk, a folder that is read-only), as one line of advice."""
+"""System errors (a full disk, a read-only folder) as one line of advice."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dreamfusion_kit.errors import DreamFusionKitError, FileError
 
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # as libraries in Rust write them
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # as Rust libraries write them
 _ADVICE = {
     errno.ENOSPC: "free some space, then run the command again",
     errno.EDQUOT: "free some of the quota, then run the command again",
@@ -32,12 +32,12 @@ _ADVICE = {
 
 @contextmanager
 def explained(path: Path) -> Generator[None, None, None]:
-    """Turn the machine's refusals while `path` is written into a FileError that names it."""
+    """Turn system errors while `path` is being written into a FileError that names it."""
     try:
         yield
     except DreamFusionKitError:
         raise
-    except Exception as error:  # safetensors and others have exceptions of their own for it
+    except Exception as error:  # safetensors and others raise their own exceptions for it
         problem = system_problem(error, path)
         if problem is None:
             raise
@@ -45,11 +45,11 @@ def explained(path: Path) -> Generator[None, None, None]:
 
 
 def system_problem(error: BaseException, path: Path | None = None) -> FileError | None:
-    """Return what the machine refuses, and what to do; None where `error` is something else.
+    """Return what the system refused, and what to do; None if `error` is something else.
 
     Args:
         error: An OSError, or an exception that quotes one.
-        path: The file that was being written, where the error names none.
+        path: The file that was being written, if the error names none.
     """
     if isinstance(error, OSError):
         number, named = error.errno, error.filename
@@ -58,7 +58,7 @@ def system_problem(error: BaseException, path: Path | None = None) -> FileError 
         number, named = int(quoted[1]) if quoted else None, None
     if number not in _ADVICE:
         return None
-    # A partial's name says nothing to whoever looks for the output.
+    # A partial's name does not help in finding the output.
     if isinstance(named, str | bytes) and not (path and ".partial" in os.fsdecode(named)):
         where = os.fsdecode(named)
     else:

@@ -55,7 +55,7 @@ def albedo_lighting(cameras: Cameras) -> Lighting:
 
 
 def headlight(cameras: Cameras, *, ambient: float, diffuse: float, textureless: bool) -> Lighting:
-    """Return one light at each camera, as the evaluation's fixed views use it."""
+    """Return one light at each camera, as used for the evaluation's fixed views."""
     zero = torch.zeros_like(cameras.azimuth_deg)
     mode = torch.full_like(zero, float(textureless)).bool()
     return Lighting(cameras.positions, zero + ambient, zero + diffuse, mode)

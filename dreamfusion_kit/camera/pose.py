@@ -35,8 +35,8 @@ def look_at(
     """Return camera-to-world matrices of cameras at `positions` that look at `targets`.
 
     `ups` need not be orthogonal to the view, nor unit. A view straight along its up
-    vector (the pole of the orbit) has no preferred roll: world +x then takes the place
-    of up, so that the matrix is a rotation for every input.
+    vector (the pole of the orbit) has no preferred roll: world +x then replaces up, so
+    that the matrix is a rotation for every input.
     """
     backward = torch.nn.functional.normalize(positions - targets, dim=-1)
     right = torch.linalg.cross(ups, backward)

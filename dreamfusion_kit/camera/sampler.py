@@ -25,7 +25,7 @@ def sample_elevation_deg(
     """Draw elevations from DreamFusion's mixture: uniform in angle, or uniform in area.
 
     The area branch covers the upper half of the sphere only, as the paper says, cut to
-    the recipe's elevation range; a range that lies below the horizon is covered as it is.
+    the recipe's elevation range; a range entirely below the horizon is used unchanged.
     """
     lower, upper = section.elevation_range_deg
     in_angle = uniform((batch,), lower, upper, generator)
@@ -39,7 +39,7 @@ def sample_elevation_deg(
 def sample_azimuth_deg(
     section: CameraSection, batch: int, *, generator: torch.Generator
 ) -> Float[Tensor, " batch"]:
-    """Draw azimuths; stratified, each image of the batch gets its own share of the range."""
+    """Draw azimuths; if stratified, each image of the batch gets its own share of the range."""
     lower, upper = section.azimuth_range_deg
     unit = uniform((batch,), 0.0, 1.0, generator)
     if section.stratified_azimuth:

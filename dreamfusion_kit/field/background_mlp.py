@@ -1,7 +1,7 @@
-"""What lies behind everything: a colour for each direction (DreamFusion, A.2).
+"""The background behind the object: a colour for each direction (DreamFusion, A.2).
 
-The paper's second network, of "positionally-encoded ray direction"; it gives no size. It
-knows no position, so it can paint a sky but no second object.
+The paper's second network, of "positionally-encoded ray direction"; its size is not
+stated. It never sees a position, so it can paint a sky but not a second object.
 """
 
 import torch
@@ -31,7 +31,7 @@ class BackgroundMlp(nn.Module):
     def forward(
         self, directions: Float[Tensor, "*rays 3"], *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "*rays 3"]:
-        """Return the colour in which each ray (unit length) ends; nothing is drawn."""
+        """Return the colour behind each ray (unit length); nothing is drawn at random."""
         flat = directions.reshape(-1, 3)
         features = integrated_encoding(
             flat, flat.new_zeros(()), num_levels=self.section.num_frequencies

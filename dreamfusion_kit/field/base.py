@@ -36,15 +36,15 @@ class Field(nn.Module, ABC):
         """Return density, albedo and, `with_normals`, normals at world positions.
 
         With `variances`, scene units squared per axis, positions are the means of Gaussians;
-        a grid reads its points alone.
+        a grid reads only the means.
         """
 
     @abstractmethod
     def densities(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
-        """Return the densities alone, cheaper than `forward` and equal to its own."""
+        """Return the densities alone, cheaper than `forward` and equal to its densities."""
 
     def envelope(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
-        """Return the densities or, of fields that take turns, the highest: what not to skip."""
+        """Return the densities or, for fields that take turns, the highest: what not to skip."""
         return self.densities(positions)
 
     @abstractmethod
@@ -57,4 +57,4 @@ class Field(nn.Module, ABC):
 
     @abstractmethod
     def set_step(self, step: int) -> None:
-        """Bring coarse-to-fine state to optimiser step `step`, a pure function of it."""
+        """Set coarse-to-fine state for optimiser step `step`, a pure function of it."""

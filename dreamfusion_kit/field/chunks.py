@@ -9,7 +9,7 @@ from torch import Tensor
 from dreamfusion_kit.field.base import Field
 from dreamfusion_kit.records import FieldSample
 
-# Finding normals, the paper's network holds some 12 KB per position, a hash grid some 3.
+# With normals, the paper's network holds about 12 KB per position, a hash grid about 3.
 _CHUNK = 1 << 17
 
 
@@ -32,7 +32,7 @@ def sample_in_chunks(
 
 
 def _chunks(positions: Tensor, variances: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-    places = positions.split(_CHUNK)  # one empty chunk where there is no position
+    places = positions.split(_CHUNK)  # one empty chunk if there are no positions
     if variances is None:
         return ((part, None) for part in places)
     return zip(places, variances.split(_CHUNK), strict=True)

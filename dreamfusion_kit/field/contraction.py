@@ -1,9 +1,9 @@
-"""Unbounded space brought into a ball of twice the radius (mip-NeRF 360, eq. 10).
+"""Unbounded space contracted into a ball of twice the radius (mip-NeRF 360, eq. 10).
 
     contract(x) = x                          where |x| <= 1
-                = (2 - 1 / |x|) x / |x|      beyond, so that infinity comes to lie at 2
+                = (2 - 1 / |x|) x / |x|      beyond, so that infinity maps to 2
 
-What is inside the unit ball stays as it is; there the function and its slope join.
+Points inside the unit ball do not move; at its surface the function and its slope join.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def contract(positions: Float[Tensor, "*points 3"], radius: float) -> Float[Tensor, "*points 3"]:
-    """Return positions in a ball of `2 radius`; inside of `radius` they do not move."""
+    """Return positions in a ball of `2 radius`; those within `radius` do not move."""
     # A norm of at least 1 makes the second formula the identity inside, with a slope there.
     squared = (positions / radius).square().sum(dim=-1, keepdim=True)
     norm = squared.clamp_min(1).sqrt()
@@ -25,7 +25,7 @@ def contract_variances(
     """Return the variances along the axes of Gaussians after contraction (eq. 9).
 
     A Gaussian follows the slope at its mean, `J diag(variances) J^T`: 1 / r^2 along the
-    radius and (2 - 1 / r) / r across. Of the result the diagonal is kept.
+    radius and (2 - 1 / r) / r across. Only the result's diagonal is kept.
     """
     norm = (positions / radius).square().sum(dim=-1, keepdim=True).clamp_min(1).sqrt()
     across, along = (2 - 1 / norm) / norm, 1 / norm.square()

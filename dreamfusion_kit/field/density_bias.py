@@ -1,6 +1,6 @@
 """From a raw number to a density: offset, initial blob, activation, bounding ball.
 
-raw -> what grid or network holds; bias(x) -> tau_init of DreamFusion A.2 or Magic3D;
+raw -> output of the grid or network; bias(x) -> tau_init of DreamFusion A.2 or Magic3D;
 offset -> the recipe's density_offset, which decides how empty space is at the start.
 
     stage pre:   density = activation(raw + offset + bias(x))
@@ -25,7 +25,7 @@ from dreamfusion_kit.recipe.schema import (
     GaussianBiasSection,
 )
 
-# Of what normals are computed from: squared differences of such values are finite in float32.
+# Bounds the values that normals come from: their squared differences stay finite in float32.
 _LARGEST_SHAPE_EXPONENT = 36.0
 
 
@@ -59,7 +59,7 @@ def unbounded_density_from_raw(
     raw: Float[Tensor, "*points"],
     squared_radius: Float[Tensor, "*points"],
 ) -> Float[Tensor, "*points"]:
-    """Return densities >= 0 per scene unit, as far as space goes."""
+    """Return densities >= 0 per scene unit, over all of space."""
     bias = bias_at(section.density_bias, squared_radius)
     if section.density_bias.stage == "pre":
         return _activate(section, raw + (bias + section.density_offset))
@@ -71,10 +71,10 @@ def shape_from_raw(
     raw: Float[Tensor, "*points"],
     squared_radius: Float[Tensor, "*points"],
 ) -> Float[Tensor, "*points"]:
-    """Return a function with the density's gradient direction, not cut at the ball.
+    """Return a function with the density's gradient direction, not cut off at the ball.
 
     With the bias inside, this is what the activation is applied to: an activation does
-    not turn a gradient, and without it the differences stay finite far from the
+    not change a gradient's direction, and without it the differences stay finite far from the
     surface (multinerf does the same). With the bias outside, it is the density itself.
     """
     bias = bias_at(section.density_bias, squared_radius)
@@ -99,5 +99,5 @@ def _activate(
 
 @functools.cache
 def _largest_exponent(dtype: torch.dtype) -> float:
-    """Return the largest exponent of e, to one decimal, with a finite power: 88.7 in float32."""
+    """Return the largest x, to one decimal, for which e^x is finite: 88.7 in float32."""
     return math.floor(10 * math.log(torch.finfo(dtype).max)) / 10

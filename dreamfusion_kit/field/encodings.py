@@ -35,7 +35,7 @@ class HashEncoding(Encoding):
     """The kit's own encoding, on any device."""
 
     def __init__(self, section: HashGridSection, *, generator: torch.Generator) -> None:
-        """Draw the tables of all levels, which lie one after another in one parameter."""
+        """Draw the tables of all levels, stored one after another in one parameter."""
         super().__init__()
         self.levels = build_levels(section)
         self.num_features = section.num_levels * section.features_per_level
@@ -76,7 +76,7 @@ class TinyCudaEncoding(Encoding):
     def forward(
         self, unit_positions: Float[Tensor, "samples 3"], num_levels: int
     ) -> Float[Tensor, "samples features"]:
-        """Return features; all levels are computed, those out of use set to 0."""
+        """Return features; all levels are computed, disabled ones set to 0."""
         features = self.encoding(unit_positions.clamp(0, 1))
         kept = num_levels * self._features_per_level
         return nn.functional.pad(features[:, :kept], (0, self.num_features - kept))

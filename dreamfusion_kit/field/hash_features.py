@@ -1,9 +1,9 @@
 """Features of a multiresolution hash grid (Instant-NGP, arXiv 2201.05989), and their gradient.
 
-A render asks about millions of positions, each with eight rows in each of 16 levels. Rows
-and weights are never held for all of them: they are found piece by piece, and once more in
-the backward pass. On CUDA two kernels do all of it where Triton is installed, which torch
-brings along on Linux, and the GPU is not older than Volta; elsewhere plain torch does.
+A render queries millions of positions, each with eight rows in each of 16 levels. Rows and
+weights are never held for all of them: they are computed chunk by chunk, and again in the
+backward pass. On CUDA two kernels do all of it if Triton is installed (on Linux it comes with
+torch) and the GPU is Volta or newer; otherwise plain torch does.
 """
 
 import functools
@@ -38,7 +38,7 @@ def hash_features(
 
 
 class _HashFeatures(torch.autograd.Function):
-    """What `hash_features` says; only the positions are kept for the backward pass."""
+    """The autograd function of `hash_features`; it saves only the positions for the backward."""
 
     @staticmethod
     def forward(  # Any: torch names no type for the context.
@@ -69,7 +69,7 @@ class _HashFeatures(torch.autograd.Function):
 
 
 def _has_kernels(tensor: Tensor) -> bool:
-    """Return whether the kernels can take it: the GPU's float32, as fields have it."""
+    """Return whether the kernels accept the tensor: float32 on the GPU, as fields use."""
     return tensor.is_cuda and tensor.dtype == torch.float32 and _runs_triton(tensor.device)
 
 
@@ -117,7 +117,7 @@ def _combined(
     factors: Int[Tensor, "*levels 3"],
     combine: Callable[[Tensor, Tensor], Tensor],
 ) -> Int[Tensor, "samples levels 8"]:
-    """Return `combine` of the three coordinates, each times its factor, at all corners."""
+    """Return `combine` of the three coordinates, each multiplied by its factor, at all corners."""
     lower = cells * factors
     x, y, z = zip(lower.unbind(dim=-1), (lower + factors).unbind(dim=-1), strict=True)
     faces = [combine(x[i], y[j]) for i in (0, 1) for j in (0, 1)]

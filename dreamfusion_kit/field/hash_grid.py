@@ -19,7 +19,7 @@ from dreamfusion_kit.records import FieldSample
 
 
 class HashGrid(Field):
-    """Encoding and network; the levels in use are part of the state, so files keep them."""
+    """Encoding and network; the enabled levels are part of the state, so files save them."""
 
     num_levels: Tensor
 
@@ -66,7 +66,7 @@ class HashGrid(Field):
         return torch.zeros((), device=self.num_levels.device)
 
     def set_step(self, step: int) -> None:
-        """Bring as many levels into use as the recipe says for `step`."""
+        """Enable as many levels as the recipe says for `step`."""
         section = self.section
         in_use = section.initial_levels + step // section.level_every_steps
         self.num_levels.fill_(min(in_use, section.num_levels))

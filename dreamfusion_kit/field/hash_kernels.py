@@ -1,13 +1,13 @@
 """The hash grid's features and their gradient as two Triton kernels, for CUDA in float32.
 
 They compute what `hash_features` does in plain torch, corner by corner in the same order, but
-hold neither rows nor weights: what the GPU's memory moves is positions, table rows and features
-alone. Each program has one level and some samples, and all programs of a level run one after
+store neither rows nor weights: only positions, table rows and features move through GPU memory.
+Each program handles one level and a block of samples. All programs of a level run one after
 another, so that its table stays in the cache. The gradient is summed in 64-bit fixed point:
-two runs give the same bytes, though atomic sums have no order.
+two runs give the same bytes, although atomic additions have no fixed order.
 """
 
-# What Triton compiles has no Python types.
+# Functions that Triton compiles have no Python types.
 # pyright: basic, reportGeneralTypeIssues=false
 
 import functools
@@ -27,7 +27,7 @@ from dreamfusion_kit.errors import MissingExtraError
 from dreamfusion_kit.field.levels import Level
 from dreamfusion_kit.field.lookup import from_sums, sum_unit
 
-_BLOCK = 256  # samples of one program
+_BLOCK = 256  # samples per program
 
 
 def features(
@@ -49,7 +49,7 @@ def gradient(
     unit_positions: Float[Tensor, "samples 3"],
     levels: tuple[Level, ...],
 ) -> Float[Tensor, "rows features"]:
-    """Return the table's gradient; rows of levels that are not in use get 0."""
+    """Return the table's gradient; rows of levels that are not enabled get 0."""
     num_features = table_shape[1]
     unit = sum_unit(feature_gradient.reshape(len(unit_positions) * len(levels), num_features))
     sums = torch.zeros(table_shape, dtype=torch.int64, device=unit.device)
@@ -82,14 +82,14 @@ def _launch(
             num_features=num_features,
             width=triton.next_power_of_2(num_features),
             block=_BLOCK,
-            # A fused product and sum would round positions otherwise than torch does.
+            # A fused multiply-add would round positions differently from torch.
             enable_fp_fusion=False,
         )
 
 
 @contextmanager
 def _needs_named() -> Generator[None]:
-    """Say what to install where Triton cannot build its launcher, in C, at the first launch."""
+    """Say what to install if Triton cannot build its C launcher at the first launch."""
     try:
         yield
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
@@ -105,7 +105,7 @@ def _needs_named() -> Generator[None]:
 def _level_tensors(levels: tuple[Level, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return each level's scale; and its first row, number of rows and side, 0 where hashed.
 
-    Kept, because what is sent to a GPU waits for all that it still has to do.
+    Cached, because a transfer to a GPU waits for all of its pending work.
     """
     sizes = [level.num_rows for level in levels]
     first_rows = itertools.accumulate(sizes[:-1], initial=0)
@@ -123,7 +123,7 @@ def _features_kernel(
     scales,
     shapes,
     num_samples,
-    num_levels,  # no constant, so that a new level compiles nothing anew
+    num_levels,  # not a constant, so that enabling a level does not recompile
     num_features: tl.constexpr,
     width: tl.constexpr,
     block: tl.constexpr,
@@ -152,7 +152,7 @@ def _gradient_kernel(
     scales,
     shapes,
     num_samples,
-    num_levels,  # no constant, so that a new level compiles nothing anew
+    num_levels,  # not a constant, so that enabling a level does not recompile
     num_features: tl.constexpr,
     width: tl.constexpr,
     block: tl.constexpr,
@@ -175,7 +175,7 @@ def _gradient_kernel(
 
 @triton.jit
 def _positions(unit_positions, samples, is_sample, scale):
-    """Return the coordinates on a level, of which the floors are the lower corner."""
+    """Return the coordinates on a level; their floors are the lower corner."""
     x = tl.load(unit_positions + 3 * samples, mask=is_sample, other=0.0)
     y = tl.load(unit_positions + 3 * samples + 1, mask=is_sample, other=0.0)
     z = tl.load(unit_positions + 3 * samples + 2, mask=is_sample, other=0.0)
@@ -202,7 +202,7 @@ def _corner(x, y, z, shape, corner: tl.constexpr):
 
 @triton.jit
 def _side(position, upper: tl.constexpr):
-    """Return the lower or upper vertex beside a coordinate, and its share."""
+    """Return the lower or upper vertex beside a coordinate, and its weight."""
     lower = tl.floor(position)
     fraction = position - lower
     if upper == 1:

@@ -24,7 +24,7 @@ def integrated_encoding(
 
     Args:
         means: Centres in scene units.
-        variances: Of each axis, scene units squared, >= 0; one number for all, or a shape
+        variances: Along each axis, scene units squared, >= 0; one number for all, or a shape
             that broadcasts against `means`.
         num_levels: L, the number of frequencies.
     """

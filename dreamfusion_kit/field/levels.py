@@ -8,7 +8,7 @@ Notation, per level l:
     T            entries of a hashed level's table, a power of two
 
 As in tiny-cuda-nn, a level whose vertices fit into T is indexed densely, x fastest; any other by
-`(x * 1 ^ y * 2654435761 ^ z * 805459861) mod T`. Tables are not larger than their level
+`(x * 1 ^ y * 2654435761 ^ z * 805459861) mod T`. A table is no larger than its level
 needs, rounded up to a multiple of 8.
 """
 

@@ -5,7 +5,7 @@ On two CPU cores, 65,536 samples of 8 channels in a 64^3 grid cost, forward and 
 31 ms with `grid_sample` (its backward uses one core), 19 ms with plain indexing, 35 ms
 with `embedding_bag` and its own backward, 13 ms with `embedding_bag` forward and
 `index_add_` backward, which is this file. Two runs give the same bytes: on a CPU each
-row's addends have an order, and on CUDA, where they have none, they are integers.
+row's addends have a fixed order, and on CUDA, where they have none, they are integers.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Of some samples, the rows at their corners and the weights of these, both `samples corners`.
+# For a chunk of samples, the rows at their corners and the rows' weights, both `samples corners`.
 Corners = tuple[Tensor, Tensor]
 
 NUM_CORNERS = 8
@@ -71,7 +71,7 @@ def weighted_sums(
     indices: Int[Tensor, "samples corners"],
     weights: Float[Tensor, "samples corners"],
 ) -> Float[Tensor, "samples channels"]:
-    """Return the same sums, for a caller who finds the gradient with `spread`."""
+    """Return the same sums, for a caller that computes the gradient with `spread`."""
     return torch.nn.functional.embedding_bag(indices, table, per_sample_weights=weights, mode="sum")
 
 
@@ -83,9 +83,9 @@ def chunk_size(device: torch.device) -> int:
 def spread(
     num_rows: int, gradient: Float[Tensor, "samples channels"], corners: Iterable[Corners]
 ) -> Float[Tensor, "rows channels"]:
-    """Return the table's gradient: each sample's, by its weights, on its rows.
+    """Return the table's gradient: each sample's gradient, weighted, added to its rows.
 
-    `corners` are those of all samples in their order, some samples at a time.
+    `corners` covers all samples in order, chunk by chunk.
     """
     if gradient.is_cuda:
         return spread_as_integers(num_rows, gradient, corners)
@@ -111,11 +111,11 @@ def spread_as_integers(
 
 
 def sum_unit(gradient: Float[Tensor, "samples channels"]) -> Float[Tensor, ""]:
-    """Return what one stands for where a gradient's addends are summed as 64-bit integers.
+    """Return the value of an integer 1 when a gradient's addends are summed as 64-bit integers.
 
     It is a power of two small enough that no sum overflows: some 2^-34 of the largest
     gradient for 2^28 addends, but no less than 2^-120. Addends below half of it are lost.
-    Weights lie in [0, 1]. A gradient that is not finite has NaN.
+    Weights lie in [0, 1]. A gradient that is not finite gives NaN.
     """
     if gradient.numel() == 0:
         return gradient.new_ones((), dtype=torch.float64)
@@ -129,12 +129,12 @@ def sum_unit(gradient: Float[Tensor, "samples channels"]) -> Float[Tensor, ""]:
 def from_sums(
     sums: Int[Tensor, "rows channels"], unit: Float[Tensor, ""], dtype: torch.dtype
 ) -> Float[Tensor, "rows channels"]:
-    """Return what sums of units stand for."""
+    """Return the values that sums of units stand for."""
     return (sums * unit).to(dtype)
 
 
 def _addends(gradient: Tensor, corners: Iterable[Corners]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows, and what is added to each: good until the next pair is asked for."""
+    """Yield rows and what is added to each, valid until the next pair is requested."""
     done = 0
     memory = gradient.new_empty(0)
     for rows, weights in corners:
@@ -150,9 +150,9 @@ def _addends(gradient: Tensor, corners: Iterable[Corners]) -> Iterator[tuple[Ten
 
 @contextmanager
 def _in_any_order() -> Generator[None]:
-    """Let sums take any order meanwhile: those of integers are the same in each.
+    """Allow sums in any order inside the block: integer sums are the same in each.
 
-    PyTorch's switch is the process's: this is for one backward pass at a time.
+    PyTorch's switch is process-wide: use this for one backward pass at a time.
     """
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

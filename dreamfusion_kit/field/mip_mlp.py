@@ -1,16 +1,17 @@
 """DreamFusion's own field: a residual network on integrated positional encoding (A.2).
 
 Around each position lies a Gaussian of covariance `lambda * I`. Lambda falls over the run,
-from 0.05 to 0.002 in the paper, so that details come into sight late. The paper sets it in
-place of the pixel's own footprint, which mip-NeRF takes. In contracted space it is the
+from 0.05 to 0.002 in the paper, so that details appear late. The paper uses it in
+place of the pixel's own footprint, which mip-NeRF uses. In contracted space it is the
 covariance there: a Gaussian far out is as wide as its distance.
 
     h_0      = W x
     h_(k+1)  = h_k + B_k swish(A_k norm(h_k))      5 blocks of width 128 in the paper
     raw      = V norm(h_last)                       one density and three albedos
 
-The paper counts blocks, width, Swish and "layer normalization between blocks"; that the
-norm stands before each block's branch, where gradients pass it by, is the kit's reading.
+The paper states the number of blocks, the width, Swish and "layer normalization between
+blocks". Placing the norm before each block's branch, where gradients bypass it, is the kit's
+reading.
 """
 
 import torch
@@ -34,7 +35,7 @@ from dreamfusion_kit.records import FieldSample
 
 
 class MipMlp(Field):
-    """Encoding and network; the covariance in use is part of the state, so files keep it."""
+    """Encoding and network; the current covariance is part of the state, so files save it."""
 
     covariance: Tensor
 
@@ -53,7 +54,7 @@ class MipMlp(Field):
         with_normals: bool,
         variances: Float[Tensor, "samples 3"] | None = None,
     ) -> FieldSample:
-        """Return density, albedo and, `with_normals`, normals of the density's own gradient.
+        """Return density, albedo and, `with_normals`, normals from the density's own gradient.
 
         The gradient is exact and stays differentiable, so that a loss on normals reaches
         every parameter through second derivatives. The recipe's covariance is added to the
@@ -86,7 +87,7 @@ class MipMlp(Field):
         return torch.zeros((), device=self.covariance.device)
 
     def set_step(self, step: int) -> None:
-        """Set the covariance that the recipe says for `step`."""
+        """Set the covariance that the recipe gives for `step`."""
         self.covariance.fill_(value_at(self.section.covariance, step))
 
     def _raw(
@@ -123,7 +124,7 @@ def encode(
 def density_at(
     section: MipMlpSection, raw: Float[Tensor, " samples"], positions: Float[Tensor, "samples 3"]
 ) -> Float[Tensor, " samples"]:
-    """Return densities >= 0 per scene unit, of the network's raw ones."""
+    """Return densities >= 0 per scene unit, from the network's raw ones."""
     squared_radius = _squared_radius(section, positions)
     if section.space == "contracted":
         return unbounded_density_from_raw(section, raw, squared_radius)
@@ -139,7 +140,7 @@ def _squared_radius(
 def _placed(
     section: MipMlpSection, positions: Float[Tensor, "samples 3"]
 ) -> Float[Tensor, "samples 3"]:
-    """Return where encoding and initial blob see the positions."""
+    """Return the positions as the encoding and the initial blob see them."""
     if section.space == "contracted":
         return contract(positions, section.bounding_radius)
     return positions
@@ -174,7 +175,7 @@ class ResidualNetwork(nn.Module):
     def forward(
         self, features: Float[Tensor, "samples features"]
     ) -> Float[Tensor, "samples channels"]:
-        """Return the raw density, then whatever else the network was built for."""
+        """Return the raw density, then the network's other outputs, if any."""
         hidden = self.first(features)
         for block in self.blocks:
             hidden = block(hidden)

@@ -46,7 +46,7 @@ def normals_from_gradient(gradient: Float[Tensor, "samples 3"]) -> Float[Tensor,
     """Return unit normals `-gradient / |gradient|`.
 
     Where the slope is below `MIN_SLOPE` the normal is 0 and sends no gradient back, so
-    that no division by nearly nothing reaches the optimiser.
+    that no division by almost zero reaches the optimiser.
     """
     squared = gradient.square().sum(dim=-1, keepdim=True)
     is_flat = squared < MIN_SLOPE**2

@@ -16,7 +16,7 @@ from dreamfusion_kit.records import FieldSample
 
 
 class Particles(Field):
-    """Fields of one kind; all answers are those of the step's own."""
+    """Fields of one kind; queries go to the field of the current step."""
 
     def __init__(self, fields: list[Field]) -> None:
         """Keep the fields, and start at the first step."""
@@ -36,7 +36,7 @@ class Particles(Field):
         with_normals: bool,
         variances: Float[Tensor, "samples 3"] | None = None,
     ) -> FieldSample:
-        """Return what the step's field says."""
+        """Return the values of the step's field."""
         return self._current(positions, with_normals, variances)
 
     def densities(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " samples"]:
@@ -60,9 +60,9 @@ class Particles(Field):
         return self._current.smoothness()
 
     def set_step(self, step: int) -> None:
-        """Choose the field of optimiser step `step`; a turn ends with the first.
+        """Choose the field of optimiser step `step`; each cycle ends with the first field.
 
-        So the pictures after each turn's last step, and the last one, show the asset's own.
+        So the pictures after each cycle's last step, and the last one, show the asset's field.
         """
         self._turn = (step + 1) % len(self.fields)
         for field in self.particles:

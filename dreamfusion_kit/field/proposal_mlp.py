@@ -4,7 +4,7 @@ Mip-NeRF 360 (arXiv 2111.12077), s. 3: the renderer queries it first, along the 
 the field only where its weights lie. It is never rendered, and trained only by the
 interlevel loss (`renderer.histogram.interlevel_from_weights`).
 
-Encoding, space, blob and activation are the field's own, so that both begin as one shape.
+Encoding, space, blob and activation are the field's own, so that both start as the same shape.
 """
 
 import torch
@@ -51,6 +51,6 @@ class ProposalMlp(nn.Module):
         return [{"name": "proposal", "params": layers, "lr": self.section.learning_rate}]
 
     def set_step(self, step: int) -> None:
-        """Set what the recipe says for `step`: the field's covariance, the weights' exponent."""
+        """Set what the recipe gives for `step`: the field's covariance, the weights' exponent."""
         self.covariance.fill_(value_at(self.field_section.covariance, step))
         self.exponent = value_at(self.section.weight_exponent, step)

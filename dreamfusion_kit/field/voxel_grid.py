@@ -102,7 +102,7 @@ class VoxelGrid(Field):
     ) -> tuple[Int[Tensor, "samples 8"], Float[Tensor, "samples 8"]]:
         """Return the flat indices of the cell around each position, and their weights.
 
-        Beyond the cube, where densities are 0 anyway, the nearest point of it is read.
+        Positions beyond the cube, where densities are 0 anyway, read its nearest point.
         """
         resolution = self.section.resolution
         scaled = (positions + self.bounding_radius) / self._cell_size
@@ -167,6 +167,6 @@ class _Roughness(torch.autograd.Function):
 
 
 def _neighbors(grid: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Return views of all vertices that have one before them along `dim`, and of those before."""
+    """Return views of all vertices with a predecessor along `dim`, and of those predecessors."""
     size = grid.shape[dim]
     return grid.narrow(dim, 1, size - 1), grid.narrow(dim, 0, size - 1)

@@ -1,4 +1,4 @@
-"""What the loop calls, whatever the guidance: rendered views in, a gradient on them out."""
+"""The loop's interface to every guidance: rendered views in, a gradient on them out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -30,14 +30,14 @@ class Guidance(ABC):
     def guide(self, views: Views, step: int, draw: Draw) -> GuidanceOutput:
         """Return the gradient on `views`, so that `images.backward(gradient)` is right.
 
-        The views' own graph is not touched. A guidance with parts of its own that learn
-        takes their step here, after the gradient was computed.
+        The views' own graph is not touched. A guidance with trainable parts of its own
+        updates them here, after the gradient was computed.
         """
 
     @abstractmethod
     def state_tensors(self) -> dict[str, Tensor]:
-        """Return what `guide` changes, for a checkpoint; empty for most."""
+        """Return the state that `guide` changes, for a checkpoint; empty for most."""
 
     @abstractmethod
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `state_tensors` gave; KeyError or ValueError if it does not fit."""
+        """Restore what `state_tensors` gave; KeyError or ValueError if it does not fit."""

@@ -28,7 +28,7 @@ def build_guidance(
     *,
     generator: torch.Generator,
 ) -> Guidance:
-    """Return the recipe's guidance by `teacher`; `generator` draws what it starts from."""
+    """Return the recipe's guidance by `teacher`; `generator` draws its initial values."""
     if isinstance(section, schema.ClipGuidanceSection):
         return ClipLikeness(section, _expect(ImageTextModel, teacher, section), prompts)
     prior = _expect(Prior, teacher, section)
@@ -51,7 +51,7 @@ def build_guidance(
 
 
 def _expect(kind: type[T], teacher: Teacher, section: schema.GuidanceSection) -> T:
-    """Return `teacher` as what the guidance asks; the recipe's own check comes before."""
+    """Return `teacher` as the type the guidance needs; the recipe was checked for it earlier."""
     if not isinstance(teacher, kind):
         raise RecipeError(
             f"guidance.kind: found {section.kind} with a {type(teacher).__name__}, expected a "

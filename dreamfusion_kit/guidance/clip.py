@@ -1,9 +1,9 @@
-"""Dream Fields' loss (Jain et al. 2021, arXiv 2112.01455): no diffusion, only likeness.
+"""Dream Fields' loss (Jain et al. 2021, arXiv 2112.01455): no diffusion, only similarity.
 
     loss = - <CLIP(image), CLIP(text)> - lambda min(tau, mean transmittance)
 
 The transmittance of a ray is 1 - opacity. Without the second term the field fills the
-scene; above tau more emptiness earns nothing. tau = 1 - opacity_target rises in training.
+scene; above tau, more emptiness earns nothing. tau = 1 - opacity_target rises during training.
 
 The text scores are those of a CLIP. R-Precision by the same CLIP then says how well the
 loss was optimised, not how good the object is.

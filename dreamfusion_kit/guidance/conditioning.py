@@ -66,7 +66,7 @@ class Conditioning:
 def conditioning_for(
     section: ScoreGuidanceSection, prompts: PromptFeatures, cameras: Cameras
 ) -> Conditioning:
-    """Return the texts of the images that `cameras` took."""
+    """Return the texts for the images that `cameras` took."""
     batch = len(cameras.azimuth_deg)
     unconditional = prompts.select([NEGATIVE] * batch)
     if section.perp_neg is None:

@@ -1,7 +1,7 @@
 """Classifier Score Distillation (Yu et al. 2023, arXiv 2310.19415).
 
 SDS's residual is (eps_c - eps) + omega (eps_c - eps_u): a generative part, and an
-implicit classifier's gradient. At the scales in use the second decides; this keeps only it:
+implicit classifier's gradient. At the scales in use the second dominates; CSD keeps only it:
     residual = omega_1 (eps_c - eps_u) + omega_2 (eps_u - eps_negative)
 with eps_u of the empty text. The second term pushes away from the negative prompt, and
 omega_2 falls during the run (annealed negative classifier scores).

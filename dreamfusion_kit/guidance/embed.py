@@ -11,7 +11,7 @@ from dreamfusion_kit.recipe.schema import Recipe
 
 @dataclass(frozen=True)
 class EmbeddedPrompt:
-    """A prompt in every form that the guidance asks for.
+    """A prompt in every form that the guidance needs.
 
     Row i of `features` belongs to the i-th entry of `prompts`, whose keys say what each text
     is for: the views, then the negative prompt and the like.

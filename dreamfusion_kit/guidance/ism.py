@@ -1,6 +1,6 @@
 """Interval Score Matching (Liang et al. 2023, "LucidDreamer", arXiv 2311.11284).
 
-SDS noises an image at random, and each noise asks for another image. Here the noise is the
+SDS noises an image at random, and each noise pulls towards another image. Here the noise is the
 image's own: DDIM inversion with the empty text carries x_0 up to x_s, one more stride to x_t.
     s          t - delta_T
     ddim       x_b = alpha_b x0_hat(x_a) + sigma_b eps(x_a, a, empty)         (DDIM, eq. 12)
@@ -28,7 +28,7 @@ from dreamfusion_kit.recipe.schema import IsmSection
 def ism_residual(
     section: IsmSection, prior: Prior, views: NoisyViews
 ) -> Float[Tensor, "batch channels height width"]:
-    """Return the interval's score, per image; the drawn noise has no part in it."""
+    """Return the interval's score, per image; the drawn noise is not used."""
     empty = views.conditioning.unconditional
     interval = max(1, round(value_at(section.interval, views.step) * prior.num_train_timesteps))
     stride = max(1, round(section.inversion_stride * prior.num_train_timesteps))

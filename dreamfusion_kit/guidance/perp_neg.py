@@ -1,12 +1,12 @@
 """Perp-Neg (Armandpour et al. 2023, arXiv 2304.04968): negatives that cannot undo the positive.
 
-Notation, each image for itself:
+Notation, per image:
     e_pos, e_i   eps_c - eps_u, and the same for the i-th negative text
     e_i_perp     e_i - (<e_i, e_pos> / |e_pos|^2) e_pos
     guided       eps_u + s (e_pos - sum_i w_i e_i_perp)
 
 Inner products run over one image, not over the batch: an image's result does not
-depend on its neighbours.
+depend on the rest of the batch.
 """
 
 import math
@@ -41,7 +41,7 @@ def view_mix(
     """Return the texts of a camera: front to side up to 90 degrees off, then side to back.
 
     An overhead view is not mixed, and its negatives weigh nothing. Weights never fall below 0:
-    the published decays end a little under it.
+    the published decays end slightly below it.
     """
     if nearest_view(azimuth_deg, elevation_deg, views) == "overhead":
         return ViewMix("overhead", "overhead", 1.0, ("front", "left"), (0.0, 0.0))

@@ -9,12 +9,12 @@ from dreamfusion_kit.recipe.schema import (
     SjcSection,
 )
 
-# Below this signal level sigma_t / alpha_t says nothing that float32 can use.
+# Below this signal level sigma_t / alpha_t is meaningless in float32.
 MIN_ALPHA_TO_DIVIDE_BY = 1e-6
 
 
 def refuse_pure_noise(section: ScoreGuidanceSection, schedule: NoiseSchedule) -> None:
-    """Raise RecipeError where sigma_t / alpha_t is asked for at a timestep without signal.
+    """Raise RecipeError where sigma_t / alpha_t is needed at a timestep without signal.
 
     Schedules with zero terminal SNR (Lin et al. 2023, s. 3.1) end in such a timestep.
     """

@@ -2,7 +2,7 @@
 
     grad L_SDS = E_{t, eps} [ w(t) (eps_hat(z_t; y, t) - eps) dx / dtheta ]
 
-x is the rendered image in the prior's space. This file has the path in its order:
+x is the rendered image in the prior's space. This file follows the path in order:
 
     x            encode             `to_model_space`: a VAE's encoder, for latent priors
     t            sample_timesteps   uniform over the range that the recipe has at the step
@@ -12,9 +12,9 @@ x is the rendered image in the prior's space. This file has the path in its orde
     w(t)         timestep_weight    times dz_t / dx = alpha_t, absorbed as in the paper
     dx / dimage  pull_back          through `to_model_space`; the mean over the batch
 
-`ScoreDistillation.guide` calls these one after another, and `optimize.loop` sends the image's
-gradient on into the field, dimage / dtheta. Other score distillations (`sjc`, `csd`, `ism`,
-`vsd`) replace the residual alone.
+`ScoreDistillation.guide` calls these in turn, and `optimize.loop` propagates the image's
+gradient into the field, dimage / dtheta. Other score distillations (`sjc`, `csd`, `ism`,
+`vsd`) replace only the residual.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ WeightName = Literal["sigma_squared", "uniform", "sigma_over_alpha"]
 
 @final
 class ScoreDistillation(Guidance):
-    """A score distillation without state; its residual is all that tells it from others."""
+    """A score distillation without state; only its residual differs from the others'."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class EncodedViews:
 
 
 def encode(prior: Prior, images: Float[Tensor, "batch 3 h w"]) -> EncodedViews:
-    """Bring images into the prior's space: x."""
+    """Map images to the prior's space: x."""
     leaf = images.detach().requires_grad_()
     with torch.enable_grad():
         return EncodedViews(leaf, prior.to_model_space(leaf))
@@ -201,7 +201,7 @@ def pull_back(
     noisy: NoisyViews,
     residual: Float[Tensor, "batch channels height width"],
 ) -> GuidanceOutput:
-    """Weigh the residual by w(t) and bring it back to the images, mean over the batch.
+    """Weight the residual by w(t) and pull it back to the images, mean over the batch.
 
     `to_model_space` is differentiated once; the denoiser never is.
     """

@@ -8,7 +8,7 @@ of this kit scales the image down too. One image serves both:
 
 Perturb-and-average scoring (PAAS) estimates the score at the rendered image,
 which the denoiser never saw without noise, by E_n[(D(x + sigma n) - (x + sigma n)) /
-sigma^2]. The authors' code descends along -sigma times it, and its README numbers both:
+sigma^2]. The authors' code descends along -sigma times it, and its README numbers both forms:
     plain (eq. 15)               (noisy - denoised) / sigma   =  epsilon_hat
     variance reduction (eq. 16)  (clean - denoised) / sigma   =  epsilon_hat - n
 Both have the same mean. The second is SDS's residual with w(t) = 1.

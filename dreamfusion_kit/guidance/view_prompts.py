@@ -17,7 +17,7 @@ VIEWS: tuple[View, ...] = get_args(View)
 
 
 def nearest_view(azimuth_deg: float, elevation_deg: float, section: ViewPromptsSection) -> View:
-    """Return the view of a camera; azimuth 0 faces the front and any turn may be added.
+    """Return the view of a camera; azimuth 0 faces the front and any full turn may be added.
 
     Overhead begins strictly above its elevation. The front and back sectors include
     their edges.
@@ -31,7 +31,7 @@ def nearest_view(azimuth_deg: float, elevation_deg: float, section: ViewPromptsS
 
 
 def side_of(azimuth_deg: float) -> Side:
-    """Return the object's side that a camera is on; one in the plane between is on the left."""
+    """Return the side of the object that a camera is on; in the plane between them, the left."""
     return "left" if azimuth_deg % 360 <= 180 else "right"
 
 
@@ -52,7 +52,7 @@ def prompts_for(prompt: str, section: ViewPromptsSection) -> dict[View, str]:
 def guidance_prompts(prompt: str, section: GuidanceSection) -> dict[str, str]:
     """Return every text that the guidance needs, keyed by what it is for.
 
-    The order is that of the rows which the embed stage saves: the views, then the others.
+    The order is that of the rows that the embed stage saves: the views, then the others.
     """
     return {**prompts_for(prompt, section.view_prompts), **section.other_texts}
 
@@ -71,7 +71,7 @@ def view_weights(
 
 
 def row_of(key: str, keys: Sequence[str]) -> int:
-    """Return where `key` stands among the saved texts."""
+    """Return the index of `key` among the saved texts."""
     if key not in keys:
         raise WeightsError(
             f"text features: no row for {key!r} among {', '.join(keys)}; expected the views and "

@@ -1,6 +1,6 @@
 """Variational Score Distillation (Wang et al. 2023, "ProlificDreamer", arXiv 2305.16213).
 
-SDS moves each image to one point, without any spread: see `docs/guidance.md` for which. VSD
+SDS moves each image to one point, without any spread: `docs/guidance.md` says which. VSD
 treats the renders as samples of a distribution and moves it towards the prior's: the noise
 that SDS subtracts becomes the noise that a second denoiser phi, trained on the renders, sees.
     residual   eps_hat(z_t; y, t) - eps_phi(z_t; y, c, t)     (the gradient of L_VSD)
@@ -9,8 +9,8 @@ that SDS subtracts becomes the noise that a second denoiser phi, trained on the 
 Only eps_hat is guided by the text's scale. With phi at the Dirac of one render, this is SDS.
 
 The renders of one batch are the particles of one distribution; so are those of several
-fields, where the recipe has them take turns (field.kind particles): phi is one for all. It
-learns where it is asked: on timesteps of the step's own range.
+fields, where the recipe has them take turns (field.kind particles): one phi serves all. It
+learns where it is queried: on timesteps of the step's own range.
 """
 
 import math
@@ -131,7 +131,7 @@ class VariationalDistillation(Guidance):
 
     @torch.no_grad()
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put saved parameters and moments in the place of the initial ones."""
+        """Replace the initial parameters and moments with saved ones."""
         own, saved = self._phi.trainable(), under("phi/", tensors)
         if own.keys() != saved.keys():
             raise ValueError(f"found {len(saved)} tensors of phi, expected {len(own)}")
@@ -143,8 +143,8 @@ class VariationalDistillation(Guidance):
 def _backward(mean: Float[Tensor, ""], count: int, parameters: Iterable[Tensor]) -> None:
     """Differentiate a mean over `count` numbers, whose gradient float16 could not hold.
 
-    Each number's share is below float16's smallest, so the sum's gradient goes through the
-    network instead. By a power of two, so that float32 gives the same to the bit.
+    Each number's share is below float16's smallest, so the gradient of the sum goes through the
+    network instead. The factor is a power of two, so that float32 gives the same bits.
     """
     scale = 2.0 ** math.floor(math.log2(count))
     (scale * mean).backward()

@@ -21,27 +21,27 @@ from dreamfusion_kit.memory.field import field_memory, rough_bytes
 from dreamfusion_kit.memory.prior import PriorMemory, components
 from dreamfusion_kit.recipe.schema import Recipe
 
-# What kernels take inside one operation, what the allocator rounds up, and a CUDA context are
-# not counted: a tenth of the device is left to them.
+# Kernels' temporary memory, the allocator's rounding and a CUDA context are not counted: a tenth
+# of the device is left for them.
 USABLE_SHARE = 0.9
 _WIDTH = 32
 
-# Of what `check_fits` advises: keys, and how often each is halved.
+# Limits on the advice of `check_fits`: keys, and how often each is halved.
 _MOST_ADVICE, _MOST_HALVINGS = 3, 64
 
 # `rough_moment` is within this factor of the estimate.
 _ROUGH_FACTOR = 3
 
-# Sections of a recipe that decide one side of the estimate only.
+# Sections of a recipe that affect only one side of the estimate.
 _PRIOR_SECTIONS = ("prior", "guidance")
 _FIELD_SECTIONS = ("field", "renderer")
 
 
 def check_fits(recipe: Recipe, workspace: Path, device: torch.device) -> None:
-    """Raise RecipeError if the recipe needs more memory than `device` has at all.
+    """Raise RecipeError if the recipe needs more memory than `device` has in total.
 
-    Costs a fraction of a second unless the answer is close. What lies between the usable share
-    of the device and all of it is let through: the estimate errs by some percent.
+    Costs a fraction of a second unless the answer is close. An estimate between the usable
+    share of the device and all of it is accepted: it is off by some percent.
     """
     here = describe_device(device)
     parts, _ = components(recipe.prior, workspace)
@@ -124,7 +124,7 @@ def _refusal(
 
 
 def _fitting(recipe: Recipe, parts: Components, prior: PriorMemory, device: Device) -> list[str]:
-    """Return the keys that make the recipe fit on their own, those that give up least first."""
+    """Return the keys that make the recipe fit on their own, the smallest sacrifice first."""
     found: list[tuple[int, str]] = []
     for key, _ in changes(recipe):
         changed, halvings = recipe, 0
@@ -142,10 +142,10 @@ def _fitting(recipe: Recipe, parts: Components, prior: PriorMemory, device: Devi
 def _surely_fits(
     recipe: Recipe, key: str, parts: Components, prior: PriorMemory, device: Device
 ) -> bool:
-    """Return whether a recipe with `key` changed fits, though the rough count may be too low."""
+    """Return whether a recipe with `key` changed fits, even if the rough count is too low."""
     margin = rough_bytes(recipe) // 4
     if margin + rough_bytes(recipe) > _usable(device):
-        return False  # whatever the prior takes, which costs more to count
+        return False  # however much the prior takes, which is slower to count
     if key.partition(".")[0] not in _FIELD_SECTIONS:
         prior = memory_of_prior(recipe, parts)
     return margin + rough_moment(recipe, prior, device).total <= _usable(device)

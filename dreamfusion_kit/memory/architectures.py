@@ -1,9 +1,9 @@
-"""How the models are built that the shipped recipes name: what their config.json say.
+"""Architectures of the models in the shipped recipes, as in their config.json files.
 
-With these, memory and time of a model are known before anything is fetched. Only keys that
-differ from the defaults of diffusers' classes and decide a shape stand here; a fetched
-model's own files go before them. A test counts each model's parameters against the number
-that its publishers give.
+With these, a model's memory and time are known before anything is fetched. Only keys that
+differ from the defaults of diffusers' classes and decide a shape are listed; a fetched
+model's own files take precedence. A test compares each model's parameter count with the
+number that its publishers give.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What an optimisation would run on, and how much memory it has."""
+"""The device that an optimisation would run on, and how much memory it has."""
 
 import os
 import resource
@@ -36,7 +36,7 @@ def describe_device(device: torch.device) -> Device:
     total = min(page * os.sysconf("SC_PHYS_PAGES"), _cgroup_limit())
     # macOS does not say what is free.
     free = page * os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else total
-    # Kibibytes on Linux, bytes on macOS. So far this program has only loaded its libraries.
+    # Kibibytes on Linux, bytes on macOS. At this point the program has only loaded its libraries.
     unit = 1 if sys.platform == "darwin" else 1024
     libraries = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Device("main memory", False, total, min(free, total), libraries)
@@ -48,7 +48,7 @@ def format_bytes(size: int) -> str:
 
 
 def _cgroup_limit() -> int:
-    """Return the memory that a container may take; a number beyond any machine without one."""
+    """Return the container's memory limit; without a container, a number beyond any machine."""
     try:
         return int(_CGROUP_LIMIT.read_text(encoding="ascii"))
     except (OSError, ValueError):  # no such file, or "max"

@@ -1,16 +1,16 @@
 """How much memory a recipe's optimisation needs, moment by moment.
 
-Memory may be highest at one of these. Each holds the weights, the field with its optimiser's
-state, and beside them:
+Memory peaks at one of these moments. Each holds the weights, the field with its optimiser's
+state, and in addition:
 
     the denoiser predicts     the render's graph, the encoder's graph, one forward of all texts
     the encoder works         the render's graph, the encoder's forward and backward
-    phi learns                the render's graph, phi's forward and backward (VSD alone)
+    phi learns                the render's graph, phi's forward and backward (VSD only)
     the field learns          the render's forward and backward
     occupancy is updated      the field's densities in all cells of the grid
     a preview is drawn        the forward of its two views
 
-The estimate is the largest sum. Text encoders are gone before the optimisation starts.
+The estimate is the largest sum. Text encoders are freed before the optimisation starts.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def moments(recipe: Recipe, parts: Components, device: Device) -> list[Moment]:
 
 
 def memory_of_prior(recipe: Recipe, parts: Components) -> PriorMemory:
-    """Return what the recipe's prior takes."""
+    """Return the memory of the recipe's prior."""
     return prior_memory(
         recipe.prior,
         recipe.guidance,
@@ -61,7 +61,7 @@ def memory_of_prior(recipe: Recipe, parts: Components) -> PriorMemory:
 
 
 def combine(recipe: Recipe, prior: PriorMemory, field: FieldMemory, device: Device) -> list[Moment]:
-    """Return the moments, of what prior and field take."""
+    """Return the moments, from the memory of prior and field."""
     always = {
         "python and its libraries": device.libraries_bytes,
         "encoder, weights": prior.encoder,
@@ -95,7 +95,7 @@ def combine(recipe: Recipe, prior: PriorMemory, field: FieldMemory, device: Devi
 
 
 def rough_moment(recipe: Recipe, prior: PriorMemory, device: Device) -> Moment:
-    """Return about the highest moment, counting the field from the schema alone."""
+    """Return roughly the highest moment, counting the field from the schema alone."""
     return Moment(
         "it takes a step",
         {
@@ -108,6 +108,6 @@ def rough_moment(recipe: Recipe, prior: PriorMemory, device: Device) -> Moment:
 
 
 def mesh_bytes(recipe: Recipe) -> int:
-    """Return about what the mesh stage takes of main memory for its lattice or its texture."""
+    """Return roughly the main memory that the mesh stage takes for its lattice or its texture."""
     lattice = _PER_LATTICE_POINT * recipe.mesh.grid_resolution**3
     return max(lattice, _PER_TEXEL * recipe.mesh.texture_size_px**2)

@@ -1,12 +1,12 @@
 """The memory that a recipe's field, renderer and optimiser take, by taking a small step.
 
-What a step holds is a constant plus a multiple of its size, so that two small steps give the line
-on which the large one lies. Rays become fewer for them and, of a large field, its parameters, by
-the same share: which of the two dominates stays as it is.
+A step's memory is a constant plus a multiple of its size, so two small steps give the line
+on which the large one lies. They use fewer rays and, for a large field, fewer parameters, by
+the same share: which of the two dominates does not change.
 
-Counted is the last step of the occupancy grid's warm-up, which all runs take: no sample is
-skipped. Later most are, unless the field fills its sphere, while a hash grid's finer levels are
-enabled. A preview is counted as if it were drawn then: a bound if the first comes later.
+The step counted is the last one of the occupancy grid's warm-up, which all runs take: no sample
+is skipped. Later most are, unless the field fills its sphere, while a hash grid's finer levels
+are enabled. A preview is counted as if it were drawn then: a bound if the first comes later.
 """
 
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.renderer.occupancy import OccupancyGrid
 from dreamfusion_kit.renderer.ray_samples import RaySamples
 
-# Sizes up to which a recipe is counted as it is: more cost seconds. What the samples keep has to be
-# large beside the parameters, or the peaks of a small and of a large step are different moments.
+# Sizes up to which a recipe is counted unreduced: more cost seconds. The samples' memory must be
+# large beside the parameters', or a small and a large step peak at different moments.
 _NUMBERS_PER_PARAMETER = 10
 _FEWEST_SAMPLES, _MOST_SAMPLES = 1 << 15, 1 << 17
 _MOST_PARAMETERS = 1 << 25
@@ -55,9 +55,9 @@ _RENDERED_PER_SAMPLE = 60
 class FieldMemory:
     """Bytes on the device; a learned background and a proposal network count with the field.
 
-    `rendered` waits for the gradient while the guidance works; `learning` is the most that
-    render and backward hold at once, with the new `gradient`, which then stays. `previewing`
-    is the most that a preview's two views hold, `updating` the occupancy grid's update.
+    `rendered` waits for the gradient while the guidance works; `learning` is the peak memory of
+    render and backward, with the new `gradient`, which then stays. `previewing` is the peak
+    memory of a preview's two views, `updating` that of the occupancy grid's update.
     """
 
     parameters: int
@@ -71,7 +71,7 @@ class FieldMemory:
 
 
 def field_memory(recipe: Recipe) -> FieldMemory:
-    """Return what the recipe's own size and number of views cost."""
+    """Return the memory of the recipe at its own size and number of views."""
     share = _share(recipe)
     if share == 1:
         return _counted(recipe, 1.0)[0]
@@ -81,9 +81,9 @@ def field_memory(recipe: Recipe) -> FieldMemory:
 
 
 def rough_bytes(recipe: Recipe) -> int:
-    """Return about what the optimisation takes beside its prior, from the schema alone.
+    """Return roughly what the optimisation takes beside its prior, from the schema alone.
 
-    It costs nothing for any recipe. A test holds it to a factor of three of `field_memory`.
+    It is instant for any recipe. A test holds it to a factor of three of `field_memory`.
     """
     renderer, proposal = recipe.renderer, recipe.renderer.proposal
     parameters = recipe.field.num_parameters + recipe.background.num_parameters
@@ -102,7 +102,7 @@ def _num_rays(recipe: Recipe) -> int:
 
 
 def _share(recipe: Recipe) -> float:
-    """Return the share of the recipe's size at which its memory is counted; 1 is all of it."""
+    """Return the share of the recipe's size at which its memory is counted; 1 is full size."""
     samples = _num_rays(recipe) * recipe.renderer.samples_per_ray
     numbers = _NUMBERS_PER_PARAMETER * recipe.field.num_parameters
     most = numbers // recipe.field.numbers_per_sample
@@ -118,7 +118,7 @@ def _is_large(recipe: Recipe) -> bool:
 
 
 def _counted(recipe: Recipe, share: float, *, fewest_views: int = 1) -> tuple[FieldMemory, float]:
-    """Return the memory of about that share of the recipe, and the exact share.
+    """Return the memory at about that share of the recipe, and the exact share.
 
     Few rays of many samples would round to one view at any small share: `fewest_views` keeps two
     shares apart.
@@ -140,7 +140,7 @@ def _counted(recipe: Recipe, share: float, *, fewest_views: int = 1) -> tuple[Fi
 
 
 def _with_fewer_samples(recipe: Recipe) -> tuple[Recipe, float]:
-    """Return a copy of bounded samples per ray, and how many of its rays stand for one."""
+    """Return a copy with bounded samples per ray, and how many of its rays stand for one."""
     renderer = recipe.renderer
     if renderer.samples_per_ray <= _MOST_PER_RAY:
         return recipe, 1.0
@@ -181,7 +181,7 @@ def _count(recipe: Recipe, side: int, views: int, previews: int) -> FieldMemory:
 
 
 def _without_roots(section: OptimizeSection) -> OptimizeSection:
-    """Return an optimiser that keeps the same tensors; Shampoo's roots would take minutes."""
+    """Return an optimiser with the same tensors; Shampoo's roots would take minutes."""
     if not isinstance(section.optimizer, DistributedShampooSection):
         return section
     never = section.optimizer.model_copy(update={"preconditioner_every_steps": 2})
@@ -191,7 +191,7 @@ def _without_roots(section: OptimizeSection) -> OptimizeSection:
 def _model(recipe: Recipe) -> NerfModel:
     section = recipe.field
     if isinstance(section, HashGridSection):
-        # tinycudann needs a GPU. It keeps the same features; what comes and goes is small beside
+        # tinycudann needs a GPU. It keeps the same features; temporary memory is small beside
         # them, also on CUDA, where the table's gradient is summed in 8 bytes a number.
         section = section.model_copy(update={"backend": "torch"})
     model = NerfModel.build(recipe.model_copy(update={"field": section}), seed=0)
@@ -206,7 +206,7 @@ def _step(recipe: Recipe) -> int:
 
 
 def _count_step(recipe: Recipe, model: NerfModel, side: int, views: int) -> tuple[int, int]:
-    """Return what waits for the gradient, and the most that render and backward hold."""
+    """Return what waits for the gradient, and the peak memory of render and backward."""
     for parameter in model.parameters():
         parameter.grad = None
     regularizers, step = recipe.optimize.regularizers, _step(recipe)
@@ -229,7 +229,7 @@ def _count_step(recipe: Recipe, model: NerfModel, side: int, views: int) -> tupl
 
 
 def _count_preview(recipe: Recipe, model: NerfModel, side: int, views: int) -> int:
-    """Return the most that a preview holds."""
+    """Return the peak memory of a preview."""
     camera = recipe.camera
     radius, focal = sum(camera.radius_range) / 2, sum(camera.focal_range) / 2  # as previews have it
     cameras = _cameras(side, views, radius=radius, focal=focal)
@@ -239,7 +239,7 @@ def _count_preview(recipe: Recipe, model: NerfModel, side: int, views: int) -> i
 
 
 def _count_update(recipe: Recipe, model: NerfModel) -> int:
-    """Return the most that an update of the occupancy grid holds; of many cells, by proportion."""
+    """Return the peak memory of an occupancy grid update; for many cells, by proportion."""
     resolution = min(recipe.renderer.occupancy.resolution, _MOST_CELLS_PER_AXIS)
     share = (recipe.renderer.occupancy.resolution / resolution) ** 3
     section = recipe.renderer.occupancy.model_copy(update={"resolution": resolution})

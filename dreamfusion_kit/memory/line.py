@@ -9,7 +9,7 @@ CountsT = TypeVar("CountsT")
 
 
 def extrapolate(count: Callable[[int], CountsT], size: int, *, most: int) -> CountsT:
-    """Return `count(size)`; beyond `most`, by the counts at `most` and at half of it.
+    """Return `count(size)`; beyond `most`, extrapolate from the counts at `most` and half of it.
 
     A count is a constant plus a multiple of the size.
     """

@@ -1,12 +1,12 @@
 """How many bytes of tensors a computation holds at once, counted while it runs.
 
-Every operation of torch passes through the counter. The memory behind a tensor that it makes
-counts from then on until the last tensor on it is gone; what was there before does not count.
+Every torch operation passes through the counter. The memory behind a new tensor counts from
+then on until the last tensor on it is freed; memory that existed before does not count.
 On the meta device, where tensors have shapes but no numbers, a model of any size is counted
 on any machine.
 
 Not seen: what a kernel takes and gives back inside one operation (a convolution's
-workspace), and what the allocator rounds up or keeps in pieces.
+workspace), and the allocator's rounding and fragmentation.
 """
 
 import weakref
@@ -20,19 +20,19 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 @final
 class LiveMemory(TorchDispatchMode):
-    """Counts inside a `with` block: `alive_bytes` now, `peak_bytes` the most at once."""
+    """Counts inside a `with` block: `alive_bytes` now, `peak_bytes` at the peak."""
 
     def __init__(self) -> None:
-        """Start at nothing."""
+        """Start at zero."""
         super().__init__()
         self.alive_bytes = 0
         self.peak_bytes = 0
         self._known = WeakIdKeyDictionary()
 
-    def __torch_dispatch__(  # Any: an operation takes and gives what it likes.
+    def __torch_dispatch__(  # Any: operations take and return anything.
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run the operation, and count the memory that its results brought."""
+        """Run the operation, and count the new memory behind its results."""
         for storage in _storages((args, kwargs)):
             self._known.setdefault(storage, True)  # it came from outside the block
         result = func(*args, **(kwargs or {}))
@@ -49,6 +49,6 @@ class LiveMemory(TorchDispatchMode):
 
 
 def _storages(tree: Any) -> list[torch.UntypedStorage]:
-    """Return what lies behind the tensors of nested arguments; views share it."""
+    """Return the storages behind the tensors of nested arguments; views share them."""
     tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
     return [tensor.untyped_storage() for tensor in tensors]

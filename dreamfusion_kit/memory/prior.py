@@ -1,9 +1,9 @@
 """The memory that a prior takes on its device, from its configuration alone.
 
-Its modules are built on the meta device and asked as the guidance asks them; `LiveMemory`
+Its modules are built on the meta device and called as the guidance calls them; `LiveMemory`
 counts. Batches and ranks beyond any in use are read off a line. A denoiser's attention is counted
-as the fused kernels have it, which never hold the scores of all pairs. Where a gradient goes back
-through it they are held, as on CUDA (see `attention.py`); a CPU takes less.
+for the fused kernels, which never hold the scores of all pairs. Where a gradient goes back
+through the attention, the scores are held, as on CUDA (see `attention.py`); a CPU takes less.
 """
 
 from collections.abc import Mapping
@@ -37,8 +37,8 @@ from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
 
-CLIP_TOKENS = 77  # what every CLIP reads, and what IF's T5 is padded to
-# Beyond these, counts lie on a line. Both are far above what fits a device.
+CLIP_TOKENS = 77  # every CLIP's length, and the length that IF's T5 is padded to
+# Beyond these, counts are extrapolated on a line. Both are far above what fits a device.
 _LARGEST_BATCH, _LARGEST_RANK = 64, 64
 _CLASSES: Mapping[str, Any] = {
     "UNet2DConditionModel": UNet2DConditionModel,
@@ -50,11 +50,11 @@ _CLASSES: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class PriorMemory:
-    """Bytes on the device. Activations of one forward are gone before the next begins.
+    """Bytes on the device. Activations of one forward are freed before the next begins.
 
     `encoder` is what a gradient passes on its way to the image: a VAE's encoder, or a CLIP.
     `encoded` are its activations that wait for the gradient while the denoiser predicts,
-    `encoding` the most that it holds at once, forward and backward. `phi` is VSD's second
+    `encoding` its peak memory, forward and backward. `phi` is VSD's second
     denoiser with gradient and moments, `learning` what its backward pass holds.
     """
 
@@ -90,7 +90,7 @@ def components(section: schema.PriorSection, workspace: Path) -> tuple[Component
             f"model, or one of {', '.join(PUBLISHED)}, whose sizes are known without; run "
             f"`{command_name()} fetch` or put the files in their place"
         ) from error
-    check_configs(section, directory)  # what it could not be is not counted
+    check_configs(section, directory)  # a model that does not fit the recipe is not counted
     return configs, "its own files"
 
 
@@ -102,12 +102,12 @@ def prior_memory(
     batch_size: int,
     render_size_px: int,
 ) -> PriorMemory:
-    """Return what `batch_size` renders of `render_size_px` cost.
+    """Return the memory of `batch_size` renders of `render_size_px`.
 
     Args:
         section: The recipe's prior: number formats and the size of its images.
-        guidance: It decides how many texts are read, and whether a second denoiser learns.
-        parts: What `components` gave.
+        guidance: Decides how many texts are read, and whether a second denoiser learns.
+        parts: The configurations that `components` gave.
         batch_size: Renders per step.
         render_size_px: Their side, from which they are resized.
     """
@@ -140,7 +140,7 @@ def prior_memory(
 
 
 def on_meta(config: Config, dtype: str) -> Any:
-    """Return the model of a `config.json`, frozen, of shapes without numbers."""
+    """Return the model of a `config.json`, frozen, with shapes but no numbers."""
     name: str = config.get("_class_name", "model without a class")
     if name not in _CLASSES:
         raise WeightsError(
@@ -150,7 +150,7 @@ def on_meta(config: Config, dtype: str) -> Any:
     public = {key: value for key, value in config.items() if not key.startswith("_")}
     with torch.device("meta"):
         model = _CLASSES[name].from_config(public)
-    # Not by diffusers' own `to`, which warns of precision, as if there were numbers.
+    # Not with diffusers' own `to`, which warns about precision, as if there were numbers.
     return torch.nn.Module.to(model, getattr(torch, dtype)).eval().requires_grad_(False)
 
 
@@ -173,7 +173,7 @@ def _encoder(config: Config, dtype: str) -> Any:
 
 
 def _reads_clip_too(denoiser: Any) -> bool:
-    """Return whether CLIP's tokens stand before T5's, as in Stable Diffusion 3."""
+    """Return whether CLIP's tokens precede T5's, as in Stable Diffusion 3."""
     return isinstance(denoiser, SD3Transformer2DModel)
 
 
@@ -191,7 +191,7 @@ def _encode(vae: Any, batch: int, render_size_px: int, size_px: int) -> tuple[Pr
 
 
 def _renders(batch: int, side: int) -> Tensor:
-    """Return rendered views, which are the field's to count."""
+    """Return rendered views, which count as the field's memory."""
     return torch.empty(batch, 3, side, side, device="meta", requires_grad=True)
 
 
@@ -214,7 +214,7 @@ def _denoiser(
 def _predict(
     model: Any, rows: int, side: int, num_tokens: int, class_labels: Tensor | None = None
 ) -> Tensor:
-    """Ask the denoiser about `rows` images; its configuration says what it reads beside them."""
+    """Call the denoiser on `rows` images; its configuration says what else it reads."""
     config, dtype = model.config, model.dtype
     noisy = torch.empty(rows, config["in_channels"], side, side, dtype=dtype)
     if isinstance(model, UNet2DConditionModel):
@@ -234,7 +234,7 @@ def _predict(
 
 
 def _size_and_crop(config: Config, rows: int, dtype: torch.dtype) -> dict[str, Tensor] | None:
-    """Return SDXL's further conditions."""
+    """Return SDXL's additional conditions."""
     if config["addition_embed_type"] != "text_time":
         return None
     num_times = 6
@@ -264,7 +264,7 @@ def _phi(unet: Any, rank: int, batch: int, side: int, num_tokens: int) -> PriorM
         text = TextFeatures({})  # `_predict` makes its own
         found = phi(noisy, torch.empty(batch, dtype=torch.int64), text, torch.empty(batch, 16))
         found.square().mean().backward()
-    # Beside each parameter its gradient, which the pass already counts, and two moments.
+    # Each parameter also has a gradient, which the pass already counts, and two moments.
     return PriorMemory(phi=3 * trainable, learning=memory.peak_bytes)
 
 
@@ -285,10 +285,10 @@ def _clip(config: Config, batch: int, render_size_px: int) -> PriorMemory:
 class _FusedAttention(TorchFunctionMode):
     """Counts scaled dot-product attention by its inputs and output, without the scores.
 
-    The meta device knows the plain formula only, with a matrix of all pairs.
+    The meta device has only the plain formula, with a matrix of all pairs.
     """
 
-    def __torch_function__(  # Any: a function of torch takes and gives what it likes.
+    def __torch_function__(  # Any: torch functions take and return anything.
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
@@ -299,7 +299,7 @@ class _FusedAttention(TorchFunctionMode):
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps for the backward pass what the fused kernels keep."""
+    """Saves for the backward pass what the fused kernels save."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Drop dust, smooth, decimate, and state what kind of surface is left.
+"""Drop dust, smooth and decimate a surface, and report what is left.
 
 Decimation by Open3D's quadrics, 50,000 to 10,000 faces: 0.4 s on one core, mean distance
 to the input 6e-5 of the ball's radius; fast-simplification took 0.1 s at 6e-4.
@@ -78,7 +78,7 @@ def vertex_normals(surface: Isosurface) -> Float[np.ndarray, "vertices 3"]:
 
 
 def _require_sound(facts: SurfaceFacts, section: MeshSection) -> None:
-    """Refuse what decimation cannot reach: handles and components bound it from below."""
+    """Refuse a face budget out of reach: handles and components bound decimation from below."""
     if facts.faces > section.max_faces:
         raise MeshError(
             f"mesh: {facts.faces} faces is the fewest for {facts.components} components and an "

@@ -1,9 +1,9 @@
 """The density of a field on a lattice, closed at the border and without cavities.
 
 Lattice point `[i, j, k]` lies at world `(-R + i h, -R + j h, -R + k h)`, R the bounding
-radius and h the spacing. The renderer never looks outside the ball of radius R, so what
-a field says there is not part of the object: those points have density 0, and so has the
-outermost layer, which makes every surface closed.
+radius and h the spacing. The renderer never samples outside the ball of radius R, so
+a field's values there are not part of the object: those points have density 0, and so does
+the outermost layer, which makes every surface closed.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from dreamfusion_kit.mesh.query import DensityFunction, query_field
 
 @dataclass(frozen=True)
 class DensityGrid:
-    """`values` are densities (per scene unit); `sampled` marks where the field was asked."""
+    """`values` are densities (per scene unit); `sampled` marks where the field was queried."""
 
     values: Float[np.ndarray, "x y z"]
     sampled: Bool[np.ndarray, "x y z"]
@@ -56,8 +56,8 @@ def sample_density_grid(
 def fill_cavities(grid: DensityGrid, threshold: float) -> tuple[DensityGrid, int]:
     """Make enclosed empty space solid; return the new grid and how many points were filled.
 
-    A cavity cannot be seen, and no gradient ever reached it, but its wall would take
-    faces and texels from the surface that can be seen. Empty points are neighbours along
+    A cavity is invisible and no gradient ever reached it, but its wall would take faces and
+    texels from the visible surface. Empty points are neighbours along
     the axes; those that the lattice's border does not reach are enclosed.
     """
     empty = grid.values <= threshold

@@ -1,8 +1,8 @@
 """Write a textured mesh as GLB, OBJ + MTL + PNG, PLY and a JSON of facts.
 
-The GLB is y-up, as glTF asks: the object's front (world +x) looks along glTF's +z and
-world up (+z) along its +y. OBJ and PLY know no up direction and keep world coordinates
-(z up, front +x), so that they can be compared with the field as they are.
+The GLB is y-up, as glTF requires: the object's front (world +x) looks along glTF's +z and
+world up (+z) along its +y. OBJ and PLY define no up direction and keep world coordinates
+(z up, front +x), so that they can be compared with the field directly.
 
 Equal meshes give equal bytes: no file holds a time, a path or a random name.
 """
@@ -79,7 +79,7 @@ def glb_bytes(mesh: BakedMesh, *, provenance: Mapping[str, Any]) -> bytes:
 
 
 def obj_text(mesh: BakedMesh) -> str:
-    """Return the OBJ. Its faces index positions and UVs apart, so the surface stays closed.
+    """Return the OBJ. Its faces index positions and UVs separately, so the surface stays closed.
 
     Trimesh's writer would repeat each vertex along the charts' borders.
     """

@@ -45,8 +45,8 @@ def extract_mesh(
 ) -> BakedMesh:
     """Return the textured surface of a field that lives in a ball of `bounding_radius`.
 
-    `densities` (>= 0, per scene unit) and `albedo` (in [0, 1]) are asked about float32
-    positions on `device`, without gradients. Raises `MeshError` where no surface exists.
+    `densities` (>= 0, per scene unit) and `albedo` (in [0, 1]) are queried at float32
+    positions on `device`, without gradients. Raises `MeshError` if no surface exists.
     """
     sampled = sample_density_grid(
         densities,
@@ -75,7 +75,7 @@ def extract_mesh(
 
 
 def _density_facts(grid: DensityGrid, threshold: float, cavity_points: int) -> Facts:
-    """Return what was seen in the lattice; fractions are of the points inside the ball."""
+    """Return statistics of the lattice; fractions are of the points inside the ball."""
     num_sampled = int(grid.sampled.sum())
     return {
         "grid_resolution": len(grid.values),

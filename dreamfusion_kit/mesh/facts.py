@@ -1,4 +1,4 @@
-"""The form of mesh.json: what is measured of a field's lattice, its surface and its texture."""
+"""The schema of mesh.json: measurements of a field's lattice, surface and texture."""
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on

@@ -6,7 +6,7 @@ from dreamfusion_kit.recipe.schema import Recipe
 
 
 def mesh_from_model(model: NerfModel, recipe: Recipe) -> BakedMesh:
-    """Return the textured surface of `model` as the recipe's mesh section asks for it.
+    """Return the textured surface of `model` as the recipe's mesh section specifies it.
 
     Computed on the model's device, without gradients.
 

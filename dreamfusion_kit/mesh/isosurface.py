@@ -13,7 +13,7 @@ from dreamfusion_kit.mesh.density_grid import DensityGrid
 class Isosurface:
     """A triangle mesh in world coordinates (z up); faces turn counter-clockwise seen from outside.
 
-    Each vertex stands once: faces that meet share their indices.
+    Each vertex occurs once: adjacent faces share its index.
     """
 
     vertices: Float[np.ndarray, "vertices 3"]

@@ -1,4 +1,4 @@
-"""Ask a field about many positions: in chunks, without gradients, out as NumPy."""
+"""Query a field at many positions: in chunks, without gradients, out as NumPy."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def query_field(
     *inputs: Float[np.ndarray, "samples 3"],
     device: torch.device,
 ) -> Float[np.ndarray, "samples *channels"]:
-    """Return `function(*inputs)` as float64: world positions, and what else it reads for each.
+    """Return `function(*inputs)` as float64; inputs are world positions and other per-point data.
 
     The function sees float32 tensors on `device`, at least one position at a time.
     """

@@ -1,8 +1,8 @@
 """The albedo of a surface as a camera right above it sees it.
 
-A field of few steps is never quite solid: what its renders show at a point of the extracted
-surface is a mixture of all that lies below, and the albedo of the point itself can be anything
-that the rest makes good. So the albedo is composited along the inward normal n, as the
+After few steps a field is never quite solid: its renders show, at a point of the extracted
+surface, a mixture of everything below, and the albedo of the point itself can be anything
+that the rest compensates for. So the albedo is composited along the inward normal n, as the
 renderer does along a ray:
 
     seen = sum_i w_i a(x_i) / sum_i w_i,   x_i = x - (i + 1/2) step n,
@@ -20,7 +20,7 @@ from torch import Tensor
 from dreamfusion_kit.mesh.query import AlbedoFunction, DensityFunction
 
 _NUM_SAMPLES = 8
-_MIN_OPACITY = 1e-4  # less than this says nothing about colour
+_MIN_OPACITY = 1e-4  # below this the colour is meaningless
 
 SkinFunction = Callable[
     [Float[Tensor, "samples 3"], Float[Tensor, "samples 3"]], Float[Tensor, "samples 3"]
@@ -29,7 +29,7 @@ SkinFunction = Callable[
 
 
 def skin_albedo(densities: DensityFunction, albedo: AlbedoFunction, depth: float) -> SkinFunction:
-    """Return what composites the albedo of the first `depth` scene units below a surface.
+    """Return a function that composites albedo over the first `depth` scene units below a surface.
 
     With depth 0, and where nothing below is visible, it is the albedo of the surface itself.
     """

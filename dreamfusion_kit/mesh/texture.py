@@ -1,6 +1,6 @@
 """A UV atlas of a surface, and its albedo baked into it.
 
-UV coordinates are in [0, 1] with v upwards, as OBJ has them: texel (row, column) of a
+UV coordinates are in [0, 1] with v upwards, as in OBJ: texel (row, column) of a
 square image of `size` texels has its centre at u = (column + 0.5) / size and
 v = 1 - (row + 0.5) / size.
 
@@ -22,7 +22,7 @@ from dreamfusion_kit.mesh.query import query_field
 from dreamfusion_kit.mesh.skin import SkinFunction
 from dreamfusion_kit.open3d_library import open3d
 
-_MIN_LENGTH = 1e-12  # opposite normals leave none
+_MIN_LENGTH = 1e-12  # opposite normals cancel
 _CHART_PADDING_TEXELS = 4  # neighbouring charts stay apart down to the second mip level
 
 
@@ -73,7 +73,7 @@ def bake_texture(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Return the texture: each texel has the albedo of the surface point nearest in UV space.
 
-    `normals` are the vertices'; between them they are interpolated and of unit length again.
+    `normals` are the vertices'; between them they are interpolated and renormalised.
 
     Texels between the charts take the colour of the nearest chart's border by the same
     rule, so that neither bilinear filtering nor mip maps ever meet a background colour.
@@ -97,7 +97,7 @@ def query_colors(
 ) -> UInt8[np.ndarray, "samples 3"]:
     """Return the albedo at surface positions as 8 bit colours, rounded to nearest."""
     colors = query_field(albedo, positions, normals, device=device)
-    bad = ~((colors > -1e-3) & (colors < 1 + 1e-3))  # true for nan, spares rounding errors
+    bad = ~((colors > -1e-3) & (colors < 1 + 1e-3))  # true for nan, tolerates rounding errors
     if bad.any():
         raise MeshError(
             f"mesh: {int(bad.any(axis=1).sum())} of {len(colors)} albedo values on the surface "

@@ -1,12 +1,12 @@
-"""Which density is the surface: a rule that adapts to the field, or a fixed number.
+"""Which density marks the surface: a rule that adapts to the field, or a fixed number.
 
 Letters: t the threshold, f the recipe's `fraction`. The adaptive rule is the fixed point
 
     t = empty(t) + f * (solid(t) - empty(t)),
 
 where `solid(t)` and `empty(t)` are the median densities of the lattice points above t and
-not above t. Both grow with t, so that the iteration moves one way and stops after finitely
-many steps; scaling the density scales t.
+not above t. Both grow with t, so the iteration is monotonic and stops after finitely many
+steps; scaling the density scales t.
 
 Several thresholds can solve it, one of them inside a dense core. The iteration starts from
 Otsu's threshold on the cube root of the densities, cut at their 99 % quantile, so that a
@@ -86,7 +86,7 @@ def _adaptive_threshold(section: AdaptiveThresholdSection, grid: DensityGrid) ->
 
 
 def _fixed_point(densities: Float[np.ndarray, " samples"], fraction: float) -> float:
-    """Iterate the rule of the module's head; the densities must not all be equal."""
+    """Iterate the rule in the module docstring; the densities must not all be equal."""
     threshold, following = -np.inf, _starting_point(densities)
     while abs(following - threshold) > 1e-6 * following:
         threshold = following
@@ -99,4 +99,4 @@ def _fixed_point(densities: Float[np.ndarray, " samples"], fraction: float) -> f
 def _starting_point(densities: Float[np.ndarray, " samples"]) -> float:
     usual = np.minimum(densities, np.quantile(densities, 0.99))
     threshold = float(threshold_otsu(np.cbrt(usual))) ** 3
-    return max(threshold, float(densities.min()))  # rounding must not leave the empty side bare
+    return max(threshold, float(densities.min()))  # rounding must leave points on the empty side

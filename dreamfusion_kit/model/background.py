@@ -1,4 +1,4 @@
-"""What stands behind the object in training: a plain image drawn per view, or a network."""
+"""The background in training: a plain image drawn per view, or a network."""
 
 from typing import assert_never
 
@@ -22,7 +22,7 @@ class PlainBackground(nn.Module):
     """Draws its images and learns nothing; offers what `BackgroundMlp` offers."""
 
     def __init__(self, section: PlainBackgroundSection) -> None:
-        """Keep the section, which is all there is to it."""
+        """Keep the section; there is no other state."""
         super().__init__()
         self._section = section
 

@@ -1,7 +1,7 @@
 """A neural radiance field and everything that renders it, as one object.
 
 Field, background, proposal network and occupancy grid are built, optimised, saved and
-rendered together. Code above this layer asks the model and none of its parts' kinds.
+rendered together. Code above this layer depends on the model and not on the kinds of its parts.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from dreamfusion_kit.renderer.volume import render
 class NerfModel(nn.Module):
     """What a recipe optimises, and how it is rendered.
 
-    In training mode, as built, renders skip what the occupancy grid knows to be empty. In
+    In training mode, as built, renders skip space that the occupancy grid marks as empty. In
     evaluation mode, as loaded, they skip nothing, since the grid is not saved, and query the
     field in chunks of bounded memory.
     """
@@ -64,9 +64,9 @@ class NerfModel(nn.Module):
 
     @classmethod
     def load(cls, directory: Path, recipe: Recipe) -> "NerfModel":
-        """Return what `save` wrote, on the CPU, at the recipe's last step, to be rendered.
+        """Return what `save` wrote, on the CPU, at the recipe's last step, for rendering.
 
-        Of fields that take turns it is the first. Raises CheckpointError where a file is
+        For fields that take turns it is the first. Raises CheckpointError where a file is
         missing, belongs to another field or holds a number that is not finite.
         """
         model = cls(
@@ -106,14 +106,14 @@ class NerfModel(nn.Module):
         return groups if self.proposal is None else groups + self.proposal.parameter_groups()
 
     def set_step(self, step: int) -> None:
-        """Bring all parts to optimiser step `step`, a pure function of it."""
+        """Set all parts to their state at optimiser step `step`, a pure function of it."""
         self.field.set_step(step)
         self.occupancy.set_step(step)
         if self.proposal is not None:
             self.proposal.set_step(step)
 
     def update_occupancy(self, step: int, *, generator: torch.Generator) -> None:
-        """Update the occupancy grid if the recipe asks for it at `step`, before the render."""
+        """Update the occupancy grid if the recipe schedules it at `step`, before the render."""
         if self.occupancy.is_due(step):
             self.occupancy.update(self.field.envelope, generator=generator)
 
@@ -186,7 +186,7 @@ class NerfModel(nn.Module):
         }
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `state_tensors` gave; RuntimeError where it does not fit."""
+        """Restore what `state_tensors` gave; RuntimeError if it does not fit."""
         for part, module in self.named_children():
             module.load_state_dict(under(f"{part}/", tensors))
 

@@ -1,12 +1,12 @@
 """A model's learned parts as safetensors files in one directory.
 
     field.safetensors         the field, with its section in the header
-    field_1.safetensors ...   of fields that take turns, those after the first
+    field_1.safetensors ...   for fields that take turns, those after the first
     background.safetensors    a learned background
     proposal.safetensors      a proposal network, with the field's section in the header
 
-The header lets a file of another recipe be refused. A number that is not finite is refused
-too: it would become a black picture or an empty mesh later.
+The header allows a file from another recipe to be refused. A number that is not finite is
+refused too: later it would become a black picture or an empty mesh.
 """
 
 from pathlib import Path
@@ -41,9 +41,9 @@ T = TypeVar("T", bound=nn.Module)
 
 
 def save_field(directory: Path, field: Field, section: FieldOrParticlesSection) -> None:
-    """Write the field or, of fields that take turns, each as a file of its own.
+    """Write the field or, for fields that take turns, each as a file of its own.
 
-    Of those, `load_field` returns one, which is written as it was.
+    For those, `load_field` returns one field, which can be saved again as it was.
     """
     if not isinstance(section, ParticlesSection):
         _save(directory / FIELD, field, section)

@@ -1,9 +1,9 @@
 """Checkpoints of a run that may be killed at any moment, in a scratch keyed by its inputs.
 
-A checkpoint is one safetensors file that is either whole or absent: written beside its
-place, synced, renamed, the directory synced. The previous one is kept. Its header
-carries the key of the inputs and a hash of the tensors, so that a file of other inputs
-or a damaged one is known as such.
+A checkpoint is one safetensors file that is either whole or absent: it is written beside its
+final path, synced and renamed, then the directory is synced. The previous one is kept. Its
+header carries the key of the inputs and a hash of the tensors, so that a file from other
+inputs or a damaged one is recognised.
 """
 
 import hashlib
@@ -36,17 +36,17 @@ class Scratch:
 
     @property
     def checkpoints(self) -> Path:
-        """Return where checkpoints lie."""
+        """Return the folder of the checkpoints."""
         return self.directory / "checkpoints"
 
     @property
     def previews(self) -> Path:
-        """Return where preview images lie."""
+        """Return the folder of the preview images."""
         return self.directory / "previews"
 
     @property
     def live(self) -> Path:
-        """Return where the curves are written."""
+        """Return the folder of the curves."""
         return self.directory / "live"
 
 
@@ -61,7 +61,7 @@ class Checkpoint:
 
 @contextmanager
 def open_scratch(work: Path, key: str) -> Generator[Scratch, None, None]:
-    """Hold the scratch `work / key`, made if need be; CheckpointError if another run does."""
+    """Hold the scratch `work / key`, created if needed; CheckpointError if another run holds it."""
     scratch = Scratch(work / key, key)
     scratch.directory.mkdir(parents=True, exist_ok=True)
     with lock.hold(scratch.directory / "lock"):
@@ -73,12 +73,12 @@ def open_scratch(work: Path, key: str) -> Generator[Scratch, None, None]:
 
 
 def remove_scratch(scratch: Scratch) -> None:
-    """Remove a scratch whose results were copied out; call it while holding it."""
+    """Remove a scratch whose results were copied out; call this while holding it."""
     shutil.rmtree(scratch.directory)
 
 
 def save_checkpoint(scratch: Scratch, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, then drop all but it and the one before."""
+    """Write a checkpoint, then delete all but it and the previous one."""
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()
     }
@@ -97,7 +97,7 @@ def save_checkpoint(scratch: Scratch, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(scratch: Scratch) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest readable checkpoint of the scratch's key, and what was wrong before it."""
+    """Return the newest readable checkpoint of the key, and why newer ones were skipped."""
     complaints: list[str] = []
     for path in reversed(_paths(scratch)):
         try:

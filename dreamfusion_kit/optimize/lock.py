@@ -19,9 +19,9 @@ _GRACE_S = 10.0
 def hold(path: Path) -> Generator[None, None, None]:
     """Hold the lock file at `path`, or raise CheckpointError naming the process that does.
 
-    The kernel drops the lock with the process, however that ends: a killed run leaves
-    nothing to clean up. A holder that runs a stage for a DVC that is gone is ended, and its
-    lock taken over.
+    The kernel releases the lock with the process, however it ends: a killed run leaves
+    nothing to clean up. A holder that runs a stage for a DVC that is gone is killed, and its
+    lock is taken over.
     """
     descriptor = _lock(path)
     try:
@@ -34,9 +34,9 @@ def hold(path: Path) -> Generator[None, None, None]:
 
 @contextmanager
 def hold_if_free(path: Path) -> Generator[bool, None, None]:
-    """Hold the lock file at `path` unless a process does; give whether it is held here.
+    """Hold the lock file at `path` unless another process does; yield whether it is held here.
 
-    Without such a file it is free.
+    A missing file counts as free.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)
@@ -77,7 +77,7 @@ def _takes_over(held_by: Holder) -> bool:
             flush=True,
         )
         return held_by.end()
-    # What a dead holder forked holds the lock until it ends too.
+    # Children of a dead holder keep the lock until they end too.
     return held_by.started is not None and not held_by.is_running()
 
 
@@ -90,7 +90,7 @@ def _try(descriptor: int) -> bool:
 
 
 def _holder(path: Path, descriptor: int) -> Holder:
-    """Return who holds the file, which takes the lock a moment before it writes its name."""
+    """Return the file's holder, which takes the lock a moment before it writes its name."""
     for _ in range(20):
         text = os.pread(descriptor, _MAX_HOLDER_BYTES, 0).decode(errors="replace")
         if found := Holder.read(text):

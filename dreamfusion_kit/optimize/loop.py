@@ -63,8 +63,8 @@ def optimize(
 ) -> OptimizedModel:
     """Run the recipe from its first step, or from the scratch's newest checkpoint, to its last.
 
-    Every random number is addressed by (seed, stream, step), so that a resumed run ends
-    in the same bytes as one that was never stopped.
+    Every random number is addressed by (seed, stream, step), so that a resumed run
+    produces the same bytes as one that was never stopped.
 
     Args:
         recipe: The complete method.
@@ -73,8 +73,8 @@ def optimize(
         text: Its features of `prompts`, one row each.
         prompts: The purpose of each row (see `guidance.view_prompts.guidance_prompts`).
         scratch: The held working directory; checkpoints and previews go there.
-        device: Where the model is kept and everything is computed.
-        monitor: Told of every step.
+        device: Holds the model; everything is computed there.
+        monitor: Notified of every step.
     """
     section = recipe.optimize
     state = _initial_state(recipe, seed, prior, PromptFeatures.of(text, prompts), device)
@@ -84,13 +84,13 @@ def optimize(
     monitor.start(state.history, section.num_steps)
 
     for step in range(len(state.history), section.num_steps):
-        # Bring everything that depends on the step to it; nothing depends on earlier ones.
+        # Set everything that depends on the step; nothing depends on earlier steps.
         draw = partial(seeding.generator, seed, step=step, device=device)
         set_learning_rates(state.optimizer, section, step)
         model.set_step(step)
         model.update_occupancy(step, generator=draw("occupancy"))
 
-        # Look from random cameras, under random lights, at the field before random backgrounds.
+        # Render the field from random cameras, under random lights, over random backgrounds.
         cameras = sample_cameras(recipe.camera, section.batch_size, generator=draw("camera"))
         lighting = sample_lighting(
             recipe.light, recipe.shading, cameras, step, generator=draw("light")
@@ -105,11 +105,11 @@ def optimize(
             generator=draw("render"),
         )
 
-        # Ask the prior how each image should change, given the words of its view.
+        # Query the prior for how each image should change, given the text of its view.
         images = output.image.movedim(-1, 1)
         guidance = state.guidance.guide(Views(images, output.opacity, cameras), step, draw)
 
-        # Send that gradient, and the penalties', back into the field (DreamFusion, Fig. 8).
+        # Propagate that gradient, and the penalties', back into the field (DreamFusion, Fig. 8).
         penalty = regularization(section.regularizers, output.opacity, samples, model, step)
         loss = (guidance.gradient * images).sum() + penalty
         if guidance.opacity_gradient is not None:
@@ -140,7 +140,7 @@ def optimize(
         monitor.step(step, metrics)
         watchdog.check_opacity(section.watchdog, state.history)
 
-        # Keep a picture and the state.
+        # Save a preview and the state.
         done = step + 1
         last = done == section.num_steps
         if last or done % section.preview_every_steps == 0:
@@ -158,7 +158,7 @@ def optimize(
 def _initial_state(
     recipe: Recipe, seed: int, prior: Teacher, prompts: PromptFeatures, device: torch.device
 ) -> RunState:
-    """Return the state before the first step; all its numbers are drawn on the CPU."""
+    """Return the state before the first step; all random values are drawn on the CPU."""
     model = NerfModel.build(recipe, seed=seed).to(device)
     optimizer = build_optimizer(recipe.optimize, model.parameter_groups())
     guidance = build_guidance(
@@ -190,7 +190,7 @@ def _metrics(
     penalty: Float[Tensor, ""],
     timesteps: Float[Tensor, " batch"],
 ) -> StepMetrics:
-    """Return the step's numbers, brought from the device in one transfer."""
+    """Return the step's numbers, copied from the device in one transfer."""
     numbers = [opacity.mean(), guidance_gradient.norm(), gradient_norm, penalty, timesteps.mean()]
     return StepMetrics(*torch.stack([number.detach() for number in numbers]).tolist())
 

@@ -1,4 +1,4 @@
-"""What is logged of each step. No clock: equal runs have equal histories, to the bit."""
+"""What is logged at each step. No clock: equal runs have bit-identical histories."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
@@ -29,5 +29,5 @@ def to_tensor(history: Sequence[StepMetrics]) -> Float64[Tensor, "steps metrics"
 
 
 def from_tensor(table: Float64[Tensor, "steps metrics"]) -> list[StepMetrics]:
-    """Return the history that `to_tensor` made into a table."""
+    """Return the history from the table that `to_tensor` made."""
     return [StepMetrics(*row) for row in table.tolist()]

@@ -1,7 +1,7 @@
 """What watches an optimisation: the terminal, and files of its curves.
 
 The loop tells a monitor what happened; a monitor never changes the run. The curves become part
-of a hashed output, so they hold steps and values, no clock.
+of a hashed output, so they hold steps and values but no times.
 """
 
 import json
@@ -23,22 +23,22 @@ from dreamfusion_kit.optimize.metrics import METRIC_NAMES, StepMetrics
 
 @runtime_checkable  # beartype checks it in the tests
 class Monitor(Protocol):
-    """What the loop tells of itself."""
+    """What the loop reports to."""
 
     def start(self, history: Sequence[StepMetrics], num_steps: int) -> None:
-        """Take note of a run of `num_steps` that begins after the steps of `history`."""
+        """Note the start of a run of `num_steps` that begins after the steps of `history`."""
         ...
 
     def step(self, step: int, metrics: StepMetrics) -> None:
-        """Take note of a finished step."""
+        """Note a finished step."""
         ...
 
     def note(self, message: str) -> None:
-        """Take note of something a person should know."""
+        """Note a message for the user."""
         ...
 
     def finish(self) -> None:
-        """Take note that every step is done."""
+        """Note that all steps are done."""
         ...
 
 
@@ -76,8 +76,8 @@ class CurveMonitor:
     """The curves of a run: `plots/metrics/NAME.tsv` (step, value), and `metrics.json` at the end.
 
     They are derived from the history alone. A run that was killed has written rows past its last
-    checkpoint, so a resumed one writes the files again, and each step stands in them once. DVC
-    plots these files as they are.
+    checkpoint, so a resumed one rewrites the files and each step appears once. DVC plots these
+    files directly.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -86,7 +86,7 @@ class CurveMonitor:
         self._last: dict[str, float] = {}
 
     def start(self, history: Sequence[StepMetrics], num_steps: int) -> None:
-        """Write the rows of the steps done before."""
+        """Write the rows of the steps already done."""
         shutil.rmtree(self._directory, ignore_errors=True)
         self._file("").parent.mkdir(parents=True)
         for name in METRIC_NAMES:
@@ -123,13 +123,13 @@ def _summary(step: int, metrics: StepMetrics) -> dict[str, float]:
 
 @final
 class ConsoleMonitor:
-    """One line on stderr that moves; plain lines, twenty in a run, where it is no terminal.
+    """A live progress line on stderr; about twenty plain lines per run without a TTY.
 
-    Use it as a context manager, so that the terminal is left in order on an error.
+    Use it as a context manager, so that the terminal is restored after an error.
     """
 
     def __init__(self, name: str, *, stream_is_terminal: bool | None = None) -> None:
-        """Name the run `name`; find out about stderr unless told what it is."""
+        """Name the run `name`; detect whether stderr is a terminal unless told."""
         self._name = name
         terminal = sys.stderr.isatty() if stream_is_terminal is None else stream_is_terminal
         self._console = Console(stderr=True, force_terminal=terminal, highlight=False)
@@ -149,12 +149,12 @@ class ConsoleMonitor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the line away from the cursor."""
+        """End the line, and free the cursor."""
         if self._progress is not None:
             self._progress.stop()
 
     def start(self, history: Sequence[StepMetrics], num_steps: int) -> None:
-        """Start the clock; steps done before count as done but not as time."""
+        """Start the clock; steps done earlier count as done, but not towards the time."""
         self._clock = _Clock(len(history), num_steps)
         if self._progress is not None:
             self._task = self._progress.add_task(
@@ -174,14 +174,14 @@ class ConsoleMonitor:
             print(f"{self._name}: step {done}/{total}  {numbers}", file=sys.stderr, flush=True)
 
     def note(self, message: str) -> None:
-        """Print a line of its own."""
+        """Print the message on a line of its own."""
         if self._progress is not None:
             self._console.print(f"{self._name}: {message}", markup=False)
         else:
             print(f"{self._name}: {message}", file=sys.stderr, flush=True)
 
     def finish(self) -> None:
-        """Leave the last numbers standing."""
+        """Leave the last numbers on screen."""
 
 
 class _Clock:

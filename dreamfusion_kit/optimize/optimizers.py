@@ -32,7 +32,7 @@ def build_optimizer(
         case AdamSection(betas=betas, epsilon=epsilon):
             return torch.optim.Adam(rated, betas=betas, eps=epsilon, fused=True)
         case DistributedShampooSection():
-            # Its library loads all of its many optimisers, for seconds.
+            # Imported here: the library loads all of its many optimisers, which takes seconds.
             from dreamfusion_kit.optimize.shampoo import Shampoo
 
             return Shampoo(rated, section.optimizer)
@@ -41,7 +41,7 @@ def build_optimizer(
 
 
 def learning_rate_factor(section: LearningRateDecaySection, step: int, num_steps: int) -> float:
-    """Return what multiplies every learning rate at `step`.
+    """Return the factor on every learning rate at `step`.
 
     A linear rise from `initial_fraction` to 1 over `warmup_steps`, then either constant
     or half a cosine down to `final_fraction` at `num_steps` (DreamFusion, A.2).
@@ -70,9 +70,9 @@ def set_learning_rates(
 
 
 def clip_gradients(parameters: Iterable[Parameter], max_norm: float | None) -> Tensor:
-    """Scale all gradients down together where their norm exceeds `max_norm`.
+    """Scale all gradients down together if their norm exceeds `max_norm`.
 
-    Returns the norm before clipping; it is not finite where any gradient is not.
+    Returns the norm before clipping; it is not finite if any gradient is not.
     """
     with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
     norm = get_total_norm([p.grad for p in with_gradient if p.grad is not None])

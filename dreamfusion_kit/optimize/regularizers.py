@@ -1,7 +1,7 @@
 """Penalties beside the guidance (DreamFusion, A.2), each a mean over rays or the field's own.
 
-The guidance's gradient is a sum over pixels, these are means over them: a lambda here is
-larger by the number of pixels than one of a code that also sums its penalties.
+The guidance's gradient is a sum over pixels, while these are means over them: a lambda here
+is larger, by the number of pixels, than in code that also sums its penalties.
 """
 
 from typing import Protocol, runtime_checkable
@@ -51,12 +51,12 @@ def regularization(
     model: Penalized,
     step: int,
 ) -> Float[Tensor, ""]:
-    """Return the weighted sum of the penalties at `step`; one whose lambda is 0 costs nothing.
+    """Return the weighted sum of the penalties at `step`; those whose lambda is 0 cost nothing.
 
     Args:
         section: The recipe's lambdas.
         opacity: Accumulated alpha of the step's render.
-        samples: What that render found along its rays.
+        samples: That render's samples along its rays.
         model: Has penalties of its own: the field's roughness, the proposal network's loss.
         step: The optimiser's step, for lambdas that are schedules.
     """

@@ -11,7 +11,7 @@ from dreamfusion_kit.recipe.canonical import identity
 def run_key(inputs: Mapping[str, str], device: torch.device) -> str:
     """Return the key of a run with `inputs` (digests by name) on this machine's `device`.
 
-    Runs of equal keys write equal bytes, so that one may resume the other's checkpoint.
+    Runs of equal keys write equal bytes, so that one may resume from the other's checkpoint.
     """
     return identity({**inputs, "machine": _machine(device)})
 

@@ -1,6 +1,6 @@
 """Distributed Shampoo (arXiv 2002.09018), DreamFusion's optimiser, on one device.
 
-Of a matrix's gradient G, block by block, with statistics that decay by beta2:
+For a matrix's gradient G, block by block, with statistics that decay by beta2:
 
     L = beta2 L + (1 - beta2) G G^T,    R = beta2 R + (1 - beta2) G^T G
     D = L^(-1/p) G R^(-1/p)             p = 2 x rank, or the recipe's exponent
@@ -51,7 +51,7 @@ class Shampoo(ScalableShampoo):
         )
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take a step; neither depends on the global generators nor moves them."""
+        """Take a step, which neither depends on the global generators nor advances them."""
         with _StartVectors():
             return super().step(closure)
 
@@ -65,7 +65,7 @@ class Shampoo(ScalableShampoo):
         return {"state": state, "param_groups": self.param_groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put saved tensors in the place of the state's own; a wrong shape is an error."""
+        """Replace the state's tensors with saved ones; a wrong shape is an error."""
         saved: dict[int, dict[str, Tensor]] = state_dict["state"]
         for index, (group, parameter) in enumerate(self._parameters()):
             if index not in saved:
@@ -79,7 +79,7 @@ class Shampoo(ScalableShampoo):
         return ((group, p) for group in self.param_groups for p in group["params"])
 
     def _allocate(self, group: dict[str, Any], parameter: Parameter) -> None:
-        """Have the library make the state of one parameter, which it does at a gradient."""
+        """Have the library create one parameter's state, which it does on seeing a gradient."""
         gradient, parameter.grad = parameter.grad, torch.zeros_like(parameter)
         self.init_group({**group, "params": [parameter]})
         parameter.grad = gradient
@@ -97,13 +97,13 @@ class Shampoo(ScalableShampoo):
 
 
 class _StartVectors(TorchFunctionMode):
-    """Seeds every `torch.randn` of the library, which knows no generator.
+    """Seeds every `torch.randn` of the library, which takes no generator.
 
     The draws start power iterations, so that each may begin from the same seed: what is drawn
-    depends on the shape and the device alone, not on the step or on the order of the parameters.
+    depends only on the shape and the device, not on the step or the order of the parameters.
     """
 
-    def __torch_function__(  # Any: a function of torch takes and gives what it likes.
+    def __torch_function__(  # Any: torch functions take and return anything.
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}

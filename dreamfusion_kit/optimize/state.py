@@ -1,4 +1,4 @@
-"""Everything that a run changes, and its way into a checkpoint and back."""
+"""Everything that a run changes, saved to a checkpoint and restored from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class RunState:
 
 
 def to_tensors(state: RunState) -> dict[str, Tensor]:
-    """Return the state as named tensors, without learning rates, which the step gives."""
+    """Return the state as named tensors, without learning rates, which follow from the step."""
     tensors = {"history": metrics.to_tensor(state.history), **state.model.state_tensors()}
     for name, tensor in optimizer_tensors(state.optimizer).items():
         tensors[f"optimizer/{name}"] = tensor
@@ -35,7 +35,7 @@ def to_tensors(state: RunState) -> dict[str, Tensor]:
 
 
 def restore(state: RunState, tensors: Mapping[str, Tensor]) -> None:
-    """Put a checkpoint's tensors in the place of the state's own."""
+    """Replace the state's tensors with a checkpoint's."""
     try:
         state.model.load_state_tensors(tensors)
         load_optimizer_tensors(state.optimizer, under("optimizer/", tensors))

@@ -13,7 +13,7 @@ from dreamfusion_kit.recipe.schema import WatchdogSection
 
 Part = Literal["cameras", "lights", "background", "opacity", "images", "guidance", "penalties"]
 
-# From cause to effect: a number that is not finite spreads to the parts below its own.
+# From cause to effect: a non-finite number spreads to the parts listed after its own.
 _PARTS: Mapping[Part, tuple[str, str]] = {
     "cameras": (
         "the squared distances of the cameras",
@@ -64,8 +64,8 @@ def check_gradient(step: int, metrics: StepMetrics, parts: Mapping[Part, Tensor]
 def check_opacity(section: WatchdogSection, history: Sequence[StepMetrics]) -> None:
     """Raise NumericsError where the last steps saw nothing, or nothing but fog.
 
-    Looks every `check_every_steps`, from `after_step` on, at the mean over the steps
-    since the last look: a single step may well show the object from an odd side.
+    Every `check_every_steps`, from `after_step` on, checks the mean over the steps since
+    the last check: a single step may well show the object from an odd side.
     """
     step = len(history)
     if step < section.after_step or step % section.check_every_steps:

@@ -1,4 +1,4 @@
-"""A denoiser that learns: what VSD's phi is, whatever prior it started from."""
+"""A trainable denoiser: VSD's phi, whichever prior it starts from."""
 
 from abc import ABC, abstractmethod
 
@@ -21,7 +21,7 @@ class Adapter(nn.Module, ABC):
     ) -> Float[Tensor, "batch channels height width"]:
         """Return epsilon, differentiable in the adapter's own parameters.
 
-        `cameras` are camera-to-world matrices row by row; a row of zeros is no camera.
+        `cameras` are camera-to-world matrices row by row; a row of zeros means no camera.
         """
 
     def trainable(self) -> dict[str, nn.Parameter]:

@@ -54,7 +54,7 @@ def mixture_epsilon(
 
 @final
 class AnalyticPrior(Prior):
-    """The mixture of a recipe. It reads no prompt: every text gives the same noise."""
+    """The mixture of a recipe. It ignores the prompt: every text gives the same noise."""
 
     def __init__(self, section: AnalyticSection, device: torch.device | str) -> None:
         """Place the mixture's means, deviations and weights on `device`."""
@@ -68,7 +68,7 @@ class AnalyticPrior(Prior):
         self._image_size_px = section.image_size_px
 
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
-        """Return rows that hold nothing but their number."""
+        """Return empty rows, of which only the number matters."""
         return TextFeatures({"unread": torch.zeros(len(prompts), 1, device=self._means.device)})
 
     def to_model_space(
@@ -89,20 +89,20 @@ class AnalyticPrior(Prior):
         return mixture_epsilon(noisy, alpha_t, sigma_t, self._means, self._stds, self._weights)
 
     def adapter(self, rank: int, *, generator: torch.Generator) -> "GaussianAdapter":
-        """Return one Gaussian that learns; it has no rank and starts at the grey middle."""
+        """Return one trainable Gaussian; it has no rank and starts at mid grey."""
         return GaussianAdapter(self.schedule)
 
 
 @final
 class GaussianAdapter(Adapter):
-    """The exact denoiser of one Gaussian, whose mean colour and deviation learn.
+    """The exact denoiser of one Gaussian, whose mean colour and deviation are trained.
 
-    Trained on images, it becomes the Gaussian closest to them. It reads neither text nor
+    Trained on images, it becomes the Gaussian closest to them. It ignores text and
     camera.
     """
 
     def __init__(self, schedule: NoiseSchedule) -> None:
-        """Start at mean 0 and deviation 1, which is what the model's space is scaled to."""
+        """Start at mean 0 and deviation 1, to which the model's space is scaled."""
         super().__init__()
         alpha_bar = schedule.alpha_bar
         self._schedule = schedule

@@ -7,10 +7,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def repeatable_attention(device: torch.device) -> AbstractContextManager[object]:
-    """Return what a forward pass runs in where gradients go back through its attention.
+    """Return the context for a forward pass whose attention is differentiated.
 
-    On CUDA the fused kernels' backward adds up in any order, unless strict determinism is
-    asked for, which refuses other operations of a step; plain products keep theirs. They hold
-    the scores of all pairs until the gradient has passed. A CPU's kernel repeats as it is.
+    On CUDA the fused kernels' backward sums in no fixed order, unless strict determinism is
+    enabled, which refuses other operations of a step; plain products keep their order. They
+    hold the scores of all pairs until the gradient has passed. A CPU's kernel is repeatable.
     """
     return nullcontext() if device.type == "cpu" else sdpa_kernel(SDPBackend.MATH)

@@ -1,6 +1,6 @@
 """The one interface behind which every frozen text-to-image diffusion model stands.
 
-Above it stands `Teacher`: what a diffusion model and a CLIP have in common.
+Its base is `Teacher`: what a diffusion model and a CLIP have in common.
 
 Notation (DreamFusion, s. 2; variance preserving):
     noisy = alpha_t * clean + sigma_t * epsilon,   alpha_t^2 + sigma_t^2 = 1
@@ -26,8 +26,8 @@ from dreamfusion_kit.priors.text import TextFeatures
 class NoiseSchedule:
     """The cumulative products `alpha_bar` of a variance-preserving schedule, falling.
 
-    `one_minus_alpha_bar` is given where float32 would cancel: near `alpha_bar` = 1 the
-    difference keeps few digits (a flow's first noise level was 2 % off).
+    `one_minus_alpha_bar` is given where float32 would cancel: near `alpha_bar` = 1 few digits
+    of the difference survive (a flow's first noise level was 2 % off).
     """
 
     alpha_bar: Float[Tensor, " timesteps"]
@@ -45,7 +45,7 @@ class NoiseSchedule:
 
 
 class Teacher(ABC):
-    """A frozen model that rendered views are shown to, with a text."""
+    """A frozen model that sees rendered views, with a text."""
 
     @abstractmethod
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
@@ -99,11 +99,11 @@ class Prior(Teacher):
         """Return the predicted epsilon. Never carries a gradient."""
 
     def adapter(self, rank: int, *, generator: torch.Generator) -> Adapter:
-        """Return a trainable denoiser that starts out as this prior, which stays as it is.
+        """Return a trainable denoiser that starts out as this prior, which stays unchanged.
 
         Args:
             rank: Size of the adaptation, where it is made of low-rank matrices.
-            generator: Draws its first numbers, on the CPU.
+            generator: Draws its initial values, on the CPU.
         """
         raise RecipeError(
             f"prior: {type(self).__name__} has no adapter (asked for rank {rank} on "

@@ -27,12 +27,12 @@ def build_prior(
 def unchecked_prior(
     section: schema.PriorSection, directory: Path | None, device: torch.device | str
 ) -> Teacher:
-    """Return the prior whatever its files say of themselves: benchmarks have none of the text's."""
+    """Return the prior without checking its files: benchmarks have none for the text."""
     match section:
         case schema.AnalyticSection():
             return AnalyticPrior(section, device)
         case schema.PixelUnetSection():
-            # Imported here: diffusers takes seconds, which the analytic prior need not wait.
+            # Imported here: diffusers takes seconds to load; the analytic prior does not use it.
             from dreamfusion_kit.priors.pixel_unet import PixelUnetPrior
 
             return PixelUnetPrior(section, _present(directory), device)

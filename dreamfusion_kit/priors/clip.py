@@ -1,4 +1,4 @@
-"""A CLIP that can be differentiated by the image, in a transformers directory.
+"""A CLIP that is differentiable in the image, from a transformers directory.
 
 Images are brought to CLIP's size and colours by tensor operations, so that a gradient
 reaches them; the evaluation's CLIP rounds to bytes first.
@@ -43,7 +43,7 @@ class ClipTeacher(ImageTextModel):
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
-        """Return unit features; no prompt is cut."""
+        """Return unit features; no prompt is truncated."""
         length = self._length
         for prompt, ids in zip(prompts, self._tokenizer(list(prompts)).input_ids, strict=True):
             if len(ids) > length:

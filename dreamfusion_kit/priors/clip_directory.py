@@ -1,7 +1,7 @@
 """Loading a CLIP from a transformers directory, for the guidance and for the judge.
 
 The directory holds `config.json`, `model.safetensors` (or an index of such files), a
-tokenizer and `preprocessor_config.json`. No code of it is run and nothing is unpickled.
+tokenizer and `preprocessor_config.json`. None of its code is run and nothing is unpickled.
 """
 
 from collections.abc import Generator
@@ -60,7 +60,7 @@ def clip_text_length(directory: Path) -> int:
 
 @contextmanager
 def readable_clip(directory: Path) -> Generator[None, None, None]:
-    """Turn what a library says of a directory that it cannot read into a WeightsError."""
+    """Turn a library's error about an unreadable directory into a WeightsError."""
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:

@@ -1,7 +1,7 @@
 """The components of a diffusers directory: what its index names, and each one's settings.
 
 No class is taken from the index: each kind of prior says what it can read, and the index is
-compared with that. Nothing here imports the libraries that compute.
+compared with that. Nothing here imports the compute libraries.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ from dreamfusion_kit.priors.json_file import read_object
 from dreamfusion_kit.priors.printable import printable
 
 # Schedulers that sample the usual variance-preserving diffusion. They differ in how they
-# step, which the kit never does; their betas mean the same.
+# step, which the kit never does; their betas have the same meaning.
 DIFFUSION_SCHEDULERS = (
     "DDPMScheduler",
     "DDIMScheduler",

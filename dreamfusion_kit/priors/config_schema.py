@@ -1,8 +1,8 @@
 """What a model's own configuration files may say, in bounds that every published one keeps.
 
-Keys that decide a shape, a schedule or a loop are read; the others are the libraries'. Where
-a key is optional, the libraries' classes have the same default and published files leave it
-out. A wrong bound costs one line and a commit; an unbounded one hangs or dies in the libraries.
+Keys that decide a shape, a schedule or a loop are read; the rest are left to the libraries.
+Where a key is optional, the libraries' classes have the same default and published files omit
+it. A wrong bound costs one line and a commit; an unbounded one hangs or dies in the libraries.
 """
 
 import math
@@ -15,7 +15,7 @@ _MAX_TIMESTEPS = 100_000
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 Layers = Annotated[int, Field(ge=1, le=256)]
-Depth = Annotated[int, Field(ge=0, le=256)]  # of a block's transformers, which may be none
+Depth = Annotated[int, Field(ge=0, le=256)]  # number of transformers in a block, possibly none
 Blocks = Annotated[list[Width], Field(min_length=1, max_length=16)]
 Names = Annotated[list[str], Field(min_length=1, max_length=16)]
 
@@ -29,7 +29,7 @@ class _DiffusersConfig(_Config):
 
 
 def _one_or_many(value: Any) -> Any:
-    """Return a number as a list of it: diffusers takes one for all blocks, or one for each."""
+    """Wrap a single number in a list: diffusers takes one for all blocks, or one for each."""
     return value if isinstance(value, list) else [value]
 
 
@@ -61,7 +61,7 @@ class UnetConfig(_DiffusersConfig):
     norm_num_groups: Width | None = 32
     encoder_hid_dim: Width | None = None
     encoder_hid_dim_type: Literal["text_proj"] | None = None
-    # Others read an image beside the text, or a class in its place.
+    # Others read an image beside the text, or a class instead of it.
     addition_embed_type: Literal["text", "text_time"] | None = None
     addition_embed_type_num_heads: Width = 64
     addition_time_embed_dim: Width | None = None
@@ -99,7 +99,7 @@ class VaeConfig(_DiffusersConfig):
 
     @model_validator(mode="after")
     def _scale_is_known(self) -> "VaeConfig":
-        # Stable Diffusion 1 leaves it out, and the library's default is that model's.
+        # Stable Diffusion 1 omits it, and the library's default is that model's value.
         if self.scaling_factor is None and self.latent_channels != 4:
             raise ValueError("a scaling_factor, which no default can replace here")
         return self
@@ -139,7 +139,7 @@ class AuraFlowConfig(_DiffusersConfig):
 
 
 class _TransformersConfig(_Config):
-    # Would name other weights than those that were checked.
+    # Would name weights other than those that were checked.
     transformers_weights: None = None
 
 
@@ -170,7 +170,7 @@ class T5Config(_TransformersConfig):
 
 
 class _ClipTextPart(ClipTextConfig):
-    """The text encoder inside a whole CLIP, whose file leaves out what is the default."""
+    """The text encoder inside a whole CLIP, whose file omits defaults."""
 
     model_type: Literal["clip_text_model"] = "clip_text_model"
     vocab_size: Annotated[int, Field(ge=1, le=10_000_000)] = 49_408
@@ -219,7 +219,7 @@ class ClipConfig(_TransformersConfig):
 class SchedulerConfig(_DiffusersConfig):
     """A scheduler of a variance-preserving diffusion: its betas, and what the model predicts.
 
-    The libraries' defaults for missing betas are no model's own; so they are required.
+    The libraries' defaults for missing betas match no model, so betas are required.
     """
 
     num_train_timesteps: Annotated[int, Field(ge=1, le=_MAX_TIMESTEPS)]
@@ -247,7 +247,7 @@ class SchedulerConfig(_DiffusersConfig):
 
 
 class FlowSchedulerConfig(_DiffusersConfig):
-    """A flow's scheduler, of which the kit reads that it counts 1000 steps."""
+    """A flow's scheduler; the kit reads only that it counts 1000 steps."""
 
     num_train_timesteps: Literal[1000] = 1000
 
@@ -255,5 +255,5 @@ class FlowSchedulerConfig(_DiffusersConfig):
 class TokenizerConfig(_Config):
     """A `tokenizer_config.json`."""
 
-    # Absent where it was not set; then, and where it is larger, the text encoder's own counts.
+    # Absent if it was not set; then, or if it is larger, the text encoder's own limit applies.
     model_max_length: Annotated[int | float, Field(gt=0)] | None = None

@@ -25,7 +25,7 @@ _VARIANT = re.compile(r"\.fp16(?=[.-])")
 
 @contextmanager
 def readable(path: Path) -> Generator[None, None, None]:
-    """Turn whatever a library says of a folder that it cannot read into a WeightsError."""
+    """Turn any library error about an unreadable folder into a WeightsError."""
     try:
         yield
     except Exception as error:  # The libraries raise a dozen unrelated types here.
@@ -42,7 +42,7 @@ def load_schedule(
     """Return the noise schedule that the model was trained with, and what it predicts."""
     config = read_scheduler_config(directory)
     with readable(directory / "scheduler"):
-        # Whatever the class: DDPM's constructor turns the stored betas into alpha_bar.
+        # For any scheduler class: DDPM's constructor turns the stored betas into alpha_bar.
         loaded = DDPMScheduler.from_pretrained(directory / "scheduler", local_files_only=True)
     alpha_bar = cast(DDPMScheduler, loaded).alphas_cumprod
     if not bool(alpha_bar.isfinite().all()) or bool((alpha_bar.diff() > 0).any()):
@@ -57,16 +57,16 @@ def load_schedule(
 def load_model(model_class: Any, directory: Path, *, dtype: torch.dtype) -> torch.nn.Module:
     """Load a frozen model from safetensors; refuse weights that do not fit it exactly.
 
-    The libraries only warn of missing weights and go on with random ones. A folder that
+    The libraries only warn about missing weights and continue with random ones. A folder that
     holds only half-precision files (`model.fp16.safetensors`) is read from those.
 
     Args:
         model_class: Class of diffusers or transformers.
         directory: The component's folder.
-        dtype: Number format that the weights are turned into.
+        dtype: Number format that the weights are converted to.
     """
     check_indices(directory)
-    # The weights replace all that the constructor draws; its draws are taken back.
+    # The weights replace everything that the constructor draws; the generator is then restored.
     with readable(directory), torch.random.fork_rng(devices=[]):
         model, report = model_class.from_pretrained(
             directory,

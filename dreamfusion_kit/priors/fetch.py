@@ -49,7 +49,7 @@ ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 @with_config(ConfigDict(extra="forbid"))
 class LockedFile(TypedDict):
-    """What is pinned of one file."""
+    """What pins one file."""
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     size_bytes: Annotated[int, Field(ge=0)]
@@ -76,17 +76,17 @@ def fetch(source: SourceSection, workspace: Path, *, offline: bool = False) -> L
 def bring(source: SourceSection, workspace: Path, *, offline: bool = False) -> Fetched:
     """Bring the files of `source` here and return where they are, and their lock.
 
-    A hub source's mirrors are tried in order. What is in the hub's local cache is not fetched
+    A hub source's mirrors are tried in order. Files in the hub's local cache are not fetched
     again, and a large file whose download was killed resumes where it stopped.
 
     Args:
-        source: Of a recipe's prior, or of the evaluation's CLIP.
-        workspace: What a local source's path is relative to.
+        source: A recipe's prior, or the evaluation's CLIP.
+        workspace: The folder that a local source's path is relative to.
         offline: Use only what is in the hub's local cache, as HF_HUB_OFFLINE=1 does.
 
-    Raises WeightsError where the files cannot be had, do not fit on the disk, or are not
-    those that the hub lists (a file that is not is removed), and where an index of weights
-    names files that are not among them.
+    Raises WeightsError if the files cannot be obtained, do not fit on the disk, or are not
+    those that the hub lists (a mismatching file is removed), or if an index of weights names
+    files that are not among them.
     """
     match source:
         case BundledSourceSection():
@@ -108,7 +108,7 @@ def bring(source: SourceSection, workspace: Path, *, offline: bool = False) -> F
 def locate(source: SourceSection, workspace: Path, lock: object) -> Path:
     """Return the directory of `source` whose files are those of `lock`, a lock file's content.
 
-    Of a hub source and its mirrors, several can be in the cache, whole or in part; only the
+    Several of a hub source and its mirrors can be in the cache, complete or in part; only the
     lock says which of them was fetched. Never uses the network.
     """
     expected = _checked_lock(lock)
@@ -128,7 +128,7 @@ def locate(source: SourceSection, workspace: Path, lock: object) -> Path:
 
 
 def _checked_lock(lock: object) -> Lock:
-    """Return a lock file's content, or raise WeightsError where it is not what `fetch` gives."""
+    """Return a lock file's content, or raise WeightsError if it is not what `fetch` returns."""
     try:
         return _LOCK.validate_python(lock, strict=True)
     except ValidationError as error:
@@ -141,9 +141,9 @@ def _checked_lock(lock: object) -> Lock:
 
 
 def present(source: SourceSection, workspace: Path) -> Path:
-    """Return the first directory of `source` that is here, whole or not and unchecked.
+    """Return the first directory of `source` that is present, complete or not and unchecked.
 
-    For what is worth knowing before anything is fetched; stages that compute use `locate`.
+    For estimates made before anything is fetched; stages that compute use `locate`.
     """
     match source:
         case BundledSourceSection():
@@ -203,15 +203,15 @@ def _places(source: HubSourceSection) -> tuple[HubMirrorSection, ...]:
 
 
 def _snapshot(source: HubSourceSection, *, offline: bool) -> tuple[HubMirrorSection, hub.Snapshot]:
-    """Return the first of the repository and its mirrors that can be had."""
+    """Return the first of the repository and its mirrors that is available."""
     bring = hub.cached if offline else hub.download
     complaints: list[str] = []
     for place in _places(source):
         try:
             return place, bring(place, source.files)
-        except WeightsError:  # a full disk, which is as full for a mirror
+        except WeightsError:  # a full disk is just as full for a mirror
             raise
-        except Exception as error:  # The client's, HTTP's and the system's share no base.
+        except Exception as error:  # The errors of client, HTTP and system share no base class.
             complaints.append(f"{_name(place)}: {_explain(error, place, source)}")
     raise WeightsError("\n".join(complaints))
 
@@ -240,7 +240,7 @@ def _name(place: HubMirrorSection) -> str:
 
 
 def _explain(error: Exception, place: HubMirrorSection, source: HubSourceSection) -> str:
-    """Say in one line why a repository cannot be had, and what to do."""
+    """Say in one line why a repository is unavailable, and what to do."""
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # why the client looked in its cache instead
     page = f"https://huggingface.co/{place.repository}"
@@ -311,8 +311,8 @@ def _check_indices(directory: Path, names: Iterable[str]) -> None:
 def _files(source: SourceSection, directory: Path) -> dict[str, Path]:
     """Return every file of `source` that the kit may read, by its path, in order of path.
 
-    The hub's cache is shared: what others fetched of the same commit is passed over, but not
-    beside the source's own files in a component's folder, where a library might read it.
+    The hub's cache is shared: files of the same commit that others fetched are ignored. Beside the
+    source's own files in a component's folder they are refused: a library might read them.
     """
     here = {path.relative_to(directory).as_posix(): path for path in _allowed_files(directory)}
     if not isinstance(source, HubSourceSection):

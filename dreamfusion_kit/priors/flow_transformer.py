@@ -9,7 +9,7 @@ spaces a sampler's steps, is not read.
 
 Models distilled for guidance (Flux dev and schnell, SD3.5 turbo) are refused by their
 class or unfit: they take the guidance scale as an input, or were trained for one scale, and
-have no unconditional prediction that classifier-free guidance could subtract.
+have no unconditional prediction for classifier-free guidance to subtract.
 """
 
 from collections.abc import Sequence

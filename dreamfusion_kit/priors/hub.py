@@ -2,7 +2,7 @@
 
 The cache is shared with other programs: `blobs/` holds contents named by their hash, and
 `snapshots/<revision>/` links to them by the files' names. The client itself is not used for
-transfers: it takes names of files from a server's headers, and restarts a file whose
+transfers: it takes file names from a server's headers, and restarts a file whose
 download was killed. Here a name in `blobs/` is a hash, nothing outside the repository's own
 folder is written or removed, and a large file resumes.
 """
@@ -30,7 +30,7 @@ _SHA256_DIGITS, _GIT_DIGITS = 64, 40
 
 
 class Snapshot(NamedTuple):
-    """The files of one revision, and the hashes that the hub tells of them, by file."""
+    """The files of one revision, and their hashes as the hub reports them, by file."""
 
     directory: Path
     sha256: dict[str, str]  # of large files
@@ -38,15 +38,15 @@ class Snapshot(NamedTuple):
 
 
 def snapshot_directory(place: HubMirrorSection) -> Path:
-    """Return where the cache has the files of a revision, whether or not they are there."""
+    """Return where the cache keeps the files of a revision, whether or not they exist."""
     return _folder(place) / "snapshots" / place.revision
 
 
 def download(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
-    """Bring the files that match `patterns` into the cache; what is there stays.
+    """Bring the files that match `patterns` into the cache; files already there stay.
 
-    Raises WeightsError where the disk is too small for them or the hub's answers are not to
-    be trusted, and errors of the client, of HTTP and of the system where they cannot be had.
+    Raises WeightsError if the disk is too small for them or the hub's answers cannot be
+    trusted, and errors of the client, of HTTP and of the system if they are unavailable.
     """
     everything = listing.remote_listing(place)
     files = listing.matching(everything, patterns)
@@ -55,7 +55,7 @@ def download(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
     listing.check_distinct(files, place)
     _check_space(place, files)
     with _alone(place):
-        # First, so that `cached` can name what a killed download left out.
+        # First, so that `cached` can name the files that a killed download missed.
         _keep_listing(place, everything)
         for file in sorted(files, key=lambda file: file.size):
             if not (snapshot_directory(place) / file.path).exists():
@@ -67,7 +67,7 @@ def download(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
 def cached(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
     """Return the files that match `patterns` without the network.
 
-    Raises LocalEntryNotFoundError, which names them, where some are not in the cache.
+    Raises LocalEntryNotFoundError, which names them, if some are not in the cache.
     """
     directory = snapshot_directory(place)
     names = [file.path for file in listing.matching(_kept_listing(place), patterns)]
@@ -79,14 +79,14 @@ def cached(place: HubMirrorSection, patterns: Sequence[str]) -> Snapshot:
 
 
 def refuse_damaged(place: HubMirrorSection, snapshot: Snapshot, found: Mapping[str, str]) -> None:
-    """Raise WeightsError where a file is not what the hub says, and remove all such files.
+    """Raise WeightsError if a file is not what the hub says, and remove all such files.
 
     Only links of the snapshot and contents in the repository's own `blobs/` are removed.
 
     Args:
         place: Where they came from, for the message.
-        snapshot: The files, and what they are meant to be.
-        found: The sha256 that each of them has.
+        snapshot: The files, and their expected hashes.
+        found: The actual sha256 of each of them.
     """
     damaged = {
         name: f"the sha256 {found[name]}; expected {sha256}"
@@ -131,12 +131,12 @@ def _alone(place: HubMirrorSection) -> AbstractContextManager[object]:
 
 
 def _blob(place: HubMirrorSection, file: RemoteFile) -> Path:
-    """Return where the cache has a file's content: named by its sha256, or as Git names it."""
+    """Return where the cache keeps a file's content: named by its sha256, or as Git names it."""
     return _folder(place) / "blobs" / file.blob
 
 
 def _part(place: HubMirrorSection, file: RemoteFile) -> Path:
-    """Return where the bytes of a file lie that is on its way."""
+    """Return where the bytes of a partly downloaded file are."""
     blob = _blob(place, file)
     return blob.with_name(f"{blob.name}.incomplete")
 
@@ -154,7 +154,7 @@ def _keep_listing(place: HubMirrorSection, files: Sequence[RemoteFile]) -> None:
 
 
 def _kept_listing(place: HubMirrorSection) -> list[RemoteFile]:
-    """Return the list of files that a download left here, ours or the client's own."""
+    """Return the list of files that a download saved here, ours or the client's own."""
     path = _listing_path(place)
     if path.is_file():
         return listing.parse(path.read_bytes(), place)
@@ -197,14 +197,14 @@ def _is_here(place: HubMirrorSection, file: RemoteFile) -> bool:
 
 
 def _bytes_here(place: HubMirrorSection, file: RemoteFile) -> int:
-    """Return how many bytes an earlier run left; none where they cannot be this file's."""
+    """Return how many bytes an earlier run left; 0 if they cannot belong to this file."""
     part = _part(place, file)
     num_bytes = part.stat().st_size if part.exists() else 0
     return num_bytes if num_bytes <= file.size else 0
 
 
 def _bring(place: HubMirrorSection, file: RemoteFile) -> None:
-    """Put a file's content into `blobs/`, behind the bytes that an earlier run left."""
+    """Put a file's content into `blobs/`, after the bytes that an earlier run left."""
     part, blob = _part(place, file), _blob(place, file)
     if blob.exists():
         return
@@ -226,10 +226,10 @@ def _link(place: HubMirrorSection, file: RemoteFile) -> None:
             f"{place.repository} at {place.revision}: {file.path} would lie outside of the cache, "
             f"behind a link in {snapshot}; expected folders; remove that link"
         )
-    link.unlink(missing_ok=True)  # one that leads nowhere
+    link.unlink(missing_ok=True)  # a dangling one
     try:
         link.symlink_to(os.path.relpath(blob, link.parent))
-    except OSError:  # Windows without the right to make links
+    except OSError:  # Windows without permission to make links
         shutil.copyfile(blob, link)
 
 

@@ -1,6 +1,6 @@
-"""The one reader of the JSON files of pretrained models, which strangers wrote.
+"""The one reader of the JSON files of pretrained models, which are untrusted.
 
-The libraries read the same files later, without bounds; so a prior's files pass here first.
+The libraries read the same files later, without bounds, so a prior's files are read here first.
 """
 
 import json
@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.printable import printable
 
-CONFIG_BYTES = 1024**2  # the published ones have some kilobytes
-VOCABULARY_BYTES = 64 * 1024**2  # UMT5's tokenizer.json has 17 MB
+CONFIG_BYTES = 1024**2  # published ones take a few kilobytes
+VOCABULARY_BYTES = 64 * 1024**2  # UMT5's tokenizer.json is 17 MB
 _MAX_DEPTH = 32
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -26,9 +26,8 @@ def read_object(
 
     `place` is what messages call the file, if that is more than its folder and name.
 
-    Raises WeightsError where it cannot be read, nests deeper than 32 levels, names a key
-    twice, or holds a number that is not finite: one reader would take it for another value
-    than the next.
+    Raises WeightsError if it cannot be read, nests deeper than 32 levels, repeats a key,
+    or holds a number that is not finite: readers would disagree on its value.
     """
     try:
         size = path.stat().st_size
@@ -67,7 +66,7 @@ def checked(model: type[Model], values: object, place: str) -> Model:
 
 
 def where(path: Path) -> str:
-    """Return a path's folder and name, as messages have them."""
+    """Return a path's folder and name, as shown in messages."""
     return f"{path.parent.name}/{path.name}"
 
 

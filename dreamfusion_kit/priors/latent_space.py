@@ -1,4 +1,4 @@
-"""From pictures to a VAE's latents, differentiably, and without the way back.
+"""From pictures to a VAE's latents, differentiably, and never back.
 
 The decoder is dropped as soon as the VAE is read: no step can decode by mistake.
 """
@@ -29,7 +29,7 @@ def encode_images(
 ) -> Float[Tensor, "batch channels height width"]:
     """Return `(mean - shift) * scale` of images in [0, 1], in the images' own precision.
 
-    The mean of the encoder's Gaussian and not a draw from it, which would add noise to the
+    This takes the mean of the encoder's Gaussian, not a sample, which would add noise to the
     gradient.
     """
     encoder: Any = vae

@@ -1,7 +1,7 @@
 """Stable Diffusion 1.5, 2.1-base and SDXL: a U-Net on a VAE's latents.
 
 The directory is diffusers' own: `vae/`, `unet/`, `scheduler/`, `tokenizer/`, `text_encoder/`
-and, for SDXL, `tokenizer_2/` and `text_encoder_2/`, by which it is told apart. SDXL's U-Net
+and, for SDXL, `tokenizer_2/` and `text_encoder_2/`, which identify it. SDXL's U-Net
 also reads a pooled text feature and six numbers on the picture's size and crop (Podell et al.
 2023, s. 2.2); they are given as an uncropped picture of the recipe's size.
 """
@@ -99,7 +99,7 @@ class LatentUnetPrior(Prior):
         )
 
     def _added(self, tensors: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
-        """Return SDXL's further conditions: height, width, top, left, height, width."""
+        """Return SDXL's additional conditions: height, width, top, left, height, width."""
         size = self._section.image_size_px
         numbers = torch.tensor([size, size, 0, 0, size, size], device=self._device)
         return {

@@ -1,6 +1,6 @@
-"""The files of one commit as a hub lists them, read as what a stranger wrote.
+"""The files of one commit as a hub lists them, treated as untrusted input.
 
-A listing decides which files are made on this disk. So contents are named by their hash
+A listing decides which files are created on this disk. So contents are named by their hash
 alone, and a path stays below the folder that it is relative to, on every system.
 """
 
@@ -47,7 +47,7 @@ class RemoteFile(_Record):
 
     @property
     def sha256(self) -> str | None:
-        """Return the content's hash where the file is a large one."""
+        """Return the content's hash if the file is a large one."""
         return None if self.lfs is None else self.lfs.oid
 
     @property
@@ -57,7 +57,7 @@ class RemoteFile(_Record):
 
 
 class _Other(_Record):
-    """A folder, which says nothing that the files' paths do not."""
+    """A folder, which adds nothing to the files' paths."""
 
     type: Literal["directory"]
 
@@ -77,7 +77,7 @@ def remote_listing(place: HubMirrorSection) -> list[RemoteFile]:
         url = page.next_url
         found = parse(page.content, place)
         files += found
-        # A page without a file does not end: a hub could send such pages for ever.
+        # A page without files is refused: a hub could send such pages for ever.
         if len(files) > _MAX_FILES or (url is not None and not found):
             raise _refused(place, f"does not end within {_MAX_FILES} files", "a shorter one")
     _check_unique(files, place)
@@ -109,18 +109,18 @@ def serialized(files: Sequence[RemoteFile]) -> bytes:
 
 
 def matching(files: Sequence[RemoteFile], patterns: Sequence[str]) -> list[RemoteFile]:
-    """Return the files that `patterns` ask for."""
+    """Return the files that match `patterns`."""
     asked = matching_names((file.path for file in files), patterns)
     return [file for file in files if file.path in asked]
 
 
 def matching_names(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
-    """Return the paths that `patterns` ask for, as the hub's client reads them."""
+    """Return the paths that match `patterns`, as the hub's client matches them."""
     return set(filter_repo_objects(names, allow_patterns=list(patterns)))
 
 
 def check_distinct(files: Sequence[RemoteFile], place: HubMirrorSection) -> None:
-    """Refuse files that would be one on some disk: by case, by Unicode form, or as a folder."""
+    """Refuse files that would coincide on some disk: by case, by Unicode form, or as a folder."""
     taken: dict[str, str] = {}
     for path in sorted(file.path for file in files):
         parts = path.split("/")

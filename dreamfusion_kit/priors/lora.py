@@ -3,10 +3,10 @@
     LoRA      W x becomes W x + B A x, with A drawn at random and B zero: at first nothing
               changes. On the attention's projections, as in ProlificDreamer.
     camera    a small network of the pose, added to the time embedding where diffusers adds
-              that of a class (as in ProlificDreamer); zero at first.
+              a class embedding (as in ProlificDreamer); zero at first.
 
-The copy shares the frozen numbers with the prior's own U-Net, so that phi costs the memory
-of its adaptation only and the prior keeps predicting as before. Drawing A from the kit's
+The copy shares the frozen numbers with the prior's own U-Net, so phi costs only the memory of
+its adaptation and the prior predicts as before. Drawing A from the kit's
 generator and sharing storage take fewer lines here than through the peft package.
 """
 
@@ -54,7 +54,7 @@ class LoraUnet(Adapter):
     def __init__(
         self, unet: nn.Module, denoise: Denoise, rank: int, *, generator: torch.Generator
     ) -> None:
-        """Copy the modules of `unet`, share its tensors, and insert what learns."""
+        """Copy the modules of `unet`, share its tensors, and insert the trainable parts."""
         super().__init__()
         self._denoise = denoise
         self.unet = _copy_sharing_tensors(unet)

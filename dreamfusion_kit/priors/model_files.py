@@ -1,8 +1,8 @@
-"""Whether a model's own files say what its prior can read, before anything computes with them.
+"""Whether a model's own files match what its prior can read, before anything uses them.
 
-`check_model` is for `fetch`: a wrong model is refused there, and not in a later stage by the
-libraries' tracebacks. `check_configs` is its part that costs nothing; it runs again whenever
-a prior is built. Only JSON and vocabularies are read.
+`check_model` is for `fetch`: a wrong model is refused there, rather than by a library's
+traceback in a later stage. `check_configs` is its cheap part, which runs again whenever a
+prior is built. Only JSON and vocabularies are read.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ from dreamfusion_kit.priors.printable import printable
 from dreamfusion_kit.priors.vocabulary import check_vocabulary
 from dreamfusion_kit.recipe import schema
 
-# What U-Nets with further channels read beside the noisy latents.
+# What U-Nets with additional channels read beside the noisy latents.
 _BESIDE_LATENTS = {
     5: "a depth map",
     7: "a picture to enlarge",

@@ -1,4 +1,4 @@
-"""A model that lies in main memory and visits the device for each call."""
+"""A model that stays in main memory and moves to the device for each call."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ import torch
 def resident(
     model: torch.nn.Module, device: torch.device, *, offload: bool
 ) -> Generator[Any, None, None]:
-    """Give `model` on `device`; with `offload`, take it back to main memory at the end.
+    """Yield `model` on `device`; with `offload`, move it back to main memory at the end.
 
-    Whole models move, once a step: it costs the transfer of all weights both ways, and
-    saves them from lying beside the VAE's activations and the field's.
+    Whole models move, once per step. This costs the transfer of all weights both ways, and
+    keeps them from occupying memory beside the VAE's activations and the field's.
     """
     if not offload:
         yield model

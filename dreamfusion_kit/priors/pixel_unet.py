@@ -1,7 +1,7 @@
 """A pixel-space diffusion model in an ordinary diffusers directory.
 
 The directory holds `model_index.json` and the folders it names: `tokenizer/`,
-`text_encoder/`, `unet/`, `scheduler/`. It is the layout of a Stable Diffusion pipeline
+`text_encoder/`, `unet/`, `scheduler/`. This is the layout of a Stable Diffusion pipeline
 without the VAE. Only safetensors and JSON are read, and only from the local disk.
 
 A U-Net of `3 patch^2` input channels reads square patches of pixels as channels (Hoogeboom

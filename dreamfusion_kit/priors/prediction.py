@@ -44,7 +44,7 @@ def to_epsilon(
     """Return the epsilon that `output` stands for.
 
     `epsilon`, `v_prediction` and `flow` are exact at both ends of the diffusion. `sample` is
-    exact at alpha_t = 0 and divides by sigma_t, so it is refused where there is no noise.
+    exact at alpha_t = 0 but divides by sigma_t, so it is refused where there is no noise.
     """
     alpha, sigma = alpha_t[:, None, None, None], sigma_t[:, None, None, None]
     match prediction_type:

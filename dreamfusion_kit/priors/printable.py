@@ -1,4 +1,4 @@
-"""What another machine or a stranger's file says, as part of a one-line message."""
+"""Text from another machine or an untrusted file, made safe for a one-line message."""
 
 from dreamfusion_kit import errors
 

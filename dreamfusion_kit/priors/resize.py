@@ -1,7 +1,7 @@
 """Resizing of renders to a model's own size, with a gradient of fixed order.
 
-PyTorch's antialiased resize adds up its gradient on a GPU in any order. It is linear in rows
-and in columns, so that two matrix products do the same.
+PyTorch's antialiased resize sums its gradient on a GPU in no fixed order. It is linear in rows
+and in columns, so two matrix products do the same.
 """
 
 from typing import Literal
@@ -24,6 +24,6 @@ def resized(
 
 
 def _shares(old: int, new: int, mode: Mode, like: Tensor) -> Float[Tensor, "rows columns"]:
-    """Return how much of each old row each new one has."""
+    """Return the weight of each old row in each new one."""
     rows = torch.eye(old, device=like.device, dtype=like.dtype)[None, None]
     return torch.nn.functional.interpolate(rows, (new, old), mode=mode, antialias=True)[0, 0]

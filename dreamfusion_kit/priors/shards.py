@@ -1,7 +1,7 @@
 """Indices of weights that are split over several files.
 
-The libraries open whatever such an index names, by pickle where the name says so. Here an
-index names safetensors files of its own folder, which are locked like every other.
+The libraries open whatever such an index names, by pickle if the name says so. Here an index
+may name only safetensors files in its own folder, which are locked like every other file.
 """
 
 import re
@@ -27,7 +27,7 @@ def check_indices(folder: Path, locked: Iterable[str] | None = None) -> None:
     """Raise WeightsError where an index in `folder` names anything but weights beside it.
 
     Args:
-        folder: One component's folder; folders in it are not read.
+        folder: One component's folder; subfolders are not read.
         locked: Names of the files there that a lock pins; None for all that are there.
     """
     known = None if locked is None else set(locked)

@@ -1,4 +1,4 @@
-"""Text features: what a prior's text encoder makes of prompts, and their file.
+"""Text features: the output of a prior's text encoder for prompts, and their file.
 
 The file holds tensors and one metadata entry. safetensors writes several entries in an
 arbitrary order, which would change the file's bytes from run to run.

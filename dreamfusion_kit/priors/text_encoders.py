@@ -1,7 +1,7 @@
 """Text encoders of diffusers directories: CLIP in its variants and T5.
 
-Each function loads one encoder, runs it and lets go of it, so that two encoders never share
-memory, and none stays for the optimisation. No prompt is ever cut.
+Each function loads one encoder, runs it and frees it, so two encoders are never in memory
+together, and none stays for the optimisation. No prompt is ever truncated.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def clip_hidden(
 ) -> Float[Tensor, "prompts tokens width"]:
     """Return the last hidden states of `text_encoder/`, padded to the tokenizer's length."""
     tokens = _clip_tokens(directory, "", prompts)
-    # float32 whatever the denoiser's dtype: it runs once, and predict casts what it gives.
+    # float32 whatever the denoiser's dtype: it runs once, and predict casts the result.
     encoder = load_model(CLIPTextModel, directory / "text_encoder", dtype=torch.float32)
     with torch.no_grad():
         return encoder.to(device)(input_ids=tokens.to(device)).last_hidden_state
@@ -52,8 +52,8 @@ def clip_penultimate(
     """Return the hidden states before the last layer, and the pooled output.
 
     SDXL and SD3 read this layer (Podell et al. 2023, s. 2.1). `suffix` is that of the
-    folders: "" or "_2". A CLIPTextModel's pooled output is its plain one, of a
-    CLIPTextModelWithProjection the projected one.
+    folders: "" or "_2". A CLIPTextModel's pooled output is its plain one; a
+    CLIPTextModelWithProjection's is the projected one.
     """
     tokens = _clip_tokens(directory, suffix, prompts)
     folder = directory / f"text_encoder{suffix}"
@@ -78,7 +78,7 @@ def t5_hidden(
 
     Args:
         directory: The diffusers directory.
-        suffix: That of the folders: "" or "_3".
+        suffix: Suffix of the folders: "" or "_3".
         class_name: "T5EncoderModel" or "UMT5EncoderModel".
         prompts: One row each.
         device: Where the encoder runs.
@@ -130,9 +130,9 @@ def check_embedded(directory: Path, suffix: str, tokens: Int[Tensor, "prompts to
 def _clip_tokens(
     directory: Path, suffix: str, prompts: Sequence[str]
 ) -> Int[Tensor, "prompts tokens"]:
-    """Return token ids padded to the tokenizer's own length, or to the encoder's where shorter.
+    """Return token ids padded to the tokenizer's own length, or to the encoder's if shorter.
 
-    Many tokenizers have none of their own, or one of 10^30.
+    Many tokenizers have no length of their own, or one of 10^30.
     """
     config = read_text_config(directory, f"text_encoder{suffix}")
     if not isinstance(config, ClipTextConfig):

@@ -1,8 +1,8 @@
 """Requests to a hub: which addresses they may reach, and how many bytes an answer may have.
 
 The hub, its mirrors and whatever they redirect to are not trusted. A request goes to the
-endpoint that the user chose or to an https address; the user's token goes to that endpoint
-alone. What arrives is counted, and one byte more than announced ends the transfer.
+endpoint that the user chose or to an https address; the user's token goes only to that
+endpoint. Received bytes are counted, and one more than announced ends the transfer.
 """
 
 import ipaddress
@@ -23,8 +23,8 @@ from dreamfusion_kit.priors.printable import printable
 
 _MAX_REDIRECTS = 10
 _MAX_ERROR_BYTES = 64 * 1024
-_WAITS_S = (1, 1, 2, 4, 8)  # before each further attempt that brought nothing
-_TRANSIENT = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may pass
+_WAITS_S = (1, 1, 2, 4, 8)  # before each retry after an attempt that brought nothing
+_TRANSIENT = (408, 429, 500, 502, 503, 504)  # HTTP statuses worth a retry
 _ERROR_HEADERS = ("content-type", "x-error-code", "x-error-message", "x-request-id")
 
 T = TypeVar("T")
@@ -60,9 +60,9 @@ def read_page(url: str, *, limit: int) -> Page:
 def append(url: str, part: Path, size: int) -> None:
     """Complete the file `part`, which holds the first bytes of what `url` serves, to `size`.
 
-    A broken connection is resumed where it broke. Raises WeightsError where more bytes arrive
-    than `size`, and then removes `part`; errors of HTTP and of the system where they cannot
-    be had.
+    A broken connection is resumed where it broke. Raises WeightsError if more bytes than `size`
+    arrive, and then removes `part`; raises errors of HTTP and of the system if the bytes
+    cannot be obtained.
     """
 
     def attempt() -> None:
@@ -106,7 +106,7 @@ def _append_once(url: str, part: Path, have: int, size: int) -> None:
 
 
 def _retried(attempt: Callable[[], T], progress: Callable[[], int]) -> T:
-    """Repeat an attempt that failed on its way; those that made progress are not counted."""
+    """Repeat an attempt that failed in transfer; those that made progress are not counted."""
     failures = 0
     while True:
         before = progress()
@@ -123,7 +123,7 @@ def _retried(attempt: Callable[[], T], progress: Callable[[], int]) -> T:
 
 @contextmanager
 def _response(url: str, *, first_byte: int = 0) -> Generator[httpx2.Response, None, None]:
-    """Ask for a file from `first_byte` on, and follow redirects to permitted addresses."""
+    """Request a file from `first_byte` on, and follow redirects to permitted addresses."""
     start = url
     for _ in range(_MAX_REDIRECTS):
         _check_address(url, start)
@@ -155,9 +155,9 @@ def _headers(url: str, first_byte: int) -> dict[str, str]:
 
 
 def _check_address(url: str, start: str) -> None:
-    """Raise WeightsError unless the address is the user's endpoint or of https.
+    """Raise WeightsError unless the address is the user's endpoint or uses https.
 
-    Plain http on this machine is permitted where the endpoint itself is that.
+    Plain http on this machine is permitted if the endpoint itself is such an address.
     """
     if _origin(url) == _origin(constants.ENDPOINT) or urlsplit(url).scheme == "https":
         return
@@ -201,7 +201,7 @@ def _bounded(response: httpx2.Response, limit: int, url: str) -> bytes:
 
 
 def _raise(response: httpx2.Response) -> None:
-    """Raise the client's error for a refusal, from no more of its text than a message needs."""
+    """Raise the client's error for a refusal, reading no more of its text than a message needs."""
     content = bytearray()
     for chunk in response.iter_bytes():
         content += chunk

@@ -1,4 +1,4 @@
-"""A tokenizer's vocabulary against the embedding that its numbers index."""
+"""Checks a tokenizer's vocabulary against the embedding that its token ids index."""
 
 import importlib
 import importlib.util
@@ -10,15 +10,15 @@ from dreamfusion_kit.errors import MissingExtraError, WeightsError
 from dreamfusion_kit.priors.config_schema import TokenizerConfig
 from dreamfusion_kit.priors.json_file import VOCABULARY_BYTES, checked, read_object
 
-# What transformers turns a SentencePiece vocabulary into a tokenizer with: package and module.
+# What transformers needs to turn a SentencePiece vocabulary into a tokenizer: package, module.
 _SENTENCEPIECE = {"protobuf": "google.protobuf", "sentencepiece": "sentencepiece"}
 
 
 def check_vocabulary(directory: Path, vocab_size: int) -> None:
-    """Raise WeightsError where a token's number lies outside an embedding of `vocab_size`.
+    """Raise WeightsError if a token id lies outside an embedding of `vocab_size`.
 
-    Also where there is no vocabulary, and MissingExtraError where reading it needs packages
-    that are not installed.
+    Also if there is no vocabulary, and MissingExtraError if reading it needs packages that
+    are not installed.
     """
     read_tokenizer_config(directory)
     check_readable(directory)
@@ -47,7 +47,7 @@ def read_tokenizer_config(directory: Path) -> TokenizerConfig:
 def check_readable(directory: Path) -> None:
     """Raise MissingExtraError where the vocabulary needs packages that are not installed.
 
-    DeepFloyd IF comes with T5's `spiece.model` alone; others have a `tokenizer.json`, too.
+    DeepFloyd IF comes with only T5's `spiece.model`; others also have a `tokenizer.json`.
     """
     if (directory / "tokenizer.json").is_file() or not list(directory.glob("*.model")):
         return
@@ -61,7 +61,7 @@ def check_readable(directory: Path) -> None:
 
 
 def _ids(directory: Path) -> list[int]:
-    """Return the number of every token in the vocabulary's files."""
+    """Return the id of every token in the vocabulary's files."""
     whole, plain = directory / "tokenizer.json", directory / "vocab.json"
     if whole.is_file():
         return _ids_of_tokenizer_json(whole)
@@ -116,11 +116,11 @@ def _numbers(path: Path, values: dict[str, Any]) -> list[int]:
 
 
 def _num_pieces(path: Path) -> int:
-    # An extra, which `check_readable` has found.
+    # An extra, whose presence `check_readable` has verified.
     sentencepiece: Any = importlib.import_module("sentencepiece")
     try:
         return sentencepiece.SentencePieceProcessor(model_file=str(path)).get_piece_size()
-    except Exception:  # whatever its C++ raises of bytes that are not a model
+    except Exception:  # whatever its C++ raises for bytes that are not a model
         raise _unreadable(path) from None
 
 
@@ -134,5 +134,5 @@ def _unreadable(path: Path) -> WeightsError:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package around it
+    except ModuleNotFoundError:  # its parent package is missing too
         return False

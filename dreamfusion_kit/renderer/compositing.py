@@ -63,8 +63,8 @@ def distortion_from_weights(
     """Return how far each ray's weights are spread, from 0 to 1/3 where they fill it evenly.
 
     Mip-NeRF 360's loss, eq. 15, `sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 d_i`, over
-    normalised distances, from 0 to 1, in which the intervals end at `edges`; without them each
-    is equally long. The loss asks for weight in one place, however the ray was cut.
+    normalised distances from 0 to 1. The intervals end at `edges`; without them all are
+    equally long. The loss pulls weight into one place, however the ray was cut.
     """
     if edges is None:
         count = weights.shape[-1]

@@ -24,7 +24,7 @@ def frustum_moments(
     """Return `t_means`, `t_variances` and `r_variances` of frustums that begin at >= 0."""
     middle, half = (t_starts + t_ends) / 2, (t_ends - t_starts) / 2
     middle_2, half_2 = middle.square(), half.square()
-    # 0 only where start and end are 0, and then what it divides is 0 as well.
+    # 0 only where start and end are 0; the numerator is then 0 as well.
     denominator = (3 * middle_2 + half_2).clamp_min(torch.finfo(middle.dtype).tiny)
     ratio = half_2 / denominator
     t_means = middle + 2 * middle * ratio

@@ -33,9 +33,9 @@ def resample(
     """Cut each ray again, into `num_samples` intervals of equal weight.
 
     They touch and cover the same distance. Each interval counts as much as the heaviest of
-    it and its neighbours: the paper dilates by half an interval, since a thin surface may lie
+    itself and its neighbours: the paper dilates by half an interval, since a thin surface may lie
     just beside its weight. The weights are then raised to `exponent`, the paper's annealing:
-    at 0 all intervals count alike. Those of length 0 get nothing.
+    at 0 all intervals count alike. Intervals of length 0 get no samples.
     """
     dilated = torch.nn.functional.max_pool1d(weights, kernel_size=3, stride=1, padding=1)
     annealed = (dilated + _PADDING) ** exponent * (intervals.deltas > 0)
@@ -85,7 +85,7 @@ def interlevel_from_weights(
     bounds = cumulative.gather(-1, last.clamp(0, count))
     bounds = bounds - cumulative.gather(-1, first.clamp(0, count))
     excess = (weights - bounds).clamp_min(0)
-    # A weight of 0 exceeds no bound but for rounding.
+    # A weight of 0 can exceed its bound only by rounding.
     return (excess.square() / weights.clamp_min(torch.finfo(weights.dtype).eps)).sum(dim=-1)
 
 

@@ -14,13 +14,13 @@ class OccupancyGrid(nn.Module):
 
     A cell remembers the highest density met in it, faded by `decay` at each update. It is
     occupied where it or a neighbour remembers more than `density_threshold`: the margin
-    of one cell lets a surface grow. A cell that was never looked at is occupied, and so
+    of one cell lets a surface grow. A cell that was never sampled is occupied, and so
     is every cell up to `warmup_steps`.
 
-    Where cells remember at least their true maximum, leaving out the empty ones moves
+    Where cells remember at least their true maximum, skipping the empty ones changes
     any opacity or colour by at most `1 - exp(-density_threshold * 2 * bounding_radius)`.
 
-    The state is in `state_dict()` but for the step, which `set_step` sets: with both,
+    The state is in `state_dict()`, except the step, which `set_step` sets: with both,
     a resumed run skips what an uninterrupted one skips.
     """
 
@@ -44,11 +44,11 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("occupied", torch.ones(shape, dtype=torch.bool, device=device))
 
     def set_step(self, step: int) -> None:
-        """Bring the grid to optimiser step `step`, which decides whether it is warm."""
+        """Set the grid to optimiser step `step`, which decides whether its warm-up is over."""
         self._is_warm = step >= self.section.warmup_steps
 
     def is_due(self, step: int) -> bool:
-        """Return whether the recipe asks for an update at `step`, before its render."""
+        """Return whether the recipe schedules an update at `step`, before its render."""
         return step % self.section.update_every_steps == 0
 
     @torch.no_grad()
@@ -58,7 +58,7 @@ class OccupancyGrid(nn.Module):
         *,
         generator: torch.Generator,
     ) -> None:
-        """Look at one random point of every cell that touches the sphere."""
+        """Sample one random point of every cell that touches the sphere."""
         cells = self._cells_in_sphere()
         jitter = torch.rand(cells.shape, generator=generator, device=generator.device)
         points = (cells + jitter) * self._cell_size - self.bounding_radius

@@ -1,4 +1,4 @@
-"""Penalties on rays, each computed only where a lambda asks for it; see `RaySamples`."""
+"""Penalties on rays, each computed only if its lambda requires it; see `RaySamples`."""
 
 import torch
 from jaxtyping import Float
@@ -21,8 +21,8 @@ def orientation(samples: RaySamples) -> Float[Tensor, " rays"]:
     facing_away = (samples.normals * directions).sum(dim=-1, keepdim=True).clamp_min(0)
     weights = packing.pack(samples.weights.detach())
     penalty = packing.sum_per_ray(weights * facing_away.square())
-    # A column of a table: a sum over strided numbers adds them in another order than one over
-    # neighbours, and logged penalties are the same to the bit as when normals stood beside it.
+    # A column of a table: a sum over strided numbers adds them in a different order from one over
+    # contiguous numbers, and logged penalties stay bit-identical to when normals stood beside it.
     return torch.nn.functional.pad(penalty, (0, 3))[:, 0]
 
 

@@ -1,7 +1,7 @@
-"""Samples along rays: where the field is queried, and what penalties on rays read of it.
+"""Samples along rays: where the field is queried, and what ray penalties read.
 
-Empty space is skipped, so that the samples of a ray are a list of any length. All rays'
-lists lie one after another: `samples` (packed) is that axis, not the samples of one ray.
+Empty space is skipped, so that a ray's samples are a list of any length. The lists of all
+rays are concatenated: `samples` (packed) is that axis, not the samples of one ray.
 Rows are picked with `index_select`, which takes a third of the time of indexing.
 """
 
@@ -51,7 +51,7 @@ class Packing:
     ) -> Float[Tensor, "rays channels"]:
         """Add up packed samples over each ray; a ray without any gets 0.
 
-        Each ray's samples lie together, so that segments can be summed one after another:
+        Each ray's samples are contiguous, so that segments can be summed one after another:
         three times faster than `index_add`, and the same bytes on every run.
         """
         lengths = self.num_per_ray
@@ -74,7 +74,7 @@ class PlacedSamples:
 
 @dataclass(frozen=True)
 class RaySamples:
-    """What a render found along its rays, flattened to one axis: what ray penalties read.
+    """What a render found along its rays, flattened to one axis, for the ray penalties.
 
     `weights` are the field's; `edges` the ends of its intervals on the way from 0 to 1, None
     where all are equally long; `proposed_weights` the proposal network's, None without one;

@@ -15,9 +15,9 @@ class Intervals:
     """The pieces into which rays are cut, as distances along them in scene units.
 
     Pieces of a ray touch and cover its way through the sphere exactly; those that a
-    shorter way does not need, and all of a ray that misses, have length 0. `t_mids` is
-    where a piece is evaluated: its middle, or a random place in it. `edges` is where, of a way
-    from 0 to 1, pieces end that do not share it evenly.
+    shorter way does not need, and all pieces of a ray that misses, have length 0. `t_mids` is
+    where a piece is evaluated: its middle, or a random place in it. `edges` are the ends of
+    the pieces, on the way from 0 to 1, where they do not share it evenly.
     """
 
     t_starts: Float[Tensor, "*rays samples"]
@@ -61,12 +61,12 @@ def sample_intervals(
 ) -> Intervals:
     """Cut each ray's way through the sphere into pieces of length `2 radius / num_samples`.
 
-    The last piece of a way is what is left of it. A shorter way has fewer pieces rather
+    The last piece of a way takes what is left. A shorter way has fewer pieces rather
     than shorter ones, so that detail costs the same everywhere. With a `generator` the
     pieces of a ray are evaluated at one random fraction of their length, drawn for each
     ray: still uniform over the way, and neighbours keep their distance.
 
-    With `beyond`, a ray goes on from where it leaves the sphere to the far distance, in
+    With `beyond`, a ray continues from where it leaves the sphere to the far distance, in
     pieces of equal 1 / distance. Cameras then stand inside: a ray that misses begins at
     its nearest point to the centre.
     """

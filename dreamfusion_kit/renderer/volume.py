@@ -31,7 +31,7 @@ from dreamfusion_kit.renderer.shading import shade
 
 @runtime_checkable  # beartype checks it in the tests
 class Proposal(Protocol):
-    """The one thing a renderer needs of a proposal network (mip-NeRF 360, s. 3)."""
+    """The one thing a renderer needs from a proposal network (mip-NeRF 360, s. 3)."""
 
     num_samples: int
     """Samples per ray that the field is then queried at."""
@@ -41,7 +41,7 @@ class Proposal(Protocol):
     def __call__(
         self, positions: Float[Tensor, "samples 3"], variances: Float[Tensor, "samples 3"] | None
     ) -> Float[Tensor, " samples"]:
-        """Return densities, per scene unit, at what `SampleField` calls positions."""
+        """Return densities, per scene unit, at positions as `SampleField` defines them."""
         ...
 
 
@@ -67,13 +67,13 @@ def render(
         sample_field: The field; queried once, at all samples that are kept.
         rays: Origins and directions as `batch h w 3`.
         lighting: One light and one shading mode per image.
-        background: What shows through, in [0, 1].
+        background: What shows behind the field, in [0, 1].
         section: Samples per ray, nearest distance, jitter.
         bounding_radius: Radius of the sphere outside of which nothing is sampled.
         occupancy: Which space to skip; None evaluates all of it.
-        with_normals: Whether normals are wanted for themselves. Where any image has a
-            diffuse light they are computed in any case.
-        generator: Moves samples in their intervals if the recipe says so; None never does.
+        with_normals: Whether normals are needed for their own sake. Where any image has a
+            diffuse light they are computed anyway.
+        generator: Jitters samples in their intervals if the recipe says so; None never does.
         proposal: Queried at the recipe's samples, to choose others for the field.
     """
     flat = _flattened(rays)

@@ -10,6 +10,7 @@ from dreamfusion_kit.evaluation.entry import JudgeEntry, PoolEntry
 from dreamfusion_kit.evaluation.judge import Judge
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.recipe.captions import declared_captions
+from dreamfusion_kit.recipe.schema import SourceSection
 from dreamfusion_kit.recipe.suite import Suite
 from dreamfusion_kit.records import Truth
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
@@ -32,7 +33,7 @@ def load_judge(
     is_known = truth is not None and pool.has(truth.caption)
     return Judge(
         model=load_clip(directory, device=device),
-        name=source.name,
+        name=_name(source),
         pool=pool if is_known else pool.including(prompt),
     )
 
@@ -51,7 +52,7 @@ def entries_of(suite: Suite, workspace: Path) -> tuple[JudgeEntry, PoolEntry] | 
     pool = declared_pool(suite, workspace)
     size, sha256 = len(pool.captions), pool.sha256
     return (
-        JudgeEntry(name=protocol.clip.name),
+        JudgeEntry(name=_name(protocol.clip)),
         PoolEntry(kind=protocol.caption_pool.kind, size=size, sha256=sha256),
     )
 
@@ -59,3 +60,8 @@ def entries_of(suite: Suite, workspace: Path) -> tuple[JudgeEntry, PoolEntry] | 
 def known_truth(prompt: str, device: torch.device) -> Truth | None:
     """Return what is known about the object that the prompt names; None for most prompts."""
     return toybox_truth(prompt, view_weights=_VIEW_WEIGHTS, device=device)
+
+
+def _name(source: SourceSection) -> str:
+    """Return the name that stands beside the judge's verdicts."""
+    return f"toybox {source.name}" if source.kind == "bundled" else source.name

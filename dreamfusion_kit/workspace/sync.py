@@ -7,7 +7,7 @@ from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.kit_file import Kit
-from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.suite import load_protocol, load_suite
 from dreamfusion_kit.workspace.pipeline import stale_pipelines
 
 
@@ -29,6 +29,16 @@ def sync(workspace: Path, suite: str) -> list[str]:
     after = kit_file.current(workspace, suite)
     kit_file.write(workspace, suite, after)
     return changed_keys(before, after)
+
+
+def reads_no_other_files(workspace: Path, suite: str) -> bool:
+    """Return whether `sync` reads nothing but the package, recipes and the suite's own files.
+
+    A pool of captions in a file, and a judge in the workspace, are read too.
+    """
+    protocol = load_protocol(workspace, suite)
+    is_local = protocol.clip is not None and protocol.clip.kind == "local"
+    return protocol.caption_pool.kind != "file" and not is_local
 
 
 def changed_keys(before: Kit, after: Kit) -> list[str]:

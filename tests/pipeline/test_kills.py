@@ -18,7 +18,7 @@ from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.workspace import edit as suite_edit
 from dreamfusion_kit.workspace import sync
 
-from .conftest import ROOT, environment
+from .conftest import ROOT
 
 pytestmark = [
     pytest.mark.pipeline,
@@ -28,6 +28,16 @@ pytestmark = [
 NUM_KILLS = 6
 CPU = torch.device("cpu")
 REPRO = (sys.executable, "-m", "dvc", "repro", "--force")
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment, on one thread, with its own programs first."""
+    folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    return os.environ | {
+        "PATH": os.pathsep.join(folders),
+        "OMP_NUM_THREADS": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
 
 
 @pytest.fixture
