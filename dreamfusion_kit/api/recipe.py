@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.document import Document, KeyPath, Place, Value, did_you_mean
 from dreamfusion_kit.recipe.load import load_yaml, validate
-from dreamfusion_kit.recipe.overrides import with_overrides
+from dreamfusion_kit.recipe.overrides import paths_inside, with_overrides
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.workspace import NAME
 from dreamfusion_kit.workspace import shipped
@@ -67,21 +67,6 @@ def _document(overrides: Mapping[str, object]) -> Document:
         ) from None
     places: dict[KeyPath, Place] = {(): Place("load_recipe", 1)}
     for number, (key, value) in enumerate(data.items(), start=1):
-        for inner in _paths_inside(value):
+        for inner in paths_inside(value):
             places[(_OVERRIDES, key, *inner)] = Place("load_recipe", number)
     return Document({_OVERRIDES: data}, places)
-
-
-def _paths_inside(value: Value) -> Iterator[KeyPath]:
-    """Walk the paths of `value` and of everything in it, relative to `value`."""
-    yield ()
-    match value:
-        case dict():
-            items = value.items()
-        case list():
-            items = enumerate(value)
-        case _:
-            return
-    for name, inner in items:
-        for path in _paths_inside(inner):
-            yield (name, *path)

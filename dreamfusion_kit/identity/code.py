@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 import dreamfusion_kit
 from dreamfusion_kit import files
-from dreamfusion_kit.identity.stage_name import CodeName
+from dreamfusion_kit.identity.stage_name import ASSET_STAGES, CodeName
 from dreamfusion_kit.identity.syntax import source_digest
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def closure(name: CodeName, graph: "grimp.ImportGraph") -> list[str]:
     """
     found: set[str] = set()
     wanted = {f"{PACKAGE}.stages.{name}"}
+    if name in ASSET_STAGES:  # their commands pick the device, and how deterministic it is
+        wanted.add(f"{PACKAGE}.stages.devices")
     while wanted:
         module = wanted.pop()
         found.add(module)

@@ -79,7 +79,7 @@ def _mapping_at(data: dict[str, Value], path: KeyPath) -> dict[str, Value]:
 
 def _forget_places(places: dict[KeyPath, Place], path: KeyPath, old: Value) -> None:
     """Drop the places of `path` and of everything inside its present value `old`."""
-    for inner in _paths_inside(old):
+    for inner in paths_inside(old):
         places.pop(path + inner, None)
 
 
@@ -88,7 +88,7 @@ def _point_places(
 ) -> None:
     """Point `path`, all inside its new `value` and all around it, at the suite's lines."""
     prefix = dotted(source[:-1]) + "."
-    for inner in _paths_inside(value):
+    for inner in paths_inside(value):
         place = suite.places[source + inner]
         places[path + inner] = Place(place.file, place.line, prefix)
     # A check across several keys is reported at the section around them. The recipe alone
@@ -98,7 +98,7 @@ def _point_places(
         places[path[:depth]] = Place(line.file, line.line, prefix)
 
 
-def _paths_inside(value: Value) -> Iterator[KeyPath]:
+def paths_inside(value: Value) -> Iterator[KeyPath]:
     """Walk the paths of `value` and of everything in it, relative to `value`.
 
     Walking the data, rather than all places of the file, avoids a cost that grows with the
@@ -113,5 +113,5 @@ def _paths_inside(value: Value) -> Iterator[KeyPath]:
         case _:
             return
     for name, inner in items:
-        for path in _paths_inside(inner):
+        for path in paths_inside(inner):
             yield (name, *path)

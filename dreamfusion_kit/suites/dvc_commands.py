@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +20,23 @@ _WITH_DRIVER = (
 )
 
 
+_TRIES_WHILE_BUSY = 5
+
+
 def repro(root: Path, targets: Sequence[str], log: Path) -> None:
     """Run those of these stages that are not up to date, in order, and no others."""
-    _dvc(["-c", _WITH_DRIVER], root, ["repro", "--single-item", *targets], log)
+    arguments = ["repro", "--single-item", *targets]
+    for _ in range(_TRIES_WHILE_BUSY):
+        try:
+            _dvc(["-c", _WITH_DRIVER], root, arguments, log)
+        except SuiteError:
+            # A DVC that was killed with its driver holds its locks until it is gone.
+            if "is busy" not in _last_line(log):
+                raise
+            time.sleep(1.0)
+        else:
+            return
+    _dvc(["-c", _WITH_DRIVER], root, arguments, log)
 
 
 def commit(root: Path, targets: Sequence[str], log: Path) -> None:
