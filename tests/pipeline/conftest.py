@@ -43,7 +43,7 @@ def write():
 atexit.register(write)
 sys.addaudithook(note)
 
-from dreamfusion_kit.cli import main
+from dreamfusion_kit.__main__ import main
 
 main()
 """
