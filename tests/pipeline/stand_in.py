@@ -14,7 +14,7 @@ OUT = Path("out")
 def main() -> None:
     command, *arguments = sys.argv[1:]
     if command not in STAGES:
-        from dreamfusion_kit.cli import main as kit
+        from dreamfusion_kit.__main__ import main as kit  # as the installed program starts
 
         kit()
         return
