@@ -2,9 +2,11 @@
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import FrameType
 
 # Before the first import that could read them.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
@@ -105,3 +107,28 @@ def no_global_draws() -> Callable[[], AbstractContextManager[None]]:
         assert states() == before
 
     return guarded
+
+
+@pytest.fixture
+def count_calls() -> Callable[..., int]:
+    """Return a function that runs another with its arguments and counts the calls in it.
+
+    A measure of work that does not depend on the machine or on what else runs there.
+    """
+
+    def count(run: Callable[..., object], *arguments: object) -> int:
+        calls = 0
+
+        def note(_frame: FrameType, event: str, _argument: object) -> None:
+            nonlocal calls
+            calls += event in {"call", "c_call"}
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            run(*arguments)
+        finally:
+            sys.setprofile(before)
+        return calls
+
+    return count
