@@ -56,6 +56,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
 from dreamfusion_kit.recipe.schema.mesh import (
     AdaptiveThresholdSection,
     FixedThresholdSection,
+    MeshFormat,
     MeshSection,
     ThresholdSection,
 )
@@ -183,6 +184,7 @@ __all__ = [
     "Lighter",
     "LinearSchedule",
     "LocalSourceSection",
+    "MeshFormat",
     "MeshSection",
     "MipMlpSection",
     "MixtureComponentSection",
