@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
+from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.captions import declared_captions
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
@@ -31,7 +31,8 @@ FIELD_SECTIONS = (
 
 def asset_digests(asset: ResolvedAsset, protocol: EvaluationSection) -> dict[AssetStage, str]:
     """Return what each stage of an asset reads beside the outputs of earlier stages."""
-    return {stage: identity(_reads(stage, asset, protocol)) for stage in ASSET_STAGES}
+    stages = asset_stages(imported=asset.imported is not None)
+    return {stage: identity(_reads(stage, asset, protocol)) for stage in stages}
 
 
 def _reads(
@@ -44,6 +45,8 @@ def _reads(
             return {"seed": asset.seed, **sections(asset.recipe, *FIELD_SECTIONS)}
         case "mesh":  # The GLB names everything it was made from.
             return {"recipe": asset.recipe_name, "identity": asset.identity}
+        case "evaluate" if asset.imported is not None:
+            return {"prompt": asset.prompt, "evaluation": protocol}
         case "evaluate":
             return {
                 "prompt": asset.prompt,

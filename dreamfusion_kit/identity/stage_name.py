@@ -8,3 +8,9 @@ CodeName = Literal[
 ]
 
 ASSET_STAGES: tuple[AssetStage, ...] = get_args(AssetStage)
+IMPORTED_STAGES: tuple[AssetStage, ...] = ("mesh", "evaluate")
+
+
+def asset_stages(*, imported: bool) -> tuple[AssetStage, ...]:
+    """Return an asset's stages in their order; an imported mesh needs no field."""
+    return IMPORTED_STAGES if imported else ASSET_STAGES

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.kit_file import Kit
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
+from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
 from dreamfusion_kit.recipe.suite import DEFAULT, Suite
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites.lock_file import LockedStage, read_lock
@@ -102,7 +102,7 @@ def _plan_asset(
     written = dict(models)
     states: list[StageState] = []
     reason = ""
-    for stage in ASSET_STAGES:
+    for stage in asset_stages(imported=suite.assets[asset].imported is not None):
         recorded = lock.get(stage_name(suite, stage, asset))
         if not reason:
             outs = tuple(root / path for path in outputs(stage, asset))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dreamfusion_kit import files, provenance
 from dreamfusion_kit.errors import SuiteError
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES
+from dreamfusion_kit.identity.stage_name import asset_stages
 from dreamfusion_kit.provenance import Provenance
 from dreamfusion_kit.recipe.suite import FETCHED_CLIP, resolve
 from dreamfusion_kit.recipe.workspace import suite_root
@@ -44,21 +44,23 @@ def reproduce(workspace: Path, suite: str, asset: str, *, rev: str) -> Iterator[
         SuiteError: if the asset is not made, `rev` does not exist, or a stage fails.
         RecipeError: if there is no such asset.
     """
-    recipe = resolve(workspace, suite, asset).recipe_name
+    resolved = resolve(workspace, suite, asset)
+    stages = asset_stages(imported=resolved.imported is not None)
+    fetched = [FETCHED_CLIP] if resolved.imported else [resolved.recipe_name, FETCHED_CLIP]
     root = suite_root(workspace, suite)
     record = read_record(workspace, suite, asset)
-    for stage in ASSET_STAGES:
+    for stage in stages:
         for name in outputs(stage, asset):
             if not (root / name).exists():
                 raise SuiteError(f"{root / name}: not there, expected an asset that is made")
     with tempfile.TemporaryDirectory(prefix="dreamfusion-kit-") as folder:
         clone = _clone(workspace, rev, Path(folder) / "clone")
         again = suite_root(clone, suite)
-        models = [f"out/model/{name}.json" for name in (recipe, FETCHED_CLIP)]
-        for name in (recipe, FETCHED_CLIP):
+        models = [f"out/model/{name}.json" for name in fetched]
+        for name in fetched:
             _run(clone, record, ["fetch", name, "--suite", suite])
         yield (result := _compare("fetch", root, again, models))
-        for stage in ASSET_STAGES:
+        for stage in stages:
             if result.difference is not None:
                 return
             _run(clone, record, [stage, asset, "--suite", suite, "--device", _device(record)])
@@ -66,9 +68,11 @@ def reproduce(workspace: Path, suite: str, asset: str, *, rev: str) -> Iterator[
 
 
 def read_record(workspace: Path, suite: str, asset: str) -> Provenance:
-    """Return what an asset's optimisation ran on."""
-    path = suite_root(workspace, suite) / "out" / "run" / asset / "optimize.json"
-    return files.read_json(path, Provenance, made_by="optimize")
+    """Return what an asset's optimisation ran on, or the import of its mesh."""
+    is_imported = resolve(workspace, suite, asset).imported is not None
+    stage = "mesh" if is_imported else "optimize"
+    path = suite_root(workspace, suite) / "out" / "run" / asset / f"{stage}.json"
+    return files.read_json(path, Provenance, made_by=stage)
 
 
 def other_packages(record: Provenance) -> list[str]:

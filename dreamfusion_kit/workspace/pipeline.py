@@ -47,11 +47,13 @@ def pipelines(suite: Suite) -> Iterator[tuple[str, str]]:
 
 
 def _suite_pipeline(suite: Suite) -> str:
+    has_fields = not suite.assets or any(not each.imported for each in suite.assets.values())
     params = ["suite.yaml", *(f"../../recipes/{name}.yaml" for name in suite.recipes)]
     return _filled(
         "suite.dvc.yaml",
         suite=suite.name,
         params=f"[{', '.join(params)}]",
+        field="      - out/field\n" if has_fields else "",
         fetches="".join(_filled("fetch.dvc.yaml", recipe=name) for name in suite.recipes),
     )
 
@@ -59,7 +61,7 @@ def _suite_pipeline(suite: Suite) -> str:
 def _asset_pipeline(suite: Suite, folder: str) -> str:
     stages = [
         _filled(
-            "asset.dvc.yaml",
+            "imported.dvc.yaml" if suite.assets[asset_id].imported else "asset.dvc.yaml",
             asset=asset_id,
             folder=folder,
             recipe=suite.assets[asset_id].recipe,
