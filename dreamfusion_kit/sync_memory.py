@@ -49,6 +49,7 @@ def _read_by_sync(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in _PACKAGE.rglob("*") if path.is_file())
     yield from sorted((workspace / "recipes").glob("*.yaml"))
     yield workspace / "params.yaml"
+    yield from sorted((folder / "scenes").glob("*"))
     yield folder / "kit.json"
     yield folder / "dvc.yaml"
     if is_suite:

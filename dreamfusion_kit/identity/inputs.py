@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
+from dreamfusion_kit import files
 from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.captions import declared_captions
+from dreamfusion_kit.recipe.document import file_error
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.scene import Scene
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite
 
@@ -89,6 +92,21 @@ def suite_digests(
         "score": identity({"assets": list(assets), "evaluation": suite.evaluation}),
         "report": identity({name: asset.summary() for name, asset in assets.items()}),
     }
+
+
+def scene_digest(scene: Scene, workspace: Path) -> str:
+    """Return the digest of what the scene stage reads beside meshes: the scene, and its light.
+
+    Raises:
+        RecipeError: if the light's file is not there.
+    """
+    file = scene.light.file
+    if file is None:
+        return identity({"scene": scene})
+    path = workspace / file
+    if not path.is_file():
+        raise file_error(path, f"not there; expected the light of the scene {scene.scene}")
+    return identity({"scene": scene, "light": files.sha256(path)})
 
 
 def sections(recipe: Recipe, *names: str) -> dict[str, object]:

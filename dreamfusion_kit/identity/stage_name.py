@@ -4,7 +4,16 @@ from typing import Literal, get_args
 
 AssetStage = Literal["embed", "optimize", "mesh", "evaluate"]
 CodeName = Literal[
-    "fetch", "embed", "optimize", "mesh", "evaluate", "score", "report", "toybox", "toybox_evaluate"
+    "fetch",
+    "embed",
+    "optimize",
+    "mesh",
+    "evaluate",
+    "score",
+    "report",
+    "scene",
+    "toybox",
+    "toybox_evaluate",
 ]
 
 ASSET_STAGES: tuple[AssetStage, ...] = get_args(AssetStage)

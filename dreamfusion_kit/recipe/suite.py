@@ -193,20 +193,6 @@ class Suite:
         return {asset_id: asset.prompt for asset_id, asset in self.assets.items()}
 
 
-def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
-    """Return the warning to show beside the asset's scores; empty for most assets.
-
-    The score of a CLIP that guided the optimisation shows how well that went, not how good the
-    object is.
-    """
-    if recipe.prior.source == evaluation.clip:
-        return (
-            "optimised against the CLIP that judges: its R-Precision and CLIP score cannot be "
-            "compared with those of other recipes"
-        )
-    return ""
-
-
 @dataclass(frozen=True)
 class ResolvedAsset:
     """Everything that one asset is made from. `recipe` has the overrides applied."""
@@ -241,6 +227,20 @@ class ResolvedAsset:
     @property
     def _imported(self) -> dict[str, Any]:
         return {} if self.imported is None else {"import": self.imported.model_dump(mode="json")}
+
+
+def caveat(asset: ResolvedAsset, evaluation: EvaluationSection) -> str:
+    """Return the warning to show beside the asset's scores; empty for most assets.
+
+    The score of a CLIP that guided the optimisation shows how well that went, not how good the
+    object is.
+    """
+    if asset.imported is None and asset.recipe.prior.source == evaluation.clip:
+        return (
+            "optimised against the CLIP that judges: its R-Precision and CLIP score cannot be "
+            "compared with those of other recipes"
+        )
+    return ""
 
 
 def load_suite(workspace: Path, name: str) -> Suite:
@@ -426,14 +426,14 @@ def _per_seed(
 ) -> list[tuple[str, Asset]]:
     """Return the assets that one folder declares: itself, or one per seed of the suite."""
     file, document = own
+    if file.imported is not None and shared.seeds is not None:
+        text = "found an imported mesh in a suite with seeds, expected a suite without: it has none"
+        raise recipe_error([Problem(document.place(("import",)), ("import",), text)])
     if (file.seed is None) != (shared.seeds is not None):
         found = "null" if file.seed is None else str(file.seed)
         expected = "a seed" if file.seed is None else "null: the suite's seeds hold for every asset"
         text = f"found {found}, expected {expected}"
         raise recipe_error([Problem(document.place(("seed",)), ("seed",), text)])
-    if file.imported is not None and shared.seeds is not None:
-        text = "found an imported mesh in a suite with seeds, expected a suite without: it has none"
-        raise recipe_error([Problem(document.place(("import",)), ("import",), text)])
     seeds = shared.seeds if file.seed is None else (file.seed,)
     fields = dict(file) | {"import": file.imported}
     del fields["seed"], fields["imported"]

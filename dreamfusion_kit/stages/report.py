@@ -95,7 +95,7 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
             for path in sorted(own.mesh.iterdir())
             if path.is_file() and path.name not in _NOT_FOR_DOWNLOAD
         ),
-        caveat=caveat(resolved.recipe, evaluation),
+        caveat=caveat(resolved, evaluation),
     )
 
 

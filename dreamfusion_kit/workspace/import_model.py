@@ -177,7 +177,7 @@ def _asset_yaml(prompt: str, recipe: str, section: ImportSection) -> str:
 def _track(root: Path, source: Path) -> None:
     """Put the files into DVC's cache: a dependency that `dvc push` and `dvc pull` carry."""
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "add", "--quiet", source.relative_to(root).as_posix()],
+        [sys.executable, "-m", "dvc", "add", source.relative_to(root).as_posix()],
         cwd=root,
         capture_output=True,
         text=True,

@@ -10,8 +10,14 @@ import trimesh
 from dreamfusion_kit.errors import DreamFusionKitError, RecipeError
 from dreamfusion_kit.recipe.suite import check_suite, load_suite, resolve
 from dreamfusion_kit.workspace import import_model
+from dreamfusion_kit.workspace.dvc_project import make_project
 from dreamfusion_kit.workspace.import_model import Reading
 from dreamfusion_kit.workspace.pipeline import stale_pipelines
+
+
+@pytest.fixture(autouse=True)
+def _project(workspace: Path) -> None:
+    make_project(workspace)
 
 
 def box(folder: Path, name: str = "box.stl") -> Path:
@@ -25,7 +31,7 @@ def add(workspace: Path, model: Path, suite: str = "imported", **changes: object
 
 
 def everything(workspace: Path) -> set[str]:
-    return {path.as_posix() for path in workspace.rglob("*") if ".dvc" not in path.parts}
+    return {path.as_posix() for path in workspace.rglob("*") if not {".dvc", ".work"} & set(path.parts)}
 
 
 def test_the_asset_pins_a_copy_of_the_file(workspace: Path, tmp_path: Path) -> None:
@@ -104,9 +110,12 @@ def test_a_mesh_has_no_seeds(workspace: Path, tmp_path: Path) -> None:
 
 def test_an_import_in_the_default_suite_is_refused(workspace: Path) -> None:
     path = workspace / "params.yaml"
-    section = "import: {file: a.stl, files: {a.stl: %s}, up: z, front: x, meters_per_unit: 1.0, uvs: unwrap}"
+    section = (
+        "import: {file: a.stl, files: {a.stl: %s}, up: z, front: x, meters_per_unit: 1.0, "
+        "uvs: unwrap}"
+    )
     text = path.read_text().replace(
-        "    overrides: {}\n", "    overrides: {}\n    " + section % ("0" * 64) + "\n", 1
+        "    overrides: {}\n", "    overrides: {}\n    " + section % ("'" + "0" * 64 + "'") + "\n", 1
     )
     path.write_text(text)
     with pytest.raises(RecipeError, match=r"\.import: found an imported mesh in the default suite"):

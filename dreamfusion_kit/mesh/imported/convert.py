@@ -16,9 +16,10 @@ from dreamfusion_kit.mesh.clean import measure
 from dreamfusion_kit.mesh.extract import BakedMesh
 from dreamfusion_kit.mesh.imported.cells import cell_atlas
 from dreamfusion_kit.mesh.imported.place import PlacedModel, place, split_at_creases, vertex_normals
-from dreamfusion_kit.mesh.imported.raw import RawModel, to_linear, to_srgb
+from dreamfusion_kit.mesh.imported.raw import RawModel
 from dreamfusion_kit.mesh.imported.read import read_raw
 from dreamfusion_kit.mesh.isosurface import Isosurface
+from dreamfusion_kit.mesh.srgb import to_linear, to_srgb
 from dreamfusion_kit.mesh.texture import UvAtlas, texel_points, unwrap
 from dreamfusion_kit.recipe.imported import ImportSection, Uvs
 

@@ -9,6 +9,8 @@ import io
 import json
 import resource
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import MultiMaterial, PBRMaterial
 
 from dreamfusion_kit.errors import shortened
-from dreamfusion_kit.mesh.imported.raw import RawModel, to_linear
+from dreamfusion_kit.mesh.imported.raw import RawModel
+from dreamfusion_kit.mesh.srgb import to_linear
 from dreamfusion_kit.supervision import end_with_parent
 
 REFUSED = 3
@@ -30,6 +33,7 @@ _MAX_MEMORY_BYTES = 8 << 30
 _MAX_OUTPUT_BYTES = 4 << 30
 _MAX_IMAGE_SIDE_PX = 8192
 _MAX_IMAGES_PX = 1 << 28  # of all images together
+_STL_HEADER_BYTES, _STL_TRIANGLE_BYTES = 84, 50
 _NO_COLOR = 0.8  # sRGB, of a file that names none
 _LINEAR_FORMATS = ("glb", "gltf")  # whose factors and vertex colours are linear
 
@@ -72,11 +76,53 @@ def read_model(folder: Path, file: str) -> RawModel:
             large. Parsers may raise anything else for a damaged file.
     """
     kind = file.rpartition(".")[2].lower()
-    content = io.BytesIO((folder / file).read_bytes())
-    scene = trimesh.load_scene(
-        content, file_type=kind, resolver=_Given(folder), process=False, allow_remote=False
-    )
+    content = (folder / file).read_bytes()
+    if kind == "stl":
+        _check_stl(content)
+    with _noting_damaged_images() as damaged:
+        scene = trimesh.load_scene(
+            io.BytesIO(content),
+            file_type=kind,
+            resolver=_Given(folder),
+            process=False,
+            allow_remote=False,
+        )
+    if damaged:
+        raise RefusedError(f"has a texture that cannot be read ({damaged[0]}); export it again")
     return _Collector(is_linear=kind in _LINEAR_FORMATS).collect(scene)
+
+
+def _check_stl(content: bytes) -> None:
+    """Refuse a binary STL of another length than it says; it would be read as an empty text."""
+    if content.lstrip()[:5] == b"solid" or len(content) < _STL_HEADER_BYTES:
+        return
+    count = int.from_bytes(content[_STL_HEADER_BYTES - 4 : _STL_HEADER_BYTES], "little")
+    expected = _STL_HEADER_BYTES + _STL_TRIANGLE_BYTES * count
+    if len(content) != expected:
+        raise RefusedError(
+            f"found {len(content):,} bytes, expected {expected:,} for the {count:,} triangles that "
+            "it announces; the file is truncated or damaged"
+        )
+
+
+@contextmanager
+def _noting_damaged_images() -> Generator[list[str], None, None]:
+    """Yield what went wrong with images: trimesh leaves those that it cannot open out."""
+    damaged: list[str] = []
+    original = Image.open
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        try:
+            return original(*arguments, **options)
+        except Exception as error:
+            damaged.append(shortened(" ".join(str(error).split()), 120))
+            raise
+
+    Image.open = noting
+    try:
+        yield damaged
+    finally:
+        Image.open = original
 
 
 class _Collector:

@@ -45,14 +45,3 @@ class RawModel:
                 stored[f"image_{index}"] for index in range(len(stored.files) - len(names))
             )
             return cls(images=images, **{name: stored[name] for name in names})
-
-
-def to_linear(encoded: Float[np.ndarray, "*rows 3"]) -> Float[np.ndarray, "*rows 3"]:
-    """Return linear light for sRGB values in [0, 1] (IEC 61966-2-1)."""
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-
-
-def to_srgb(linear: Float[np.ndarray, "*rows 3"]) -> Float[np.ndarray, "*rows 3"]:
-    """Return sRGB values for linear light in [0, 1]; the inverse of `to_linear`."""
-    low = 12.92 * linear
-    return np.where(linear <= 0.0031308, low, 1.055 * linear.clip(min=0) ** (1 / 2.4) - 0.055)

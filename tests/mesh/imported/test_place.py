@@ -55,7 +55,7 @@ def test_up_and_front_become_z_and_x_by_a_rotation(up: str, front: str) -> None:
 
 def test_the_transform_takes_the_files_points_into_the_ball() -> None:
     box = trimesh.creation.box((2.0, 4.0, 6.0))
-    moved = box.vertices + [10, 20, 30]
+    moved = np.array(box.vertices) + np.array([10, 20, 30])
     placed = place(raw(moved, box.faces), section(meters_per_unit=0.01))
     assert np.linalg.norm(placed.vertices, axis=1).max() == pytest.approx(BALL_RADIUS)
     np.testing.assert_allclose(placed.vertices.min(axis=0), -placed.vertices.max(axis=0))

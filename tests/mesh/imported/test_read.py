@@ -12,8 +12,8 @@ import trimesh
 
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.imported import read
-from dreamfusion_kit.mesh.imported.raw import to_linear, to_srgb
 from dreamfusion_kit.mesh.imported.read import read_raw
+from dreamfusion_kit.mesh.srgb import to_linear
 
 
 def box(folder: Path, suffix: str) -> str:
@@ -100,8 +100,8 @@ def broken(name: str) -> tuple[str, bytes]:
         ("points", "no faces"),
         ("nan", "not finite"),
         ("no such vertex", "cannot be read|do not exist"),
-        ("truncated", "cannot be read"),
-        ("lies about its length", "cannot be read"),
+        ("truncated", "truncated or damaged"),
+        ("lies about its length", "truncated or damaged"),
         ("huge accessor", "GiB to read|cannot be read"),
         ("noise", "cannot be read"),
     ],
@@ -121,7 +121,7 @@ def test_a_decompression_bomb_is_not_decoded(tmp_path: Path) -> None:
     (tmp_path / "model.obj").write_text(
         "mtllib model.mtl\nusemtl a\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n"
     )
-    with pytest.raises(MeshError) as caught:
+    with pytest.raises(MeshError, match="texture that cannot be read") as caught:
         read_raw(tmp_path, "model.obj")
     assert len(str(caught.value).splitlines()) == 1
 
@@ -137,9 +137,3 @@ def test_a_parser_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(read, "MAX_SECONDS", -29.99)
     with pytest.raises(MeshError, match="took too long"):
         read_raw(tmp_path, box(tmp_path, "ply"))
-
-
-def test_srgb_and_linear_are_inverse() -> None:
-    values = np.linspace(0, 1, 256)[:, None].repeat(3, axis=1)
-    np.testing.assert_allclose(to_srgb(to_linear(values)), values, atol=1e-12)
-    assert to_linear(np.full((1, 3), 0.5))[0, 0] == pytest.approx(0.21404, abs=1e-5)
