@@ -31,7 +31,9 @@ def add(workspace: Path, model: Path, suite: str = "imported", **changes: object
 
 
 def everything(workspace: Path) -> set[str]:
-    return {path.as_posix() for path in workspace.rglob("*") if not {".dvc", ".work"} & set(path.parts)}
+    return {
+        path.as_posix() for path in workspace.rglob("*") if not {".dvc", ".work"} & set(path.parts)
+    }
 
 
 def test_the_asset_pins_a_copy_of_the_file(workspace: Path, tmp_path: Path) -> None:
@@ -115,7 +117,9 @@ def test_an_import_in_the_default_suite_is_refused(workspace: Path) -> None:
         "uvs: unwrap}"
     )
     text = path.read_text().replace(
-        "    overrides: {}\n", "    overrides: {}\n    " + section % ("'" + "0" * 64 + "'") + "\n", 1
+        "    overrides: {}\n",
+        "    overrides: {}\n    " + section % ("'" + "0" * 64 + "'") + "\n",
+        1,
     )
     path.write_text(text)
     with pytest.raises(RecipeError, match=r"\.import: found an imported mesh in the default suite"):
