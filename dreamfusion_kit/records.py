@@ -115,8 +115,8 @@ class RenderOutput:
 class GuidanceOutput:
     """The gradient that a guidance puts on rendered images, and what to log about it.
 
-    `gradient` has the shape of the images in model layout (channels first). Its scale is
-    the mean over the batch of the per-image gradient. `opacity_gradient` is what a guidance
+    `gradient` has the shape of the images in model layout (channels first). It is that of a loss
+    which is a mean over the batch and over the pixels of each image. `opacity_gradient` is what a guidance
     also puts on the accumulated alpha; None for most. `timesteps` are in [0, 1].
     """
 

@@ -2,12 +2,8 @@
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.base import NoiseSchedule
-from dreamfusion_kit.recipe.schema import (
-    LinearSchedule,
-    PiecewiseSchedule,
-    ScoreGuidanceSection,
-    SjcSection,
-)
+from dreamfusion_kit.recipe.schedule import peak
+from dreamfusion_kit.recipe.schema import ScoreGuidanceSection, SjcSection
 
 # Below this signal level sigma_t / alpha_t is meaningless in float32.
 MIN_ALPHA_TO_DIVIDE_BY = 1e-6
@@ -19,7 +15,7 @@ def refuse_pure_noise(section: ScoreGuidanceSection, schedule: NoiseSchedule) ->
     Schedules with zero terminal SNR (Lin et al. 2023, s. 3.1) end in such a timestep.
     """
     num_timesteps = len(schedule.alpha_bar)
-    highest = _highest(section.timestep_max)
+    highest = peak(section.timestep_max)
     last = min(round(highest * num_timesteps), num_timesteps - 1)
     alpha_t = float(schedule.alpha_bar[last].sqrt())
     if section.divides_by_signal and alpha_t < MIN_ALPHA_TO_DIVIDE_BY:
@@ -29,13 +25,3 @@ def refuse_pure_noise(section: ScoreGuidanceSection, schedule: NoiseSchedule) ->
             f"left (alpha_t = {alpha_t:.3g}) and guidance.{asks} divides by it; expected a "
             "timestep with signal; set guidance.timestep_max to 0.98"
         )
-
-
-def _highest(schedule: float | LinearSchedule | PiecewiseSchedule) -> float:
-    match schedule:
-        case LinearSchedule():
-            return max(schedule.start, schedule.end)
-        case PiecewiseSchedule():
-            return max(value for _, value in schedule.points)
-        case _:
-            return schedule

@@ -65,7 +65,7 @@ from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
     OptimizerSection,
     OptimizeSection,
-    RegularizersSection,
+    PenaltiesSection,
     WatchdogSection,
 )
 from dreamfusion_kit.recipe.schema.prior import (
@@ -202,7 +202,7 @@ __all__ = [
     "ProposalSection",
     "RandomBackgroundSection",
     "Recipe",
-    "RegularizersSection",
+    "PenaltiesSection",
     "RendererSection",
     "Schedule",
     "ScoreGuidanceSection",
