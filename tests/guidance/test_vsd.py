@@ -21,6 +21,9 @@ PHI = {
     "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
     "steps": 1,
     "loss": "epsilon",
+    "text": "view",
+    "timestep_min": 0.3,
+    "timestep_max": 0.9,
     "camera_dropout": 0.1,
 }
 EVEN = {

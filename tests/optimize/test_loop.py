@@ -145,6 +145,9 @@ KINDS: dict[str, tuple[dict[str, Any], int]] = {
                 "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
                 "steps": 2,
                 "loss": "epsilon",
+                "text": "view",
+                "timestep_min": 0.02,
+                "timestep_max": 0.98,
                 "camera_dropout": 0.1,
             }
         },
