@@ -31,7 +31,7 @@ from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.components import read_config
 from dreamfusion_kit.priors.json_file import read_object
-from dreamfusion_kit.priors.lora import LoraUnet
+from dreamfusion_kit.priors.lora import LoraDenoiser
 from dreamfusion_kit.priors.model_files import check_configs
 from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
@@ -211,9 +211,7 @@ def _denoiser(
     return replace(found, phi=phi.phi, learning=phi.learning)
 
 
-def _predict(
-    model: Any, rows: int, side: int, num_tokens: int, class_labels: Tensor | None = None
-) -> Tensor:
+def _predict(model: Any, rows: int, side: int, num_tokens: int) -> Tensor:
     """Call the denoiser on `rows` images; its configuration says what else it reads."""
     config, dtype = model.config, model.dtype
     noisy = torch.empty(rows, config["in_channels"], side, side, dtype=dtype)
@@ -222,9 +220,7 @@ def _predict(
         text = torch.empty(rows, num_tokens, width, dtype=dtype)
         timestep = torch.empty(rows, dtype=torch.int64)
         added = _size_and_crop(config, rows, dtype)
-        return model(
-            noisy, timestep, text, class_labels=class_labels, added_cond_kwargs=added
-        ).sample
+        return model(noisy, timestep, text, added_cond_kwargs=added).sample
     text = torch.empty(rows, num_tokens, config["joint_attention_dim"], dtype=dtype)
     arguments = {"encoder_hidden_states": text, "timestep": torch.empty(rows, dtype=dtype)}
     if isinstance(model, SD3Transformer2DModel):
@@ -248,19 +244,18 @@ def _size_and_crop(config: Config, rows: int, dtype: torch.dtype) -> dict[str, T
     }
 
 
-def _phi(unet: Any, rank: int, batch: int, side: int, num_tokens: int) -> PriorMemory:
+def _phi(model: Any, rank: int, batch: int, side: int, num_tokens: int) -> PriorMemory:
     """Return the bytes of VSD's adapter with gradient and moments, and of its backward pass."""
 
-    def denoise(
-        adapted: Any, noisy: Tensor, timestep: Tensor, text: TextFeatures, poses: Tensor | None
-    ) -> Tensor:
-        found = _predict(adapted, len(noisy), side, num_tokens, class_labels=poses)
+    def denoise(adapted: Any, noisy: Tensor, timestep: Tensor, text: TextFeatures) -> Tensor:
+        found = _predict(adapted, len(noisy), side, num_tokens)
         return found[:, : noisy.shape[1]]  # a learned variance is cut off
 
-    phi = LoraUnet(unet, denoise, rank, generator=torch.Generator())
+    meta = torch.device("meta")
+    phi = LoraDenoiser(model, denoise, rank, device=meta, generator=torch.Generator())
     trainable = sum(value.nbytes for value in phi.trainable().values())
-    with LiveMemory() as memory, torch.device("meta"):
-        noisy = torch.empty(batch, unet.config["in_channels"], side, side)
+    with LiveMemory() as memory, meta:
+        noisy = torch.empty(batch, model.config["in_channels"], side, side)
         text = TextFeatures({})  # `_predict` makes its own
         found = phi(noisy, torch.empty(batch, dtype=torch.int64), text, torch.empty(batch, 16))
         found.square().mean().backward()

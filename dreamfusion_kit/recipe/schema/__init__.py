@@ -40,6 +40,7 @@ from dreamfusion_kit.recipe.schema.field import (
 )
 from dreamfusion_kit.recipe.schema.guidance import (
     NEGATIVE,
+    PLAIN,
     UNCONDITIONAL,
     ClipGuidanceSection,
     CsdSection,
@@ -145,9 +146,20 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _texts_that_are_compared_are_read(self) -> Self:
+        if self.guidance.compares_texts and not self.prior.reads_text:
+            raise ValueError(
+                f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
+                "which ignores the text, so that the gradient is always 0; expected a prior that "
+                "reads text, or the guidance sds"
+            )
+        return self
+
 
 __all__ = [
     "NEGATIVE",
+    "PLAIN",
     "UNCONDITIONAL",
     "AdamSection",
     "AdaptiveThresholdSection",
