@@ -70,24 +70,29 @@ from dreamfusion_kit.recipe.schema.optimize import (
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticSection,
-    BundledSourceSection,
     ClipPriorSection,
     FlowTransformerSection,
-    HubMirrorSection,
-    HubSourceSection,
     LatentUnetSection,
-    LocalSourceSection,
     MixtureComponentSection,
     PixelUnetSection,
     PriorSection,
-    SourceSection,
-    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.renderer import (
     OccupancySection,
     ProposalSection,
     RendererSection,
     UnboundedSection,
+)
+from dreamfusion_kit.recipe.schema.source import (
+    NAMED_PATH,
+    BundledSourceSection,
+    FileSourceSection,
+    HubMirrorSection,
+    HubSourceSection,
+    LocalSourceSection,
+    ModelSourceSection,
+    SourceSection,
+    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.view import (
     BackgroundSection,
@@ -147,6 +152,7 @@ class Recipe(Section):
 
 
 __all__ = [
+    "NAMED_PATH",
     "NEGATIVE",
     "UNCONDITIONAL",
     "AdamSection",
@@ -166,6 +172,7 @@ __all__ = [
     "DistributedShampooSection",
     "FieldOrParticlesSection",
     "FieldSection",
+    "FileSourceSection",
     "FixedThresholdSection",
     "FlowTransformerSection",
     "Fraction",
@@ -187,6 +194,7 @@ __all__ = [
     "MipMlpSection",
     "MixtureComponentSection",
     "MlpBackgroundSection",
+    "ModelSourceSection",
     "NonNegative",
     "OccupancySection",
     "OptimizeSection",
