@@ -230,6 +230,8 @@ class SchedulerConfig(_DiffusersConfig):
     # Absent in Stable Diffusion 1's file, where every scheduler's default is the right one.
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
     rescale_betas_zero_snr: bool = False
+    # With it the same classes step a flow, whose levels are not those of the betas.
+    use_flow_sigmas: Literal[False] | None = None
 
     @model_validator(mode="after")
     def _betas_are_there(self) -> "SchedulerConfig":

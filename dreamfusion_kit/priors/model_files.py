@@ -27,6 +27,7 @@ from dreamfusion_kit.priors.config_schema import (
     UnetConfig,
     VaeConfig,
 )
+from dreamfusion_kit.priors.distilled import refuse_distilled
 from dreamfusion_kit.priors.json_file import checked, read_object
 from dreamfusion_kit.priors.pixel_patch import patch_size
 from dreamfusion_kit.priors.printable import printable
@@ -51,6 +52,8 @@ def check_model(section: schema.PriorSection, directory: Path) -> None:
 
 def check_configs(section: schema.PriorSection, directory: Path) -> None:
     """Check what the index and every component's configuration say, and that they fit."""
+    if section.model == "diffusion" and section.source is not None:
+        refuse_distilled(directory)
     match section:
         case schema.AnalyticSection():
             return
@@ -233,7 +236,7 @@ def _check_width(directory: Path, folder: str, reads: int, given: int) -> None:
 
 def _check_class(place: str, found: str, allowed: tuple[str, ...]) -> None:
     if found not in allowed:
-        raise _unfit(place, f"is of a {printable(found, 80)}", " or ".join(allowed))
+        raise _unfit(place, f"is of a {printable(found, 80)}", components.any_of(allowed))
 
 
 def _unfit(place: str, found: str, expected: str) -> WeightsError:

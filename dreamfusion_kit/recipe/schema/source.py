@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from dreamfusion_kit.recipe.schema.base import Section, Text, is_one_line
+from dreamfusion_kit.recipe.schema.distilled import refuse_distilled
 
 
 def _inside_workspace(path: str) -> str:
@@ -90,12 +91,13 @@ FilePattern = Annotated[
 ]
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}"
 REPOSITORY = rf"^{_NAME}/{_NAME}$"  # never `..`
+Repository = Annotated[str, Field(pattern=REPOSITORY), AfterValidator(refuse_distilled)]
 
 
 class HubMirrorSection(Section):
     """Another repository with the same model, for when the first is gone."""
 
-    repository: str = Field(pattern=REPOSITORY, description="Repository as owner/name.")
+    repository: Repository = Field(description="Repository as owner/name.")
     revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="Commit as 40 hex digits.")
 
 
@@ -103,7 +105,7 @@ class HubSourceSection(Section):
     """A pretrained model on the Hugging Face hub, pinned to one commit."""
 
     kind: Literal["hub"] = Field(description="A repository of the Hugging Face hub.")
-    repository: str = Field(pattern=REPOSITORY, description="Repository as owner/name on the hub.")
+    repository: Repository = Field(description="Repository as owner/name on the hub.")
     revision: str = Field(
         pattern=r"^[0-9a-f]{40}$",
         description="Commit as 40 hex digits: a branch name would let the model change.",
