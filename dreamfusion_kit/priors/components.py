@@ -68,6 +68,21 @@ SD3_T5 = {"text_encoder_3": ("T5EncoderModel",), "tokenizer_3": ()}
 AURA_FLOW_ENCODERS = {"text_encoder": ("UMT5EncoderModel",)}
 
 
+TRANSFORMERS = {
+    "transformer": (
+        "Flux2Transformer2DModel",
+        "PixArtTransformer2DModel",
+        "QwenImageTransformer2DModel",
+        "SanaTransformer2DModel",
+        "ZImageTransformer2DModel",
+    ),
+    "vae": ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderKLQwenImage", "AutoencoderDC"),
+    "text_encoder": (),
+    "tokenizer": (),
+    "scheduler": (),
+}
+
+
 def read_index(directory: Path, allowed: Mapping[str, Collection[str]]) -> dict[str, str]:
     """Return the class of each component, refusing an index that lacks one or names another.
 

@@ -31,6 +31,7 @@ from dreamfusion_kit.priors.distilled import refuse_distilled
 from dreamfusion_kit.priors.json_file import checked, read_object
 from dreamfusion_kit.priors.pixel_patch import patch_size
 from dreamfusion_kit.priors.printable import printable
+from dreamfusion_kit.priors.transformer_files import check_transformer, read_encoder_config
 from dreamfusion_kit.priors.vocabulary import check_vocabulary
 from dreamfusion_kit.recipe import schema
 
@@ -65,6 +66,8 @@ def check_configs(section: schema.PriorSection, directory: Path) -> None:
             _check_latent_unet(directory)
         case schema.FlowTransformerSection():
             _check_flow_transformer(section, directory)
+        case schema.LatentTransformerSection():
+            check_transformer(section, directory)
         case _:
             assert_never(section)
 
@@ -252,6 +255,8 @@ def _encoders(section: schema.PriorSection, directory: Path) -> list[tuple[Path,
             return []
         case schema.ClipPriorSection():
             return [(directory, read_clip_config(directory).text_config.vocab_size)]
+        case schema.LatentTransformerSection():
+            return [(directory / "tokenizer", read_encoder_config(directory).vocab_size)]
         case schema.PixelUnetSection() | schema.LatentUnetSection():
             suffixes = ["", "_2"]
         case schema.FlowTransformerSection():

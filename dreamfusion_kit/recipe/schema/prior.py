@@ -107,6 +107,42 @@ class FlowTransformerSection(Section):
         return _lighter_latent_prior(self)
 
 
+class LatentTransformerSection(Section):
+    """Today's open transformers: FLUX.2 klein base, Z-Image, Qwen-Image, Sana, PixArt-Sigma."""
+
+    kind: Literal["latent_transformer"] = Field(description="A text-to-image transformer.")
+    source: SourceSection = Field(description="Where the diffusers directory comes from.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format the transformer computes in (all were trained in bfloat16)."
+    )
+    vae_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format of the VAE's encoder."
+    )
+    text_dtype: Literal["float32", "bfloat16"] = Field(
+        description="Number format of the text encoder, which is in memory only while it encodes."
+    )
+    text_tokens: int = Field(
+        ge=1,
+        le=4096,
+        description="Most tokens of a prompt with its view words and the model's template; what "
+        "the model was trained with (FLUX.2 and Z-Image 512, Qwen-Image 1024, Sana and "
+        "PixArt-Sigma 300).",
+    )
+    image_size_px: ImageSize = Field(
+        description="Side that renders are resized to before encoding, in pixels."
+    )
+    cpu_offload: bool = Field(
+        description="Keep the denoiser in main memory and move it in for each prediction."
+    )
+    folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
+    model: ClassVar[Model] = "diffusion"
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return _lighter_latent_prior(self)
+
+
 class MixtureComponentSection(Section):
     """One Gaussian of the analytic prior: images of one colour, plus white noise."""
 
@@ -145,7 +181,9 @@ class ClipPriorSection(Section):
     lighter: ClassVar[Lighter] = {}
 
 
-def _lighter_latent_prior(prior: LatentUnetSection | FlowTransformerSection) -> Lighter:
+def _lighter_latent_prior(
+    prior: LatentUnetSection | FlowTransformerSection | LatentTransformerSection,
+) -> Lighter:
     found: Lighter = {}
     if prior.dtype == "float32":
         found["dtype"] = "bfloat16"
@@ -162,6 +200,7 @@ PriorSection = Annotated[
     PixelUnetSection
     | LatentUnetSection
     | FlowTransformerSection
+    | LatentTransformerSection
     | AnalyticSection
     | ClipPriorSection,
     Field(discriminator="kind"),
