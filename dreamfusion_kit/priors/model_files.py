@@ -31,7 +31,11 @@ from dreamfusion_kit.priors.distilled import refuse_distilled
 from dreamfusion_kit.priors.json_file import checked, read_object
 from dreamfusion_kit.priors.pixel_patch import patch_size
 from dreamfusion_kit.priors.printable import printable
-from dreamfusion_kit.priors.transformer_files import check_transformer, read_encoder_config
+from dreamfusion_kit.priors.transformer_files import (
+    check_transformer,
+    diffuses,
+    read_encoder_config,
+)
 from dreamfusion_kit.priors.vocabulary import check_vocabulary
 from dreamfusion_kit.recipe import schema
 
@@ -68,6 +72,8 @@ def check_configs(section: schema.PriorSection, directory: Path) -> None:
             _check_flow_transformer(section, directory)
         case schema.LatentTransformerSection():
             check_transformer(section, directory)
+            if diffuses(directory):
+                read_scheduler_config(directory)
         case _:
             assert_never(section)
 

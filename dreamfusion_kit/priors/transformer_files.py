@@ -45,7 +45,8 @@ _STEPS_A_FLOW = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
 def check_transformer(section: schema.LatentTransformerSection, directory: Path) -> None:
     """Raise WeightsError where the directory is not one of the families', or does not fit.
 
-    RecipeError where the recipe's size is not a whole number of patches.
+    RecipeError where the recipe's size is not a whole number of patches. The betas of one that
+    is a diffusion (see `diffuses`) are not checked here.
     """
     config = read_transformer_config(directory)
     encoder = read_encoder_config(directory)
@@ -59,7 +60,8 @@ def check_transformer(section: schema.LatentTransformerSection, directory: Path)
     match config:
         case Flux2Config():
             width, side = _FLUX2_LAYERS * _hidden(encoder), factor
-            depth = encoder.num_layers if isinstance(encoder, T5Config) else encoder.num_hidden_layers
+            is_t5 = isinstance(encoder, T5Config)
+            depth = encoder.num_layers if is_t5 else encoder.num_hidden_layers
             if depth < _FLUX2_DEEPEST:
                 raise _unfit(
                     f"{directory.name}/text_encoder",
@@ -83,8 +85,13 @@ def check_transformer(section: schema.LatentTransformerSection, directory: Path)
             f"prior.image_size_px: found {section.image_size_px}, expected a multiple of {side}, "
             "the side of this model's patches; change the recipe"
         )
-    if not isinstance(config, PixArtConfig):
+    if not diffuses(directory):
         _check_flow(directory)
+
+
+def diffuses(directory: Path) -> bool:
+    """Return whether the transformer is a diffusion's, with betas, and not a flow's."""
+    return read_index(directory, TRANSFORMERS)["transformer"] == "PixArtTransformer2DModel"
 
 
 def read_transformer_config(directory: Path) -> TransformerConfig:

@@ -9,18 +9,16 @@ from dreamfusion_kit.priors.families.sana import Sana
 from dreamfusion_kit.priors.families.z_image import ZImage
 
 
+FAMILIES: tuple[Family, ...] = (Flux2Klein(), PixArtSigma(), QwenImage(), Sana(), ZImage())
+
+
 def family_of(class_name: str) -> Family:
     """Return the family whose transformer is a `class_name`."""
-    match class_name:
-        case "Flux2Transformer2DModel":
-            return Flux2Klein()
-        case "PixArtTransformer2DModel":
-            return PixArtSigma()
-        case "QwenImageTransformer2DModel":
-            return QwenImage()
-        case "SanaTransformer2DModel":
-            return Sana()
-        case "ZImageTransformer2DModel":
-            return ZImage()
-        case _:
-            raise WeightsError(f"prior.source: no family has a {class_name}")
+    for family in FAMILIES:
+        if family.transformer_class.__name__ == class_name:
+            return family
+    names = ", ".join(family.transformer_class.__name__ for family in FAMILIES)
+    raise WeightsError(
+        f"prior.source: its transformer is a {class_name}; expected one of {names}; choose "
+        "another prior.source or prior.kind"
+    )
