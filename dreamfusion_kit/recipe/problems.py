@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, Value, did_you_mean, quoted
 from dreamfusion_kit.recipe.renamed import new_name, renaming
 from dreamfusion_kit.recipe.schema.base import METRIC_KEY, NUMBER_TAG, SCHEDULE_TAGS
-from dreamfusion_kit.recipe.schema.prior import REPOSITORY
+from dreamfusion_kit.recipe.schema.source import REPOSITORY
 
 Missing = dict[KeyPath, dict[str | int, None]]  # names of missing keys, in order, by their section
 Context = Mapping[str, Any]  # pydantic's details of an error, a different set for each type

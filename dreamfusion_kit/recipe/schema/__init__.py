@@ -71,24 +71,30 @@ from dreamfusion_kit.recipe.schema.optimize import (
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticSection,
-    BundledSourceSection,
     ClipPriorSection,
     FlowTransformerSection,
-    HubMirrorSection,
-    HubSourceSection,
+    LatentTransformerSection,
     LatentUnetSection,
-    LocalSourceSection,
     MixtureComponentSection,
     PixelUnetSection,
     PriorSection,
-    SourceSection,
-    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.renderer import (
     OccupancySection,
     ProposalSection,
     RendererSection,
     UnboundedSection,
+)
+from dreamfusion_kit.recipe.schema.source import (
+    NAMED_PATH,
+    BundledSourceSection,
+    FileSourceSection,
+    HubMirrorSection,
+    HubSourceSection,
+    LocalSourceSection,
+    ModelSourceSection,
+    SourceSection,
+    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.view import (
     BackgroundSection,
@@ -158,6 +164,7 @@ class Recipe(Section):
 
 
 __all__ = [
+    "NAMED_PATH",
     "NEGATIVE",
     "PLAIN",
     "UNCONDITIONAL",
@@ -178,6 +185,7 @@ __all__ = [
     "DistributedShampooSection",
     "FieldOrParticlesSection",
     "FieldSection",
+    "FileSourceSection",
     "FixedThresholdSection",
     "FlowTransformerSection",
     "Fraction",
@@ -188,6 +196,7 @@ __all__ = [
     "HubSourceSection",
     "ImageSize",
     "IsmSection",
+    "LatentTransformerSection",
     "LatentUnetSection",
     "LearningRateDecaySection",
     "Length",
@@ -199,6 +208,7 @@ __all__ = [
     "MipMlpSection",
     "MixtureComponentSection",
     "MlpBackgroundSection",
+    "ModelSourceSection",
     "NonNegative",
     "OccupancySection",
     "OptimizeSection",
