@@ -212,5 +212,9 @@ def pull_back(
     weighted = weight[:, None, None, None] * residual.detach() / len(timestep)
     (gradient,) = torch.autograd.grad(encoded.clean, encoded.images, weighted)
     return GuidanceOutput(
-        gradient=gradient, opacity_gradient=None, timesteps=timestep / prior.num_train_timesteps
+        gradient=gradient,
+        opacity_gradient=None,
+        timesteps=timestep / prior.num_train_timesteps,
+        noise=noisy.noise,
+        prediction=residual.detach(),
     )
