@@ -25,7 +25,7 @@ from dreamfusion_kit.optimize.checkpoint import open_scratch
 from dreamfusion_kit.optimize.loop import optimize
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.trace import Trace
-from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.api import load_prior
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.stages import devices
@@ -83,7 +83,7 @@ def main() -> None:
 
     Trace.record = timed  # type: ignore[method-assign]
     recipe = Recipe.model_validate(data)
-    prior = build_prior(recipe.prior, None, device)
+    prior = load_prior(recipe, arguments.device)
     prompts = guidance_prompts("a red mug", recipe.guidance)
     with tempfile.TemporaryDirectory() as folder, open_scratch(Path(folder), "0" * 64) as scratch:
         optimize(
