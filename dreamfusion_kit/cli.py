@@ -334,23 +334,42 @@ def reproduce(
     asset: AssetArgument,
     suite: SuiteOption = None,
     rev: Annotated[
-        str, typer.Option(metavar="REV", help="The Git revision to make it from.")
-    ] = "HEAD",
+        str | None,
+        typer.Option(
+            metavar="REV", help="Make it from this Git revision and not the recorded commit."
+        ),
+    ] = None,
+    bisect: Annotated[
+        bool,
+        typer.Option(
+            "--bisect", help="Also name the step and the kind of tensor that differ first."
+        ),
+    ] = False,
 ) -> None:
     """Make an asset again in a temporary clone, and say which file differs first, if one does.
 
-    Device and threads are those of the asset's run record. Exits with status 1 if a file
-    differs.
+    The clone is of the commit that the run recorded, or else the first that has the run in its
+    dvc.lock. Device and threads are those of the run record; what differs in packages and
+    machine is printed. Exits with status 1 if a file differs.
     """
+    from dreamfusion_kit.suites import recorded
     from dreamfusion_kit.suites import reproduce as again
 
     here = locate(suite)
-    for line in again.other_packages(again.read_record(here.workspace, here.suite, asset)):
-        print(line)
+    record = recorded.read_record(here.workspace, here.suite, asset)
+    if rev is None:
+        source = recorded.recorded_source(here.workspace, here.suite, asset)
+    else:
+        source = recorded.named_source(here.workspace, rev)
+    for line in (str(source), *recorded.differences(record)):
+        print(printable(line), flush=True)
     differs = False
-    for result in again.reproduce(here.workspace, here.suite, asset, rev=rev):
-        print(printable(str(result)), flush=True)
-        differs = differs or result.difference is not None
+    for result in again.reproduce(
+        here.workspace, here.suite, asset, source=source, bisect=bisect
+    ):
+        for line in str(result).splitlines():
+            print(printable(line), flush=True)
+        differs = differs or (not isinstance(result, str) and result.difference is not None)
     raise typer.Exit(differs)
 
 

@@ -217,4 +217,6 @@ def pull_back(
         gradient=gradient / prior.num_pixels(encoded.clean),
         opacity_gradient=None,
         timesteps=timestep / prior.num_train_timesteps,
+        noise=noisy.noise,
+        prediction=residual.detach(),
     )
