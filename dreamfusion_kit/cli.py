@@ -198,6 +198,10 @@ def suite_new(
         str | None,
         typer.Option(metavar="NAME", help="Its main recipe, which determines its protocol."),
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Its protocol, from protocols/, such as dreamfusion."),
+    ] = None,
 ) -> None:
     """Make an empty suite: a folder that is a DVC project of its own.
 
@@ -206,7 +210,10 @@ def suite_new(
     """
     from dreamfusion_kit.workspace import folder
 
-    print(folder.new_suite(locate().workspace, name, seeds=_seeds(seeds), recipe=recipe))
+    made = folder.new_suite(
+        locate().workspace, name, seeds=_seeds(seeds), recipe=recipe, protocol_name=protocol
+    )
+    print(made)
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:

@@ -33,8 +33,8 @@ from dreamfusion_kit.optimize.optimizers import (
     clip_gradients,
     set_learning_rates,
 )
-from dreamfusion_kit.optimize.preview import preview_png
 from dreamfusion_kit.optimize.penalties import needs_normals, sum_of, weighted_penalties
+from dreamfusion_kit.optimize.preview import preview_png
 from dreamfusion_kit.optimize.proportion import new_complaints
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
 from dreamfusion_kit.optimize.trace import Digests, DrawnViews, Trace
