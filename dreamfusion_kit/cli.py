@@ -496,17 +496,18 @@ def optimize(
         _show(suite, name)
         return
     with _here("optimize", suite, name) as here:
-        from dreamfusion_kit.stages import devices, memory
+        from dreamfusion_kit.stages import devices, extras, memory
         from dreamfusion_kit.stages import optimize as stage
 
         picked = devices.pick(device)
+        extras.check(here.workspace, here.suite, name)
         memory.check(here.workspace, here.suite, name, picked)
         print(stage.run(here.workspace, here.suite, name, picked))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")
 def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
-    """Extract a textured mesh from an asset's field: GLB, OBJ and PLY."""
+    """Extract a textured mesh from an asset's field, in the formats that mesh.formats lists."""
     name = _name(asset)
     with _here("mesh", suite, name) as here:
         from dreamfusion_kit.stages import devices

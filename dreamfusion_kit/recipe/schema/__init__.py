@@ -57,6 +57,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
 from dreamfusion_kit.recipe.schema.mesh import (
     AdaptiveThresholdSection,
     FixedThresholdSection,
+    MeshFormat,
     MeshSection,
     ThresholdSection,
 )
@@ -204,6 +205,7 @@ __all__ = [
     "Lighter",
     "LinearSchedule",
     "LocalSourceSection",
+    "MeshFormat",
     "MeshSection",
     "MipMlpSection",
     "MixtureComponentSection",
