@@ -14,6 +14,7 @@ from dreamfusion_kit.identity.stage_name import ASSET_STAGES
 from dreamfusion_kit.provenance import Provenance
 from dreamfusion_kit.recipe.suite import FETCHED_CLIP, resolve
 from dreamfusion_kit.recipe.workspace import suite_root
+from dreamfusion_kit.suites.git import git
 from dreamfusion_kit.suites.plan import outputs
 from dreamfusion_kit.supervision import STAGE_VARIABLE
 
@@ -88,27 +89,11 @@ def _device(record: Provenance) -> str:
 
 def _clone(workspace: Path, rev: str, folder: Path) -> Path:
     """Clone the repository that holds the workspace; return the workspace in the clone."""
-    top = Path(_git(workspace, "rev-parse", "--show-toplevel"))
-    commit = _git(workspace, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")
-    _git(workspace, "clone", "--quiet", "--no-checkout", str(top), str(folder))
-    _git(folder, "checkout", "--quiet", "--detach", commit)
-    return folder / _git(workspace, "rev-parse", "--show-prefix")
-
-
-def _git(workspace: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(workspace), *arguments], capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise SuiteError(f"git: {error.strerror}; expected Git to be installed") from error
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise SuiteError(
-            f"git {arguments[0]}: failed ({reason}); expected a workspace that is committed, and "
-            "a revision of it"
-        )
-    return done.stdout.strip()
+    top = Path(git(workspace, "rev-parse", "--show-toplevel"))
+    commit = git(workspace, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")
+    git(workspace, "clone", "--quiet", "--no-checkout", str(top), str(folder))
+    git(folder, "checkout", "--quiet", "--detach", commit)
+    return folder / git(workspace, "rev-parse", "--show-prefix")
 
 
 def _run(clone: Path, record: Provenance, arguments: Sequence[str]) -> None:
