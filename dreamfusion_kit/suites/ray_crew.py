@@ -4,17 +4,20 @@ import os
 import signal
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dreamfusion_kit.errors import MissingExtraError, SuiteError, printable, shortened
 from dreamfusion_kit.suites.crew import Died, Worker
-from dreamfusion_kit.suites.needs import Needs
 from dreamfusion_kit.suites.remote_crew import RemoteCrew
 from dreamfusion_kit.suites.site import Handed, Order, Place, Site, run_stage_with_models
 from dreamfusion_kit.suites.snapshot import Snapshot
+from dreamfusion_kit.suites.status import log_file
 from dreamfusion_kit.suites.worker import Message, RunStage
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from dreamfusion_kit.suites.needs import Needs
 
 LOCAL = "local"
 _LISTEN_S = 1.0
@@ -47,11 +50,16 @@ class RayCrew(RemoteCrew):
         """
         super().__init__(workspace, suite, device=device, run_stage=run_stage)
         self._address, self._jobs = address, jobs
+        self._output = ExitStack()
         self._actors: dict[int, Any] = {}  # by the worker's place in `workers`
         self._streams: dict[int, Any] = {}
 
     def _start(self) -> None:
         ray = _ray()
+        # Ray prints what happens to its workers: not into the driver's own output.
+        log = log_file(self._workspace, self._suite.name, "ray")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._output.enter_context(redirect_stdout(self._output.enter_context(log.open("a"))))
         with _signals_kept():
             _connect(ray, self._address)
         room = _room(ray.nodes(), self._needs)
@@ -83,12 +91,14 @@ class RayCrew(RemoteCrew):
 
     def _stop(self) -> None:
         ray = _ray()
-        idle = [self._actors[i] for i in self._actors if self.workers[i].job is None]
-        with suppress(ray.exceptions.RayError):  # the next on that node removes its clone
-            ray.get([actor.close.remote() for actor in idle], timeout=_CLOSE_S)
-        for actor in self._actors.values():
-            ray.kill(actor)
-        ray.shutdown()
+        with self._output:
+            if self._actors:
+                idle = [self._actors[i] for i in self._actors if self.workers[i].job is None]
+                with suppress(ray.exceptions.RayError):  # the next on that node removes its clone
+                    ray.get([actor.close.remote() for actor in idle], timeout=_CLOSE_S)
+            for actor in self._actors.values():
+                ray.kill(actor)
+            ray.shutdown()
 
 
 class _RemoteSite:
@@ -104,7 +114,7 @@ class _RemoteSite:
         self._site.__exit__(None, None, None)
 
 
-def _actor(ray: Any, share: Needs) -> Any:
+def _actor(ray: Any, share: "Needs") -> Any:
     return ray.remote(_RemoteSite).options(
         num_cpus=share.cpus,
         num_gpus=share.gpus,
@@ -131,6 +141,8 @@ def _connect(ray: Any, address: str) -> None:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         if len(tempfile.gettempdir()) > len("/tmp"):  # its sockets' names are limited in length
             options["_temp_dir"] = "/tmp/ray"
+    elif any(_has_token()):  # as `ray start` does, which `ray.init` does not follow
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -141,7 +153,13 @@ def _connect(ray: Any, address: str) -> None:
         ) from error
 
 
-def _room(nodes: Sequence[dict[str, Any]], share: Needs) -> int:
+def _has_token() -> Iterator[bool]:
+    yield "RAY_AUTH_TOKEN" in os.environ
+    yield "RAY_AUTH_TOKEN_PATH" in os.environ
+    yield (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _room(nodes: Sequence[dict[str, Any]], share: "Needs") -> int:
     """Return how many workers the cluster's nodes have room for.
 
     Raises:
@@ -170,7 +188,8 @@ def _amounts(resources: dict[str, Any]) -> str:
 def _reason(error: Exception) -> str:
     """Return how an actor ended, in one line."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return f"its Ray worker ended ({shortened(printable(lines[-1] if lines else '?'), 200)})"
+    text = (lines or ["?"])[-1].removeprefix("The actor is dead because ")
+    return f"its Ray worker ended ({shortened(printable(text), 120)})"
 
 
 @contextmanager

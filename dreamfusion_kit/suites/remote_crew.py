@@ -65,7 +65,7 @@ class RemoteCrew(ABC):
         try:
             self._start()
         except BaseException:
-            self._token.unlink(missing_ok=True)
+            self.__exit__(None, None, None)
             raise
         return self
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from dreamfusion_kit import files
-from dreamfusion_kit.errors import SuiteError
+from dreamfusion_kit.errors import DreamFusionKitError, SuiteError
 from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
 from dreamfusion_kit.recipe.suite import FETCHED_CLIP, Suite, load_suite, resolve
 from dreamfusion_kit.recipe.workspace import suite_root
@@ -123,7 +123,7 @@ class Site:
         asset, first = order.job.asset, order.job.stages[0]
         try:
             self._bring(order)
-        except SuiteError as error:
+        except (DreamFusionKitError, OSError) as error:
             yield Failed(asset, first, str(error))
             yield Finished(asset)
             return
@@ -170,7 +170,7 @@ class Site:
             dvc_commands.commit(self._root, targets, self._log)
             _push(self._root, targets, self._log)
             entries = lock_entries.entries(lock_path(self._root, self._suite, asset).read_bytes())
-        except (SuiteError, OSError) as error:
+        except (DreamFusionKitError, OSError) as error:
             if is_last_try:
                 yield Failed(asset, stages[-1], str(error))
             return
