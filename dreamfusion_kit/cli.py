@@ -319,19 +319,39 @@ def suite_run(
         list[str] | None, typer.Option(metavar="ID", help="Only this asset; may be repeated.")
     ] = None,
     device: DeviceOption = "cpu",
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on a Ray cluster: HOST:PORT, auto or local."),
+    ] = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Work in Slurm jobs, one per asset.")] = (
+        False
+    ),
+    slurm_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Such as partition=gpu; may be repeated."),
+    ] = None,
 ) -> None:
     """Make what is not up to date, with several workers; then score and report.
 
     An asset that fails does not stop the others, but the exit status is then 1. Ctrl-C stops the
     workers, and the next run resumes their optimisations.
+
+    With --ray or --slurm, workers work in clones of the commit, and outputs go through the DVC
+    remote; --jobs is then the most workers at a time.
     """
-    from dreamfusion_kit.suites import driver, machine
+    from dreamfusion_kit.suites import driver, placement
 
     here = locate(suite)
-    settings = machine.settings(here.workspace, here.suite, device=device, jobs=jobs)
-    outcome = driver.run_suite(
-        here.workspace, here.suite, settings=settings, only=tuple(asset or ())
+    crew = placement.crew(
+        here.workspace,
+        here.suite,
+        device=device,
+        jobs=jobs,
+        ray=ray,
+        slurm=slurm,
+        slurm_options=tuple(slurm_option or ()),
     )
+    outcome = driver.run_suite(here.workspace, here.suite, crew=crew, only=tuple(asset or ()))
     print(outcome.summary())
     raise typer.Exit(bool(outcome.failed))
 
