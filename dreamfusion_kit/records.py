@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -46,6 +46,14 @@ class Rays:
     origins: Float[Tensor, "*rays 3"]
     directions: Float[Tensor, "*rays 3"]
     cone_radii: Float[Tensor, "*rays"] | None = None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Triangles in world coordinates, counter-clockwise seen from outside."""
+
+    vertices: Float[Tensor, "vertices 3"]
+    faces: Int[Tensor, "faces 3"]
 
 
 @dataclass(frozen=True)
