@@ -391,9 +391,7 @@ def reproduce(
     for line in (str(source), *recorded.differences(record)):
         print(printable(line), flush=True)
     differs = False
-    for result in again.reproduce(
-        here.workspace, here.suite, asset, source=source, bisect=bisect
-    ):
+    for result in again.reproduce(here.workspace, here.suite, asset, source=source, bisect=bisect):
         for line in str(result).splitlines():
             print(printable(line), flush=True)
         differs = differs or (not isinstance(result, str) and result.difference is not None)

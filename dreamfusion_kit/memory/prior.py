@@ -204,7 +204,10 @@ def _transformer(
     render_size_px: int,
 ) -> PriorMemory:
     """Return the memory of one of the families, called as the prior calls it."""
-    model, vae = on_meta(parts["transformer"], section.dtype), on_meta(parts["vae"], section.vae_dtype)
+    model, vae = (
+        on_meta(parts["transformer"], section.dtype),
+        on_meta(parts["vae"], section.vae_dtype),
+    )
     family = family_of(type(model).__name__)
     family.drop_decoder(vae)
     images = _renders(batch, render_size_px)
@@ -224,9 +227,7 @@ def _transformer(
     )
 
 
-def _forward(
-    family: Family, model: Any, num_tokens: int, num_texts: int, latents: Tensor
-) -> int:
+def _forward(family: Family, model: Any, num_tokens: int, num_texts: int, latents: Tensor) -> int:
     """Return the peak memory of one prediction for all texts."""
     rows, dtype = num_texts * len(latents), model.dtype
     with LiveMemory() as memory, torch.device("meta"), _FusedAttention(), torch.no_grad():

@@ -286,7 +286,9 @@ def _lock(source: ModelSourceSection, directory: Path) -> Lock:
     }
 
 
-def _verify(source: ModelSourceSection, directory: Path, expected: Mapping[str, LockedFile]) -> None:
+def _verify(
+    source: ModelSourceSection, directory: Path, expected: Mapping[str, LockedFile]
+) -> None:
     """Raise WeightsError at the first file that is not the one `_lock` saw."""
     files = _files(source, directory)
     for name in sorted(files.keys() ^ expected.keys()):

@@ -212,5 +212,3 @@ class VisionLanguageConfig(_LanguageModel):
     model_type: Literal["qwen2_5_vl"]
 
     _flat = model_validator(mode="before")(_with_its_text)
-
-

@@ -524,8 +524,7 @@ def test_a_scene_without_an_end_is_optimised(
         },
         optimize={
             "num_steps": 4,
-            "penalties": published.optimize.penalties.model_dump()
-            | {"distortion_lambda": 1.0},
+            "penalties": published.optimize.penalties.model_dump() | {"distortion_lambda": 1.0},
         },
     )
     result = run(scene, make_scratch("scene"))
@@ -533,9 +532,7 @@ def test_a_scene_without_an_end_is_optimised(
     assert all(torch.isfinite(p).all() for p in result.model.parameters())
     without = changed(
         scene,
-        optimize={
-            "penalties": scene.optimize.penalties.model_dump() | {"distortion_lambda": 0.0}
-        },
+        optimize={"penalties": scene.optimize.penalties.model_dump() | {"distortion_lambda": 0.0}},
     )
     other = run(without, make_scratch("without"))
     assert other.history[0].regularization < result.history[0].regularization

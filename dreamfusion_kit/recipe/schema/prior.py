@@ -140,6 +140,7 @@ class LatentTransformerSection(Section):
     )
     folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
 
     @property
     def lighter(self) -> Lighter:

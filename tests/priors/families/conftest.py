@@ -57,7 +57,9 @@ LANGUAGE: dict[str, Any] = {
 
 
 def alphabet() -> dict[str, int]:
-    return {letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    return {
+        letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
+    }
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
@@ -203,9 +205,7 @@ def qwen_image() -> dict[str, Any]:
 
 
 def sana() -> dict[str, Any]:
-    encoder = Gemma2Model(
-        Gemma2Config(hidden_size=8, head_dim=4, num_hidden_layers=1, **LANGUAGE)
-    )
+    encoder = Gemma2Model(Gemma2Config(hidden_size=8, head_dim=4, num_hidden_layers=1, **LANGUAGE))
     vae = AutoencoderDC(
         latent_channels=4,
         attention_head_dim=2,

@@ -11,7 +11,9 @@ from .conftest import COMPONENTS, Save, section
 
 
 def test_every_class_that_is_read_has_its_family() -> None:
-    found = {name: family_of(name).transformer_class.__name__ for name in TRANSFORMERS["transformer"]}
+    found = {
+        name: family_of(name).transformer_class.__name__ for name in TRANSFORMERS["transformer"]
+    }
     assert found == {name: name for name in TRANSFORMERS["transformer"]}
 
 
