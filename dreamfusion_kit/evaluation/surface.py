@@ -16,18 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError
-from dreamfusion_kit.records import Rays
+from dreamfusion_kit.records import Rays, Surface
 
 _Y_UP_AXES_OF_WORLD = [2, 0, 1]  # world x, y, z are the z, x, y of a y-up file: front is +z
 _OCCUPANCY_VOTES = 3  # an odd number, so that one grazing ray is outvoted
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Triangles, counter-clockwise seen from outside."""
-
-    vertices: Float[Tensor, "vertices 3"]
-    faces: Int[Tensor, "faces 3"]
 
 
 @dataclass(frozen=True)

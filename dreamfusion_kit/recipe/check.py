@@ -7,25 +7,33 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.document import file_error
 from dreamfusion_kit.recipe.judge import reading_notes
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.protocol import load_protocol_file
 from dreamfusion_kit.recipe.scene import FOLDER, load_scene, scene_file, scene_names
 from dreamfusion_kit.recipe.suite import DEFAULT, check_suite, load_suite
-from dreamfusion_kit.recipe.workspace import PARAMS_FILE, SUITE_FILE, suite_file, suite_names
+from dreamfusion_kit.recipe.workspace import (
+    PARAMS_FILE,
+    PROTOCOLS,
+    SUITE_FILE,
+    suite_file,
+    suite_names,
+)
 
 
 def workspace_files(workspace: Path) -> list[Path]:
-    """Return every recipe, suite and scene file of the workspace.
+    """Return every recipe, protocol, suite and scene file of the workspace.
 
     Raises:
         RecipeError: if there are none, since checking nothing would look like success.
     """
     recipes = sorted((workspace / "recipes").rglob("*.yaml"))
+    protocols = sorted((workspace / PROTOCOLS).glob("*.yaml"))
     suites = [suite_file(workspace, name) for name in suite_names(workspace)]
     scenes = [
         scene_file(workspace, suite, name)
         for suite in suite_names(workspace)
         for name in scene_names(workspace, suite)
     ]
-    files = [*recipes, *suites, *scenes]
+    files = [*recipes, *protocols, *suites, *scenes]
     if not files:
         raise file_error(
             (workspace / PARAMS_FILE).resolve(),
@@ -35,7 +43,7 @@ def workspace_files(workspace: Path) -> list[Path]:
 
 
 def check_files(files: Iterable[Path]) -> None:
-    """Check each file: params.yaml and suite.yaml as suites, scenes/*.yaml as scenes, else recipes.
+    """Check each file: as suite, protocol, scene or recipe, by its name and folder.
 
     Raises:
         RecipeError: with the problems of all files, one per line.
@@ -65,12 +73,14 @@ def notes(files: Iterable[Path]) -> list[str]:
 
 def _check_file(file: Path) -> None:
     suite = _suite_of(file)
-    if file.absolute().parent.name == FOLDER:
-        load_scene(*_suite_of_scene(file), file.stem)
-    elif suite is None:
-        load_recipe(file)
-    else:
+    if suite is not None:
         check_suite(*suite)
+    elif file.absolute().parent.name == PROTOCOLS:
+        load_protocol_file(file)
+    elif file.absolute().parent.name == FOLDER:
+        load_scene(*_suite_of_scene(file), file.stem)
+    else:
+        load_recipe(file)
 
 
 def _suite_of(file: Path) -> tuple[Path, str] | None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import metrics_of
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.suite import ResolvedAsset, caveat, load_suite, resolve_all
@@ -38,7 +39,7 @@ def run(workspace: Path, suite: str) -> Path:
         name=suite,
         judged=judged(metrics),
         summary=metrics.summary,
-        measures=tuple(map(_measure, METRICS)),
+        measures=tuple(map(_measure, metrics_of(loaded.evaluation))),
         assets=assets,
     )
     with files.new_directory(layout.report) as directory:

@@ -78,6 +78,8 @@ def pipelines(suite: Suite) -> Iterator[tuple[str, str]]:
 def _suite_pipeline(suite: Suite) -> str:
     has_fields = not suite.assets or any(not each.imported for each in suite.assets.values())
     params = ["suite.yaml", *(f"../../recipes/{name}.yaml" for name in suite.recipes)]
+    if suite.protocol is not None:
+        params.append(f"../../protocols/{suite.protocol}.yaml")
     return _filled(
         "suite.dvc.yaml",
         suite=suite.name,

@@ -38,7 +38,7 @@ def reads_no_other_files(workspace: Path, suite: str) -> bool:
     A pool of captions in a file, a judge in the workspace and a scene's light are read too.
     """
     protocol = load_protocol(workspace, suite)
-    is_local = protocol.clip is not None and protocol.clip.kind == "local"
+    is_local = any(source.kind == "local" for source in protocol.sources.values())
     scenes = [load_scene(workspace, suite, name) for name in scene_names(workspace, suite)]
     has_file = any(scene.light.file is not None for scene in scenes)
     return protocol.caption_pool.kind != "file" and not is_local and not has_file

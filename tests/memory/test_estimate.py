@@ -133,6 +133,18 @@ def test_offloading_frees_the_denoiser_but_while_it_predicts() -> None:
     assert on_cpu == list(plain.values())  # it is already where it would go
 
 
+def test_an_offloaded_denoiser_is_there_while_phi_learns() -> None:
+    vsd = shipped("toybox-vsd").guidance
+    recipe = latent_on_a_small_field().model_copy(update={"guidance": vsd})
+    moved = with_key(recipe, "prior.cpu_offload", True)
+    plain, found = (
+        {moment.name: moment.total for moment in moments(each, STABLE_DIFFUSION_1, GPU)}
+        for each in (recipe, moved)
+    )
+    assert found["phi learns"] == plain["phi learns"]
+    assert plain["the field learns"] - found["the field learns"] == 2 * 859_520_964
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_proposed_change_is_a_valid_recipe(path: Path) -> None:
     recipe = load_recipe(path)

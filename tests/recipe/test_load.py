@@ -110,13 +110,13 @@ def recipe(workspace: Path) -> Path:
         (
             "      to_step: 260",
             "      to_step: 0",
-            "optimize.regularizers.orientation_lambda: found from_step 0 and to_step 0, "
+            "optimize.penalties.orientation_lambda: found from_step 0 and to_step 0, "
             "expected from_step below to_step",
         ),
         (
             "      to_step: 260",
             "      until: 260",
-            "optimize.regularizers.orientation_lambda.until: unknown key",
+            "optimize.penalties.orientation_lambda.until: unknown key",
         ),
         (
             "timestep_max: 0.98",
