@@ -68,7 +68,8 @@ class AssetReport:
     values worth reading, `provenance` its run records by stage; any entry may be missing or
     None. `recipe_yaml` is the resolved recipe, `identity` the hash of everything that
     determines the result. `downloads` are offered beside the page under their own names; list
-    the GLB among them too. `caveat` is a warning to show beside the scores. Without a
+    the GLB among them too. `imported` is the file that the mesh comes from, if it was not made
+    here. `caveat` is a warning to show beside the scores. Without a
     `turntable`, a still from the front is shown.
     """
 
@@ -89,6 +90,7 @@ class AssetReport:
     curves: tuple[Curve, ...] = ()
     downloads: tuple[Path, ...] = ()
     caveat: str = ""
+    imported: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse an invalid asset id, since it becomes a folder and an anchor."""

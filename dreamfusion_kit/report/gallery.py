@@ -71,12 +71,14 @@ def render_page(report: SuiteReport) -> str:
     """Return the page's HTML, with every file that the report names embedded."""
     scripts = [_script(_VIEWER), _script(_TEMPLATES / "viewer.js")]
     known = [measure for measure in report.measures if _is_known(report, measure)]
+    made = [asset for asset in report.assets if asset.imported is None]
     return _template().render(
         report=report,
         policy=_POLICY.format(" ".join(_source_hash(script) for script in scripts)),
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
         scripts=scripts,
-        recipes=list(dict.fromkeys(asset.recipe_name for asset in report.assets)),
+        recipes=list(dict.fromkeys(asset.recipe_name for asset in made)),
+        num_made=len(made),
         headlines=[_headline(report.summary, measure) for measure in known if measure.is_headline],
         group_names=[name for name, _ in measures.groups(report.summary)],
         summary=_summary(report.summary, known),
