@@ -18,6 +18,7 @@ from dreamfusion_kit.stages.results import (
     asset_entry,
     judged,
     run_record,
+    run_warnings,
     suite_metrics,
 )
 
@@ -87,6 +88,7 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         curves=tuple(
             Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
         ),
+        warnings=run_warnings(own),
         downloads=tuple(own.mesh / name for name in _DOWNLOADS),
         caveat=caveat(resolved.recipe, evaluation),
     )
