@@ -52,8 +52,8 @@ from dreamfusion_kit.memory.architectures import (
 from dreamfusion_kit.memory.device import Device, format_bytes
 from dreamfusion_kit.memory.estimate import PREVIEW, UPDATE, moments
 from dreamfusion_kit.model.nerf import NerfModel
-from dreamfusion_kit.optimize.optimizers import build_optimizer
 from dreamfusion_kit.optimize.loss import total_loss
+from dreamfusion_kit.optimize.optimizers import build_optimizer
 from dreamfusion_kit.optimize.penalties import needs_normals, sum_of, weighted_penalties
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.text import TextFeatures

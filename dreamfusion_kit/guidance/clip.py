@@ -50,7 +50,10 @@ class ClipLikeness(Guidance):
             reward = self._section.transmittance_lambda * transmittance.clamp(max=tau)
             loss = -(likeness + reward).mean()
         gradient, opacity_gradient = torch.autograd.grad(loss, (images, opacity))
-        return GuidanceOutput(gradient, opacity_gradient, timesteps=torch.zeros_like(likeness))
+        none = torch.zeros_like(likeness)
+        return GuidanceOutput(
+            gradient, opacity_gradient, timesteps=none, prediction=likeness.detach()
+        )
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return nothing."""

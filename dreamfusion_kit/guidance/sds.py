@@ -30,7 +30,7 @@ from dreamfusion_kit.guidance.classifier_free import guided_epsilon
 from dreamfusion_kit.guidance.conditioning import Conditioning, PromptFeatures, conditioning_for
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import ScoreGuidanceSection
+from dreamfusion_kit.recipe.schema import PhiSection, ScoreGuidanceSection
 from dreamfusion_kit.records import GuidanceOutput
 
 WeightName = Literal["sigma_squared", "uniform", "sigma_over_alpha"]
@@ -88,7 +88,7 @@ def encode(prior: Prior, images: Float[Tensor, "batch 3 h w"]) -> EncodedViews:
 
 
 def timestep_range(
-    section: ScoreGuidanceSection, step: int, num_train_timesteps: int
+    section: ScoreGuidanceSection | PhiSection, step: int, num_train_timesteps: int
 ) -> tuple[int, int]:
     """Return the lowest and highest timestep at optimiser step `step`, both included."""
     last = num_train_timesteps - 1
@@ -98,7 +98,7 @@ def timestep_range(
 
 
 def sample_timesteps(
-    section: ScoreGuidanceSection,
+    section: ScoreGuidanceSection | PhiSection,
     step: int,
     batch: int,
     num_train_timesteps: int,
@@ -217,4 +217,6 @@ def pull_back(
         gradient=gradient / prior.num_pixels(encoded.clean),
         opacity_gradient=None,
         timesteps=timestep / prior.num_train_timesteps,
+        noise=noisy.noise,
+        prediction=residual.detach(),
     )

@@ -33,10 +33,11 @@ from dreamfusion_kit.optimize.optimizers import (
     clip_gradients,
     set_learning_rates,
 )
-from dreamfusion_kit.optimize.preview import preview_png
 from dreamfusion_kit.optimize.penalties import needs_normals, sum_of, weighted_penalties
+from dreamfusion_kit.optimize.preview import preview_png
 from dreamfusion_kit.optimize.proportion import new_complaints
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
+from dreamfusion_kit.optimize.trace import Digests, DrawnViews, Trace
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import Recipe
@@ -45,11 +46,15 @@ from dreamfusion_kit.records import Cameras, Lighting
 
 @dataclass(frozen=True)
 class OptimizedModel:
-    """The result of a run; `seconds` counts every process that worked on it."""
+    """The result of a run; `seconds` counts every process that worked on it.
+
+    `digests` are those of every step; see `optimize.trace`.
+    """
 
     model: NerfModel
     history: list[StepMetrics]
     seconds: float
+    digests: Digests
 
 
 def optimize(
@@ -141,6 +146,8 @@ def optimize(
 
         # Update the field and report the step.
         state.optimizer.step()
+        drawn = DrawnViews(cameras, lighting)
+        state.trace.record(step, drawn, output, guidance, _gradients(state), _fields(state))
         state.history.append(metrics)
         monitor.step(step, metrics)
         for complaint in new_complaints(section.penalties, state.history):
@@ -159,7 +166,7 @@ def optimize(
     monitor.finish()
     model.set_step(section.num_steps)
     seconds = seconds_before + time.monotonic() - started
-    return OptimizedModel(model, state.history, seconds)
+    return OptimizedModel(model, state.history, seconds, state.trace.digests(section.num_steps))
 
 
 def _initial_state(
@@ -171,12 +178,23 @@ def _initial_state(
     guidance = build_guidance(
         recipe.guidance, prior, prompts, generator=seeding.generator(seed, "phi-initial")
     )
-    return RunState(model, optimizer, guidance, history=[])
+    trace = Trace(recipe.optimize.num_steps, device)
+    return RunState(model, optimizer, guidance, history=[], trace=trace)
 
 
 def _parameters(state: RunState) -> list[Parameter]:
     """Return everything that is optimised."""
     return [p for group in state.optimizer.param_groups for p in group["params"]]
+
+
+def _gradients(state: RunState) -> list[Tensor | None]:
+    """Return the gradients that the step's update used."""
+    return [parameter.grad for parameter in _parameters(state)]
+
+
+def _fields(state: RunState) -> list[Tensor]:
+    """Return everything in the model that a step changes."""
+    return list(state.model.state_tensors().values())
 
 
 def _resume(state: RunState, scratch: Scratch, monitor: Monitor) -> float:

@@ -103,7 +103,9 @@ class CurveMonitor:
         """Append one row per metric."""
         for name, value in (metrics.numbers | metrics.shares).items():
             with self._file(name).open("a", encoding="utf-8") as file:
-                file.write(_row(step, value) if file.tell() else _row("step", name) + _row(step, value))
+                file.write(
+                    _row(step, value) if file.tell() else _row("step", name) + _row(step, value)
+                )
         self._last = _summary(step, metrics)
 
     def note(self, message: str) -> None:

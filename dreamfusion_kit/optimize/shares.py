@@ -31,6 +31,7 @@ from dreamfusion_kit.renderer.ray_samples import RaySamples
 
 Term = Literal["opacity", "orientation", "entropy", "distortion", "smoothness"]
 
+
 @dataclass(frozen=True)
 class GradientNorms:
     """Norms of the gradients of a step's terms, on the scale of the lambdas; 0 without the term."""

@@ -18,7 +18,9 @@ OLD = {"opacity_lambda": 4.0, "entropy_lambda": 8.0, "distortion_lambda": 41.0}
 
 
 def drawn(*shape: int) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float64)
+    return torch.rand(
+        shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float64
+    )
 
 
 def test_an_old_recipes_numbers_divided_by_the_pixels_give_the_old_loss(

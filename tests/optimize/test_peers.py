@@ -72,7 +72,9 @@ class Scene:
         self.parameters = list(self.model.parameters())
         for parameter in self.parameters:
             torch.nn.init.normal_(parameter, generator=generator(0, "field"))
-        self.cameras: Cameras = sample_cameras(recipe.camera, VIEWS, generator=generator(0, "camera"))
+        self.cameras: Cameras = sample_cameras(
+            recipe.camera, VIEWS, generator=generator(0, "camera")
+        )
         light = sample_lighting(
             recipe.light, recipe.shading, self.cameras, 5, generator=generator(0, "light")
         )

@@ -88,7 +88,9 @@ def test_a_guidance_on_the_opacity_counts(penalties: Callable[..., PenaltiesSect
     weights = torch.tensor([[0.5, 0.2], [0.4, 0.0]], dtype=torch.float64, requires_grad=True)
     output, samples = render(weights, torch.zeros(3, 3, dtype=torch.float64))
     on_opacity = torch.tensor([[[2.0, 0.0]]], dtype=torch.float64)
-    guidance = GuidanceOutput(torch.zeros(1, 3, 1, 2, dtype=torch.float64), on_opacity, torch.ones(1))
+    guidance = GuidanceOutput(
+        torch.zeros(1, 3, 1, 2, dtype=torch.float64), on_opacity, torch.ones(1)
+    )
     terms = weighted_penalties(penalties(distortion_lambda=1.0), output.opacity, samples, Grid(), 0)
     found = measure(guidance, terms, output, samples, Grid().parameters())
     assert found.guidance_image == 0
