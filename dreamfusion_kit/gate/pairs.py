@@ -92,7 +92,7 @@ def _remeasured(
 
 
 def _check_protocol(before: Metrics, after: Metrics) -> None:
-    for name in ("judge", "caption_pool"):
+    for name in ("judge", "other_judges", "vqa", "caption_pool"):
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
             raise EvaluationError(
