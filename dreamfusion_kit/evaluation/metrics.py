@@ -152,8 +152,8 @@ METRICS: tuple[Metric, ...] = (
         short="fronts",
         unit="count",
         better="neither",
-        meaning="Views per asset that the view classifier labels as the front, for objects that have "
-        "one. A count above that of true renders indicates the Janus problem.",
+        meaning="Views per asset that the view classifier labels as the front, for objects that "
+        "have one. A count above that of true renders indicates the Janus problem.",
         measure=_fronts("mesh"),
         places=frozenset({"terminal"}),
         reference="true_front_views",
@@ -194,7 +194,7 @@ METRICS: tuple[Metric, ...] = (
         short="diversity",
         unit="score",
         better="higher",
-        meaning="How much the seeds of one prompt differ: 1 - cosine of CLIP features, view by view.",
+        meaning="How much the seeds of a prompt differ: 1 - cosine of CLIP features, view by view.",
         among_seeds=seed_distance,
         places=frozenset({"comparison"}),
     ),
@@ -231,7 +231,8 @@ METRICS: tuple[Metric, ...] = (
         label="Components",
         unit="count",
         better="neither",
-        meaning="Connected pieces per mesh; any beyond the object's own float or are hidden inside.",
+        meaning="Connected pieces per mesh; any beyond the object's own float, or are hidden "
+        "inside.",
         measure=_fact("components"),
     ),
     Metric(
@@ -247,8 +248,8 @@ METRICS: tuple[Metric, ...] = (
         label="Cavities filled",
         unit="share",
         better="lower",
-        meaning="Share of the bounding ball that was hollow inside the object before the mesh stage "
-        "filled it.",
+        meaning="Share of the bounding ball that was hollow inside the object before the mesh "
+        "stage filled it.",
         measure=_fact("filled_cavity_fraction"),
     ),
 )

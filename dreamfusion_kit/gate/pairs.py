@@ -96,8 +96,8 @@ def _check_protocol(before: Metrics, after: Metrics) -> None:
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
             raise EvaluationError(
-                f"{name}: found {_short(new)} against {_short(old)}, expected the same protocol on both "
-                "sides; measure the base again with the current protocol"
+                f"{name}: found {_short(new)} against {_short(old)}, expected the same protocol "
+                "on both sides; measure the base again with the current protocol"
             )
 
 
@@ -118,8 +118,8 @@ def _num_views(sides: list[Metrics], assets: list[str]) -> int:
     counts = {len(row.cosines) or len(row.hits) for row in rows}
     if len(counts) != 1:
         raise EvaluationError(
-            f"views: found {', '.join(map(str, sorted(counts)))} per asset, expected the same number "
-            "on both sides; measure the base again with the current protocol"
+            f"views: found {', '.join(map(str, sorted(counts)))} per asset, expected the same "
+            "number on both sides; measure the base again with the current protocol"
         )
     return counts.pop()
 

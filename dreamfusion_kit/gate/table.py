@@ -53,8 +53,8 @@ def _remeasured(comparison: Comparison) -> str:
     return (
         f"**The measurement itself moved**: numbers differ for {_ids(assets)}, made from the same "
         "inputs by the same code on the same machine. Find out why in the evaluate stage and its "
-        "judge; if the change is intended, the sides cannot be compared; say so under Results in the "
-        "changelog."
+        "judge; if the change is intended, the sides cannot be compared; say so under Results in "
+        "the changelog."
     )
 
 
