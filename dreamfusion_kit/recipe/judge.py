@@ -19,6 +19,7 @@ from dreamfusion_kit import packaged
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.captions import declared_captions
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.local_models import resolve_path
 from dreamfusion_kit.recipe.schema import (
     BundledSourceSection,
     HubSourceSection,
@@ -77,7 +78,7 @@ def text_reader(source: SourceSection, workspace: Path) -> TextReader | None:
         case BundledSourceSection():
             return directory_reader(packaged.MODELS / source.name)
         case LocalSourceSection():
-            directory = workspace / source.path
+            directory, _ = resolve_path(source.path, workspace)
             return directory_reader(directory) if directory.is_dir() else None
         case HubSourceSection():
             return TextReader(HUB_TOKENS, fewest_tokens, is_exact=False)

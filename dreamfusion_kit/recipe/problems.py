@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, Value, did_you_mean, quoted
+from dreamfusion_kit.recipe.renamed import new_name, renaming
 from dreamfusion_kit.recipe.schema.base import METRIC_KEY, NUMBER_TAG, UNION_TAGS
-from dreamfusion_kit.recipe.schema.prior import REPOSITORY
+from dreamfusion_kit.recipe.schema.source import REPOSITORY
 
 Missing = dict[KeyPath, dict[str | int, None]]  # names of missing keys, in order, by their section
 Context = Mapping[str, Any]  # pydantic's details of an error, a different set for each type
@@ -68,14 +69,22 @@ def problems_of(error: ValidationError, document: Document) -> list[Problem]:
     for path, detail in zip(paths, details, strict=True):
         text = _text(detail)
         if detail["type"] == "extra_forbidden":
-            meant = _take_meant(path, missing) if hints else None
-            text = f"unknown key (did you mean {meant}?)" if meant else "unknown key"
+            text = _unknown(path, missing, hints=hints)
         problems.append(Problem(document.place(path), path, text))
     return [p for p in problems if p.text != _MISSING or p.path[-1] in missing[p.path[:-1]]]
 
 
 _MISSING = "missing key"
 _MISSING_TYPES = ("missing", "union_tag_not_found")
+
+
+def _unknown(path: KeyPath, missing: Missing, *, hints: bool) -> str:
+    """Return the problem of a key that the schema does not have."""
+    if (advice := renaming(path)) is not None:
+        missing.get(path[:-1], {}).pop(new_name(path) or "", None)
+        return f"renamed key; {advice}"
+    meant = _take_meant(path, missing) if hints else None
+    return f"unknown key (did you mean {meant}?)" if meant else "unknown key"
 
 
 def _take_meant(path: KeyPath, missing: Missing) -> str | None:

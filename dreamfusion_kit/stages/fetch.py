@@ -6,6 +6,7 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors import fetch, model_files
 from dreamfusion_kit.priors.question_answerer import check_question_answerer
+from dreamfusion_kit.priors.transformer_files import diffuses
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.evaluation import SINGLE_JUDGE, VQA
 from dreamfusion_kit.recipe.judge import directory_reader
@@ -67,8 +68,10 @@ def _fetch_judges(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
 def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
     """Raise RecipeError if the guidance divides by the signal at a timestep that has none."""
     prior, guidance = recipe.prior, recipe.guidance
-    diffuses = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection)
-    if not diffuses or not isinstance(guidance, schema.ScoreGuidanceSection):
+    has_betas = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection) or (
+        isinstance(prior, schema.LatentTransformerSection) and diffuses(directory)
+    )
+    if not has_betas or not isinstance(guidance, schema.ScoreGuidanceSection):
         return
     if not guidance.divides_by_signal:
         return

@@ -22,7 +22,7 @@ from dreamfusion_kit.stages.results import (
     suite_metrics,
 )
 
-_DOWNLOADS = ("mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png", "mesh.ply")
+_NOT_FOR_DOWNLOAD = ("mesh.json", origin.NAME)
 _MAX_PREVIEWS = 10
 
 
@@ -88,7 +88,11 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         curves=tuple(
             Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
         ),
-        downloads=tuple(own.mesh / name for name in _DOWNLOADS),
+        downloads=tuple(
+            path
+            for path in sorted(own.mesh.iterdir())
+            if path.is_file() and path.name not in _NOT_FOR_DOWNLOAD
+        ),
         caveat=caveat(resolved.recipe, evaluation),
     )
 
