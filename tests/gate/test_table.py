@@ -116,5 +116,5 @@ def test_a_moved_measurement_is_refused_and_said(gate: GateSection) -> None:
     sides = as_metrics(before), as_metrics(before | {"a1": higher})
     text = report(*sides, gate)
     assert text.startswith("## Quality gate: refused")
-    assert "**The measurement itself moved**: numbers differ for `a1`, made of" in text
+    assert "**The measurement itself moved**: numbers differ for `a1`, made from" in text
     assert summary(judge(*sides, gate)) == "gate: refused: the measurement itself moved"
