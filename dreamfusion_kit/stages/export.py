@@ -2,10 +2,12 @@
 
 import fnmatch
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError, RecipeError
 from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import each_view, mesh_renderer
@@ -15,7 +17,8 @@ from dreamfusion_kit.recipe.suite import ResolvedAsset, load_protocol, load_suit
 from dreamfusion_kit.stages.layout import SuiteLayout
 
 T3BENCH_GROUPS = ("single", "surr", "multi")
-_MESH_FILES = {"mesh.obj": "model.obj", "mesh.mtl": "mesh.mtl", "albedo.png": "albedo.png"}
+_TEXTURE = re.compile(r"^map_Kd (\S+)$", re.MULTILINE)
+_VECTOR = re.compile(r"^(vn?) (\S+) (\S+) (\S+)$", re.MULTILINE)
 
 # threestudio's cameras for tests, which GPTEval3D asks for: 120 of a full turn, 512 pixels.
 GPTEVAL3D_VIEWS = {
@@ -64,11 +67,22 @@ def t3bench(
         steps = resolved.recipe.optimize.num_steps
         target = root / folders[resolved.prompt] / "save" / f"it{steps}-export"
         target.mkdir(parents=True, exist_ok=True)
-        mesh = SuiteLayout(workspace, suite).asset(resolved.id).mesh
-        for name, new_name in _MESH_FILES.items():
-            shutil.copyfile(mesh / name, target / new_name)
+        _write_z_up(SuiteLayout(workspace, suite).asset(resolved.id).mesh, target)
         written.append(target)
     return written
+
+
+def _write_z_up(mesh: Path, target: Path) -> None:
+    """Write model.obj with its material and texture, z up as threestudio has it.
+
+    Ours is y up: its x, y, z are the world's y, z, x.
+    """
+    text = (mesh / "mesh.obj").read_text(encoding="utf-8")
+    material = (mesh / "mesh.mtl").read_text(encoding="utf-8")
+    files.write_text(target / "model.obj", _VECTOR.sub(r"\1 \4 \2 \3", text))
+    files.write_text(target / "mesh.mtl", material)
+    for texture in _TEXTURE.findall(material):
+        shutil.copyfile(mesh / Path(texture).name, target / Path(texture).name)
 
 
 def _found_by_t3bench(prompt: str, folders: list[str]) -> list[str]:

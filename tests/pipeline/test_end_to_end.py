@@ -80,8 +80,9 @@ def test_a_stage_opens_nothing_that_its_digest_does_not_cover(
 ) -> None:
     """Python reports every file of the package that a stage alone opens, without a front door.
 
-    Modules are those of its closure; all else is listed in DATA. Stages run in a copy of what was
-    made, so that what they write is not what other tests read.
+    Modules are those of its closure; all else is listed in DATA. A bundled model is neither: the
+    lock that `fetch` writes has the hash of each file, and the judge here is a local one. Stages
+    run in a copy of what was made, so that what they write is not what other tests read.
     """
     clone = copy_of(sources, kit_program, tmp_path)
     shutil.copytree(made.path / "out", clone.path / "out")

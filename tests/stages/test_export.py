@@ -16,9 +16,10 @@ from dreamfusion_kit.stages.layout import SuiteLayout
 
 from .conftest import ASSETS, SUITE
 
-OBJ = """mtllib mesh.mtl
+OBJ = """# y up
+mtllib mesh.mtl
 usemtl albedo
-v 0.5 0.5 0.5
+v 0.5 0.7 0.5
 v 0.5 -0.5 -0.5
 v -0.5 0.5 -0.5
 v -0.5 -0.5 0.5
@@ -37,8 +38,8 @@ def made(workspace: Path) -> Path:
         folder = SuiteLayout(workspace, SUITE).asset(asset).mesh
         folder.mkdir(parents=True)
         (folder / "mesh.obj").write_text(OBJ)
-        (folder / "mesh.mtl").write_text("newmtl albedo\nmap_Kd albedo.png\n")
-        Image.new("RGB", (4, 4), (255, 0, 0)).save(folder / "albedo.png")
+        (folder / "mesh.mtl").write_text("newmtl albedo\nmap_Kd own_albedo.png\n")
+        Image.new("RGB", (4, 4), (255, 0, 0)).save(folder / "own_albedo.png")
     return workspace
 
 
@@ -55,8 +56,14 @@ def test_t3bench_s_own_pattern_finds_each_prompt_s_mesh(made: Path, tmp_path: Pa
         mesh = trimesh.load(path)  # as its renderer does, which then moves the vertices
         assert isinstance(mesh, trimesh.Trimesh)
         assert len(mesh.faces) == 4
+        assert mesh.vertices[:, 2].max() == 0.7  # z is up, as its cameras have it
+        assert mesh.volume == pytest.approx(trimesh.load(made_mesh(made)).volume)
         color = np.asarray(mesh.visual.material.image.convert("RGB"))
         assert (color == (255, 0, 0)).all()
+
+
+def made_mesh(workspace: Path) -> Path:
+    return SuiteLayout(workspace, SUITE).asset(ASSETS[0]).mesh / "mesh.obj"
 
 
 def change_prompt(workspace: Path, asset: str, prompt: str) -> None:
