@@ -56,8 +56,13 @@ MODELS: dict[str, dict[str | None, dict[str, Any]]] = {
     "clip": {"clip_directory": {}},
 }
 RECIPES = {"sds": "toybox"}  # by kind of guidance; the others' recipes are named after it
+# Kinds without a recipe, as sds with these keys.
+UNSHIPPED: dict[str, dict[str, Any]] = {
+    "sdi": {"inversion_scale": -7.5, "inversion_stride": 0.2, "inversion_noise": 0.3},
+    "rfds_rev": {"timestep_weight": "flow"},
+}
 REFUSED = {
-    *((kind, "clip") for kind in ("sds", "sjc", "csd", "vsd", "ism")),
+    *((kind, "clip") for kind in ("sds", "sjc", "csd", "vsd", "ism", "sdi", "rfds_rev")),
     *(("clip", prior) for prior in MODELS if prior != "clip"),
     ("csd", "analytic"),
 }
@@ -81,8 +86,10 @@ STEPS = [
 
 def paired(guidance: str, prior: str, model: str | None) -> dict[str, Any]:
     """Return the guidance's shipped recipe with another prior."""
-    path = ROOT / "recipes" / f"{RECIPES.get(guidance, f'toybox-{guidance}')}.yaml"
-    data = load_recipe(path).model_dump(mode="json")
+    name = "toybox" if guidance in UNSHIPPED else RECIPES.get(guidance, f"toybox-{guidance}")
+    data = load_recipe(ROOT / "recipes" / f"{name}.yaml").model_dump(mode="json")
+    if guidance in UNSHIPPED:
+        data["guidance"] |= {"kind": guidance, **UNSHIPPED[guidance]}
     source = {} if model is None else {"source": {"kind": "local", "path": "somewhere"}}
     data["prior"] = {"kind": prior, **source, **MODELS[prior][model]}
     # 16 letters fit into what the tiny text encoders read.
