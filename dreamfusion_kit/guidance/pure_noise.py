@@ -2,6 +2,7 @@
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.base import NoiseSchedule
+from dreamfusion_kit.recipe.schedule import peak
 from dreamfusion_kit.recipe.schema import (
     LinearSchedule,
     PiecewiseSchedule,
@@ -36,7 +37,7 @@ def _refuse(
     schedule: NoiseSchedule,
 ) -> None:
     num_timesteps = len(schedule.alpha_bar)
-    highest = _highest(timestep_max)
+    highest = peak(timestep_max)
     last = min(round(highest * num_timesteps), num_timesteps - 1)
     alpha_t = float(schedule.alpha_bar[last].sqrt())
     if alpha_t < MIN_ALPHA_TO_DIVIDE_BY:
@@ -45,13 +46,3 @@ def _refuse(
             f"left (alpha_t = {alpha_t:.3g}) and guidance.{asks} divides by it; expected a "
             f"timestep with signal; set {place}.timestep_max to 0.98"
         )
-
-
-def _highest(schedule: float | LinearSchedule | PiecewiseSchedule) -> float:
-    match schedule:
-        case LinearSchedule():
-            return max(schedule.start, schedule.end)
-        case PiecewiseSchedule():
-            return max(value for _, value in schedule.points)
-        case _:
-            return schedule

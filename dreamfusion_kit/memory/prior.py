@@ -30,6 +30,8 @@ from dreamfusion_kit.memory.live import LiveMemory
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.components import read_config
+from dreamfusion_kit.priors.families.base import Family
+from dreamfusion_kit.priors.families.choose import FAMILIES, family_of
 from dreamfusion_kit.priors.json_file import read_object
 from dreamfusion_kit.priors.lora import LoraDenoiser
 from dreamfusion_kit.priors.model_files import check_configs
@@ -45,6 +47,8 @@ _CLASSES: Mapping[str, Any] = {
     "SD3Transformer2DModel": SD3Transformer2DModel,
     "AuraFlowTransformer2DModel": AuraFlowTransformer2DModel,
     "AutoencoderKL": AutoencoderKL,
+    **{family.transformer_class.__name__: family.transformer_class for family in FAMILIES},
+    **{family.vae_class.__name__: family.vae_class for family in FAMILIES},
 }
 
 
@@ -121,6 +125,8 @@ def prior_memory(
             case schema.PixelUnetSection():
                 unet = on_meta(parts["unet"], section.dtype)
                 return _denoiser(unet, guidance, batch, unet.config["sample_size"], CLIP_TOKENS)
+            case schema.LatentTransformerSection():
+                return _transformer(section, guidance, parts, batch, render_size_px)
             case schema.LatentUnetSection():
                 denoiser, num_tokens = on_meta(parts["unet"], section.dtype), CLIP_TOKENS
             case schema.FlowTransformerSection():
@@ -188,6 +194,48 @@ def _encode(vae: Any, batch: int, render_size_px: int, size_px: int) -> tuple[Pr
         torch.autograd.grad(latents, images, torch.empty_like(latents))
     found = PriorMemory(encoder=module_bytes(vae), encoded=waiting, encoding=memory.peak_bytes)
     return found, latents.shape[-1]
+
+
+def _transformer(
+    section: schema.LatentTransformerSection,
+    guidance: schema.GuidanceSection,
+    parts: Components,
+    batch: int,
+    render_size_px: int,
+) -> PriorMemory:
+    """Return the memory of one of the families, called as the prior calls it."""
+    model, vae = (
+        on_meta(parts["transformer"], section.dtype),
+        on_meta(parts["vae"], section.vae_dtype),
+    )
+    family = family_of(type(model).__name__)
+    family.drop_decoder(vae)
+    images = _renders(batch, render_size_px)
+    with LiveMemory() as memory, torch.device("meta"):
+        signed = to_pixel_space(images, section.image_size_px).to(vae.dtype)
+        latents = family.encode_images(vae, signed)
+        del signed
+        waiting = memory.alive_bytes
+        torch.autograd.grad(latents, images, torch.empty_like(latents))
+    predicting = _forward(family, model, section.text_tokens, guidance.num_texts, latents)
+    return PriorMemory(
+        denoiser=module_bytes(model),
+        predicting=predicting,
+        encoder=module_bytes(vae),
+        encoded=waiting,
+        encoding=memory.peak_bytes,
+    )
+
+
+def _forward(family: Family, model: Any, num_tokens: int, num_texts: int, latents: Tensor) -> int:
+    """Return the peak memory of one prediction for all texts."""
+    rows, dtype = num_texts * len(latents), model.dtype
+    with LiveMemory() as memory, torch.device("meta"), _FusedAttention(), torch.no_grad():
+        text = family.text_like(model.config, rows, num_tokens)
+        text = {name: values.to(dtype) for name, values in text.items()}
+        noisy = torch.empty(rows, *latents.shape[1:], dtype=dtype)
+        family.call(model, noisy, torch.empty(rows), text)
+    return memory.peak_bytes
 
 
 def _renders(batch: int, side: int) -> Tensor:

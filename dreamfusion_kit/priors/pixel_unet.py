@@ -77,6 +77,10 @@ class PixelUnetPrior(Prior):
         signed = to_pixel_space(images, self._image_size_px)
         return torch.nn.functional.pixel_unshuffle(signed, self._patch_size)
 
+    def num_pixels(self, clean: Float[Tensor, "batch channels height width"]) -> int:
+        """Return the pixels of the image that the patches were folded from."""
+        return super().num_pixels(clean) * self._patch_size**2
+
     @torch.no_grad()
     def predict(
         self,

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -178,13 +177,9 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Device], None]:
 
 
 @pytest.mark.parametrize("name", ["toybox", "toybox-clip", "analytic"])
-def test_ordinary_recipes_pass_in_a_moment(name: str, on: Callable[[Device], None]) -> None:
+def test_ordinary_recipes_pass(name: str, on: Callable[[Device], None]) -> None:
     on(CPU)
-    recipe = shipped(name)
-    check_fits(recipe, ROOT, torch.device("cpu"))
-    started = time.process_time()
-    check_fits(recipe, ROOT, torch.device("cpu"))
-    assert time.process_time() - started < 1.0  # a third of it without the tests' type checks
+    check_fits(shipped(name), ROOT, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -200,12 +195,10 @@ def test_the_absurd_is_refused_with_the_key_that_is_too_large(
     recipe: Recipe, advised: str, on: Callable[[Device], None]
 ) -> None:
     on(CPU)
-    started = time.process_time()
     with pytest.raises(
         RecipeError, match=r"^the optimisation needs about .* memory has 16.00"
     ) as it:
         check_fits(recipe, ROOT, torch.device("cpu"))
-    assert time.process_time() - started < 30
     message = str(it.value)
     assert advised in message
     assert "\n" not in message

@@ -23,6 +23,9 @@ from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
 
+from ..priors.families.conftest import Save  # noqa: TID252
+from ..priors.families.conftest import section as transformer_section  # noqa: TID252
+
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
 Peak = Callable[[Callable[[], object]], int]
@@ -139,6 +142,39 @@ def test_activations_are_what_the_allocator_gives_out(
     assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.15)
     loaded = getattr(prior, "_transformer" if recipe == "sd35" else "_unet")
     assert found.denoiser == module_bytes(loaded)
+    assert found.encoder == module_bytes(prior._vae)
+    assert 0 < found.encoded <= found.encoding
+
+
+@pytest.mark.parametrize("family", ["flux2_klein", "z_image", "qwen_image", "sana", "pixart_sigma"])
+def test_a_family_s_activations_are_what_the_allocator_gives_out(
+    family: str, saved: Save, tmp_path: Path, allocator_peak: Peak
+) -> None:
+    tokens = {"pixart_sigma": 16, "qwen_image": 150}.get(family, 64)
+    section = transformer_section(text_tokens=tokens, image_size_px=32)
+    found = counted(section, saved(family), tmp_path, batch=2)
+    prior: Any = build_prior(section, saved(family), "cpu")
+    # As long as allowed, where only what is text is read.
+    words = "b" * {"z_image": 27, "qwen_image": 22}.get(family, 1)
+    text = prior.encode_text([words] * 4)
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
+
+    def encode() -> None:
+        with sdpa_kernel(SDPBackend.MATH):  # as on CUDA
+            clean = prior.to_model_space(images)
+        torch.autograd.grad(clean, images, torch.ones_like(clean))
+
+    noisy = torch.randn_like(torch.cat([prior.to_model_space(images.detach())] * 2))
+    timestep = torch.full((4,), 500)
+
+    def predict() -> None:
+        prior.predict(noisy, timestep, text)
+
+    for run in (encode, predict):
+        run()
+    assert found.encoding == pytest.approx(allocator_peak(encode), rel=0.15)
+    assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.3)
+    assert found.denoiser == module_bytes(prior._transformer)
     assert found.encoder == module_bytes(prior._vae)
     assert 0 < found.encoded <= found.encoding
 

@@ -60,6 +60,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
 from dreamfusion_kit.recipe.schema.mesh import (
     AdaptiveThresholdSection,
     FixedThresholdSection,
+    MeshFormat,
     MeshSection,
     ThresholdSection,
 )
@@ -69,29 +70,35 @@ from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
     OptimizerSection,
     OptimizeSection,
-    RegularizersSection,
+    PenaltiesSection,
     WatchdogSection,
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticSection,
-    BundledSourceSection,
     ClipPriorSection,
     FlowTransformerSection,
-    HubMirrorSection,
-    HubSourceSection,
+    LatentTransformerSection,
     LatentUnetSection,
-    LocalSourceSection,
     MixtureComponentSection,
     PixelUnetSection,
     PriorSection,
-    SourceSection,
-    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.renderer import (
     OccupancySection,
     ProposalSection,
     RendererSection,
     UnboundedSection,
+)
+from dreamfusion_kit.recipe.schema.source import (
+    NAMED_PATH,
+    BundledSourceSection,
+    FileSourceSection,
+    HubMirrorSection,
+    HubSourceSection,
+    LocalSourceSection,
+    ModelSourceSection,
+    SourceSection,
+    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.view import (
     BackgroundSection,
@@ -161,6 +168,7 @@ class Recipe(Section):
 
 
 __all__ = [
+    "NAMED_PATH",
     "NEGATIVE",
     "PLAIN",
     "UNCONDITIONAL",
@@ -181,6 +189,7 @@ __all__ = [
     "DistributedShampooSection",
     "FieldOrParticlesSection",
     "FieldSection",
+    "FileSourceSection",
     "FixedThresholdSection",
     "FlowTransformerSection",
     "Fraction",
@@ -191,6 +200,7 @@ __all__ = [
     "HubSourceSection",
     "ImageSize",
     "IsmSection",
+    "LatentTransformerSection",
     "LatentUnetSection",
     "LearningRateDecaySection",
     "Length",
@@ -198,15 +208,18 @@ __all__ = [
     "Lighter",
     "LinearSchedule",
     "LocalSourceSection",
+    "MeshFormat",
     "MeshSection",
     "MipMlpSection",
     "MixtureComponentSection",
     "MlpBackgroundSection",
+    "ModelSourceSection",
     "NonNegative",
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
     "ParticlesSection",
+    "PenaltiesSection",
     "PerpNegSection",
     "PhiSection",
     "PiecewiseSchedule",
@@ -217,7 +230,6 @@ __all__ = [
     "ProposalSection",
     "RandomBackgroundSection",
     "Recipe",
-    "RegularizersSection",
     "RendererSection",
     "RfdsRevSection",
     "Schedule",
