@@ -1,6 +1,7 @@
 """Schedules against the values that DreamFusion's own annealings take."""
 
 import pytest
+from pydantic import ValidationError
 
 from dreamfusion_kit.recipe.schedule import value_at
 from dreamfusion_kit.recipe.schema import (
