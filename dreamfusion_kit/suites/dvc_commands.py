@@ -29,9 +29,9 @@ def repro(root: Path, targets: Sequence[str], log: Path) -> None:
     for _ in range(_TRIES_WHILE_BUSY):
         try:
             _dvc(["-c", _WITH_DRIVER], root, arguments, log)
-        except SuiteError:
+        except SuiteError as error:
             # A DVC that was killed with its driver holds its locks until it is gone.
-            if "is busy" not in _last_line(log):
+            if "is busy" not in str(error):
                 raise
             time.sleep(1.0)
         else:
@@ -61,6 +61,7 @@ def pull(root: Path, targets: Sequence[str], log: Path) -> None:
 def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
+        start = file.tell()
         process = subprocess.Popen(
             [sys.executable, *program, "--wait-for-lock", *arguments],
             cwd=root,
@@ -76,8 +77,9 @@ def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path
             _interrupt(process)
             raise
     if status != 0:
+        reason = _last_line(log, start)
         raise SuiteError(
-            f"dvc {arguments[0]}: failed ({_last_line(log)}); expected it to succeed; see {log}"
+            f"dvc {arguments[0]}: failed ({reason}); expected it to succeed; see {log}"
         )
 
 
@@ -103,8 +105,9 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _last_line(log: Path) -> str:
-    """Return the last informative line; DVC's own advice follows the reason."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+def _last_line(log: Path, start: int) -> str:
+    """Return the last informative line since `start`; DVC's own advice follows the reason."""
+    text = log.read_bytes()[start:].decode("utf-8", errors="replace")
+    lines = text.strip().splitlines()
     reasons = [line for line in lines if line.startswith("ERROR")]
     return (reasons or lines or ["it printed nothing"])[-1]

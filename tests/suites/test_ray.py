@@ -194,9 +194,7 @@ def test_a_killed_workers_optimisation_resumes(
     assert "resuming at step" in (workspace.logs / "ball.log").read_text()
 
 
-def test_what_cannot_work_is_refused_in_one_line(
-    cluster: RayCluster, workspace: Workspace
-) -> None:
+def test_what_cannot_work_is_refused_in_one_line(cluster: RayCluster, workspace: Workspace) -> None:
     run = ("suite", "run", SUITE, "--ray", cluster.address)
     commit(workspace)
     done = workspace.call(KIT, *run)
