@@ -22,8 +22,9 @@ from dreamfusion_kit.recipe.workspace import suite_file, suite_root
 from dreamfusion_kit.suites import dvc_commands
 from dreamfusion_kit.suites.crew import Crew, Died, Worker
 from dreamfusion_kit.suites.job_queue import JobQueue, without
-from dreamfusion_kit.suites.lock_file import check_lock
+from dreamfusion_kit.suites.lock_file import check_lock, read_lock
 from dreamfusion_kit.suites.plan import AssetPlan, SuitePlan, lock_path, plan, stage_target
+from dreamfusion_kit.suites.pulled import dvc_hash
 from dreamfusion_kit.suites.recorder import Recorder
 from dreamfusion_kit.suites.remote_crew import RemoteCrew
 from dreamfusion_kit.suites.status import failures_file, log_file, read_failures
@@ -37,6 +38,7 @@ from dreamfusion_kit.suites.worker import (
     StageDone,
     Started,
 )
+from dreamfusion_kit.sync_memory import is_in_sync
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def run_suite(
     _check(suite, suite_file(workspace, name), only)
     with _only_driver(workspace / ".work" / f"suite-{name}.lock", name), _stopped_by_signals():
         check_lock(root / "dvc.lock")
-        dvc_commands.repro(root, ["kit"], logs / "dvc.log")
+        if not _is_recorded_in_sync(root):
+            dvc_commands.repro(root, ["kit"], logs / "dvc.log")
         todo = _with_models(workspace, suite, root, logs)
         chosen = [asset for asset in todo.assets if not only or asset.asset in only]
         stale, damaged = _sorted_by_lock([asset for asset in chosen if asset.stale], root, suite)
@@ -149,6 +152,19 @@ def _stopped_by_signals() -> Generator[None, None, None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_recorded_in_sync(root: Path) -> bool:
+    """Return whether running the stage `kit` would change neither kit.json nor the lock.
+
+    DVC takes a second to find that out.
+    """
+    recorded = read_lock(root / "dvc.lock").get("kit")
+    return (
+        recorded is not None
+        and is_in_sync(root)
+        and all(dvc_hash(root / name) == known for name, known in recorded.outs.items())
+    )
 
 
 def _with_models(workspace: Path, suite: Suite, root: Path, logs: Path) -> SuitePlan:
