@@ -6,6 +6,7 @@ sorted by path, with the ending `.dir`.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from dreamfusion_kit.suites.lock_file import LockedStage
 def check_pulled(root: Path, stages: Sequence[LockedStage]) -> None:
     """Compare the outputs of `stages`, below `root`, with the hashes in the lock.
 
+    One that differs is removed, so that it is not taken for made.
+
     Raises:
         SuiteError: if one differs: an object of the cache or of the remote is damaged.
     """
     for stage in stages:
         for name, recorded in stage.outs.items():
             if (found := dvc_hash(root / name)) != recorded:
+                _remove(root / name)
                 raise SuiteError(
                     f"{root / name}: is not what its lock records (found {found}, expected "
                     f"{recorded}): an object in the cache or the remote is damaged; remove it "
@@ -37,6 +41,13 @@ def dvc_hash(path: Path) -> str:
     entries = [{"md5": _md5(path / name), "relpath": name} for name in names]
     text = json.dumps(entries, sort_keys=True)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _md5(path: Path) -> str:
