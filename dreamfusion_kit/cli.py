@@ -198,6 +198,10 @@ def suite_new(
         str | None,
         typer.Option(metavar="NAME", help="Its main recipe, which determines its protocol."),
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Its protocol, from protocols/, such as dreamfusion."),
+    ] = None,
 ) -> None:
     """Make an empty suite: a folder that is a DVC project of its own.
 
@@ -206,7 +210,10 @@ def suite_new(
     """
     from dreamfusion_kit.workspace import folder
 
-    print(folder.new_suite(locate().workspace, name, seeds=_seeds(seeds), recipe=recipe))
+    made = folder.new_suite(
+        locate().workspace, name, seeds=_seeds(seeds), recipe=recipe, protocol_name=protocol
+    )
+    print(made)
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:
@@ -354,23 +361,40 @@ def reproduce(
     asset: AssetArgument,
     suite: SuiteOption = None,
     rev: Annotated[
-        str, typer.Option(metavar="REV", help="The Git revision to make it from.")
-    ] = "HEAD",
+        str | None,
+        typer.Option(
+            metavar="REV", help="Make it from this Git revision and not the recorded commit."
+        ),
+    ] = None,
+    bisect: Annotated[
+        bool,
+        typer.Option(
+            "--bisect", help="Also name the step and the kind of tensor that differ first."
+        ),
+    ] = False,
 ) -> None:
     """Make an asset again in a temporary clone, and say which file differs first, if one does.
 
-    Device and threads are those of the asset's run record. Exits with status 1 if a file
-    differs.
+    The clone is of the commit that the run recorded, or else the first that has the run in its
+    dvc.lock. Device and threads are those of the run record; what differs in packages and
+    machine is printed. Exits with status 1 if a file differs.
     """
+    from dreamfusion_kit.suites import recorded
     from dreamfusion_kit.suites import reproduce as again
 
     here = locate(suite)
-    for line in again.other_packages(again.read_record(here.workspace, here.suite, asset)):
-        print(line)
+    record = recorded.read_record(here.workspace, here.suite, asset)
+    if rev is None:
+        source = recorded.recorded_source(here.workspace, here.suite, asset)
+    else:
+        source = recorded.named_source(here.workspace, rev)
+    for line in (str(source), *recorded.differences(record)):
+        print(printable(line), flush=True)
     differs = False
-    for result in again.reproduce(here.workspace, here.suite, asset, rev=rev):
-        print(printable(str(result)), flush=True)
-        differs = differs or result.difference is not None
+    for result in again.reproduce(here.workspace, here.suite, asset, source=source, bisect=bisect):
+        for line in str(result).splitlines():
+            print(printable(line), flush=True)
+        differs = differs or (not isinstance(result, str) and result.difference is not None)
     raise typer.Exit(differs)
 
 
@@ -490,17 +514,18 @@ def optimize(
         _show(suite, name)
         return
     with _here("optimize", suite, name) as here:
-        from dreamfusion_kit.stages import devices, memory
+        from dreamfusion_kit.stages import devices, extras, memory
         from dreamfusion_kit.stages import optimize as stage
 
         picked = devices.pick(device)
+        extras.check(here.workspace, here.suite, name)
         memory.check(here.workspace, here.suite, name, picked)
         print(stage.run(here.workspace, here.suite, name, picked))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")
 def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
-    """Extract a textured mesh from an asset's field: GLB, OBJ and PLY."""
+    """Extract a textured mesh from an asset's field, in the formats that mesh.formats lists."""
     name = _name(asset)
     with _here("mesh", suite, name) as here:
         from dreamfusion_kit.stages import devices

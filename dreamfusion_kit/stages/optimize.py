@@ -13,6 +13,7 @@ from dreamfusion_kit import files, provenance
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
+from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
@@ -73,6 +74,7 @@ def _write(
         result.model.save(directory)
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
+        trace_file.write(directory, result.digests)
         origin.write_field(directory, resolved)
 
 

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.recipe.workspace import suite_root
-from dreamfusion_kit.suites.git import git
+from dreamfusion_kit.suites import git
 
 _PREFIX = "dreamfusion-kit-clone-"
 # What a stage reads: a file that differs from the commit would not be in the clone.
@@ -48,18 +48,18 @@ def take(workspace: Path, suite: str) -> Snapshot:
         SuiteError: if something that a stage reads is not committed, there is no repository, or
             the committed configuration has no remote that another machine can reach.
     """
-    commit = git(workspace, "rev-parse", "--verify", "HEAD^{commit}")
+    commit = git.output(workspace, "rev-parse", "--verify", "HEAD^{commit}")
     _refuse_uncommitted(workspace, suite)
     _refuse_without_remote(suite_root(workspace, suite) / ".dvc" / "config")
-    top = git(workspace, "rev-parse", "--show-toplevel")
+    top = git.output(workspace, "rev-parse", "--show-toplevel")
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "copy.git"
         source = Path(top).as_uri()
-        git(workspace, "clone", "--quiet", "--bare", "--depth", "1", source, str(copy))
+        git.output(workspace, "clone", "--quiet", "--bare", "--depth", "1", source, str(copy))
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             archive.add(copy, ".git")
-    folder = git(workspace, "rev-parse", "--show-prefix")
+    folder = git.output(workspace, "rev-parse", "--show-prefix")
     return Snapshot(commit, folder, buffer.getvalue())
 
 
@@ -67,7 +67,7 @@ def _refuse_uncommitted(workspace: Path, suite: str) -> None:
     paths = [*_WHAT_MATTERS, _PACKAGE]
     if suite_root(workspace, suite) != workspace:
         paths.append(suite_root(Path(), suite).as_posix())
-    status = git(
+    status = git.output(
         workspace, "status", "--porcelain", "--untracked-files=all", "--", *paths, *_WHAT_DOES_NOT
     )
     changed = [line[2:].strip().strip('"') for line in status.splitlines()]
@@ -116,8 +116,8 @@ class Clone:
         clone = self._folder / "clone"
         with tarfile.open(fileobj=io.BytesIO(self._snapshot.repository)) as archive:
             archive.extractall(clone, filter="data")
-        git(clone, "config", "core.bare", "false")
-        git(clone, "checkout", "--quiet", "--detach", self._snapshot.commit)
+        git.output(clone, "config", "core.bare", "false")
+        git.output(clone, "checkout", "--quiet", "--detach", self._snapshot.commit)
         return clone / self._snapshot.folder
 
     def __exit__(
