@@ -41,7 +41,7 @@ def repro(workspace: Workspace, *targets: str) -> subprocess.CompletedProcess[st
 
 
 def test_hostile_prompts_are_only_text(tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path / "workspace", ACCEPTED)
+    workspace = make_workspace(tmp_path / "workspace", ACCEPTED, judged=False)
     done = repro(workspace, *(f"assets/{asset}/dvc.yaml:embed" for asset in ACCEPTED))
     assert done.returncode == 0, done.stderr
     for asset, prompt in ACCEPTED.items():
