@@ -30,6 +30,7 @@ NOT_MIRRORED = {
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
     "pipeline/test_kills.py": "DVC killed at random moments",
+    "suites/test_docs_scaling.py": "the commands of docs/scaling.md",
     "suites/test_faults.py": "what disks, locks, caches, modes and clocks do to a suite",
     "suites/test_prompts.py": "hostile prompts through real DVC",
     "suites/test_kills.py": "workers and drivers killed at random moments",

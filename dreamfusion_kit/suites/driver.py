@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from sys import stderr
 from types import FrameType
 from typing import assert_never
 
@@ -23,6 +24,7 @@ from dreamfusion_kit.suites import dvc_commands
 from dreamfusion_kit.suites.crew import Crew, Died, Worker
 from dreamfusion_kit.suites.job_queue import JobQueue, without
 from dreamfusion_kit.suites.lock_file import check_lock, read_lock
+from dreamfusion_kit.suites.lock_journal import LockJournal
 from dreamfusion_kit.suites.plan import AssetPlan, SuitePlan, lock_path, plan, stage_target
 from dreamfusion_kit.suites.pulled import dvc_hash
 from dreamfusion_kit.suites.recorder import Recorder
@@ -90,6 +92,8 @@ def run_suite(
     suite = load_suite(workspace, name)
     _check(suite, suite_file(workspace, name), only)
     with _only_driver(workspace / ".work" / f"suite-{name}.lock", name), _stopped_by_signals():
+        for path in LockJournal(workspace, name).recover():
+            print(f"{path}: restored; a commit that was killed left it half written", file=stderr)
         check_lock(root / "dvc.lock")
         if not _is_recorded_in_sync(root):
             dvc_commands.repro(root, ["kit"], logs / "dvc.log")

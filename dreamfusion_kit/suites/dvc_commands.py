@@ -20,6 +20,19 @@ _WITH_DRIVER = (
 )
 
 
+# `python -m dvc`, which removes the file in its first argument when it has succeeded.
+_THEN_FORGET = """
+import os, runpy, sys
+forget = sys.argv.pop(1)
+try:
+    runpy.run_module("dvc", run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    if not end.code:
+        os.unlink(forget)
+    raise
+"""
+
+
 _TRIES_WHILE_BUSY = 5
 
 
@@ -39,26 +52,47 @@ def repro(root: Path, targets: Sequence[str], log: Path) -> None:
     _dvc(["-c", _WITH_DRIVER], root, arguments, log)
 
 
-def commit(root: Path, targets: Sequence[str], log: Path) -> None:
+def commit(
+    root: Path,
+    targets: Sequence[str],
+    log: Path,
+    *,
+    forget: Path | None = None,
+    holding: Sequence[int] = (),
+) -> None:
     """Record the present outputs, and what they were made from, in cache and lock.
 
     It takes a second and is not killed with the driver, which could leave a lock file half
     written.
+
+    Args:
+        root: The suite's folder.
+        targets: The stages.
+        log: The file for what DVC prints.
+        forget: A file that the program removes when it has succeeded.
+        holding: Descriptors that stay open as long as the program runs.
     """
-    _dvc(["-m", "dvc"], root, ["commit", "--quiet", "--force", *targets], log)
+    program = ["-c", _THEN_FORGET, str(forget.resolve())] if forget else ["-m", "dvc"]
+    _dvc(program, root, ["commit", "--force", *targets], log, holding)
 
 
 def push(root: Path, targets: Sequence[str], log: Path) -> None:
     """Upload the recorded outputs of these stages to the default remote."""
-    _dvc(["-c", _WITH_DRIVER], root, ["push", "--quiet", *targets], log)
+    _dvc(["-c", _WITH_DRIVER], root, ["push", *targets], log)
 
 
 def pull(root: Path, targets: Sequence[str], log: Path) -> None:
     """Download the recorded outputs of these stages, in place of whatever is there."""
-    _dvc(["-c", _WITH_DRIVER], root, ["pull", "--quiet", "--force", *targets], log)
+    _dvc(["-c", _WITH_DRIVER], root, ["pull", "--force", *targets], log)
 
 
-def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path) -> None:
+def _dvc(
+    program: Sequence[str],
+    root: Path,
+    arguments: Sequence[str],
+    log: Path,
+    holding: Sequence[int] = (),
+) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         start = file.tell()
@@ -69,6 +103,7 @@ def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            pass_fds=holding,
             start_new_session=True,  # Ctrl-C reaches the driver alone, which passes it on
         )
         try:

@@ -122,7 +122,7 @@ def test_a_half_written_lock_is_refused_before_the_work(
 
 def test_a_half_written_lock_of_the_suite_is_one_line(made: Workspace) -> None:
     lock = made.suite / "dvc.lock"
-    lock.write_bytes(lock.read_bytes()[:40])
+    lock.write_bytes(lock.read_bytes()[:30])
     done = made.run()
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert done.stderr.startswith(f"suites/{SUITE}/dvc.lock: damaged, expected a lock")
@@ -137,7 +137,7 @@ def test_a_read_only_cache_costs_only_the_record(made: Workspace, undisturbed: W
     assert "Traceback" not in out + err
     first, *problems = out.splitlines()
     assert first == "0 made, 2 failed"
-    assert [line.partition(": ")[0] for line in problems] == ["ball", "cube"]
+    assert sorted(line.partition(": ")[0] for line in problems) == ["ball", "cube"]
     assert all("dvc commit: failed (" in line for line in problems)
     done = made.run()
     assert (done.returncode, done.stdout) == (0, "2 made, 0 failed\n"), done.stderr
@@ -154,7 +154,8 @@ def test_files_of_another_user_are_one_line_each(
     assert status in (1, 2), err
     assert "Traceback" not in out + err
     if status == 1:
-        assert out.startswith("0 made, 2 failed\nball: ")
+        assert out.startswith("0 made, 2 failed\n")
+        assert len(out.splitlines()) == 3
         assert "ermission denied" in out
     else:
         assert err.count("\n") == 1
