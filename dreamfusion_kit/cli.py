@@ -146,10 +146,10 @@ def validate(
         list[Path] | None, typer.Argument(metavar="FILES", help="All by default.")
     ] = None,
 ) -> None:
-    """Check recipes and suites, and report every problem with its line.
+    """Check recipes, suites and scenes, and report every problem with its line.
 
-    Without FILES: recipes/**/*.yaml, params.yaml and suites/*/suite.yaml with its assets. Any
-    other file is a recipe.
+    Without FILES: recipes/**/*.yaml, params.yaml, suites/*/suite.yaml with its assets, and
+    scenes/*.yaml. Any other file is a recipe.
     """
     checked = files or check.workspace_files(locate().workspace)
     check.check_files(checked)
@@ -175,9 +175,11 @@ def _show(suite: str | None, asset: str) -> None:
 
 
 @_command(app, "schema", "python cli.py schema > recipes/recipe.schema.json")
-def schema() -> None:
-    """Print the JSON Schema of recipes, for editors."""
-    print(json_schema.recipe_json_schema(), end="")
+def schema(
+    scene: Annotated[bool, typer.Option("--scene", help="Of scenes instead.")] = False,
+) -> None:
+    """Print the JSON Schema of recipes, or of scenes, for editors."""
+    print(json_schema.scene_json_schema() if scene else json_schema.recipe_json_schema(), end="")
 
 
 @_command(suite_app, "list", "python cli.py suite list toybox-16")
@@ -299,6 +301,60 @@ def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
     for name in gone:
         status.log_file(here.workspace, here.suite, name).unlink(missing_ok=True)
     print(f"{path}: removed {asset}")
+
+
+@_command(app, "import", 'python cli.py import old_chair chair.glb --prompt "an old chair"')
+def import_(
+    asset: AssetArgument,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A model: GLB, glTF, OBJ, PLY or STL.")
+    ],
+    prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="What it shows, for judge and gallery.")
+    ],
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A suite in suites/, created if missing. Without it, the suite whose folder this "
+            "is, or else suites/imported.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME", help="Its mesh section gives formats and texture size.")
+    ] = "toybox",
+    up: Annotated[
+        str | None,
+        typer.Option(metavar="AXIS", help="x, y, z, -x, -y or -z; by default that of the format."),
+    ] = None,
+    front: Annotated[
+        str | None, typer.Option(metavar="AXIS", help="The axis that the object's front looks to.")
+    ] = None,
+    meters_per_unit: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=1e-9, max=1e6, help="By default 1, and 0.001 for STL."),
+    ] = None,
+    keep_uvs: Annotated[
+        bool,
+        typer.Option("--keep-uvs", help="Keep UVs and texture; one texture must cover all faces."),
+    ] = False,
+) -> None:
+    """Make an asset of a mesh that others made, to be measured and shown like the kit's own.
+
+    By default, y is up and z is the front in GLB, glTF and OBJ, z is up and -y the front in PLY
+    and STL. The mesh is turned, centred and scaled into the ball that all assets share, and the
+    transform is recorded. Prompts are imported by `suite import`.
+    """
+    from dreamfusion_kit.workspace import import_model
+
+    here = locate() if suite is None else locate(DEFAULT)
+    chosen = suite or (import_model.SUITE if here.suite == DEFAULT else here.suite)
+    reading = import_model.Reading(up, front, meters_per_unit, keep_uvs)
+    said = import_model.import_model(
+        here.workspace, chosen, asset, file, prompt=prompt, recipe=recipe, reading=reading
+    )
+    for line in said.splitlines():
+        print(printable(line))
 
 
 @_command(suite_app, "status", "python cli.py suite status toybox-16")
@@ -567,6 +623,64 @@ def report(suite: SuiteOption = None) -> None:
         from dreamfusion_kit.stages import report as stage
 
         print(stage.run(here.workspace, here.suite))
+
+
+@_command(app, "scene", "python cli.py scene toy-table")
+def scene(
+    name: Annotated[str, typer.Argument(metavar="SCENE", help="A scene: scenes/SCENE.yaml.")],
+    suite: SuiteOption = None,
+) -> None:
+    """Put finished assets together: one GLB, one USDZ, stills and a fly-around.
+
+    Needs the extras `render` (Mitsuba, on any CPU) and `usd`.
+    """
+    with _here("scene", suite, name) as here:
+        from dreamfusion_kit.stages import scene as stage
+
+        print(stage.run(here.workspace, here.suite, name))
+
+
+@_command(app, "relight", "python cli.py relight red_mug --light studio --light sunset")
+def relight(
+    asset: AssetArgument,
+    light: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIGHT",
+            help="studio, sunset, overcast, or an .hdr or .exr file; may be repeated. All three by "
+            "default.",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int, typer.Option("--size", metavar="PX", min=16, max=4096, help="Side of a still.")
+    ] = 384,
+    samples: Annotated[
+        int, typer.Option(metavar="N", min=1, max=65536, help="Paths per pixel of a still.")
+    ] = 64,
+    frames: Annotated[
+        int, typer.Option(metavar="N", min=0, max=1000, help="Of the turntable; 0 for none.")
+    ] = 24,
+    suite: SuiteOption = None,
+) -> None:
+    """Take pictures of an asset's mesh under light from all around, with shadows.
+
+    Writes stills and a turntable into out/relight/ASSET/LIGHT. Needs the extra `render`: Mitsuba,
+    which runs on any CPU and needs neither LLVM nor OpenGL.
+    """
+    from dreamfusion_kit.environment import LIGHT_NAMES
+    from dreamfusion_kit.stages import relight as stage
+
+    here = locate(suite)
+    for folder in stage.run(
+        here.workspace,
+        here.suite,
+        asset,
+        light or LIGHT_NAMES,
+        image_size_px=image_size,
+        samples_per_pixel=samples,
+        num_frames=frames,
+    ):
+        print(folder)
 
 
 @_command(app, "summary", "python cli.py summary")

@@ -88,7 +88,8 @@ def _saturation(of: Object) -> Callable[[Subject], Number]:
 
 
 def _fog(subject: Subject) -> Number:
-    return fog(subject.field_views.opacity, subject.views.opacity)
+    of_field = subject.field_views
+    return None if of_field is None else fog(of_field.opacity, subject.views.opacity)
 
 
 # ---- the records
