@@ -21,6 +21,7 @@ from pathlib import Path
 from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import driver, dvc_commands, machine, plan, status
+from dreamfusion_kit.suites.crew import Crew
 from dreamfusion_kit.suites.worker import Setting, Steps
 from dreamfusion_kit.workspace import import_prompts, init
 
@@ -53,8 +54,10 @@ def run(*, jobs: int, sleep_s: float = 0.0, and_score: bool = False) -> int:
     outcome = driver.run_suite(
         Path(),
         SUITE,
-        settings=machine.settings(Path(), SUITE, device="cpu", jobs=str(jobs)),
-        run_stage=partial(run_stage, sleep_s=sleep_s),
+        crew=Crew(
+            machine.settings(Path(), SUITE, device="cpu", jobs=str(jobs)),
+            partial(run_stage, sleep_s=sleep_s),
+        ),
         and_score=and_score,
     )
     assert not outcome.failed, outcome.summary()

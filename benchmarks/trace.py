@@ -20,12 +20,12 @@ from typing import Any
 import torch
 
 from dreamfusion_kit import provenance
+from dreamfusion_kit.api import load_prior
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.optimize.checkpoint import open_scratch
 from dreamfusion_kit.optimize.loop import optimize
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.trace import Trace
-from dreamfusion_kit.api import load_prior
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.stages import devices

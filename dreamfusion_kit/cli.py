@@ -198,6 +198,10 @@ def suite_new(
         str | None,
         typer.Option(metavar="NAME", help="Its main recipe, which determines its protocol."),
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Its protocol, from protocols/, such as dreamfusion."),
+    ] = None,
 ) -> None:
     """Make an empty suite: a folder that is a DVC project of its own.
 
@@ -206,7 +210,10 @@ def suite_new(
     """
     from dreamfusion_kit.workspace import folder
 
-    print(folder.new_suite(locate().workspace, name, seeds=_seeds(seeds), recipe=recipe))
+    made = folder.new_suite(
+        locate().workspace, name, seeds=_seeds(seeds), recipe=recipe, protocol_name=protocol
+    )
+    print(made)
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:
@@ -312,19 +319,39 @@ def suite_run(
         list[str] | None, typer.Option(metavar="ID", help="Only this asset; may be repeated.")
     ] = None,
     device: DeviceOption = "cpu",
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on a Ray cluster: HOST:PORT, auto or local."),
+    ] = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Work in Slurm jobs, one per asset.")] = (
+        False
+    ),
+    slurm_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Such as partition=gpu; may be repeated."),
+    ] = None,
 ) -> None:
     """Make what is not up to date, with several workers; then score and report.
 
     An asset that fails does not stop the others, but the exit status is then 1. Ctrl-C stops the
     workers, and the next run resumes their optimisations.
+
+    With --ray or --slurm, workers work in clones of the commit, and outputs go through the DVC
+    remote; --jobs is then the most workers at a time.
     """
-    from dreamfusion_kit.suites import driver, machine
+    from dreamfusion_kit.suites import driver, placement
 
     here = locate(suite)
-    settings = machine.settings(here.workspace, here.suite, device=device, jobs=jobs)
-    outcome = driver.run_suite(
-        here.workspace, here.suite, settings=settings, only=tuple(asset or ())
+    crew = placement.crew(
+        here.workspace,
+        here.suite,
+        device=device,
+        jobs=jobs,
+        ray=ray,
+        slurm=slurm,
+        slurm_options=tuple(slurm_option or ()),
     )
+    outcome = driver.run_suite(here.workspace, here.suite, crew=crew, only=tuple(asset or ()))
     print(outcome.summary())
     raise typer.Exit(bool(outcome.failed))
 
@@ -364,9 +391,7 @@ def reproduce(
     for line in (str(source), *recorded.differences(record)):
         print(printable(line), flush=True)
     differs = False
-    for result in again.reproduce(
-        here.workspace, here.suite, asset, source=source, bisect=bisect
-    ):
+    for result in again.reproduce(here.workspace, here.suite, asset, source=source, bisect=bisect):
         for line in str(result).splitlines():
             print(printable(line), flush=True)
         differs = differs or (not isinstance(result, str) and result.difference is not None)
@@ -489,17 +514,18 @@ def optimize(
         _show(suite, name)
         return
     with _here("optimize", suite, name) as here:
-        from dreamfusion_kit.stages import devices, memory
+        from dreamfusion_kit.stages import devices, extras, memory
         from dreamfusion_kit.stages import optimize as stage
 
         picked = devices.pick(device)
+        extras.check(here.workspace, here.suite, name)
         memory.check(here.workspace, here.suite, name, picked)
         print(stage.run(here.workspace, here.suite, name, picked))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")
 def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
-    """Extract a textured mesh from an asset's field: GLB, OBJ and PLY."""
+    """Extract a textured mesh from an asset's field, in the formats that mesh.formats lists."""
     name = _name(asset)
     with _here("mesh", suite, name) as here:
         from dreamfusion_kit.stages import devices

@@ -47,7 +47,8 @@ def _read_by_sync(folder: Path) -> Iterator[Path]:
     is_suite = (folder / "suite.yaml").is_file()
     workspace = folder / "../.." if is_suite else folder
     yield from sorted(path for path in _PACKAGE.rglob("*") if path.is_file())
-    yield from sorted((workspace / "recipes").glob("*.yaml"))
+    for folder_of in ("recipes", "protocols"):
+        yield from sorted((workspace / folder_of).glob("*.yaml"))
     yield workspace / "params.yaml"
     yield folder / "kit.json"
     yield folder / "dvc.yaml"

@@ -19,13 +19,14 @@ TEST_FILES = sorted(TESTS.rglob("test_*.py"))
 CONFINED = {
     "typer": {"cli"},
     "diffusers": {"priors", "memory.prior", "toybox"},
-    "transformers": {"priors", "memory.prior", "toybox"},
+    "transformers": {"priors", "memory.prior", "toybox", "evaluation.vqa"},
     "open3d": {"open3d_library"},
 }
 OPEN3D_ROOMS = {"mesh", "evaluation"}
 
 # Test files without a package file of their name, and what they hold instead.
 NOT_MIRRORED = {
+    "guidance/test_pairs.py": "every guidance with every prior",
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
     "pipeline/test_kills.py": "DVC killed at random moments",

@@ -36,7 +36,10 @@ class ClipLikeness(Guidance):
         self._prompts = prompts
 
     def guide(self, views: Views, step: int, draw: Draw) -> GuidanceOutput:
-        """Return the gradient of the mean loss of the images; nothing is drawn."""
+        """Return the gradient of the mean loss of the images; nothing is drawn.
+
+        An image has one similarity, which counts as a mean over its pixels would.
+        """
         text = self._prompts.for_views(views.cameras, self._section.view_prompts)
         images = views.images.detach().requires_grad_()
         opacity = views.opacity.detach().requires_grad_()

@@ -10,7 +10,7 @@ x is the rendered image in the prior's space. This file follows the path in orde
     eps_hat      guided_epsilon     eps_u + s (eps_c - eps_u), in `classifier_free`
     residual     sds_residual       eps_hat - eps; the denoiser's Jacobian is left out
     w(t)         timestep_weight    times dz_t / dx = alpha_t, absorbed as in the paper
-    dx / dimage  pull_back          through `to_model_space`; the mean over the batch
+    dx / dimage  pull_back          through `to_model_space`; the mean over batch and pixels
 
 `ScoreDistillation.guide` calls these in turn, and `optimize.loop` propagates the image's
 gradient into the field, dimage / dtheta. Other score distillations (`sjc`, `csd`, `ism`,
@@ -30,7 +30,7 @@ from dreamfusion_kit.guidance.classifier_free import guided_epsilon
 from dreamfusion_kit.guidance.conditioning import Conditioning, PromptFeatures, conditioning_for
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import ScoreGuidanceSection
+from dreamfusion_kit.recipe.schema import PhiSection, ScoreGuidanceSection
 from dreamfusion_kit.records import GuidanceOutput
 
 WeightName = Literal["sigma_squared", "uniform", "sigma_over_alpha"]
@@ -54,7 +54,7 @@ class ScoreDistillation(Guidance):
         self._residual = residual
 
     def guide(self, views: Views, step: int, draw: Draw) -> GuidanceOutput:
-        """Return the gradient of `w(t) residual` on the images, mean over the batch."""
+        """Return the gradient of `w(t) residual` on the images, mean over batch and pixels."""
         section, prior = self._section, self._prior
         conditioning = conditioning_for(section, self._prompts, views.cameras)
         encoded = encode(prior, views.images)
@@ -88,7 +88,7 @@ def encode(prior: Prior, images: Float[Tensor, "batch 3 h w"]) -> EncodedViews:
 
 
 def timestep_range(
-    section: ScoreGuidanceSection, step: int, num_train_timesteps: int
+    section: ScoreGuidanceSection | PhiSection, step: int, num_train_timesteps: int
 ) -> tuple[int, int]:
     """Return the lowest and highest timestep at optimiser step `step`, both included."""
     last = num_train_timesteps - 1
@@ -98,7 +98,7 @@ def timestep_range(
 
 
 def sample_timesteps(
-    section: ScoreGuidanceSection,
+    section: ScoreGuidanceSection | PhiSection,
     step: int,
     batch: int,
     num_train_timesteps: int,
@@ -201,9 +201,10 @@ def pull_back(
     noisy: NoisyViews,
     residual: Float[Tensor, "batch channels height width"],
 ) -> GuidanceOutput:
-    """Weight the residual by w(t) and pull it back to the images, mean over the batch.
+    """Weight the residual by w(t) and pull it back to the images, mean over batch and pixels.
 
-    `to_model_space` is differentiated once; the denoiser never is.
+    Channels are summed; pixels are those of the prior's own space. `to_model_space` is
+    differentiated once, the denoiser never is.
     """
     timestep = noisy.timestep
     weight = timestep_weight(
@@ -211,8 +212,9 @@ def pull_back(
     )
     weighted = weight[:, None, None, None] * residual.detach() / len(timestep)
     (gradient,) = torch.autograd.grad(encoded.clean, encoded.images, weighted)
+    # Divided here, not before: an encoder in float16 could not hold a pixel's share.
     return GuidanceOutput(
-        gradient=gradient,
+        gradient=gradient / prior.num_pixels(encoded.clean),
         opacity_gradient=None,
         timesteps=timestep / prior.num_train_timesteps,
         noise=noisy.noise,

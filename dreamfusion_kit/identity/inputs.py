@@ -62,7 +62,7 @@ def recipe_digest(recipe: Recipe) -> str:
 
 def clip_digest(protocol: EvaluationSection) -> str:
     """Return the digest of what the fetch stage reads from the protocol."""
-    return identity(protocol.clip)
+    return identity({"clip": protocol.clip, "vqa": protocol.vqa})
 
 
 def pool_digest(protocol: EvaluationSection, prompts: Mapping[str, str], workspace: Path) -> str:

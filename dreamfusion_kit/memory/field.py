@@ -24,7 +24,7 @@ from dreamfusion_kit.memory.line import line
 from dreamfusion_kit.memory.live import LiveMemory
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize.optimizers import build_optimizer
-from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
+from dreamfusion_kit.optimize.penalties import needs_normals, sum_of, weighted_penalties
 from dreamfusion_kit.optimizer_state import optimizer_tensors
 from dreamfusion_kit.recipe.schema import (
     DistributedShampooSection,
@@ -209,7 +209,7 @@ def _count_step(recipe: Recipe, model: NerfModel, side: int, views: int) -> tupl
     """Return what waits for the gradient, and the peak memory of render and backward."""
     for parameter in model.parameters():
         parameter.grad = None
-    regularizers, step = recipe.optimize.regularizers, _step(recipe)
+    penalties, step = recipe.optimize.penalties, _step(recipe)
     camera, shading = recipe.camera, recipe.shading
     # The nearest camera with the longest lens sees the most of the field.
     nearest, longest = camera.radius_range[0], camera.focal_range[1]
@@ -219,11 +219,12 @@ def _count_step(recipe: Recipe, model: NerfModel, side: int, views: int) -> tupl
     )
     lighting = _lamp(recipe, cameras) if is_ever_shaded else albedo_lighting(cameras)
     with LiveMemory() as memory:
-        normals = needs_normals(regularizers, step)
+        normals = needs_normals(penalties, step)
         output, samples = _render(model, cameras, lighting, with_normals=normals)
         waiting = memory.alive_bytes
         loss = output.image.sum()
-        loss = loss + regularization(regularizers, output.opacity, samples, model, step)
+        terms = weighted_penalties(penalties, output.opacity, samples, model, step)
+        loss = loss + sum_of(terms, loss.device)
         loss.backward()
     return waiting, memory.peak_bytes
 

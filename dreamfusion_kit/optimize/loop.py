@@ -18,13 +18,14 @@ from dreamfusion_kit.guidance.base import Views
 from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.model.nerf import NerfModel
-from dreamfusion_kit.optimize import watchdog
+from dreamfusion_kit.optimize import shares, watchdog
 from dreamfusion_kit.optimize.checkpoint import (
     Checkpoint,
     Scratch,
     load_checkpoint,
     save_checkpoint,
 )
+from dreamfusion_kit.optimize.loss import total_loss
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.monitor import Monitor
 from dreamfusion_kit.optimize.optimizers import (
@@ -32,8 +33,9 @@ from dreamfusion_kit.optimize.optimizers import (
     clip_gradients,
     set_learning_rates,
 )
+from dreamfusion_kit.optimize.penalties import needs_normals, sum_of, weighted_penalties
 from dreamfusion_kit.optimize.preview import preview_png
-from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
+from dreamfusion_kit.optimize.proportion import new_complaints
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
 from dreamfusion_kit.optimize.trace import Digests, DrawnViews, Trace
 from dreamfusion_kit.priors.base import Teacher
@@ -106,7 +108,7 @@ def optimize(
             rays,
             lighting,
             background,
-            with_normals=needs_normals(section.regularizers, step),
+            with_normals=needs_normals(section.penalties, step),
             generator=draw("render"),
         )
 
@@ -115,15 +117,18 @@ def optimize(
         guidance = state.guidance.guide(Views(images, output.opacity, cameras), step, draw)
 
         # Propagate that gradient, and the penalties', back into the field (DreamFusion, Fig. 8).
-        penalty = regularization(section.regularizers, output.opacity, samples, model, step)
-        loss = (guidance.gradient * images).sum() + penalty
-        if guidance.opacity_gradient is not None:
-            loss = loss + (guidance.opacity_gradient * output.opacity).sum()
+        penalties = weighted_penalties(section.penalties, output.opacity, samples, model, step)
+        penalty = sum_of(penalties, device)
+        norms = (
+            shares.measure(guidance, penalties, output, samples, _parameters(state))
+            if step % section.watchdog.check_every_steps == 0
+            else None
+        )
         state.optimizer.zero_grad()
-        loss.backward()
+        total_loss(guidance, images, output.opacity, penalty).backward()
         gradient_norm = clip_gradients(_parameters(state), section.max_gradient_norm)
         metrics = _metrics(
-            output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps
+            output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps, norms
         )
         watchdog.check_gradient(
             step,
@@ -145,6 +150,8 @@ def optimize(
         state.trace.record(step, drawn, output, guidance, _gradients(state), _fields(state))
         state.history.append(metrics)
         monitor.step(step, metrics)
+        for complaint in new_complaints(section.penalties, state.history):
+            monitor.note(complaint)
         watchdog.check_opacity(section.watchdog, state.history)
 
         # Save a preview and the state.
@@ -207,10 +214,11 @@ def _metrics(
     gradient_norm: Float[Tensor, ""],
     penalty: Float[Tensor, ""],
     timesteps: Float[Tensor, " batch"],
+    norms: shares.GradientNorms | None,
 ) -> StepMetrics:
     """Return the step's numbers, copied from the device in one transfer."""
     numbers = [opacity.mean(), guidance_gradient.norm(), gradient_norm, penalty, timesteps.mean()]
-    return StepMetrics(*torch.stack([number.detach() for number in numbers]).tolist())
+    return StepMetrics(*torch.stack([number.detach() for number in numbers]).tolist(), norms=norms)
 
 
 def _save_preview(recipe: Recipe, state: RunState, scratch: Scratch, device: torch.device) -> None:

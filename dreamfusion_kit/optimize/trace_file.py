@@ -55,9 +55,7 @@ def read(folder: Path) -> list[tuple[str, ...]]:
         )
     header, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
     found = [_ROW.fullmatch(line) for line in lines]
-    rows = [
-        tuple(row[2].split()) for step, row in enumerate(found) if row and row[1] == str(step)
-    ]
+    rows = [tuple(row[2].split()) for step, row in enumerate(found) if row and row[1] == str(step)]
     if header != _HEADER or len(rows) != len(lines):
         raise DreamFusionKitError(
             f"{path}: found other lines than {len(KINDS)} digests per step, expected a file that "

@@ -7,19 +7,27 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.document import file_error
 from dreamfusion_kit.recipe.judge import reading_notes
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.protocol import load_protocol_file
 from dreamfusion_kit.recipe.suite import DEFAULT, check_suite, load_suite
-from dreamfusion_kit.recipe.workspace import PARAMS_FILE, SUITE_FILE, suite_file, suite_names
+from dreamfusion_kit.recipe.workspace import (
+    PARAMS_FILE,
+    PROTOCOLS,
+    SUITE_FILE,
+    suite_file,
+    suite_names,
+)
 
 
 def workspace_files(workspace: Path) -> list[Path]:
-    """Return every recipe and suite file of the workspace.
+    """Return every recipe, protocol and suite file of the workspace.
 
     Raises:
         RecipeError: if there are none, since checking nothing would look like success.
     """
     recipes = sorted((workspace / "recipes").rglob("*.yaml"))
+    protocols = sorted((workspace / PROTOCOLS).glob("*.yaml"))
     suites = [suite_file(workspace, name) for name in suite_names(workspace)]
-    files = [*recipes, *suites]
+    files = [*recipes, *protocols, *suites]
     if not files:
         raise file_error(
             (workspace / PARAMS_FILE).resolve(),
@@ -29,7 +37,7 @@ def workspace_files(workspace: Path) -> list[Path]:
 
 
 def check_files(files: Iterable[Path]) -> None:
-    """Check each file: a params.yaml or suite.yaml as a suite, anything else as a recipe.
+    """Check each file: as a suite, as a protocol or as a recipe, by its name and folder.
 
     Raises:
         RecipeError: with the problems of all files, one per line.
@@ -59,10 +67,12 @@ def notes(files: Iterable[Path]) -> list[str]:
 
 def _check_file(file: Path) -> None:
     suite = _suite_of(file)
-    if suite is None:
-        load_recipe(file)
-    else:
+    if suite is not None:
         check_suite(*suite)
+    elif file.absolute().parent.name == PROTOCOLS:
+        load_protocol_file(file)
+    else:
+        load_recipe(file)
 
 
 def _suite_of(file: Path) -> tuple[Path, str] | None:

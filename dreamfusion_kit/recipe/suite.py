@@ -31,6 +31,7 @@ from dreamfusion_kit.recipe.gate import GateSection
 from dreamfusion_kit.recipe.judge import unreadable
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
+from dreamfusion_kit.recipe.protocol import ProtocolSection, protocol_of
 from dreamfusion_kit.recipe.schema import Recipe, Section, Seed
 from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, recipe_file, suite_file, suite_root
 
@@ -94,8 +95,9 @@ class ParamsFile(Section):
         description="The recipes that the assets use, each once: DVC fetches per recipe."
     )
     assets: dict[AssetId, Asset] = Field(min_length=1, description="The assets by their id.")
-    evaluation: EvaluationSection = Field(
-        description="The protocol, for every suite without one of its own."
+    evaluation: ProtocolSection = Field(
+        description="The protocol, or the name of one in protocols/, for every suite without one "
+        "of its own."
     )
     gate: GateSection | None = Field(
         default=None, description="When a fall of quality is refused; see docs/gate.md."
@@ -122,8 +124,9 @@ class SuiteFile(Section):
         description="Each asset is made once per seed, as ID_sSEED; null where each has its own.",
     )
     overrides: dict[str, JsonValue] = Field(description=_OVERRIDES + " An asset's own come later.")
-    evaluation: EvaluationSection | None = Field(
-        description="The suite's own protocol; null for the one in params.yaml."
+    evaluation: ProtocolSection | None = Field(
+        description="The suite's own protocol, or the name of one in protocols/; null for the one "
+        "in params.yaml."
     )
 
     @model_validator(mode="after")
@@ -151,6 +154,8 @@ class Suite:
     evaluation: EvaluationSection
     declared: Mapping[str, Declaration] = field(repr=False)
     seeds: tuple[int, ...] | None = None
+    protocol: str | None = None
+    """The name of its own protocol, if it has one from protocols/."""
 
     @property
     def recipes(self) -> tuple[str, ...]:
@@ -179,12 +184,15 @@ def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
     The score of a CLIP that guided the optimisation shows how well that went, not how good the
     object is.
     """
-    if recipe.prior.source == evaluation.clip:
-        return (
-            "optimised against the CLIP that judges: its R-Precision and CLIP score cannot be "
-            "compared with those of other recipes"
-        )
-    return ""
+    judges = evaluation.judges
+    own = next((name for name, source in judges.items() if source == recipe.prior.source), None)
+    if own is None:
+        return ""
+    which = f", {own}" if len(judges) > 1 else ""
+    return (
+        f"optimised against the CLIP that judges{which}: its R-Precision and CLIP score cannot be "
+        "compared with those of other recipes"
+    )
 
 
 @dataclass(frozen=True)
@@ -219,17 +227,17 @@ class ResolvedAsset:
 def load_suite(workspace: Path, name: str) -> Suite:
     """Return the suite `name` with its protocol, or that of the workspace."""
     if name == DEFAULT:
-        return parse_params(load_yaml(suite_file(workspace, name)))
+        return parse_params(load_yaml(suite_file(workspace, name)), workspace)
     return _load_folder(workspace, name)
 
 
 def load_protocol(workspace: Path, name: str) -> EvaluationSection:
     """Return the protocol of the suite `name` without reading its assets."""
     if name != DEFAULT:
-        _, shared = _load_suite_file(workspace, name)
+        document, shared = _load_suite_file(workspace, name)
         if shared.evaluation is not None:
-            return shared.evaluation
-    return parse_params(load_yaml(suite_file(workspace, DEFAULT))).evaluation
+            return protocol_of(shared.evaluation, workspace, document)
+    return load_suite(workspace, DEFAULT).evaluation
 
 
 def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
@@ -269,7 +277,7 @@ def check_suite(workspace: Path, name: str, document: Document | None = None) ->
 
     `document` replaces the workspace's params.yaml, for content that is not (yet) on disk.
     """
-    suite = load_suite(workspace, name) if document is None else parse_params(document)
+    suite = load_suite(workspace, name) if document is None else parse_params(document, workspace)
     messages: dict[str, None] = {}
     try:
         resolve_all(workspace, suite)
@@ -315,14 +323,14 @@ def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeErro
     return file_error(path, f"no asset {asset_id!r}{hint}; it has {listed}")
 
 
-def parse_params(document: Document) -> Suite:
+def parse_params(document: Document, workspace: Path) -> Suite:
     """Return the default suite that the params.yaml in `document` defines."""
     file = validate(document, ParamsFile)
     _refuse_another_name(document, file.suite, DEFAULT)
     return Suite(
         name=DEFAULT,
         assets=file.assets,
-        evaluation=file.evaluation,
+        evaluation=protocol_of(file.evaluation, workspace, document),
         declared={
             name: Declaration(
                 folder=None,
@@ -378,8 +386,20 @@ def _load_folder(workspace: Path, name: str, *, of_asset: str | None = None) -> 
             messages |= dict.fromkeys(str(error).splitlines())
     if messages:
         raise RecipeError("\n".join(messages))
-    evaluation = shared.evaluation or load_suite(workspace, DEFAULT).evaluation
-    return Suite(name, assets, evaluation, declared, seeds=shared.seeds)
+    chosen = shared.evaluation
+    evaluation = (
+        load_suite(workspace, DEFAULT).evaluation
+        if chosen is None
+        else protocol_of(chosen, workspace, document)
+    )
+    return Suite(
+        name,
+        assets,
+        evaluation,
+        declared,
+        seeds=shared.seeds,
+        protocol=chosen if isinstance(chosen, str) else None,
+    )
 
 
 def load_asset_file(path: Path) -> tuple[AssetFile, Document]:

@@ -16,6 +16,7 @@ DEFAULT = "default"
 NAME = r"^[a-z0-9_-]{1,64}$"
 SUITE_FILE = "suite.yaml"
 PARAMS_FILE = "params.yaml"
+PROTOCOLS = "protocols"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,13 @@ def recipe_file(workspace: Path, recipe: str) -> Path:
     if not re.fullmatch(NAME, recipe):
         raise RecipeError(f"recipe {recipe!r}: expected a name of a-z, 0-9, _ and -")
     return workspace / "recipes" / f"{recipe}.yaml"
+
+
+def protocol_file(workspace: Path, protocol: str) -> Path:
+    """Return the file of the protocol `protocol`."""
+    if not re.fullmatch(NAME, protocol):
+        raise RecipeError(f"protocol {protocol!r}: expected a name of a-z, 0-9, _ and -")
+    return workspace / PROTOCOLS / f"{protocol}.yaml"
 
 
 def _checked(name: str) -> str:

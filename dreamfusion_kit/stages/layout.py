@@ -3,7 +3,7 @@
     out/model/RECIPE.json      what was fetched, hashed per file
     out/text/ASSET.safetensors
     out/field/ASSET/           field.safetensors, previews/, live/
-    out/mesh/ASSET/            mesh.glb .obj .mtl .ply .json, albedo.png
+    out/mesh/ASSET/            mesh.json, mesh.glb .obj .mtl and so on, ASSET_albedo.png
     out/evaluation/ASSET/      metrics.json, features.safetensors, views/, turntable.webp
     out/run/ASSET/             optimize.json, mesh.json: code, packages and machine
     out/cost/ASSET/            optimize.json, mesh.json: seconds and memory, not tracked

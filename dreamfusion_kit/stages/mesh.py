@@ -37,7 +37,13 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
         "field_sha256": field_sha256,
     }
     with files.new_directory(own.mesh) as directory:
-        write_mesh(directory, mesh, provenance=made_from)
+        write_mesh(
+            directory,
+            mesh,
+            name=asset,
+            formats=resolved.recipe.mesh.formats,
+            provenance=made_from,
+        )
         origin.write_mesh(directory, resolved)
     record = provenance.record(
         device=device,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import metrics_of
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.suite import ResolvedAsset, caveat, load_suite, resolve_all
@@ -21,7 +22,7 @@ from dreamfusion_kit.stages.results import (
     suite_metrics,
 )
 
-_DOWNLOADS = ("mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png", "mesh.ply")
+_NOT_FOR_DOWNLOAD = ("mesh.json", origin.NAME)
 _MAX_PREVIEWS = 10
 
 
@@ -38,7 +39,7 @@ def run(workspace: Path, suite: str) -> Path:
         name=suite,
         judged=judged(metrics),
         summary=metrics.summary,
-        measures=tuple(map(_measure, METRICS)),
+        measures=tuple(map(_measure, metrics_of(loaded.evaluation))),
         assets=assets,
     )
     with files.new_directory(layout.report) as directory:
@@ -87,7 +88,11 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         curves=tuple(
             Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
         ),
-        downloads=tuple(own.mesh / name for name in _DOWNLOADS),
+        downloads=tuple(
+            path
+            for path in sorted(own.mesh.iterdir())
+            if path.is_file() and path.name not in _NOT_FOR_DOWNLOAD
+        ),
         caveat=caveat(resolved.recipe, evaluation),
     )
 

@@ -39,16 +39,18 @@ def suite_metrics(layout: SuiteLayout) -> SuiteMetrics:
 
 
 def judged(metrics: SuiteMetrics) -> str:
-    """Return a sentence that names the suite's judge."""
+    """Return a sentence that names the suite's judges."""
     judge, pool = metrics.judge, metrics.caption_pool
     if judge is None or pool is None:
         return "No judge is set (evaluation.clip): R-Precision and CLIP score are left out."
+    others = [f"{entry.name} ({name})" for name, entry in metrics.other_judges.items()]
+    judges = ", ".join([judge.name, *others])
     if pool.size == 1:
         return (
-            f"Judged by CLIP {judge.name}; a pool of one caption leaves nothing to choose from, so "
+            f"Judged by CLIP {judges}; a pool of one caption leaves nothing to choose from, so "
             "R-Precision is left out."
         )
-    return f"Judged by CLIP {judge.name} over a pool of {pool.size} captions ({pool.kind})."
+    return f"Judged by CLIP {judges} over a pool of {pool.size} captions ({pool.kind})."
 
 
 def cost_of(own: AssetLayout) -> CostRow | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.evaluation.entry import AssetEntry, Numbers
-from dreamfusion_kit.evaluation.metrics import METRICS
+from dreamfusion_kit.evaluation.metrics import METRICS, metrics_of
 from dreamfusion_kit.evaluation.summary import (
     Measured,
     dumped,
@@ -36,14 +36,16 @@ def run(workspace: Path, suite: str) -> Path:
     loaded = load_suite(workspace, suite)
     layout = SuiteLayout(workspace, suite)
     measured = _measured(loaded, layout)
+    metrics = metrics_of(loaded.evaluation)
     found = suite_metrics(
         suite,
         measured,
         confidence_level=loaded.evaluation.confidence_level,
         code={stage: code_digest(stage) for stage in _SCORED_CODE},
         machine=_machine(layout, loaded),
+        metrics=metrics,
     )
-    files.write_text(layout.table, _csv([table_row(one) for one in measured]))
+    files.write_text(layout.table, _csv([table_row(one, metrics) for one in measured]))
     files.write_text(layout.metrics, dumped(found))
     costs = {asset: cost_of(layout.asset(asset)) for asset in loaded.assets}
     known = {asset: cost for asset, cost in costs.items() if cost is not None}
@@ -60,7 +62,7 @@ def _measured(suite: Suite, layout: SuiteLayout) -> list[Measured]:
         for asset, declared in suite.assets.items()
     }
     for asset, entry in entries.items():
-        if (entry.judge, entry.caption_pool) != expected:
+        if _judged_by(entry) != expected:
             raise EvaluationError(
                 f"{layout.asset(asset).evaluation / 'metrics.json'}: found metrics by another "
                 "judge or pool of captions than evaluation names, expected the same for all "
@@ -77,6 +79,15 @@ def _measured(suite: Suite, layout: SuiteLayout) -> list[Measured]:
         )
         for asset, entry in entries.items()
     ]
+
+
+def _judged_by(entry: AssetEntry) -> judging.Entries:
+    return judging.Entries(
+        judge=entry.judge,
+        other_judges={name: verdict.judge for name, verdict in entry.other_judges.items()},
+        vqa=entry.vqa,
+        pool=entry.caption_pool,
+    )
 
 
 # ---- what differs among the seeds of a prompt

@@ -7,8 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from types import TracebackType
 
+from dreamfusion_kit.recipe.suite import Suite
+from dreamfusion_kit.recipe.workspace import suite_root
+from dreamfusion_kit.suites import dvc_commands
+from dreamfusion_kit.suites.plan import AssetPlan
 from dreamfusion_kit.suites.worker import Job, Message, RunStage, Setting, run_stage, work
 
 
@@ -39,6 +44,14 @@ class Crew:
         """Prepare one slot per setting; all workers run stages with `run_stage`."""
         self.workers = [Worker(setting) for setting in settings]
         self._run_stage = run_stage
+
+    def prepare(self, suite: Suite, todo: Sequence[AssetPlan], log: Path) -> None:
+        """Take note of the suite and what is to be made."""
+        self._root = suite_root(self.workers[0].setting.workspace, suite.name)
+
+    def record(self, assets: Sequence[str], targets: Sequence[str], log: Path) -> None:
+        """Commit the outputs of these stages to DVC."""
+        dvc_commands.commit(self._root, targets, log)
 
     def __enter__(self) -> "Crew":
         """Return the crew; no worker has started yet."""

@@ -24,6 +24,7 @@ from dreamfusion_kit.suites.crew import Crew, Died, Worker
 from dreamfusion_kit.suites.job_queue import JobQueue, without
 from dreamfusion_kit.suites.plan import SuitePlan, plan, stage_target
 from dreamfusion_kit.suites.recorder import Recorder
+from dreamfusion_kit.suites.remote_crew import RemoteCrew
 from dreamfusion_kit.suites.status import failures_file, log_file, read_failures
 from dreamfusion_kit.suites.table import ProgressTable
 from dreamfusion_kit.suites.worker import (
@@ -32,11 +33,8 @@ from dreamfusion_kit.suites.worker import (
     Job,
     Message,
     Progress,
-    RunStage,
-    Setting,
     StageDone,
     Started,
-    run_stage,
 )
 
 
@@ -62,12 +60,11 @@ def run_suite(
     workspace: Path,
     name: str,
     *,
-    settings: Sequence[Setting],
+    crew: Crew | RemoteCrew,
     only: Sequence[str] = (),
-    run_stage: RunStage = run_stage,
     and_score: bool = True,
 ) -> Outcome:
-    """Make whatever in the suite `name` is not up to date, with one worker per setting.
+    """Make whatever in the suite `name` is not up to date, with the workers of `crew`.
 
     An asset that fails does not stop the others. Afterwards the suite is scored and reported
     if all its assets exist.
@@ -75,9 +72,8 @@ def run_suite(
     Args:
         workspace: The workspace.
         name: The suite.
-        settings: Each worker's share of the machine.
+        crew: The workers: on this machine, or elsewhere.
         only: The assets to make; empty means all.
-        run_stage: The default, except in tests and benchmarks.
         and_score: Whether to score and report if all assets exist.
 
     Raises:
@@ -101,8 +97,9 @@ def run_suite(
         )
         try:
             if len(queue) > 0:
-                commit = _Commit(workspace, suite, logs / "dvc.log")
-                _work_off(queue, suite, Recorder(commit), Crew(settings, run_stage))
+                crew.prepare(suite, [asset for asset in chosen if asset.stale], logs / "dvc.log")
+                commit = _Commit(workspace, suite, crew, logs / "dvc.log")
+                _work_off(queue, suite, Recorder(commit), crew)
         finally:
             _write_failures(workspace, suite, queue)
         left = {asset.asset for asset in todo.assets if asset.stale} - set(queue.made)
@@ -162,10 +159,11 @@ def _with_models(workspace: Path, suite: Suite, root: Path, logs: Path) -> Suite
 
 
 class _Commit:
-    """Commits to DVC the outputs to which the digests from the start of the run still apply."""
+    """Records the outputs to which the digests from the start of the run still apply."""
 
-    def __init__(self, workspace: Path, suite: Suite, log: Path) -> None:
+    def __init__(self, workspace: Path, suite: Suite, crew: Crew | RemoteCrew, log: Path) -> None:
         self._root, self._suite, self._log = suite_root(workspace, suite.name), suite, log
+        self._crew = crew
         self._before = {path: _read(path) for path in self._kit_files(suite.assets)}
 
     def __call__(self, assets: Sequence[str], targets: Sequence[str]) -> None:
@@ -175,7 +173,7 @@ class _Commit:
                     f"{path}: changed while the suite was made, expected it to stay; outputs of "
                     "before were not recorded; run the suite again"
                 )
-        dvc_commands.commit(self._root, targets, self._log)
+        self._crew.record(assets, targets, self._log)
 
     def _kit_files(self, assets: Iterable[str]) -> Iterator[Path]:
         yield self._root / kit_file.KIT_FILE
@@ -189,7 +187,7 @@ def _read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def _work_off(queue: JobQueue, suite: Suite, recorder: Recorder, crew: Crew) -> None:
+def _work_off(queue: JobQueue, suite: Suite, recorder: Recorder, crew: Crew | RemoteCrew) -> None:
     """Run the queue's jobs to the end, or until a signal stops the run."""
     try:
         with ProgressTable(len(queue)) as table, recorder, crew:

@@ -48,6 +48,16 @@ def commit(root: Path, targets: Sequence[str], log: Path) -> None:
     _dvc(["-m", "dvc"], root, ["commit", "--quiet", "--force", *targets], log)
 
 
+def push(root: Path, targets: Sequence[str], log: Path) -> None:
+    """Upload the recorded outputs of these stages to the default remote."""
+    _dvc(["-c", _WITH_DRIVER], root, ["push", "--quiet", *targets], log)
+
+
+def pull(root: Path, targets: Sequence[str], log: Path) -> None:
+    """Download the recorded outputs of these stages, in place of whatever is there."""
+    _dvc(["-c", _WITH_DRIVER], root, ["pull", "--quiet", "--force", *targets], log)
+
+
 def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:

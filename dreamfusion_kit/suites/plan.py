@@ -78,6 +78,12 @@ def stage_target(suite: Suite, stage: str, item: str) -> str:
     return f"assets/{_folder(suite, item)}/dvc.yaml:{name}"
 
 
+def lock_path(root: Path, suite: Suite, asset: str) -> Path:
+    """Return the file with the lock entries of an asset's stages."""
+    folder = suite.declared[asset].folder
+    return (root if folder is None else root / "assets" / folder) / "dvc.lock"
+
+
 def _folder(suite: Suite, asset: str) -> str:
     return suite.declared[asset].folder or ""
 

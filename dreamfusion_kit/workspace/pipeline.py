@@ -48,6 +48,8 @@ def pipelines(suite: Suite) -> Iterator[tuple[str, str]]:
 
 def _suite_pipeline(suite: Suite) -> str:
     params = ["suite.yaml", *(f"../../recipes/{name}.yaml" for name in suite.recipes)]
+    if suite.protocol is not None:
+        params.append(f"../../protocols/{suite.protocol}.yaml")
     return _filled(
         "suite.dvc.yaml",
         suite=suite.name,

@@ -37,7 +37,7 @@ def reads_no_other_files(workspace: Path, suite: str) -> bool:
     A pool of captions in a file, and a judge in the workspace, are read too.
     """
     protocol = load_protocol(workspace, suite)
-    is_local = protocol.clip is not None and protocol.clip.kind == "local"
+    is_local = any(source.kind == "local" for source in protocol.sources.values())
     return protocol.caption_pool.kind != "file" and not is_local
 
 

@@ -8,7 +8,8 @@ import torch
 from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.evaluation.entry import AssetEntry, InputsEntry, PoolEntry
 from dreamfusion_kit.evaluation.measure import measure_asset
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.evaluation.subject import Subject
 
 from .conftest import painter, rendered

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from dreamfusion_kit.evaluation.judge import Judge
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.subject import Subject
 

@@ -46,6 +46,9 @@ PHI = {
     "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
     "steps": 1,
     "loss": "epsilon",
+    "text": "view",
+    "timestep_min": 0.02,
+    "timestep_max": 0.98,
     "camera_dropout": 0.1,
 }
 OF_KIND: dict[str, dict[str, Any]] = {

@@ -188,8 +188,8 @@ def test_a_small_render_s_backward_is_what_the_allocator_gives_out(
 def test_normals_and_levels_cost() -> None:
     small: dict[str, Any] = {"camera": {"image_size_px": 8}}
     plain = recipe("toybox-hash", **small, shading={"shaded_probability": 0.0})
-    penalties = plain.optimize.regularizers.model_copy(update={"orientation_lambda": 0.0})
-    optimize = plain.optimize.model_copy(update={"regularizers": penalties})
+    penalties = plain.optimize.penalties.model_copy(update={"orientation_lambda": 0.0})
+    optimize = plain.optimize.model_copy(update={"penalties": penalties})
     without = field_memory(plain.model_copy(update={"optimize": optimize}))
     shaded = field_memory(recipe("toybox-hash", **small))
     assert shaded.rendered > 3 * without.rendered  # four more positions for every sample

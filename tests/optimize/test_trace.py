@@ -57,7 +57,9 @@ def test_any_flipped_bit_changes_the_digest(size: int) -> None:
     tensor = torch.rand(size, generator=torch.Generator().manual_seed(size))
     before = digest_of(tensor)
     last = 4 * size - 1
-    seen = {digest_of(flipped(tensor, byte, bit)) for byte in (0, last // 2, last) for bit in (0, 7)}
+    seen = {
+        digest_of(flipped(tensor, byte, bit)) for byte in (0, last // 2, last) for bit in (0, 7)
+    }
     assert before not in seen
     assert digest_of(tensor.clone()) == before
 
@@ -152,7 +154,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, kind: str, step: int) -> None:
                 return result
 
             found: list[Any] = []
-            own = loop._parameters  # noqa: SLF001
+            own = loop._parameters
 
             def parameters(state: Any) -> Any:
                 found[:] = own(state)
@@ -261,7 +263,9 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         trace_file.read(tmp_path)
 
 
-@pytest.mark.skipif(sys.byteorder != "little", reason="the file's digests are of little-endian words")
+@pytest.mark.skipif(
+    sys.byteorder != "little", reason="the file's digests are of little-endian words"
+)
 def test_the_file_has_a_row_per_step(tmp_path: Path) -> None:
     trace_file.write(tmp_path, torch.tensor([[0, 1, -1, 2, 3, 255]]))
     header, row = (tmp_path / trace_file.NAME).read_text().splitlines()

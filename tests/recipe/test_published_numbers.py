@@ -9,7 +9,6 @@ import pytest
 from dreamfusion_kit.recipe.load import load_yaml
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "dreamfusion.yaml"
-PIXELS = 64 * 64  # penalties are means over rays, the guidance's gradient a sum over pixels
 
 
 def _value(path: str) -> Any:
@@ -77,12 +76,10 @@ def test_the_learning_rate_rises_and_falls_as_published(section: str) -> None:
     assert rate * decay["final_fraction"] == pytest.approx(1e-6)
 
 
-def test_the_penalties_are_those_published_for_a_sum_over_pixels() -> None:
-    orientation = _value("optimize.regularizers.orientation_lambda")
-    assert orientation["start"] / PIXELS == pytest.approx(1e-4)
-    assert orientation["end"] / PIXELS == pytest.approx(1e-2)
-    assert (orientation["from_step"], orientation["to_step"]) == (0, 5000)
-    assert 1e-3 <= _value("optimize.regularizers.opacity_lambda") / PIXELS <= 5e-3
+def test_the_penalties_are_those_published() -> None:
+    orientation = _value("optimize.penalties.orientation_lambda")
+    assert orientation == {"start": 1e-4, "end": 1e-2, "from_step": 0, "to_step": 5000}
+    assert 1e-3 <= _value("optimize.penalties.opacity_lambda") <= 5e-3
 
 
 def test_what_is_left_out_as_empty_changes_little() -> None:

@@ -27,7 +27,7 @@ PROMPTS = {"ball": "a red ball", "cube": "a green cube", "horse": "a wooden hors
 def environment() -> dict[str, str]:
     """Return the environment of a program that runs this checkout's kit."""
     return os.environ | {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{FAKE.parent}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "DVC_NO_ANALYTICS": "1",
@@ -156,6 +156,23 @@ def _params() -> str:
         "suite: default\nrecipes: [analytic]\n"
         f"assets:\n  mug: {json.dumps(asset)}\nevaluation: {json.dumps(protocol)}\n"
     )
+
+
+def share(made: Workspace, url: str, **options: str) -> None:
+    """Give a workspace a remote, and commit it."""
+    config = made.path / ".dvc" / "config"
+    lines = [f"    {key} = {value}" for key, value in {"url": url, **options}.items()]
+    text = config.read_text().replace("[core]", "[core]\n    remote = shared")
+    config.write_text("\n".join([text.rstrip(), "['remote \"shared\"']", *lines, ""]))
+    dvc_project.make_subproject(made.suite, made.path)
+    commit(made)
+
+
+def commit(made: Workspace) -> None:
+    """Commit everything in a workspace."""
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["add", "-A"], ["commit", "-q", "--allow-empty", "-m", "as it is"]):
+        subprocess.run(["git", *identity, *command], cwd=made.path, check=True)
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ from dreamfusion_kit.recipe.schema.field import (
 )
 from dreamfusion_kit.recipe.schema.guidance import (
     NEGATIVE,
+    PLAIN,
     UNCONDITIONAL,
     ClipGuidanceSection,
     CsdSection,
@@ -56,6 +57,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
 from dreamfusion_kit.recipe.schema.mesh import (
     AdaptiveThresholdSection,
     FixedThresholdSection,
+    MeshFormat,
     MeshSection,
     ThresholdSection,
 )
@@ -65,29 +67,35 @@ from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
     OptimizerSection,
     OptimizeSection,
-    RegularizersSection,
+    PenaltiesSection,
     WatchdogSection,
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticSection,
-    BundledSourceSection,
     ClipPriorSection,
     FlowTransformerSection,
-    HubMirrorSection,
-    HubSourceSection,
+    LatentTransformerSection,
     LatentUnetSection,
-    LocalSourceSection,
     MixtureComponentSection,
     PixelUnetSection,
     PriorSection,
-    SourceSection,
-    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.renderer import (
     OccupancySection,
     ProposalSection,
     RendererSection,
     UnboundedSection,
+)
+from dreamfusion_kit.recipe.schema.source import (
+    NAMED_PATH,
+    BundledSourceSection,
+    FileSourceSection,
+    HubMirrorSection,
+    HubSourceSection,
+    LocalSourceSection,
+    ModelSourceSection,
+    SourceSection,
+    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.view import (
     BackgroundSection,
@@ -145,9 +153,21 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _texts_that_are_compared_are_read(self) -> Self:
+        if self.guidance.compares_texts and not self.prior.reads_text:
+            raise ValueError(
+                f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
+                "which ignores the text, so that the gradient is always 0; expected a prior that "
+                "reads text, or the guidance sds"
+            )
+        return self
+
 
 __all__ = [
+    "NAMED_PATH",
     "NEGATIVE",
+    "PLAIN",
     "UNCONDITIONAL",
     "AdamSection",
     "AdaptiveThresholdSection",
@@ -166,6 +186,7 @@ __all__ = [
     "DistributedShampooSection",
     "FieldOrParticlesSection",
     "FieldSection",
+    "FileSourceSection",
     "FixedThresholdSection",
     "FlowTransformerSection",
     "Fraction",
@@ -176,6 +197,7 @@ __all__ = [
     "HubSourceSection",
     "ImageSize",
     "IsmSection",
+    "LatentTransformerSection",
     "LatentUnetSection",
     "LearningRateDecaySection",
     "Length",
@@ -183,15 +205,18 @@ __all__ = [
     "Lighter",
     "LinearSchedule",
     "LocalSourceSection",
+    "MeshFormat",
     "MeshSection",
     "MipMlpSection",
     "MixtureComponentSection",
     "MlpBackgroundSection",
+    "ModelSourceSection",
     "NonNegative",
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
     "ParticlesSection",
+    "PenaltiesSection",
     "PerpNegSection",
     "PhiSection",
     "PiecewiseSchedule",
@@ -202,7 +227,6 @@ __all__ = [
     "ProposalSection",
     "RandomBackgroundSection",
     "Recipe",
-    "RegularizersSection",
     "RendererSection",
     "Schedule",
     "ScoreGuidanceSection",

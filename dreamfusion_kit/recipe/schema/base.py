@@ -3,6 +3,7 @@
 import bisect
 import itertools
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,6 +13,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    model_serializer,
     model_validator,
 )
 
@@ -24,6 +26,13 @@ LINEAR_TAG = "<linear>"
 SQRT_TAG = "<sqrt>"
 PIECEWISE_TAG = "<piecewise>"
 SCHEDULE_TAGS = (NUMBER_TAG, LINEAR_TAG, SQRT_TAG, PIECEWISE_TAG)
+
+# The same for one judge or several, and for a protocol that is written out or named.
+ONE_TAG = "<one>"
+SEVERAL_TAG = "<several>"
+WRITTEN_TAG = "<written>"
+NAMED_TAG = "<named>"
+UNION_TAGS = (*SCHEDULE_TAGS, ONE_TAG, SEVERAL_TAG, WRITTEN_TAG, NAMED_TAG)
 
 # Every number has an upper and a lower bound, far beyond what any method uses. The bounds keep
 # squares and inverse squares within float32 and counts within int32, and no single key can
@@ -84,6 +93,23 @@ class Section(BaseModel):
     """Base of every section: immutable, strict, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class SparseSection(Section):
+    """A section whose optional keys are not written where they are None or empty.
+
+    So a file without them reads and writes alike, and has the identity that it had before the
+    schema knew them.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if fields[name].is_required() or value not in (None, {})
+        }
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:

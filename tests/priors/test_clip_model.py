@@ -11,7 +11,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from dreamfusion_kit import seeding
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.evaluation.clip_model import load_clip_model, read_config
+from dreamfusion_kit.priors.clip_model import load_clip_model, read_config
 
 _SHARED = {
     "hidden_size": 24, "intermediate_size": 40, "num_attention_heads": 3, "num_hidden_layers": 2,
