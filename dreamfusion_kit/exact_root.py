@@ -32,8 +32,8 @@ def install() -> None:
     found = torch.backends.cpu.get_cpu_capability()
     if found != "AVX2":
         raise DreamFusionKitError(
-            f"{instructions.VARIABLE}={instructions.AVX2}: PyTorch runs with {found} here, expected "
-            "AVX2; it needs an x86 processor with AVX2, and has to be set before Python starts"
+            f"{instructions.VARIABLE}={instructions.AVX2}: PyTorch runs with {found}, expected "
+            "AVX2; use an x86 processor that has it, and set the variable before Python starts"
         )
     library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():

@@ -16,7 +16,6 @@ from dreamfusion_kit.report import measures, page, plots
 from dreamfusion_kit.report.content import AssetReport, Json, Measure, SuiteReport, Unit
 
 
-
 class Headline(NamedTuple):
     """A number at the top of the page; `gauge` is set if it is a share to compare."""
 
