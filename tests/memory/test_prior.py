@@ -271,6 +271,32 @@ def test_phi_s_learning_is_what_the_allocator_gives_out(
     assert found.phi == 3 * sum(value.nbytes for value in phi.trainable().values())
 
 
+@pytest.mark.parametrize("family", ["flux2_klein", "z_image", "qwen_image", "sana", "pixart_sigma"])
+def test_a_family_s_phi_is_what_the_allocator_gives_out(
+    family: str, saved: Save, tmp_path: Path, allocator_peak: Peak
+) -> None:
+    tokens = {"pixart_sigma": 16, "qwen_image": 150}.get(family, 64)
+    section = transformer_section(text_tokens=tokens, image_size_px=32)
+    found = counted(section, saved(family), tmp_path, like="toybox-vsd", batch=2)
+    prior: Any = build_prior(section, saved(family), "cpu")
+    words = "b" * {"z_image": 27, "qwen_image": 22}.get(family, 1)
+    text = prior.encode_text([words] * 2)
+    phi = prior.adapter(4, generator=torch.Generator())
+    noisy = torch.randn_like(prior.to_model_space(torch.rand(2, 3, 64, 64)))
+    timestep, poses = torch.full((2,), 500), torch.zeros(2, 16)
+
+    def learn() -> None:
+        with sdpa_kernel(SDPBackend.MATH):  # as on CUDA
+            error = phi(noisy, timestep, text, poses) - noisy
+        error.square().mean().backward()
+        for value in phi.trainable().values():
+            value.grad = None
+
+    learn()
+    assert found.learning == pytest.approx(allocator_peak(learn), rel=0.3)
+    assert found.phi == 3 * sum(value.nbytes for value in phi.trainable().values())
+
+
 def test_a_clip_counts_forward_and_backward() -> None:
     section = load_recipe(RECIPES / "toybox-clip.yaml").prior
     parts, _ = components(section, ROOT)
