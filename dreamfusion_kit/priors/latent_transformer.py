@@ -74,6 +74,10 @@ class LatentTransformerPrior(Prior):
         check_finite(latents, vae.dtype)
         return latents
 
+    def num_pixels(self, clean: Float[Tensor, "batch channels height width"]) -> int:
+        """Return the cells of the latents, those of a folded patch one by one."""
+        return super().num_pixels(clean) * self._family.folded_side**2
+
     @torch.no_grad()
     def predict(
         self,
