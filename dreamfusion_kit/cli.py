@@ -23,7 +23,7 @@ from dreamfusion_kit.errors import RecipeError, printable
 from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
-from dreamfusion_kit.recipe.workspace import DEFAULT, Location, locate
+from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, Location, locate
 
 _EXAMPLE = re.compile(rf"(\A\x08\n *)(?:{command_name.CLONE}|{command_name.INSTALLED})")
 
@@ -66,6 +66,12 @@ scratch_app = _group(
     "Show and clear checkpoints of runs that did not finish.", "python cli.py scratch list"
 )
 app.add_typer(scratch_app, name="scratch")
+
+export_app = _group(
+    "Write finished assets as other projects' evaluations read them.",
+    "python cli.py export t3bench animals ../T3Bench --group single",
+)
+app.add_typer(export_app, name="export")
 
 AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id of the asset.")]
 SuiteArgument = Annotated[
@@ -454,6 +460,37 @@ def reproduce(
     raise typer.Exit(differs)
 
 
+@_command(app, "compare", "python cli.py compare HEAD~1 HEAD --suite toybox-16")
+def compare(
+    left: Annotated[
+        str, typer.Argument(metavar="A", help="[REV:]ASSET, SUITE/ASSET, SUITE or REV.")
+    ],
+    right: Annotated[
+        str | None, typer.Argument(metavar="[B]", help="The other side, named the same way.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="REV", help="Compare A at this revision with A as it is.")
+    ] = None,
+    suite: SuiteOption = None,
+    page: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path(
+        "comparison.html"
+    ),
+) -> None:
+    """Write one page with two assets, suites or revisions side by side, their viewers linked.
+
+    It has the recipes' differences, and the change of each measure; over a suite with its
+    interval. Measures come from the committed metrics. A revision's meshes and pictures come
+    from DVC's cache; those that it does not hold are left out.
+    """
+    from dreamfusion_kit.suites import compare as stage
+
+    if (right is None) == (against is None):
+        raise RecipeError("compare: expected B or --against REV, one of them")
+    here = locate(suite)
+    sides = (left, right) if right is not None else (f"{against}:{left}", left)
+    print(stage.compare(here.workspace, here.suite, *sides, page))
+
+
 # ---- the workspace
 
 
@@ -687,6 +724,69 @@ def summary(suite: SuiteOption = None) -> None:
 
 
 # ---- the embedded world
+
+
+ExportedSuite = Annotated[
+    str,
+    typer.Argument(metavar="SUITE", help="A suite: NAME is suites/NAME, default is params.yaml."),
+]
+SeedOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Only the assets of this seed.", min=0)
+]
+
+
+@_command(export_app, "t3bench", "python cli.py export t3bench animals ../T3Bench --group single")
+def export_t3bench(
+    suite: ExportedSuite,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A clone of T3Bench, or a folder to copy there.")
+    ],
+    group: Annotated[
+        str, typer.Option(metavar="NAME", help="Its list of prompts: single, surr or multi.")
+    ],
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="The method's name there.")
+    ] = "dreamfusion",
+    seed: SeedOption = None,
+) -> None:
+    """Write a suite's meshes where T3Bench's scripts look for them.
+
+    Its scripts accept the names of methods they know, such as dreamfusion.
+    """
+    from dreamfusion_kit.stages import export
+
+    if group not in export.T3BENCH_GROUPS:
+        raise RecipeError(f"--group {group}: expected {', '.join(export.T3BENCH_GROUPS)}")
+    if not re.fullmatch(NAME, method):
+        raise RecipeError(f"--method {method}: expected a name of a-z, 0-9, _ and -")
+    here = locate(suite)
+    for folder in export.t3bench(
+        here.workspace, here.suite, directory, method=method, group=group, seed=seed
+    ):
+        print(printable(str(folder)))
+
+
+@_command(
+    export_app,
+    "gpteval3d",
+    "python cli.py export gpteval3d animals data/ours --prompts prompts.json",
+)
+def export_gpteval3d(
+    suite: ExportedSuite,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The method's folder.")],
+    prompts: Annotated[
+        Path, typer.Option(metavar="FILE", help="GPTEval3D's prompts.json, which numbers them.")
+    ],
+    seed: SeedOption = None,
+) -> None:
+    """Render a suite's meshes as GPTEval3D reads them: 120 views, in colour and as normals."""
+    from dreamfusion_kit.stages import export
+
+    here = locate(suite)
+    for folder in export.gpteval3d(
+        here.workspace, here.suite, directory, prompts=prompts, seed=seed
+    ):
+        print(printable(str(folder)))
 
 
 @_command(toybox_app, "render", "python cli.py toybox render")

@@ -246,7 +246,7 @@ def caveat(asset: ResolvedAsset, evaluation: EvaluationSection) -> str:
         return ""
     which = f", {own}" if len(judges) > 1 else ""
     return (
-        f"optimised against the CLIP that judges{which}: its R-Precision and CLIP score cannot be "
+        f"optimised against the judging CLIP{which}: its R-Precision and CLIP score cannot be "
         "compared with those of other recipes"
     )
 

@@ -69,8 +69,8 @@ class AssetReport:
     None. `recipe_yaml` is the resolved recipe, `identity` the hash of everything that
     determines the result. `downloads` are offered beside the page under their own names; list
     the GLB among them too. `imported` is the file that the mesh comes from, if it was not made
-    here. `caveat` is a warning to show beside the scores. Without a
-    `turntable`, a still from the front is shown.
+    here. `caveat` is a warning to show beside the scores; `warnings` are those of the
+    optimisation, beside its curves. Without a `turntable`, a still from the front is shown.
     """
 
     id: str
@@ -88,6 +88,7 @@ class AssetReport:
     views: tuple[View, ...] = ()
     previews: tuple[Preview, ...] = ()
     curves: tuple[Curve, ...] = ()
+    warnings: tuple[str, ...] = ()
     downloads: tuple[Path, ...] = ()
     caveat: str = ""
     imported: str | None = None

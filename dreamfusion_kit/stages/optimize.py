@@ -17,6 +17,7 @@ from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
+from dreamfusion_kit.optimize.proportion import complaints
 from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
@@ -75,6 +76,8 @@ def _write(
         result.model.save(directory)
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
+        warnings = complaints(resolved.recipe.optimize.penalties, result.history)
+        files.write_json(directory / "live" / "warnings.json", {"warnings": warnings})
         trace_file.write(directory, result.digests)
         origin.write_field(directory, resolved)
 

@@ -18,6 +18,7 @@ from dreamfusion_kit.stages.results import (
     asset_entry,
     judged,
     run_record,
+    run_warnings,
     suite_metrics,
     timed_stages,
 )
@@ -91,6 +92,7 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         curves=tuple(
             Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
         ),
+        warnings=run_warnings(own),
         downloads=tuple(
             path
             for path in sorted(own.mesh.iterdir())

@@ -1,5 +1,7 @@
 """What earlier stages wrote down about an asset or a suite, read back and checked."""
 
+from typing import TypedDict
+
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError, shortened
 from dreamfusion_kit.evaluation.entry import AssetEntry, CostRow, SuiteMetrics
@@ -8,6 +10,22 @@ from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 _AGAIN = "run `dvc repro`"
 _MAX_SHOWN_CHARACTERS = 60
+
+
+class _Warnings(TypedDict):
+    """What the optimisation warned of, one line each."""
+
+    warnings: list[str]
+
+
+def run_warnings(own: AssetLayout) -> tuple[str, ...]:
+    """Return what the optimisation of the asset's field warned of.
+
+    Raises:
+        DreamFusionKitError: if the file is damaged.
+    """
+    path = own.field / "live" / "warnings.json"
+    return tuple(files.read_json(path, _Warnings, made_by="optimize")["warnings"])
 
 
 def timed_stages(*, imported: bool) -> tuple[str, ...]:

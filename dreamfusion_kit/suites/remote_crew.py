@@ -12,6 +12,7 @@ from dreamfusion_kit.recipe.suite import Suite
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import dvc_commands, lock_entries, snapshot
 from dreamfusion_kit.suites.crew import Died, Worker
+from dreamfusion_kit.suites.lock_file import LockedStage, read_lock
 from dreamfusion_kit.suites.plan import (
     AssetPlan,
     inputs,
@@ -20,6 +21,7 @@ from dreamfusion_kit.suites.plan import (
     stage_target,
     stages_of,
 )
+from dreamfusion_kit.suites.pulled import check_pulled
 from dreamfusion_kit.suites.site import SCRATCH, Handed, Order, Place, new_token
 from dreamfusion_kit.suites.status import log_file
 from dreamfusion_kit.suites.worker import Job, Message, RunStage, Setting
@@ -105,7 +107,11 @@ class RemoteCrew(ABC):
                 yield worker, message
 
     def record(self, assets: Sequence[str], targets: Sequence[str], log: Path) -> None:
-        """Put the entries of these stages into the locks, and pull their outputs."""
+        """Put the entries of these stages into the locks, and pull and check their outputs.
+
+        If that fails, the entries stay: `dvc pull` gets the outputs when the remote is back.
+        """
+        recorded: list[LockedStage] = []
         for asset in assets:
             path = lock_path(self._root, self._suite, asset)
             names = {
@@ -116,7 +122,10 @@ class RemoteCrew(ABC):
             known = self._entries[asset]
             new = {name: entry for name, entry in known.items() if name in names}
             files.write_bytes(path, lock_entries.with_entries(_read(path), new))
+            locked = read_lock(path)
+            recorded += [locked[name] for name in new]
         dvc_commands.pull(self._root, targets, log)
+        check_pulled(self._root, recorded)
 
     def _locks(self, asset: str) -> dict[str, bytes]:
         """Return the locks that an order brings: files, and what is not in them yet."""

@@ -169,7 +169,7 @@ class Site:
         stages, targets = list(done), [stage_target(self._suite, stage, asset) for stage in done]
         try:
             dvc_commands.commit(self._root, targets, self._log)
-            _push(self._root, targets, self._log)
+            _push(self._root, targets, self._log, patiently=is_last_try)
             entries = lock_entries.entries(lock_path(self._root, self._suite, asset).read_bytes())
         except (DreamFusionKitError, OSError) as error:
             if is_last_try:
@@ -229,8 +229,8 @@ def _is_shared(place: Place) -> bool:
         return False
 
 
-def _push(root: Path, targets: Sequence[str], log: Path) -> None:
-    for pause_s in _PUSH_AGAIN_AFTER_S:
+def _push(root: Path, targets: Sequence[str], log: Path, *, patiently: bool) -> None:
+    for pause_s in _PUSH_AGAIN_AFTER_S if patiently else ():
         try:
             dvc_commands.push(root, targets, log)
         except SuiteError:
