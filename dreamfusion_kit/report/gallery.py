@@ -5,6 +5,7 @@ its content security policy forbids network requests. Only the downloads lie bes
 Equal input gives equal bytes: no clock, no path, no random name.
 """
 
+import base64
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from dreamfusion_kit.environment import LIGHT_NAMES, environment, hdr_bytes
 from dreamfusion_kit.report import measures, page, plots
 from dreamfusion_kit.report.content import AssetReport, Json, Measure, SuiteReport, Unit
 
@@ -59,6 +61,7 @@ def render_page(report: SuiteReport) -> str:
         group_names=[name for name, _ in measures.groups(report.summary)],
         summary=_summary(report.summary, known),
         measures=known,
+        lights=_lights(),
         base64=page.base64_of,
         chart=_chart,
         data_uri=page.data_uri,
@@ -139,3 +142,11 @@ def _file_size(path: Path) -> str:
     if size < 1e3:
         return f"{size} B"
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def _lights() -> list[tuple[str, str]]:
+    """Return the kit's environments by name, as HDR pictures in base64."""
+    return [
+        (name, base64.b64encode(hdr_bytes(environment(name))).decode("ascii"))
+        for name in LIGHT_NAMES
+    ]
