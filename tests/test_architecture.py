@@ -29,6 +29,7 @@ NOT_MIRRORED = {
     "guidance/test_pairs.py": "every guidance with every prior",
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
+    "optimize/test_peers.py": "the formulas of other projects",
     "pipeline/test_kills.py": "DVC killed at random moments",
     "suites/test_kills.py": "workers and drivers killed at random moments",
     "pipeline/test_end_to_end.py": "a suite through real DVC",
