@@ -37,6 +37,7 @@ def run(
 ) -> Path:
     """Optimise the asset's field, or resume it; write the field, previews and curves."""
     resolved = resolve(workspace, suite, asset)
+    origin.refuse_imported(resolved, "optimize")
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
     lock_path = layout.model(resolved.recipe_name)

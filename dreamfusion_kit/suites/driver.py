@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from sys import stderr
 from types import FrameType
 from typing import assert_never
 
@@ -22,7 +23,10 @@ from dreamfusion_kit.recipe.workspace import suite_file, suite_root
 from dreamfusion_kit.suites import dvc_commands
 from dreamfusion_kit.suites.crew import Crew, Died, Worker
 from dreamfusion_kit.suites.job_queue import JobQueue, without
-from dreamfusion_kit.suites.plan import SuitePlan, plan, stage_target
+from dreamfusion_kit.suites.lock_file import check_lock, read_lock
+from dreamfusion_kit.suites.lock_journal import LockJournal
+from dreamfusion_kit.suites.plan import AssetPlan, SuitePlan, lock_path, plan, stage_target
+from dreamfusion_kit.suites.pulled import dvc_hash
 from dreamfusion_kit.suites.recorder import Recorder
 from dreamfusion_kit.suites.remote_crew import RemoteCrew
 from dreamfusion_kit.suites.status import failures_file, log_file, read_failures
@@ -36,6 +40,7 @@ from dreamfusion_kit.suites.worker import (
     StageDone,
     Started,
 )
+from dreamfusion_kit.sync_memory import is_in_sync
 
 
 @dataclass(frozen=True)
@@ -87,17 +92,22 @@ def run_suite(
     suite = load_suite(workspace, name)
     _check(suite, suite_file(workspace, name), only)
     with _only_driver(workspace / ".work" / f"suite-{name}.lock", name), _stopped_by_signals():
-        dvc_commands.repro(root, ["kit"], logs / "dvc.log")
+        for path in LockJournal(workspace, name).recover():
+            print(f"{path}: restored; a commit that was killed left it half written", file=stderr)
+        check_lock(root / "dvc.lock")
+        if not _is_recorded_in_sync(root):
+            dvc_commands.repro(root, ["kit"], logs / "dvc.log")
         todo = _with_models(workspace, suite, root, logs)
         chosen = [asset for asset in todo.assets if not only or asset.asset in only]
+        stale, damaged = _sorted_by_lock([asset for asset in chosen if asset.stale], root, suite)
         queue = JobQueue(
-            Job(asset.asset, asset.stale, log_file(workspace, name, asset.asset))
-            for asset in chosen
-            if asset.stale
+            Job(asset.asset, asset.stale, log_file(workspace, name, asset.asset)) for asset in stale
         )
+        for asset, problem in damaged.items():
+            queue.fail(asset, problem)
         try:
             if len(queue) > 0:
-                crew.prepare(suite, [asset for asset in chosen if asset.stale], logs / "dvc.log")
+                crew.prepare(suite, stale, logs / "dvc.log")
                 commit = _Commit(workspace, suite, crew, logs / "dvc.log")
                 _work_off(queue, suite, Recorder(commit), crew)
         finally:
@@ -148,6 +158,19 @@ def _stopped_by_signals() -> Generator[None, None, None]:
             signal.signal(number, handler)
 
 
+def _is_recorded_in_sync(root: Path) -> bool:
+    """Return whether running the stage `kit` would change neither kit.json nor the lock.
+
+    DVC takes a second to find that out.
+    """
+    recorded = read_lock(root / "dvc.lock").get("kit")
+    return (
+        recorded is not None
+        and is_in_sync(root)
+        and all(dvc_hash(root / name) == known for name, known in recorded.outs.items())
+    )
+
+
 def _with_models(workspace: Path, suite: Suite, root: Path, logs: Path) -> SuitePlan:
     """Return the plan of the suite after fetching the models that it needs."""
     todo = plan(workspace, suite, kit_file.read(workspace, suite.name))
@@ -156,6 +179,22 @@ def _with_models(workspace: Path, suite: Suite, root: Path, logs: Path) -> Suite
     targets = [stage_target(suite, "fetch", fetched) for fetched in todo.fetches]
     dvc_commands.repro(root, targets, logs / "dvc.log")
     return plan(workspace, suite, kit_file.read(workspace, suite.name))
+
+
+def _sorted_by_lock(
+    assets: Sequence[AssetPlan], root: Path, suite: Suite
+) -> tuple[list[AssetPlan], dict[str, str]]:
+    """Return the assets that can be recorded, and the problems of those that cannot."""
+    fine: list[AssetPlan] = []
+    damaged: dict[str, str] = {}
+    for asset in assets:
+        try:
+            check_lock(lock_path(root, suite, asset.asset))
+        except SuiteError as error:
+            damaged[asset.asset] = str(error)
+        else:
+            fine.append(asset)
+    return fine, damaged
 
 
 class _Commit:

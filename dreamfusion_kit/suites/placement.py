@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dreamfusion_kit.errors import SuiteError
+from dreamfusion_kit.errors import SuiteError, printable
 from dreamfusion_kit.suites import machine
 from dreamfusion_kit.suites.crew import Crew
 from dreamfusion_kit.suites.ray_crew import RayCrew
@@ -41,7 +41,8 @@ def crew(
     if ray is not None and slurm:
         raise SuiteError("--ray and --slurm: found both, expected one of them")
     if slurm_options and not slurm:
-        raise SuiteError(f"--slurm-option {slurm_options[0]}: expected --slurm beside it")
+        first = printable(slurm_options[0])
+        raise SuiteError(f"--slurm-option {first}: expected --slurm beside it")
     if ray is not None:
         count = None if jobs == "auto" else machine.count(jobs, 1)
         return RayCrew(workspace, suite, device=device, address=ray, jobs=count)
@@ -56,7 +57,7 @@ def _option(text: str) -> tuple[str, str]:
     found = _OPTION.fullmatch(text)
     if found is None or found[1] in _OURS:
         raise SuiteError(
-            f"--slurm-option {text}: expected NAME=VALUE by submitit's names, such as "
+            f"--slurm-option {printable(text)}: expected NAME=VALUE by submitit's names, such as "
             "partition=gpu or time=600 (minutes)"
         )
     return found[1], found[2]

@@ -148,8 +148,8 @@ def _connect(ray: Any, address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = shortened(printable((str(error).strip().splitlines() or ["?"])[0]), 200)
         raise SuiteError(
-            f"--ray {address}: no connection ({reason}); expected the address of a running "
-            "cluster, such as 10.0.0.1:6379, or local"
+            f"--ray {printable(address)}: no connection ({reason}); expected the address of a "
+            "running cluster, such as 10.0.0.1:6379, or local"
         ) from error
 
 

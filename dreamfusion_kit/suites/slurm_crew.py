@@ -124,12 +124,14 @@ class SlurmCrew(RemoteCrew):
 
     def _ended(self) -> set[int]:
         """Return the workers whose jobs have ended; Slurm itself is asked only now and then."""
-        due = time.monotonic() - self._checked >= self._check_every_s
-        if due and self._running:
-            self._checked = time.monotonic()
-            with suppress(OSError, ValueError):  # sacct is not answering: ask again later
-                next(iter(self._running.values())).job.watcher.update()
-        return {index for index, running in self._running.items() if running.job.done()}
+        now = time.monotonic()
+        asks = now - self._checked >= self._check_every_s
+        ended: set[int] = set()
+        for index, running in self._running.items():
+            if running.job.done(force_check=asks):  # the answer is about all jobs
+                ended.add(index)
+            asks, self._checked = False, now if asks else self._checked
+        return ended
 
     def _stop(self) -> None:
         for running in self._running.values():

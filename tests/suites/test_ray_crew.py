@@ -53,14 +53,16 @@ class Server:
             [sys.executable, str(SERVER), BUCKET, str(port)],
             env=environment() | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a line per request
             text=True,
         )
         assert process.stdout is not None
-        return cls(process, int(process.stdout.readline()))
+        with process.stdout as printed:
+            return cls(process, int(printed.readline()))
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
 
 @pytest.fixture(scope="module")
