@@ -377,7 +377,7 @@ def _floor(
     recipe: Recipe, prior: Prior, text: TextFeatures, device: torch.device
 ) -> Callable[[], None]:
     """Return the encoder forward and backward, and one forward of the denoiser for two texts."""
-    batch, side = recipe.optimize.batch_size, recipe.camera.image_size_px
+    batch, side = recipe.optimize.batch_size, recipe.camera.largest_image_size_px
     images = torch.rand(batch, 3, side, side, generator=generator(0, "images")).to(device)
     images.requires_grad_()
     timestep = torch.full((2 * batch,), prior.num_train_timesteps // 2, device=device)

@@ -53,6 +53,7 @@ def _read_by_sync(folder: Path) -> Iterator[Path]:
     for folder_of in ("recipes", "protocols"):
         yield from sorted((workspace / folder_of).glob("*.yaml"))
     yield workspace / "params.yaml"
+    yield from sorted((folder / "scenes").glob("*"))
     yield folder / "kit.json"
     yield folder / "dvc.yaml"
     if is_suite:

@@ -66,7 +66,8 @@ class AlignmentEntry(Section):
 class InputsEntry(Section):
     """The files that were measured."""
 
-    field_sha256: Hash
+    field_sha256: Hash | None
+    """None for an imported mesh."""
     mesh_sha256: Hash
     """Of mesh.json, which names every other file of the mesh by its hash."""
 

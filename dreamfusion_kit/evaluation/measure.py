@@ -85,7 +85,9 @@ def _numbers(subject: Subject, asset: str, metrics: Sequence[Metric]) -> Numbers
 def _require_finite_views(subject: Subject, asset: str) -> None:
     """A field or a mesh with a NaN would be measured as fog or as an empty picture."""
     for name, views in (("mesh", subject.views), ("field", subject.field_views)):
-        if not all(image.isfinite().all() for image in (views.color, views.textureless)):
+        if views is not None and not all(
+            image.isfinite().all() for image in (views.color, views.textureless)
+        ):
             raise EvaluationError(
                 f"asset {asset}: found views of its {name} with values that are not finite, "
                 f"expected pixels; the {name} is damaged: run the optimize stage again"

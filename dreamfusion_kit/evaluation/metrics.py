@@ -88,7 +88,8 @@ def _saturation(of: Object) -> Callable[[Subject], Number]:
 
 
 def _fog(subject: Subject) -> Number:
-    return fog(subject.field_views.opacity, subject.views.opacity)
+    of_field = subject.field_views
+    return None if of_field is None else fog(of_field.opacity, subject.views.opacity)
 
 
 # ---- the records
@@ -109,7 +110,7 @@ METRICS: tuple[Metric, ...] = (
         label="IoU, not aligned",
         unit="score",
         better="higher",
-        meaning="The same as the mesh stands, neither turned nor scaled.",
+        meaning="The same for the mesh as it is, neither rotated nor scaled.",
         measure=_of_shape(lambda shape: shape.iou_raw),
     ),
     Metric(
@@ -127,7 +128,7 @@ METRICS: tuple[Metric, ...] = (
         label="Chamfer distance, not aligned",
         unit="distance",
         better="lower",
-        meaning="The same as the mesh stands, neither turned nor scaled.",
+        meaning="The same for the mesh as it is, neither rotated nor scaled.",
         measure=_of_shape(lambda shape: shape.chamfer_raw),
     ),
     Metric(
@@ -143,7 +144,7 @@ METRICS: tuple[Metric, ...] = (
         label="F-score, not aligned",
         unit="share",
         better="higher",
-        meaning="The same as the mesh stands, neither turned nor scaled.",
+        meaning="The same for the mesh as it is, neither rotated nor scaled.",
         measure=_of_shape(lambda shape: shape.f_score_raw),
     ),
     Metric(
@@ -152,8 +153,8 @@ METRICS: tuple[Metric, ...] = (
         short="fronts",
         unit="count",
         better="neither",
-        meaning="Views per asset that the view classifier takes for the front, where an object "
-        "has one. More than true renders have is the Janus problem.",
+        meaning="Views per asset that the view classifier labels as the front, for objects that "
+        "have one. A count above that of true renders indicates the Janus problem.",
         measure=_fronts("mesh"),
         places=frozenset({"terminal"}),
         reference="true_front_views",
@@ -194,7 +195,7 @@ METRICS: tuple[Metric, ...] = (
         short="diversity",
         unit="score",
         better="higher",
-        meaning="How far seeds of one prompt differ: 1 - cosine of CLIP features, view by view.",
+        meaning="How much the seeds of a prompt differ: 1 - cosine of CLIP features, view by view.",
         among_seeds=seed_distance,
         places=frozenset({"comparison"}),
     ),
@@ -214,7 +215,7 @@ METRICS: tuple[Metric, ...] = (
         short="roughness",
         unit="angle",
         better="lower",
-        meaning="Mean angle between neighbouring faces of the mesh, by length of edge.",
+        meaning="Mean angle between neighbouring faces of the mesh, weighted by edge length.",
         measure=lambda subject: roughness(subject.mesh.surface),
         places=frozenset({"comparison"}),
     ),
@@ -223,7 +224,7 @@ METRICS: tuple[Metric, ...] = (
         label="Closed mesh",
         unit="flag",
         better="higher",
-        meaning="Without holes: each edge joins two faces that agree on the outside.",
+        meaning="Without holes: each edge joins two consistently oriented faces.",
         measure=_fact("watertight"),
     ),
     Metric(
@@ -231,7 +232,7 @@ METRICS: tuple[Metric, ...] = (
         label="Components",
         unit="count",
         better="neither",
-        meaning="Connected pieces per mesh; what is more than the object has floats or is hidden "
+        meaning="Connected pieces per mesh; any beyond the object's own float, or are hidden "
         "inside.",
         measure=_fact("components"),
     ),
@@ -248,8 +249,8 @@ METRICS: tuple[Metric, ...] = (
         label="Cavities filled",
         unit="share",
         better="lower",
-        meaning="Share of the field's ball that lay hollow inside the object until the mesh stage "
-        "filled it.",
+        meaning="Share of the bounding ball that was hollow inside the object before the mesh "
+        "stage filled it.",
         measure=_fact("filled_cavity_fraction"),
     ),
 )
@@ -259,7 +260,7 @@ VQA_SCORE = Metric(
     label="VQAScore",
     unit="share",
     better="higher",
-    meaning="How sure the question-answering model is that a view shows the prompt, by mean.",
+    meaning="Mean probability of yes, by a model that is asked whether a view shows the prompt.",
     measure=lambda subject: subject.vqa_score,
     places=frozenset({"headline"}),
 )

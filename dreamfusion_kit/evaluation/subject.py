@@ -46,16 +46,16 @@ class Retrieval:
 class Subject:
     """An asset, the protocol, and the available judges and truth.
 
-    `facts` are what the mesh stage measured on the mesh. `judge` is the main one, None if the
-    protocol names none; `other_judges` are the rest by name. `truth` is None for a prompt whose
-    object has no known shape.
+    `facts` are what the mesh stage measured on the mesh. `render_field` is None for an
+    imported mesh. `judge` is the main one, None if the protocol names none; `other_judges` are
+    the rest by name. `truth` is None for a prompt whose object has no known shape.
     """
 
     prompt: str
     section: EvaluationSection
     mesh: TexturedMesh
     render_mesh: Render
-    render_field: Render
+    render_field: Render | None
     facts: Mapping[str, Any]
     judge: Judge | None
     truth: Truth | None
@@ -75,11 +75,13 @@ class Subject:
         )
 
     @property
-    def field_views(self) -> ViewImages:
-        """Return the protocol's views of the field."""
+    def field_views(self) -> ViewImages | None:
+        """Return the protocol's views of the field; None without one."""
+        render = self.render_field
+        if render is None:
+            return None
         return self._once(
-            "field views",
-            lambda: render_views(self.render_field, self.section.views, supersampling=1),
+            "field views", lambda: render_views(render, self.section.views, supersampling=1)
         )
 
     def images(self, of: Object, light: Light) -> Float[Tensor, "views h w 3"] | None:

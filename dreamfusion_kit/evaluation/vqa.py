@@ -2,8 +2,8 @@
 
 The model is asked whether the picture shows the caption; the score is the probability of "yes".
 As in the authors' code, it is the exponential of the mean log probability of the answer's tokens,
-the end mark among them. Their best model, CLIP-FlanT5, is in no library; BLIP-2 and InstructBLIP
-with a FlanT5, which they measure too, are in transformers. This is no part of an optimisation.
+the end mark among them. Their best model, CLIP-FlanT5, is not in transformers; BLIP-2 and
+InstructBLIP with a FlanT5, which they measure too, are.
 """
 
 from collections.abc import Callable

@@ -22,8 +22,9 @@ def refuse_pure_noise(section: ScoreGuidanceSection, schedule: NoiseSchedule) ->
     """
     if isinstance(section, SjcSection):
         _refuse("guidance", section.timestep_max, "kind sjc", schedule)
-    if section.timestep_weight == "sigma_over_alpha":
-        _refuse("guidance", section.timestep_max, "timestep_weight sigma_over_alpha", schedule)
+    if section.timestep_weight in ("sigma_over_alpha", "flow"):
+        asks = f"timestep_weight {section.timestep_weight}"
+        _refuse("guidance", section.timestep_max, asks, schedule)
     if isinstance(section, VsdSection) and section.phi.divides_by_signal:
         asks = f"phi.loss {section.phi.loss}"
         _refuse("guidance.phi", section.phi.timestep_max, asks, schedule)

@@ -14,7 +14,7 @@ x is the rendered image in the prior's space. This file follows the path in orde
 
 `ScoreDistillation.guide` calls these in turn, and `optimize.loop` propagates the image's
 gradient into the field, dimage / dtheta. Other score distillations (`sjc`, `csd`, `ism`,
-`vsd`) replace only the residual.
+`sdi`, `rfds_rev`, `vsd`) replace only the residual.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ from dreamfusion_kit.recipe.schedule import value_at
 from dreamfusion_kit.recipe.schema import PhiSection, ScoreGuidanceSection
 from dreamfusion_kit.records import GuidanceOutput
 
-WeightName = Literal["sigma_squared", "uniform", "sigma_over_alpha"]
+WeightName = Literal["sigma_squared", "uniform", "sigma_over_alpha", "flow"]
 
 
 @final
@@ -142,6 +142,7 @@ class NoisyViews:
     timestep: Int[Tensor, " batch"]  # t
     conditioning: Conditioning  # y, and what the unconditional prediction reads
     step: int  # of the optimiser
+    generator: torch.Generator | None = None  # draws what a residual needs beside the noise
 
     def noisy(self, prior: Prior) -> Float[Tensor, "batch channels height width"]:
         """Return `z_t = alpha_t x + sigma_t eps`."""
@@ -164,7 +165,7 @@ def diffuse(
     noise = torch.randn(
         clean.shape, generator=generator, device=generator.device, dtype=clean.dtype
     )
-    return NoisyViews(clean, noise, timestep, conditioning, step)
+    return NoisyViews(clean, noise, timestep, conditioning, step, generator)
 
 
 # Per image, the direction to descend along in the prior's space, before w(t).
@@ -182,7 +183,11 @@ def sds_residual(
 def timestep_weight(
     name: WeightName, alpha_t: Float[Tensor, " batch"], sigma_t: Float[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """Return w(t): DreamFusion's `sigma_t^2`, 1, or `sigma_t / alpha_t` (x0 loss, MVDream)."""
+    """Return w(t): DreamFusion's `sigma_t^2`, 1, or a factor from the noise's error to another's.
+
+    `sigma_t / alpha_t` is that of the clean image (x0 loss, MVDream), `1 + sigma_t / alpha_t`
+    that of a flow's velocity (RFDS).
+    """
     match name:
         case "sigma_squared":
             return sigma_t.square()
@@ -190,6 +195,8 @@ def timestep_weight(
             return torch.ones_like(sigma_t)
         case "sigma_over_alpha":
             return sigma_t / alpha_t
+        case "flow":
+            return 1 + sigma_t / alpha_t
         case _:
             assert_never(name)
 

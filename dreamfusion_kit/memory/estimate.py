@@ -56,7 +56,7 @@ def memory_of_prior(recipe: Recipe, parts: Components) -> PriorMemory:
         recipe.guidance,
         parts,
         batch_size=recipe.optimize.batch_size,
-        render_size_px=recipe.camera.image_size_px,
+        render_size_px=recipe.camera.largest_image_size_px,
     )
 
 

@@ -98,7 +98,9 @@ def optimize(
         model.update_occupancy(step, generator=draw("occupancy"))
 
         # Render the field from random cameras, under random lights, over random backgrounds.
-        cameras = sample_cameras(recipe.camera, section.batch_size, generator=draw("camera"))
+        cameras = sample_cameras(
+            recipe.camera, section.batch_size, generator=draw("camera"), step=step
+        )
         lighting = sample_lighting(
             recipe.light, recipe.shading, cameras, step, generator=draw("light")
         )

@@ -28,12 +28,18 @@ from dreamfusion_kit.priors.text import TextFeatures
 _ATTENTION_PROJECTIONS = (
     *(".to_q", ".to_k", ".to_v", ".to_out.0"),
     *(".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out"),
+    *(".to_qkv_mlp_proj", ".to_out"),  # FLUX.2's single streams, with their MLP
 )
 # By class, the module whose output is the embedding of the time alone.
 _TIME_EMBEDDINGS: Mapping[str, str] = {
     "UNet2DConditionModel": "time_embedding",
     "SD3Transformer2DModel": "time_text_embed.timestep_embedder",
     "AuraFlowTransformer2DModel": "time_step_proj",
+    "Flux2Transformer2DModel": "time_guidance_embed.timestep_embedder",
+    "PixArtTransformer2DModel": "adaln_single.emb.timestep_embedder",
+    "QwenImageTransformer2DModel": "time_text_embed.timestep_embedder",
+    "SanaTransformer2DModel": "time_embed.emb.timestep_embedder",
+    "ZImageTransformer2DModel": "t_embedder",
 }
 _POSE_SIZE = 16
 

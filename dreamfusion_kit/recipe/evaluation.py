@@ -256,7 +256,7 @@ class EvaluationSection(SparseSection):
         names = [judge.name for judge in self.clip]
         if len(set(names)) < len(names) or VQA in names:
             raise ValueError(
-                f"clip: found the names {', '.join(names)}, expected each once, not vqa"
+                f"clip: found the names {', '.join(names)}, expected each once, and none vqa"
             )
         for index, judge in enumerate(self.clip):
             if any(judge.source == other.source for other in self.clip[:index]):

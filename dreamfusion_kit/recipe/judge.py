@@ -33,7 +33,7 @@ _PIECES = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\s\w]|_)+", re.IG
 _LETTERS_PER_TOKEN = 6  # for rare words, an estimate
 
 ADVICE = (
-    "shorten the prompt, or set evaluation.clip to a CLIP that reads it (recipes/README.md) "
+    "shorten the prompt, or set evaluation.clip to a CLIP that accepts it (docs/evaluation.md) "
     "or to null"
 )
 
@@ -55,7 +55,7 @@ class TextReader:
         if tokens <= self.max_tokens:
             return None
         found = f"found {tokens} tokens" if self.is_exact else f"found {tokens} tokens or more"
-        return f"{found}, expected at most {self.max_tokens} for the CLIP that judges; {ADVICE}"
+        return f"{found}, expected at most {self.max_tokens} for the judging CLIP; {ADVICE}"
 
     def note(self, caption: str) -> str | None:
         """Return a warning if a caption may be too long and only an estimate is available."""
@@ -63,8 +63,8 @@ class TextReader:
         if self.is_exact or estimate <= self.max_tokens or self.problem(caption):
             return None
         return (
-            f"some {estimate} tokens by estimate, the CLIP that judges reads {self.max_tokens}; "
-            f"it is counted once that CLIP is fetched, and nothing is truncated; {ADVICE}"
+            f"about {estimate} tokens by estimate, the judging CLIP reads {self.max_tokens}; the "
+            f"exact count is checked once that CLIP is fetched, and nothing is truncated; {ADVICE}"
         )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
@@ -28,6 +28,7 @@ from dreamfusion_kit.recipe.document import (
 )
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.gate import GateSection
+from dreamfusion_kit.recipe.imported import ImportSection
 from dreamfusion_kit.recipe.judge import unreadable
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
@@ -64,16 +65,22 @@ Name = Annotated[str, Field(pattern=NAME)]
 Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(one_clean_line)]
 RecipeName = Annotated[Name, AfterValidator(_is_not_the_clip)]
 
+_IMPORT = "The files that its mesh comes from; written by `dreamfusion-kit import`."
 _OVERRIDES = "Dotted recipe keys that are set differently, such as optimize.num_steps; {} for none."
 
 
 class Asset(Section):
-    """One thing to make. Its id names its files."""
+    """One thing to make. Its id names its files.
+
+    `imported` says that its mesh comes from a file; its recipe then gives the mesh's formats and
+    texture alone.
+    """
 
     prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
     recipe: RecipeName = Field(description="File name in recipes/, without .yaml.")
     seed: Seed = Field(description="Seed of every random stream of this asset.")
     overrides: dict[str, JsonValue] = Field(description=_OVERRIDES)
+    imported: ImportSection | None = Field(default=None, alias="import", description=_IMPORT)
 
 
 class AssetFile(Section):
@@ -85,6 +92,7 @@ class AssetFile(Section):
         description="Seed of every random stream of this asset; null where the suite has seeds."
     )
     overrides: dict[str, JsonValue] = Field(description=_OVERRIDES)
+    imported: ImportSection | None = Field(default=None, alias="import", description=_IMPORT)
 
 
 class ParamsFile(Section):
@@ -102,6 +110,17 @@ class ParamsFile(Section):
     gate: GateSection | None = Field(
         default=None, description="When a fall of quality is refused; see docs/gate.md."
     )
+
+    @model_validator(mode="after")
+    def _nothing_is_imported(self) -> "ParamsFile":
+        for asset_id, asset in self.assets.items():
+            if asset.imported is not None:
+                raise ValueError(
+                    f"assets.{asset_id}.import: found an imported mesh in the default suite, "
+                    "expected it in a suite of its own folder; remove it here and use "
+                    "`dreamfusion-kit import`"
+                )
+        return self
 
     @model_validator(mode="after")
     def _recipes_are_those_used(self) -> "ParamsFile":
@@ -159,8 +178,9 @@ class Suite:
 
     @property
     def recipes(self) -> tuple[str, ...]:
-        """Return the names of the recipes that the assets use, each once."""
-        return tuple(dict.fromkeys(asset.recipe for asset in self.assets.values()))
+        """Return the names of the recipes whose priors the assets use, each once."""
+        made = (asset for asset in self.assets.values() if asset.imported is None)
+        return tuple(dict.fromkeys(asset.recipe for asset in made))
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -178,23 +198,6 @@ class Suite:
         return {asset_id: asset.prompt for asset_id, asset in self.assets.items()}
 
 
-def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
-    """Return the warning to show beside the asset's scores; empty for most assets.
-
-    The score of a CLIP that guided the optimisation shows how well that went, not how good the
-    object is.
-    """
-    judges = evaluation.judges
-    own = next((name for name, source in judges.items() if source == recipe.prior.source), None)
-    if own is None:
-        return ""
-    which = f", {own}" if len(judges) > 1 else ""
-    return (
-        f"optimised against the CLIP that judges{which}: its R-Precision and CLIP score cannot be "
-        "compared with those of other recipes"
-    )
-
-
 @dataclass(frozen=True)
 class ResolvedAsset:
     """Everything that one asset is made from. `recipe` has the overrides applied."""
@@ -205,11 +208,13 @@ class ResolvedAsset:
     seed: int
     recipe_name: str
     recipe: Recipe
+    imported: ImportSection | None = None
 
     @property
     def identity(self) -> str:
-        """Return the hash of what determines the result: prompt, seed and recipe."""
-        return canonical.identity({"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe})
+        """Return the hash of what determines the result: prompt, seed, recipe and imported file."""
+        inputs = {"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe}
+        return canonical.identity(inputs | self._imported)
 
     def summary(self) -> dict[str, Value]:
         """Return everything as JSON data, for people and for provenance."""
@@ -221,7 +226,29 @@ class ResolvedAsset:
             "seed": self.seed,
             "recipe_name": self.recipe_name,
             "recipe": self.recipe.model_dump(mode="json"),
+            **self._imported,
         }
+
+    @property
+    def _imported(self) -> dict[str, Any]:
+        return {} if self.imported is None else {"import": self.imported.model_dump(mode="json")}
+
+
+def caveat(asset: ResolvedAsset, evaluation: EvaluationSection) -> str:
+    """Return the warning to show beside the asset's scores; empty for most assets.
+
+    The score of a CLIP that guided the optimisation shows how well that went, not how good the
+    object is.
+    """
+    judges, guide = evaluation.judges, asset.recipe.prior.source
+    own = next((name for name, source in judges.items() if source == guide), None)
+    if own is None or asset.imported is not None:
+        return ""
+    which = f", {own}" if len(judges) > 1 else ""
+    return (
+        f"optimised against the judging CLIP{which}: its R-Precision and CLIP score cannot be "
+        "compared with those of other recipes"
+    )
 
 
 def load_suite(workspace: Path, name: str) -> Suite:
@@ -419,13 +446,17 @@ def _per_seed(
 ) -> list[tuple[str, Asset]]:
     """Return the assets that one folder declares: itself, or one per seed of the suite."""
     file, document = own
+    if file.imported is not None and shared.seeds is not None:
+        text = "found an imported mesh in a suite with seeds, expected a suite without: it has none"
+        raise recipe_error([Problem(document.place(("import",)), ("import",), text)])
     if (file.seed is None) != (shared.seeds is not None):
         found = "null" if file.seed is None else str(file.seed)
         expected = "a seed" if file.seed is None else "null: the suite's seeds hold for every asset"
         text = f"found {found}, expected {expected}"
         raise recipe_error([Problem(document.place(("seed",)), ("seed",), text)])
     seeds = shared.seeds if file.seed is None else (file.seed,)
-    fields = file.model_dump(exclude={"seed"})
+    fields = dict(file) | {"import": file.imported}
+    del fields["seed"], fields["imported"]
     return [
         (asset_id, Asset(seed=seed, **fields))
         for asset_id, seed in zip(_ids(folder, shared), seeds or (), strict=True)
@@ -466,6 +497,7 @@ def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsse
         seed=asset.seed,
         recipe_name=asset.recipe,
         recipe=recipe,
+        imported=asset.imported,
     )
 
 

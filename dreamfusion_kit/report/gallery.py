@@ -15,6 +15,7 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from dreamfusion_kit.environment import LIGHT_NAMES, environment, hdr_bytes
 from dreamfusion_kit.report import measures, plots
 from dreamfusion_kit.report.content import AssetReport, Json, Measure, SuiteReport, Unit
 
@@ -80,6 +81,7 @@ def render_page(report: SuiteReport) -> str:
         group_names=[name for name, _ in measures.groups(report.summary)],
         summary=_summary(report.summary, known),
         measures=known,
+        lights=_lights(),
         base64=_base64,
         chart=_chart,
         data_uri=data_uri,
@@ -185,6 +187,14 @@ def _file_size(path: Path) -> str:
 
 def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _lights() -> list[tuple[str, str]]:
+    """Return the kit's environments by name, as HDR pictures in base64."""
+    return [
+        (name, base64.b64encode(hdr_bytes(environment(name))).decode("ascii"))
+        for name in LIGHT_NAMES
+    ]
 
 
 def _script(path: Path) -> Markup:

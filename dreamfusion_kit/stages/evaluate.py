@@ -44,7 +44,9 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
         section=protocol,
         mesh=mesh,
         render_mesh=mesh_renderer(mesh, normals=protocol.views.normals),
-        render_field=_field_renderer(own, resolved.recipe, device),
+        render_field=None
+        if resolved.imported is not None
+        else _field_renderer(own, resolved.recipe, device),
         facts=facts,
         judge=None if main is None else judges[main],
         truth=truth,
@@ -64,7 +66,8 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
         files.write_json(directory / "metrics.json", entry.model_dump(mode="json"))
         _write_features(directory / "features.safetensors", subject, asset)
         _write_views(directory / "views", subject.views)
-        _write_views(directory / "field_views", subject.field_views)
+        if subject.field_views is not None:
+            _write_views(directory / "field_views", subject.field_views)
         turntable = render_turntable(
             subject.render_mesh,
             protocol.views,

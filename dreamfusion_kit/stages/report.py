@@ -15,11 +15,12 @@ from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.inputs import mesh_facts, mesh_hash
 from dreamfusion_kit.stages.layout import VIEW_KINDS, AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.stages.results import (
-    TIMED_STAGES,
     asset_entry,
     judged,
     run_record,
+    run_warnings,
     suite_metrics,
+    timed_stages,
 )
 
 _NOT_FOR_DOWNLOAD = ("mesh.json", origin.NAME)
@@ -69,7 +70,10 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
             f"{own.evaluation / 'metrics.json'}: found the metrics of another mesh than that in "
             f"{own.mesh}, expected those of this one; run `dvc repro`"
         )
-    records = {stage: run_record(own, stage) for stage in TIMED_STAGES}
+    records = {
+        stage: run_record(own, stage)
+        for stage in timed_stages(imported=resolved.imported is not None)
+    }
     return AssetReport(
         id=own.asset,
         prompt=resolved.prompt,
@@ -88,12 +92,13 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         curves=tuple(
             Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
         ),
+        warnings=run_warnings(own),
         downloads=tuple(
             path
             for path in sorted(own.mesh.iterdir())
             if path.is_file() and path.name not in _NOT_FOR_DOWNLOAD
         ),
-        caveat=caveat(resolved.recipe, evaluation),
+        caveat=caveat(resolved, evaluation),
     )
 
 

@@ -26,7 +26,7 @@ from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe.suite import Suite, load_suite, resolve_all
 from dreamfusion_kit.stages import judging
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
-from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of, run_record, short
+from dreamfusion_kit.stages.results import asset_entry, cost_of, run_record, short, timed_stages
 
 _SCORED_CODE: tuple[CodeName, ...] = ("optimize", "mesh", "evaluate")
 
@@ -47,7 +47,10 @@ def run(workspace: Path, suite: str) -> Path:
     )
     files.write_text(layout.table, _csv([table_row(one, metrics) for one in measured]))
     files.write_text(layout.metrics, dumped(found))
-    costs = {asset: cost_of(layout.asset(asset)) for asset in loaded.assets}
+    costs = {
+        name: cost_of(layout.asset(name), imported=asset.imported is not None)
+        for name, asset in loaded.assets.items()
+    }
     known = {asset: cost for asset, cost in costs.items() if cost is not None}
     if known:  # otherwise the record of an earlier run stays
         files.write_text(layout.cost, dumped(suite_cost(suite, known)))
@@ -139,7 +142,9 @@ def _features(own: AssetLayout) -> Tensor:
 def _machine(layout: SuiteLayout, suite: Suite) -> Mapping[str, Any] | None:
     """Return the machine of all assets' stages; None if it is unknown or not the same for all."""
     records = [
-        run_record(layout.asset(asset), stage) for asset in suite.assets for stage in TIMED_STAGES
+        run_record(layout.asset(name), stage)
+        for name, asset in suite.assets.items()
+        for stage in timed_stages(imported=asset.imported is not None)
     ]
     machines = [None if record is None else dict(record["machine"]) for record in records]
     first = machines[0]

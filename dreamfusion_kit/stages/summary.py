@@ -23,10 +23,11 @@ def table(workspace: Path, suite: str) -> str:
     notes: list[str] = []
     for asset, resolved in resolve_all(workspace, loaded).items():
         own = layout.asset(asset)
-        numbers, cost = asset_entry(own, resolved.prompt).metrics, cost_of(own)
+        numbers = asset_entry(own, resolved.prompt).metrics
+        cost = cost_of(own, imported=resolved.imported is not None)
         cells = (written(numbers.get(metric.key), metric.unit) for metric in shown)
         rows.append((asset, *cells, written(None if cost is None else cost.seconds, "seconds")))
-        if text := caveat(resolved.recipe, loaded.evaluation):
+        if text := caveat(resolved, loaded.evaluation):
             notes.append(f"{asset}: {text}")
     means = [
         text

@@ -11,8 +11,9 @@ from dreamfusion_kit import files, provenance
 from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.code import code_digest
+from dreamfusion_kit.identity.stage_name import AssetStage
 from dreamfusion_kit.provenance import Provenance, StageCost
-from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.suite import load_suite, resolve
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_root
 from dreamfusion_kit.suites import git
 
@@ -32,8 +33,9 @@ class Source:
 
 
 def read_record(workspace: Path, suite: str, asset: str) -> Provenance:
-    """Return what an asset's optimisation ran on."""
-    return files.read_json(_record_path(workspace, suite, asset), Provenance, made_by="optimize")
+    """Return what an asset's optimisation ran on, or the import of its mesh."""
+    path = _record_path(workspace, suite, asset)
+    return files.read_json(path, Provenance, made_by=path.stem)
 
 
 def named_source(workspace: Path, revision: str) -> Source:
@@ -104,26 +106,30 @@ def differences(record: Provenance) -> list[str]:
     ]
 
 
-def code_difference(clone: Path, suite: str, record: Provenance) -> str | None:
+def code_difference(
+    clone: Path, suite: str, record: Provenance, *, stage: AssetStage = "optimize"
+) -> str | None:
     """Return a line if the code that a clone runs is not the record's; None if it is.
 
     A clone that holds the kit runs its own code, whose digest its kit.json has. Any other
-    workspace runs the installed code.
+    workspace runs the installed code. `stage` is the one that the record is of.
     """
     own = (clone / "cli.py").is_file()
     code = kit_file.read(clone, suite).suite.get("code", {}) if own else {}
-    found = code.get("optimize") if own else code_digest("optimize")
+    found = code.get(stage) if own else code_digest(stage)
     if found == record["code"]:
         return None
     whose = "the commit's kit.json" if own else "the installed version"
     return (
-        f"code of optimize: {str(found)[:_SHORT]} in {whose}, {record['code'][:_SHORT]} in the "
+        f"code of {stage}: {str(found)[:_SHORT]} in {whose}, {record['code'][:_SHORT]} in the "
         "record"
     )
 
 
 def _record_path(workspace: Path, suite: str, asset: str) -> Path:
-    return suite_root(workspace, suite) / "out" / "run" / asset / "optimize.json"
+    is_imported = resolve(workspace, suite, asset).imported is not None
+    stage = "mesh" if is_imported else "optimize"
+    return suite_root(workspace, suite) / "out" / "run" / asset / f"{stage}.json"
 
 
 def _lock(workspace: Path, suite: str, asset: str) -> Path:

@@ -8,15 +8,21 @@ from pathlib import Path
 from types import TracebackType
 
 from dreamfusion_kit import files
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES
-from dreamfusion_kit.recipe.suite import Suite, resolve
+from dreamfusion_kit.recipe.suite import Suite
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import dvc_commands, lock_entries, snapshot
 from dreamfusion_kit.suites.crew import Died, Worker
 from dreamfusion_kit.suites.lock_file import LockedStage, read_lock
-from dreamfusion_kit.suites.plan import AssetPlan, lock_path, stage_name, stage_target
+from dreamfusion_kit.suites.plan import (
+    AssetPlan,
+    inputs,
+    lock_path,
+    stage_name,
+    stage_target,
+    stages_of,
+)
 from dreamfusion_kit.suites.pulled import check_pulled
-from dreamfusion_kit.suites.site import SCRATCH, Handed, Order, Place, inputs, new_token
+from dreamfusion_kit.suites.site import SCRATCH, Handed, Order, Place, new_token
 from dreamfusion_kit.suites.status import log_file
 from dreamfusion_kit.suites.worker import Job, Message, RunStage, Setting
 
@@ -42,10 +48,10 @@ class RemoteCrew(ABC):
         """Take the snapshot, and upload what the workers will need of what is already made."""
         self._suite = suite
         self._snapshot = snapshot.take(self._workspace, suite.name)
-        recipes = {resolve(self._workspace, suite.name, plan.asset).recipe_name for plan in todo}
-        targets = {target for recipe in recipes for target in inputs(suite, recipe)}
+        targets = {target for plan in todo for target in inputs(suite, plan.asset)}
         for plan in todo:
-            made = ASSET_STAGES[: ASSET_STAGES.index(plan.stale[0])]
+            stages = stages_of(suite, plan.asset)
+            made = stages[: stages.index(plan.stale[0])]
             targets |= {stage_target(suite, stage, plan.asset) for stage in made}
         dvc_commands.push(self._root, sorted(targets), log)
 
@@ -110,7 +116,7 @@ class RemoteCrew(ABC):
             path = lock_path(self._root, self._suite, asset)
             names = {
                 stage_name(self._suite, stage, asset)
-                for stage in ASSET_STAGES
+                for stage in stages_of(self._suite, asset)
                 if stage_target(self._suite, stage, asset) in targets
             }
             known = self._entries[asset]

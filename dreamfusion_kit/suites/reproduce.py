@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import SuiteError
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES
+from dreamfusion_kit.identity.stage_name import asset_stages
 from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.provenance import Provenance
 from dreamfusion_kit.recipe.suite import FETCHED_CLIP, resolve
@@ -62,10 +62,12 @@ def reproduce(
         RecipeError: if there is no such asset.
         DreamFusionKitError: with `bisect`, if the run has no digests.
     """
-    recipe = resolve(workspace, suite, asset).recipe_name
+    resolved = resolve(workspace, suite, asset)
+    stages = asset_stages(imported=resolved.imported is not None)
+    fetched = [FETCHED_CLIP] if resolved.imported else [resolved.recipe_name, FETCHED_CLIP]
     root = suite_root(workspace, suite)
     record = read_record(workspace, suite, asset)
-    for stage in ASSET_STAGES:
+    for stage in stages:
         for name in outputs(stage, asset):
             if not (root / name).exists():
                 raise SuiteError(f"{root / name}: not there, expected an asset that is made")
@@ -73,14 +75,15 @@ def reproduce(
     digests = trace_file.read(root / field) if bisect else None
     with tempfile.TemporaryDirectory(prefix="dreamfusion-kit-") as folder:
         clone = git.clone(workspace, source.commit, Path(folder) / "clone")
-        if line := code_difference(clone, suite, record):
+        recorded = "mesh" if resolved.imported is not None else "optimize"
+        if line := code_difference(clone, suite, record, stage=recorded):
             yield line
         again = suite_root(clone, suite)
-        models = [f"out/model/{name}.json" for name in (recipe, FETCHED_CLIP)]
-        for name in (recipe, FETCHED_CLIP):
+        models = [f"out/model/{name}.json" for name in fetched]
+        for name in fetched:
             _run(clone, record, ["fetch", name, "--suite", suite])
         yield (result := _compare("fetch", root, again, models))
-        for stage in ASSET_STAGES:
+        for stage in stages:
             if result.difference is not None:
                 return
             _run(clone, record, [stage, asset, "--suite", suite, "--device", _device(record)])

@@ -16,12 +16,12 @@ from types import TracebackType
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError, SuiteError
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
-from dreamfusion_kit.recipe.suite import FETCHED_CLIP, Suite, load_suite, resolve
+from dreamfusion_kit.identity.stage_name import AssetStage
+from dreamfusion_kit.recipe.suite import FETCHED_CLIP, load_suite, resolve
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import dvc_commands, lock_entries
 from dreamfusion_kit.suites.crew import Crew, Died
-from dreamfusion_kit.suites.plan import lock_path, stage_name, stage_target
+from dreamfusion_kit.suites.plan import inputs, lock_path, stage_name, stage_target, stages_of
 from dreamfusion_kit.suites.recorder import COMMIT_AFTER
 from dreamfusion_kit.suites.snapshot import Clone, Snapshot, holds_the_kit
 from dreamfusion_kit.suites.status import log_file
@@ -151,8 +151,9 @@ class Site:
         for path, content in order.locks.items():
             files.write_bytes(self._workspace / path, content)
         asset = order.job.asset
-        before = ASSET_STAGES[: ASSET_STAGES.index(order.job.stages[0])]
-        wanted = inputs(self._suite, resolve(self._workspace, self._suite.name, asset).recipe_name)
+        stages = stages_of(self._suite, asset)
+        before = stages[: stages.index(order.job.stages[0])]
+        wanted = inputs(self._suite, asset)
         wanted += [stage_target(self._suite, stage, asset) for stage in before]
         dvc_commands.pull(self._root, wanted, self._log)
 
@@ -197,11 +198,6 @@ class Site:
         return self._root / "dvc.log"
 
 
-def inputs(suite: Suite, recipe: str) -> list[str]:
-    """Return DVC's targets of the models that an asset of `recipe` needs."""
-    return [stage_target(suite, "fetch", name) for name in (recipe, FETCHED_CLIP)]
-
-
 def new_token(scratch: Path) -> str:
     """Make a file in the driver's folder by which workers see whether the folder is theirs too."""
     scratch.mkdir(parents=True, exist_ok=True)
@@ -214,8 +210,9 @@ def run_stage_with_models(stage: AssetStage, setting: Setting, asset: str, steps
     """Bring what the stage computes with to this machine, and run it; a `RunStage`."""
     from dreamfusion_kit.stages import fetch
 
-    name = resolve(setting.workspace, setting.suite, asset).recipe_name
-    for model in (name, FETCHED_CLIP):
+    resolved = resolve(setting.workspace, setting.suite, asset)
+    own = [] if resolved.imported is not None else [resolved.recipe_name]
+    for model in (*own, FETCHED_CLIP):
         if (key := (setting.workspace, setting.suite, model)) not in _fetched:
             fetch.run(setting.workspace, setting.suite, model)
             _fetched.add(key)

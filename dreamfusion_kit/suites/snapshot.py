@@ -23,7 +23,7 @@ from dreamfusion_kit.suites import git
 
 _PREFIX = "dreamfusion-kit-clone-"
 # What a stage reads: a file that differs from the commit would not be in the clone.
-_WHAT_MATTERS = ("params.yaml", "dvc.yaml", "kit.json", "recipes", ".dvc", "cli.py")
+_WHAT_MATTERS = ("params.yaml", "dvc.yaml", "kit.json", "recipes", "protocols", ".dvc", "cli.py")
 _PACKAGE = "dreamfusion_kit"
 # What runs of suites write: entries of locks travel beside the commit.
 _WHAT_DOES_NOT = (":(exclude,glob)**/dvc.lock", ":(exclude,glob)**/metrics/**")

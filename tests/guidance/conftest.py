@@ -57,6 +57,8 @@ OF_KIND: dict[str, dict[str, Any]] = {
     "csd": {"negative_weight": 0.0},
     "vsd": {"phi": PHI},
     "ism": {"interval": 0.05, "inversion_stride": 0.2},
+    "sdi": {"inversion_scale": -7.5, "inversion_stride": 0.1, "inversion_noise": 0.3},
+    "rfds_rev": {},
 }
 SECTION = TypeAdapter(schema.GuidanceSection)
 

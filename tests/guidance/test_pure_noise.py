@@ -12,7 +12,11 @@ from dreamfusion_kit.priors.base import NoiseSchedule
 from dreamfusion_kit.recipe.schema import LinearSchedule, PiecewiseSchedule
 
 ZERO_TERMINAL_SNR = NoiseSchedule(torch.linspace(1, 0, 101)[1:])
-DIVIDING = [("sjc", {}), ("sds", {"timestep_weight": "sigma_over_alpha"})]
+DIVIDING = [
+    ("sjc", {}),
+    ("sds", {"timestep_weight": "sigma_over_alpha"}),
+    ("rfds_rev", {"timestep_weight": "flow"}),
+]
 UP_TO_THE_END = [
     1.0,
     0.995,

@@ -183,20 +183,36 @@ def test_ordinary_recipes_pass(name: str, on: Callable[[Device], None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "advised"),
+    ("recipe", "advised", "size_gib"),
     [
-        (absurd("toybox", "camera", image_size_px=8192), "set camera.image_size_px to "),
-        (absurd("toybox", "optimize", batch_size=1024), "set optimize.batch_size to "),
-        (absurd("dreamfusion-toybox", "field", hidden_width=8192), "set field.hidden_width to "),
+        (absurd("toybox", "camera", image_size_px=8192), "set camera.image_size_px to ", 16),
+        (absurd("toybox", "optimize", batch_size=1024), "set optimize.batch_size to ", 16),
+        (absurd("toybox", "renderer", num_samples=16384), "set renderer.num_samples to ", 16),
+        (
+            absurd("dreamfusion-toybox", "renderer", num_samples=16384),
+            "set renderer.num_samples to ",
+            16,
+        ),
+        (
+            absurd("dreamfusion-toybox", "field", hidden_width=8192),
+            "set field.hidden_width to ",
+            16,
+        ),
+        # The most that the schema allows: it fits a larger machine.
+        (
+            absurd("toybox-hash", "field", features_per_level=64),
+            "set field.features_per_level to ",
+            1.5,
+        ),
     ],
-    ids=["pixels", "views", "width"],
+    ids=["pixels", "views", "samples", "more samples", "width", "features"],
 )
 def test_the_absurd_is_refused_with_the_key_that_is_too_large(
-    recipe: Recipe, advised: str, on: Callable[[Device], None]
+    recipe: Recipe, advised: str, size_gib: float, on: Callable[[Device], None]
 ) -> None:
-    on(CPU)
+    on(replace(CPU, total_bytes=round(size_gib * GIB)))
     with pytest.raises(
-        RecipeError, match=r"^the optimisation needs about .* memory has 16.00"
+        RecipeError, match=rf"^the optimisation needs about .* memory has {size_gib:.2f}"
     ) as it:
         check_fits(recipe, ROOT, torch.device("cpu"))
     message = str(it.value)

@@ -156,6 +156,8 @@ KINDS: dict[str, tuple[dict[str, Any], int]] = {
         2,
     ),
     "ism": ({"interval": 0.05, "inversion_stride": 0.2}, 0),
+    "sdi": ({"inversion_scale": -7.5, "inversion_stride": 0.2, "inversion_noise": 0.3}, 0),
+    "rfds_rev": ({}, 0),
 }
 
 

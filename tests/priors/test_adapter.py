@@ -20,6 +20,10 @@ from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.records import Cameras
 
+from .families.conftest import COMPONENTS, saved
+
+__all__ = ["saved"]
+
 ROOT = Path(__file__).parents[2]
 LOCAL = {"kind": "local", "path": "somewhere"}
 LATENT = {"dtype": "float32", "vae_dtype": "float32", "image_size_px": 16, "cpu_offload": False}
@@ -30,6 +34,16 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "stable_diffusion_xl": {"kind": "latent_unet", **LATENT},
     "stable_diffusion_3": FLOW,
     "aura_flow": FLOW,
+}
+TOKENS = {"pixart_sigma": 16, "qwen_image": 150}  # what the tiny models read
+SECTIONS |= {
+    family: {
+        "kind": "latent_transformer",
+        **LATENT,
+        "text_dtype": "float32",
+        "text_tokens": TOKENS.get(family, 64),
+    }
+    for family in COMPONENTS
 }
 LOSSES = {"stable_diffusion_xl": "v", "stable_diffusion_3": "flow", "aura_flow": "v"}
 
@@ -58,7 +72,8 @@ def family(request: pytest.FixtureRequest) -> tuple[str, Callable[[], Any]]:
     name = request.param
     adapter: TypeAdapter[Any] = TypeAdapter(schema.PriorSection)
     section = adapter.validate_python({"source": LOCAL, **SECTIONS[name]})
-    directory = request.getfixturevalue(name)
+    tiny = request.getfixturevalue("saved" if name in COMPONENTS else name)
+    directory = tiny(name) if name in COMPONENTS else tiny
     return name, lambda: build_prior(section, directory, "cpu")
 
 

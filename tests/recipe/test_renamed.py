@@ -39,7 +39,7 @@ def test_an_old_proposal_is_refused_too() -> None:
 def test_an_override_of_before_is_refused() -> None:
     recipe = load_yaml(RECIPES / "toybox.yaml")
     suite = parse("overrides:\n  optimize.regularizers.opacity_lambda: 8.0\n", "params.yaml")
-    with pytest.raises(RecipeError, match="renamed key; write optimize.penalties") as caught:
+    with pytest.raises(RecipeError, match=r"renamed key; write optimize\.penalties") as caught:
         with_overrides(recipe, suite, ("overrides",))
     assert str(caught.value).startswith("params.yaml:2: ")
 

@@ -75,6 +75,15 @@ def test_what_must_be_known_of_the_scores_stands_beside_them(make_suite, tmp_pat
     assert "Read with care" not in visible(Page(render_page(make_suite(tmp_path))))
 
 
+def test_what_the_optimisation_warned_of_stands_above_its_curves(make_suite, tmp_path):
+    warned = make_suite(tmp_path, warnings=("step 8: opacity is <weak>", "step 9: entropy"))
+    text = visible(Page(render_page(warned)))
+    at = [text.index(part) for part in ("Curves", "Warning at step 8: opacity is <weak>.")]
+    assert at == sorted(at)
+    assert "Warning at step 9: entropy." in text
+    assert "Warning at" not in visible(Page(render_page(make_suite(tmp_path))))
+
+
 def test_the_mesh_stands_in_the_page_whole(make_suite, tmp_path):
     suite = make_suite(tmp_path)
     scripts = Page(render_page(suite)).scripts

@@ -25,7 +25,8 @@ NUMBER_TAG = "<number>"
 LINEAR_TAG = "<linear>"
 SQRT_TAG = "<sqrt>"
 PIECEWISE_TAG = "<piecewise>"
-SCHEDULE_TAGS = (NUMBER_TAG, LINEAR_TAG, SQRT_TAG, PIECEWISE_TAG)
+SIZES_TAG = "<sizes>"
+SCHEDULE_TAGS = (NUMBER_TAG, LINEAR_TAG, SQRT_TAG, PIECEWISE_TAG, SIZES_TAG)
 
 # The same for one judge or several, and for a protocol that is written out or named.
 ONE_TAG = "<one>"
@@ -196,6 +197,38 @@ class PiecewiseSchedule(Section):
         (before, start), (after, end) = self.points[index - 1 : index + 1]
         progress = max((step - before) / (after - before), 0.0)
         return (1.0 - progress) * start + progress * end
+
+
+class SizeSchedule(Section):
+    """A size in pixels that holds from each step to the next: [[0, 64], [5000, 512]]."""
+
+    sizes: tuple[tuple[Steps, ImageSize], ...] = Field(
+        min_length=1, max_length=100, description="Pairs [step, pixels], from step 0, steps rising."
+    )
+
+    @model_validator(mode="after")
+    def _steps_rise_from_zero(self) -> Self:
+        if self.sizes[0][0] != 0:
+            raise ValueError(f"found step {self.sizes[0][0]} first, expected 0")
+        for (before, _), (after, _) in itertools.pairwise(self.sizes):
+            if before >= after:
+                raise ValueError(f"found step {after} after step {before}, expected rising steps")
+        return self
+
+    def value_at(self, step: int) -> int:
+        """Return the size at optimiser step `step`."""
+        index = bisect.bisect_right(self.sizes, step, key=lambda pair: pair[0])
+        return self.sizes[index - 1][1]
+
+
+def _size_tag(value: Any) -> str:  # Any: pydantic passes the raw input or the model.
+    return SIZES_TAG if isinstance(value, dict | SizeSchedule) else NUMBER_TAG
+
+
+ScheduledImageSize = Annotated[
+    Annotated[ImageSize, Tag(NUMBER_TAG)] | Annotated[SizeSchedule, Tag(SIZES_TAG)],
+    Discriminator(_size_tag),
+]
 
 
 def _schedule_tag(value: Any) -> str:  # Any: pydantic passes the raw input or the model.

@@ -125,9 +125,10 @@ class ScoreGuidanceSection(Section):
     perp_neg: PerpNegSection | None = Field(
         description="Perp-Neg's weights; null is plain classifier-free guidance (DF: null)."
     )
-    timestep_weight: Literal["sigma_squared", "uniform", "sigma_over_alpha"] = Field(
+    timestep_weight: Literal["sigma_squared", "uniform", "sigma_over_alpha", "flow"] = Field(
         description="w(t) of the gradient (DF s. 3.2: sigma_t squared; uniform performs alike; "
-        "SJC: uniform; VSD: sigma_t squared; ISM: sigma_t over alpha_t)."
+        "SJC: uniform; VSD: sigma_t squared; ISM, SDI: sigma_t over alpha_t; RFDS: flow, which is "
+        "1 + sigma_t / alpha_t, a velocity's error per error of the noise)."
     )
     timestep_min: Schedule = Field(
         description="Lowest timestep drawn, as a fraction of the diffusion time (DF: 0.02)."
@@ -173,7 +174,7 @@ class ScoreGuidanceSection(Section):
     @property
     def divides_by_signal(self) -> bool:
         """Return whether the guidance computes sigma_t / alpha_t."""
-        return self.timestep_weight == "sigma_over_alpha"
+        return self.timestep_weight in ("sigma_over_alpha", "flow")
 
     @model_validator(mode="after")
     def _timesteps_are_ordered_fractions(self) -> Self:
@@ -322,6 +323,37 @@ class IsmSection(ScoreGuidanceSection):
     )
 
 
+class SdiSection(ScoreGuidanceSection):
+    """Score Distillation via Inversion (Lukoianov et al. 2024, arXiv 2405.15891)."""
+
+    kind: Literal["sdi"] = Field(description="Score Distillation via Inversion.")
+    inversion_scale: float = Field(
+        ge=-1000,
+        le=1000,
+        description="guidance_scale of the inversion (SDI: -7.5, the negative of guidance_scale).",
+    )
+    inversion_stride: Fraction = Field(
+        ge=1e-3,
+        description="Stride of the DDIM inversion, as a fraction of the diffusion time "
+        "(SDI: 0.1, which is 10 steps over all of it).",
+    )
+    inversion_noise: Fraction = Field(
+        description="eta, the share of DDIM's deviation that each stride adds at random "
+        "(SDI's code: 0.3)."
+    )
+
+
+class RfdsRevSection(ScoreGuidanceSection):
+    """RFDS-Rev: the noise reversed first, then distillation (Yang et al. 2024, arXiv 2406.03293).
+
+    RFDS without the reversal is sds with timestep_weight flow.
+    """
+
+    kind: Literal["rfds_rev"] = Field(
+        description="Rectified-flow distillation with reversal; for diffusions as well."
+    )
+
+
 class ClipGuidanceSection(Section):
     """Dream Fields' loss (arXiv 2112.01455): the image's likeness to the text, by CLIP."""
 
@@ -347,6 +379,13 @@ class ClipGuidanceSection(Section):
 
 
 GuidanceSection = Annotated[
-    SdsSection | SjcSection | CsdSection | VsdSection | IsmSection | ClipGuidanceSection,
+    SdsSection
+    | SjcSection
+    | CsdSection
+    | VsdSection
+    | IsmSection
+    | SdiSection
+    | RfdsRevSection
+    | ClipGuidanceSection,
     Field(discriminator="kind"),
 ]
