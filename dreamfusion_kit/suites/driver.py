@@ -94,6 +94,8 @@ def run_suite(
     with _only_driver(workspace / ".work" / f"suite-{name}.lock", name), _stopped_by_signals():
         for path in LockJournal(workspace, name).recover():
             print(f"{path}: restored; a commit that was killed left it half written", file=stderr)
+        if dvc_commands.remove_half_written_rwlock(root):
+            print(f"{root}: removed .dvc/tmp/rwlock; a DVC was killed while writing", file=stderr)
         check_lock(root / "dvc.lock")
         if not _is_recorded_in_sync(root):
             dvc_commands.repro(root, ["kit"], logs / "dvc.log")
