@@ -460,6 +460,37 @@ def reproduce(
     raise typer.Exit(differs)
 
 
+@_command(app, "compare", "python cli.py compare HEAD~1 HEAD --suite toybox-16")
+def compare(
+    left: Annotated[
+        str, typer.Argument(metavar="A", help="[REV:]ASSET, SUITE/ASSET, SUITE or REV.")
+    ],
+    right: Annotated[
+        str | None, typer.Argument(metavar="[B]", help="The other side, named the same way.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="REV", help="Compare A at this revision with A as it is.")
+    ] = None,
+    suite: SuiteOption = None,
+    page: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path(
+        "comparison.html"
+    ),
+) -> None:
+    """Write one page with two assets, suites or revisions side by side, their viewers linked.
+
+    It has the recipes' differences, and the change of each measure; over a suite with its
+    interval. Measures come from the committed metrics. A revision's meshes and pictures come
+    from DVC's cache; those that it does not hold are left out.
+    """
+    from dreamfusion_kit.suites import compare as stage
+
+    if (right is None) == (against is None):
+        raise RecipeError("compare: expected B or --against REV, one of them")
+    here = locate(suite)
+    sides = (left, right) if right is not None else (f"{against}:{left}", left)
+    print(stage.compare(here.workspace, here.suite, *sides, page))
+
+
 # ---- the workspace
 
 

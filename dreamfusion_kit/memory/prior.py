@@ -318,8 +318,8 @@ def _phi(model: Any, rank: int, noisy: Tensor, predict: Callable[[Any], Tensor])
         batch, text = len(noisy), TextFeatures({})  # `predict` makes its own
         found = phi(noisy, torch.empty(batch, dtype=torch.int64), text, torch.empty(batch, 16))
         found.square().mean().backward()
-    # Each parameter also has a gradient, which the pass already counts, and two moments.
-    return PriorMemory(phi=3 * trainable, learning=memory.peak_bytes)
+    # Each parameter also has two moments, and a gradient, which stays until the next pass.
+    return PriorMemory(phi=4 * trainable, learning=memory.peak_bytes)
 
 
 def _clip(config: Config, batch: int, render_size_px: int) -> PriorMemory:

@@ -1,6 +1,7 @@
 """What field, render and optimiser take: sizes by hand, graphs by torch's own allocator."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from dreamfusion_kit.memory import field as module
 from dreamfusion_kit.memory.field import field_memory, rough_bytes
 from dreamfusion_kit.memory.live import LiveMemory
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.recipe.schema import Recipe, SizeSchedule
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -197,3 +198,11 @@ def test_normals_and_levels_cost() -> None:
     # Features of a level that is not in use are kept as zeros; its rows are never looked up.
     assert coarse.rendered == shaded.rendered
     assert coarse.learning < shaded.learning
+
+
+def test_growing_views_count_at_their_largest_and_previews_at_their_smallest() -> None:
+    small: dict[str, Any] = {"field": {"resolution": 16}, "renderer": {"num_samples": 8}}
+    plain = field_memory(recipe(camera={"image_size_px": 32}, **small))
+    sizes = SizeSchedule(sizes=((0, 8), (5, 32)))
+    found = field_memory(recipe(camera={"image_size_px": sizes}, **small))
+    assert found == replace(plain, previewing=round(plain.previewing / 16))

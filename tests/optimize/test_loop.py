@@ -223,6 +223,30 @@ def test_several_fields_under_one_phi_resume_to_the_bit(
     }  # two of phi's per step
 
 
+def test_views_that_grow_during_the_run_resume_to_the_same_bits(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = changed(
+        recipe,
+        camera={"image_size_px": {"sizes": ((0, 4), (3, 8))}},
+        optimize={"num_steps": 6, "checkpoint_every_steps": 2},
+    )
+    seen: list[int] = []
+    to_model_space = AnalyticPrior.to_model_space
+
+    def watch(prior: AnalyticPrior, images: torch.Tensor) -> torch.Tensor:
+        seen.append(images.shape[-1])
+        return to_model_space(prior, images)
+
+    monkeypatch.setattr(AnalyticPrior, "to_model_space", watch)
+    whole = run(growing, make_scratch("whole"))
+    assert seen == [4, 4, 4, 8, 8, 8]
+    stopped = make_scratch("stopped")
+    with pytest.raises(KeyboardInterrupt):
+        run(growing, stopped, Silent(stop_at=5))
+    assert_same(run(growing, stopped), whole)
+
+
 @pytest.mark.parametrize("stops", [(3,), (5,), (6, 7), (12, 23), (23, 24)])
 def test_a_stopped_run_ends_in_the_same_bits(
     recipe: Recipe,

@@ -1,0 +1,3 @@
+"""The browser of the gallery's tests."""
+
+from ..conftest import chromium, chromium_path  # noqa: F401
