@@ -1,5 +1,6 @@
 """The documentation: its links hold, its pages are in the site, and its reference is complete."""
 
+import importlib.util
 import json
 import re
 import shutil

@@ -51,12 +51,14 @@ def render_page(report: SuiteReport) -> str:
     """Return the page's HTML, with every file that the report names embedded."""
     scripts = [page.script(page.VIEWER), page.script(page.TEMPLATES / "viewer.js")]
     known = [measure for measure in report.measures if _is_known(report, measure)]
+    made = [asset for asset in report.assets if asset.imported is None]
     return page.template("index.html.j2").render(
         report=report,
         policy=page.policy(scripts),
         style=page.style(page.TEMPLATES / "style.css"),
         scripts=scripts,
-        recipes=list(dict.fromkeys(asset.recipe_name for asset in report.assets)),
+        recipes=list(dict.fromkeys(asset.recipe_name for asset in made)),
+        num_made=len(made),
         headlines=[_headline(report.summary, measure) for measure in known if measure.is_headline],
         group_names=[name for name, _ in measures.groups(report.summary)],
         summary=_summary(report.summary, known),

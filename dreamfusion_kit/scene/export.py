@@ -35,14 +35,12 @@ def scene_glb(
     Lamps are point lights (KHR_lights_punctual) whose intensity is that of the ball, radiance
     times its disc, in the units of the scene's environment; glTF holds no environment.
     """
-    scene = TrimeshScene(base_frame=name)
-    for instance in instances:
-        scene.add_geometry(
-            _geometry(models[instance.model]),
-            node_name=instance.name,
-            geom_name=instance.model,
-            transform=_y_up(instance.transform),
-        )
+    scene = TrimeshScene()
+    for key in dict.fromkeys(instance.model for instance in instances):
+        scene.geometry[key] = _geometry(models[key])
+    for instance in instances:  # `add_geometry` would write a mesh for each
+        matrix = _y_up(instance.transform)
+        scene.graph.update(frame_to=instance.name, matrix=matrix, geometry=instance.model)
 
     def complete(tree: dict[str, Any]) -> None:
         tree["asset"] = {"version": "2.0", "generator": "dreamfusion-kit", "extras": provenance}
@@ -59,6 +57,7 @@ def scene_glb(
             del tree["samplers"]
         name_buffer_views(tree)
         _add_lamps(tree, lamps)
+        _add_root(tree, name)
 
     return export_glb(scene, include_normals=True, tree_postprocessor=complete)
 
@@ -96,7 +95,7 @@ def _y_up(transform: Transform) -> Transform:
 
 
 def _linear(model: Model) -> tuple[float, float, float]:
-    red, green, blue = to_linear(np.array(model.color)).tolist()
+    red, green, blue = to_linear(np.array(model.color, dtype=np.float64)).tolist()
     return red, green, blue
 
 
@@ -134,11 +133,16 @@ def _add_lamps(tree: dict[str, Any], lamps: Sequence[LampSection]) -> None:
             ]
         }
     }
-    root = tree["nodes"][tree["scenes"][0]["nodes"][0]]
     for index, lamp in enumerate(lamps):
-        root["children"].append(len(tree["nodes"]))
+        tree["scenes"][0]["nodes"].append(len(tree["nodes"]))
         place = [lamp.position[axis] for axis in WORLD_AXES_OF_Y_UP]
         extension = {_LIGHTS: {"light": index}}
         tree["nodes"].append(
             {"name": f"lamp_{index}", "translation": place, "extensions": extension}
         )
+
+
+def _add_root(tree: dict[str, Any], name: str) -> None:
+    """Put everything below one node, so that a program that imports the scene can move it."""
+    tree["nodes"].append({"name": name, "children": tree["scenes"][0]["nodes"]})
+    tree["scenes"][0] |= {"name": name, "nodes": [len(tree["nodes"]) - 1]}

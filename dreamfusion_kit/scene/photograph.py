@@ -149,7 +149,7 @@ class Studio:
         pixels = np.array(rendered, dtype=np.float64)
         light, alpha = pixels[..., :3], pixels[..., 3:4].clip(0, 1)
         if background is not None:
-            light = light + (1 - alpha) * to_linear(np.array(background))
+            light = light + (1 - alpha) * to_linear(np.array(background, dtype=np.float64))
         return to_srgb(light.clip(0, 1))
 
     def _sensor(self, shot: Shot) -> Any:
@@ -178,7 +178,8 @@ class Studio:
                     "width": width,
                     "height": height,
                     "pixel_format": "rgba",
-                    "rfilter": {"type": "gaussian"},
+                    # A wider filter sums at the borders of blocks in the order of threads.
+                    "rfilter": {"type": "box"},
                 },
             }
         )
@@ -221,7 +222,7 @@ class Studio:
     def _material(self, model: Model) -> dict[str, Any]:
         mitsuba = self._mitsuba
         if model.texture is None:
-            linear = to_linear(np.array(model.color)).tolist()
+            linear = to_linear(np.array(model.color, dtype=np.float64)).tolist()
             color: dict[str, Any] = {"type": "rgb", "value": linear}
         else:
             bitmap = mitsuba.Bitmap(np.ascontiguousarray(model.texture))

@@ -24,10 +24,10 @@ from dreamfusion_kit.stages.layout import SuiteLayout
 
 _ENVIRONMENT_PX = 256
 _BACKGROUND = (0.93, 0.93, 0.94)
-_GROUND = GroundSection(radius=1.3, thickness=0.06, color=(0.75, 0.75, 0.75))
+_GROUND = GroundSection(radius=1.1, thickness=0.06, color=(0.75, 0.75, 0.75))
 _STILLS_DEG = (30.0, 120.0, 210.0, 300.0)
 _ELEVATION_DEG = 18.0
-_DISTANCE, _FOV_Y_DEG = 5.2, 26.0
+_DISTANCE, _FOV_Y_DEG = 6.0, 25.0
 _DURATION_MS = 80
 
 

@@ -99,6 +99,7 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
             if path.is_file() and path.name not in _NOT_FOR_DOWNLOAD
         ),
         caveat=caveat(resolved, evaluation),
+        imported=None if resolved.imported is None else resolved.imported.file,
     )
 
 

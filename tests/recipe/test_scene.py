@@ -98,7 +98,7 @@ def test_an_unknown_scene_is_named(table: Path, workspace: Path) -> None:
 
 def test_ground_background_and_flight_can_be_left_out(table: Path) -> None:
     data = load_yaml(table)
-    data.data |= {"ground": None, "background": None}
+    data.data.update({"ground": None, "background": None})
     data.data["camera"]["fly_around"] = None
     scene = validate(data, Scene)
     assert (scene.ground, scene.background, scene.camera.fly_around) == (None, None, None)

@@ -240,3 +240,18 @@ def test_no_script_of_ours_could_end_its_element_early():
         text = path.read_text()
         assert not re.search(r"</?script", text, re.IGNORECASE), path
         assert "\r" not in text, path  # a parser would turn it into \n, and the hash would fail
+
+
+def test_an_imported_mesh_is_not_said_to_be_distilled(make_suite, tmp_path):
+    page = render_page(make_suite(tmp_path, imported="model.glb"))
+    assert "imported from model.glb" in page
+    assert "1 imported from a file." in " ".join(page.split())
+    assert "distilled" not in page.partition("<main>")[0].partition("<body>")[2]
+    assert "distilled from one sentence" in render_page(make_suite(tmp_path / "made"))
+
+
+def test_the_lights_are_in_the_page_once(make_suite, tmp_path):
+    page = render_page(make_suite(tmp_path))
+    for name in ("studio", "sunset", "overcast"):
+        assert page.count(f'id="light-{name}"') == 1
+        assert page.count(f'data-light="light-{name}"') == 1

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import trimesh
 
-from dreamfusion_kit.errors import DreamFusionKitError, RecipeError
+from dreamfusion_kit.errors import DreamFusionKitError, MeshError, RecipeError
+from dreamfusion_kit.mesh.imported import convert, parse
+from dreamfusion_kit.mesh.imported.convert import ImportRecord
+from dreamfusion_kit.mesh.imported.raw import RawModel
+from dreamfusion_kit.recipe.imported import ImportSection
 from dreamfusion_kit.recipe.suite import check_suite, load_suite, resolve
 from dreamfusion_kit.workspace import import_model
 from dreamfusion_kit.workspace.dvc_project import make_project
@@ -16,8 +20,31 @@ from dreamfusion_kit.workspace.pipeline import stale_pipelines
 
 
 @pytest.fixture(autouse=True)
-def _project(workspace: Path) -> None:
+def _quick(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Make the workspace a DVC project, and do in this process what others take seconds for."""
     make_project(workspace)
+    if "real" in request.fixturenames:
+        return
+
+    def in_process(folder: Path, section: ImportSection, model: Path, size: int) -> ImportRecord:
+        return convert.convert(folder, section, texture_size_px=size, shown_as=model).record
+
+    def read(folder: Path, file: str, *, shown_as: Path) -> RawModel:
+        try:
+            return parse.read_model(folder, file)
+        except parse.RefusedError as error:
+            raise MeshError(f"{shown_as}: {error}") from None
+
+    monkeypatch.setattr(convert, "read_raw", read)
+    monkeypatch.setattr(import_model, "_trial", in_process)
+    monkeypatch.setattr(import_model, "_track", lambda *_: None)
+
+
+@pytest.fixture
+def real() -> None:
+    """Leave everything as it is: processes of their own, and DVC."""
 
 
 def box(folder: Path, name: str = "box.stl") -> Path:
@@ -50,9 +77,24 @@ def test_the_asset_pins_a_copy_of_the_file(workspace: Path, tmp_path: Path) -> N
     assert stale_pipelines(workspace, suite) == []
     folder = workspace / "suites/imported/assets/box"
     assert (folder / "source/model.stl").read_bytes() == model.read_bytes()
-    assert "source" in (folder / "source.dvc").read_text()
     assert "out/field" not in (workspace / "suites/imported/dvc.yaml").read_text()
     assert "source" in (folder / "dvc.yaml").read_text()
+
+
+@pytest.mark.usefixtures("real")
+def test_the_file_is_tracked_by_dvc_and_ignored_by_git(workspace: Path, tmp_path: Path) -> None:
+    add(workspace, box(tmp_path))
+    folder = workspace / "suites/imported/assets/box"
+    assert "path: source" in (folder / "source.dvc").read_text()
+    assert (folder / ".gitignore").read_text().split() == ["/source"]
+
+
+@pytest.mark.usefixtures("real")
+def test_what_cannot_be_read_is_one_line(workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.obj").write_text("v 0 0 0\n")
+    with pytest.raises(MeshError, match=r"a\.obj: found no faces") as caught:
+        add(workspace, tmp_path / "a.obj")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_what_the_file_says_is_part_of_the_identity(workspace: Path, tmp_path: Path) -> None:
@@ -129,14 +171,14 @@ def test_an_import_in_the_default_suite_is_refused(workspace: Path) -> None:
 def test_where_unwrapping_hangs_cells_are_written_down(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = subprocess.run
+    trial = import_model._trial
 
-    def hang(command: list[str], **options: object) -> object:
-        if options.get("timeout") == import_model._UNWRAP_SECONDS:
-            raise subprocess.TimeoutExpired(command, 0)
-        return run(command, **options)
+    def hang(folder: Path, section: ImportSection, model: Path, size: int) -> ImportRecord:
+        if section.uvs == "unwrap":
+            raise subprocess.TimeoutExpired("unwrap", 0)
+        return trial(folder, section, model, size)
 
-    monkeypatch.setattr(import_model.subprocess, "run", hang)
+    monkeypatch.setattr(import_model, "_trial", hang)
     assert "could not be unwrapped" in add(workspace, box(tmp_path))
     imported = resolve(workspace, "imported", "box").imported
     assert imported is not None

@@ -52,7 +52,7 @@ def test_the_light_that_a_scene_reads_counts(scene: Path, workspace: Path) -> No
     write_pipelines(workspace, load_suite(workspace, "default"))
     text = scene.read_text().replace("environment: studio", "environment: null")
     scene.write_text(text.replace("file: null", "file: lights/sky.hdr"))
-    with pytest.raises(RecipeError, match=r"sky\.hdr: not there"):
+    with pytest.raises(RecipeError, match=r"sky\.hdr:1: not there"):
         sync.sync(workspace, "default")
     (workspace / "lights").mkdir()
     light = workspace / "lights" / "sky.hdr"

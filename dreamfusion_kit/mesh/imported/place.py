@@ -82,7 +82,7 @@ def _unit(axis: Axis) -> Float[np.ndarray, "3"]:
 
 def split_at_creases(
     vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]
-) -> tuple[Int[np.ndarray, " vertices"], Int[np.ndarray, "faces 3"]]:
+) -> tuple[Int[np.ndarray, " corners"], Int[np.ndarray, "faces 3"]]:
     """Repeat vertices where edges are sharp, so that a normal per vertex can show them.
 
     Returns:
