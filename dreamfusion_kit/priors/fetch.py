@@ -42,6 +42,8 @@ from dreamfusion_kit.recipe.schema import (
     HubSourceSection,
     LocalSourceSection,
     ModelSourceSection,
+    PartSourceSection,
+    WeightsFileSection,
 )
 
 # Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
@@ -60,21 +62,22 @@ Lock = dict[str, LockedFile]  # by path inside the directory, "/" between its pa
 
 
 _LOCK = TypeAdapter(Lock)
+Source = ModelSourceSection | PartSourceSection
 
 
 class Fetched(NamedTuple):
-    """Where the files are, and what pins them."""
+    """Where the files are, and what pins them. One weights file is its own directory."""
 
     directory: Path
     lock: Lock
 
 
-def fetch(source: ModelSourceSection, workspace: Path, *, offline: bool = False) -> Lock:
+def fetch(source: Source, workspace: Path, *, offline: bool = False) -> Lock:
     """Bring the files of `source` here and return their lock: see `bring`."""
     return bring(source, workspace, offline=offline).lock
 
 
-def bring(source: ModelSourceSection, workspace: Path, *, offline: bool = False) -> Fetched:
+def bring(source: Source, workspace: Path, *, offline: bool = False) -> Fetched:
     """Bring the files of `source` here and return where they are, and their lock.
 
     A hub source's mirrors are tried in order. Files in the hub's local cache are not fetched
@@ -99,6 +102,9 @@ def bring(source: ModelSourceSection, workspace: Path, *, offline: bool = False)
         case FileSourceSection():
             directory = _converted(source, workspace)
             lock = _lock(source, directory)
+        case WeightsFileSection():
+            file = places.model_file(source.path, workspace)
+            return Fetched(file, _lock_file(source, file))
         case HubSourceSection():
             place, snapshot = _snapshot(source, offline=offline or is_offline_mode())
             directory, lock = snapshot.directory, _lock(source, snapshot.directory)
@@ -109,7 +115,7 @@ def bring(source: ModelSourceSection, workspace: Path, *, offline: bool = False)
     return Fetched(directory, lock)
 
 
-def locate(source: ModelSourceSection, workspace: Path, lock: object) -> Path:
+def locate(source: Source, workspace: Path, lock: object) -> Path:
     """Return the directory of `source` whose files are those of `lock`, a lock file's content.
 
     Several of a hub source and its mirrors can be in the cache, complete or in part; only the
@@ -129,6 +135,11 @@ def locate(source: ModelSourceSection, workspace: Path, lock: object) -> Path:
             directory = _converted(source, workspace)
             _verify(source, directory, expected)
             return directory
+        case WeightsFileSection():
+            file = places.model_file(source.path, workspace)
+            if _lock_file(source, file) != expected:
+                raise _changed(file.parent, file.name, "not the one in the lock file")
+            return file
         case HubSourceSection():
             return _locked_snapshot(source, expected)
         case _:
@@ -148,7 +159,7 @@ def _checked_lock(lock: object) -> Lock:
         ) from None
 
 
-def present(source: ModelSourceSection, workspace: Path) -> Path:
+def present(source: Source, workspace: Path) -> Path:
     """Return the first directory of `source` that is present, complete or not and unchecked.
 
     For estimates made before anything is fetched; stages that compute use `locate`.
@@ -165,6 +176,8 @@ def present(source: ModelSourceSection, workspace: Path) -> Path:
             if not directory.is_dir():
                 raise WeightsError(f"{source.path}: not converted yet; run the fetch stage")
             return directory
+        case WeightsFileSection():
+            return places.model_file(source.path, workspace)
         case HubSourceSection():
             repositories = _places(source)
             for directory in map(hub.snapshot_directory, repositories):
@@ -185,6 +198,17 @@ def _bundled(source: BundledSourceSection) -> Path:
             "install dreamfusion-kit again"
         )
     return directory
+
+
+def _lock_file(source: WeightsFileSection, file: Path) -> Lock:
+    """Return the lock of one file, or raise WeightsError where it is not the pinned one."""
+    actual = sha256(file)
+    if actual != source.sha256:
+        raise WeightsError(
+            f"{source.path}: has the sha256 {actual}; expected {source.sha256}, which the recipe "
+            "pins; restore the file, or write its hash into the recipe"
+        )
+    return {file.name: LockedFile(sha256=actual, size_bytes=file.stat().st_size)}
 
 
 def _converted(source: FileSourceSection, workspace: Path) -> Path:
@@ -278,7 +302,7 @@ def _token(error: HfHubHTTPError) -> str:
     return "a token was sent" if sent else "no token was sent"
 
 
-def _lock(source: ModelSourceSection, directory: Path) -> Lock:
+def _lock(source: Source, directory: Path) -> Lock:
     """Return the hash and size of every file of `source`."""
     return {
         name: LockedFile(sha256=sha256(path), size_bytes=path.stat().st_size)
@@ -286,7 +310,7 @@ def _lock(source: ModelSourceSection, directory: Path) -> Lock:
     }
 
 
-def _verify(source: ModelSourceSection, directory: Path, expected: Mapping[str, LockedFile]) -> None:
+def _verify(source: Source, directory: Path, expected: Mapping[str, LockedFile]) -> None:
     """Raise WeightsError at the first file that is not the one `_lock` saw."""
     files = _files(source, directory)
     for name in sorted(files.keys() ^ expected.keys()):
@@ -310,7 +334,7 @@ def _check_indices(directory: Path, names: Iterable[str]) -> None:
         check_indices(directory / folder, locked)
 
 
-def _files(source: ModelSourceSection, directory: Path) -> dict[str, Path]:
+def _files(source: Source, directory: Path) -> dict[str, Path]:
     """Return every file of `source` that the kit may read, by its path, in order of path.
 
     The hub's cache is shared: files of the same commit that others fetched are ignored. Beside the

@@ -7,13 +7,14 @@ import torch
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
-from dreamfusion_kit.stages.locked import locked_directory
+from dreamfusion_kit.stages.locked import locked_model
 
 
 def load_prior(
     section: schema.PriorSection, lock_path: Path, workspace: Path, device: torch.device
 ) -> Teacher:
     """Return the recipe's prior, read from exactly the bytes that were fetched."""
-    source = section.source
-    directory = None if source is None else locked_directory(source, lock_path, workspace)
-    return build_prior(section, directory, device)
+    if section.source is None:
+        return build_prior(section, None, device)
+    model = locked_model(section.source, section.additions, lock_path, workspace)
+    return build_prior(section, model.directory, device, model.additions)

@@ -9,6 +9,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from dreamfusion_kit.recipe.schema.addition import (
+    Additions,
+    LoraSection,
+    TextualInversionSection,
+)
 from dreamfusion_kit.recipe.schema.base import (
     Color,
     Count,
@@ -92,7 +97,9 @@ from dreamfusion_kit.recipe.schema.source import (
     HubSourceSection,
     LocalSourceSection,
     ModelSourceSection,
+    PartSourceSection,
     SourceSection,
+    WeightsFileSection,
     WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.view import (
@@ -158,6 +165,7 @@ __all__ = [
     "UNCONDITIONAL",
     "AdamSection",
     "AdaptiveThresholdSection",
+    "Additions",
     "AnalyticSection",
     "BackgroundSection",
     "BundledSourceSection",
@@ -192,6 +200,7 @@ __all__ = [
     "Lighter",
     "LinearSchedule",
     "LocalSourceSection",
+    "LoraSection",
     "MeshSection",
     "MipMlpSection",
     "MixtureComponentSection",
@@ -201,6 +210,7 @@ __all__ = [
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
+    "PartSourceSection",
     "ParticlesSection",
     "PerpNegSection",
     "PhiSection",
@@ -224,11 +234,13 @@ __all__ = [
     "SourceSection",
     "SqrtSchedule",
     "Steps",
+    "TextualInversionSection",
     "ThresholdSection",
     "UnboundedSection",
     "ViewPromptsSection",
     "VoxelGridSection",
     "VsdSection",
     "WatchdogSection",
+    "WeightsFileSection",
     "WorkspacePath",
 ]

@@ -307,6 +307,8 @@ def section(**changes: Any) -> LatentTransformerSection:
         "text_tokens": 300,
         "image_size_px": 16,
         "cpu_offload": False,
+        "storage_dtype": None,
+        "loras": (),
     }
     return LatentTransformerSection.model_validate(keys | changes)
 
