@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dreamfusion_kit.memory.architectures import Components
 from dreamfusion_kit.memory.device import Device
 from dreamfusion_kit.memory.estimate import combine, memory_of_prior
-from dreamfusion_kit.memory.field import FieldMemory, field_memory
+from dreamfusion_kit.memory.field import field_memory
+from dreamfusion_kit.memory.prior import PriorMemory
 from dreamfusion_kit.recipe.schema import (
     FlowTransformerSection,
     LatentTransformerSection,
@@ -42,9 +43,26 @@ def advice_for_cards(recipe: Recipe, parts: Components) -> list[str]:
         recipe.prior, LatentUnetSection | FlowTransformerSection | LatentTransformerSection
     ):
         return []
-    field = field_memory(recipe)  # none of the switches changes it
-    peaks = [(switches, _peak(changed, parts, field)) for switches, changed in _variants(recipe)]
+    peaks: list[tuple[dict[str, object], int]] = []
+    for switches, peak in _peaks(recipe, parts):
+        peaks.append((switches, peak))
+        if peak <= _usable(min(CARDS_GB)):
+            break  # the others are no smaller a sacrifice
     return [_line(gigabytes, peaks) for gigabytes in CARDS_GB]
+
+
+def _peaks(recipe: Recipe, parts: Components) -> Iterator[tuple[dict[str, object], int]]:
+    """Yield each combination of switches with the recipe's peak on a GPU."""
+    card = Device("card", is_gpu=True, total_bytes=0, free_bytes=0, libraries_bytes=0)
+    field = field_memory(recipe)  # none of the switches changes it
+    known: dict[str, PriorMemory] = {}
+    for switches, changed in _variants(recipe):
+        # Where the weights wait does not change how many there are, which is slow to count.
+        counted = changed.prior.model_dump_json(exclude={"cpu_offload"})
+        if counted not in known:
+            known[counted] = memory_of_prior(changed, parts)
+        found = combine(changed, known[counted], field, card)
+        yield switches, max(moment.total for moment in found)
 
 
 def _variants(recipe: Recipe) -> Iterator[tuple[dict[str, object], Recipe]]:
@@ -52,26 +70,23 @@ def _variants(recipe: Recipe) -> Iterator[tuple[dict[str, object], Recipe]]:
         kept = {
             key: value
             for key, value in switches.items()
-            # Never larger pictures, and never another format than the recipe's in its place.
-            if key != "image_size_px" or recipe.prior.image_size_px > 256
+            # Never larger pictures than the recipe's.
+            if key != "image_size_px" or getattr(recipe.prior, key) > 256
         }
         prior = recipe.prior.model_copy(update=kept)
         yield kept, recipe.model_copy(update={"prior": prior})
 
 
-def _peak(recipe: Recipe, parts: Components, field: FieldMemory) -> int:
-    card = Device("card", is_gpu=True, total_bytes=0, free_bytes=0, libraries_bytes=0)
-    found = combine(recipe, memory_of_prior(recipe, parts), field, card)
-    return max(moment.total for moment in found)
-
-
 def _line(gigabytes: int, peaks: list[tuple[dict[str, object], int]]) -> str:
-    usable = USABLE_SHARE * gigabytes * 1e9
     for switches, peak in peaks:
-        if peak <= usable:
+        if peak <= _usable(gigabytes):
             keys = ", ".join(f"prior.{key} {_said(value)}" for key, value in switches.items())
             return f"on a card of {gigabytes} GB: {keys or 'as it is'}"
     return f"on a card of {gigabytes} GB: not with any of these switches"
+
+
+def _usable(gigabytes: int) -> float:
+    return USABLE_SHARE * gigabytes * 1e9
 
 
 def _said(value: object) -> str:

@@ -250,9 +250,7 @@ def _transformer(
     )
 
 
-def _forward(
-    family: Family, model: Any, num_tokens: int, num_texts: int, latents: Tensor
-) -> int:
+def _forward(family: Family, model: Any, num_tokens: int, num_texts: int, latents: Tensor) -> int:
     """Return the peak memory of one prediction for all texts."""
     rows, dtype = num_texts * len(latents), model.dtype
     with LiveMemory() as memory, torch.device("meta"), _FusedAttention(), torch.no_grad():

@@ -15,9 +15,7 @@ from dreamfusion_kit.priors.lora_merge import Lora, check_fits, merge, read_lora
 from dreamfusion_kit.priors.other_vae import load_other_vae
 from dreamfusion_kit.recipe import schema
 
-Section = (
-    schema.LatentUnetSection | schema.FlowTransformerSection | schema.LatentTransformerSection
-)
+Section = schema.LatentUnetSection | schema.FlowTransformerSection | schema.LatentTransformerSection
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,8 @@ def read_inversion(path: Path, token: str, suffix: str) -> Inversion:
     vectors = vectors[None] if vectors.ndim == 1 else vectors
     if vectors.ndim != 2 or not 1 <= len(vectors) <= _LARGEST:
         raise WeightsError(
-            f"{path.name}: has a tensor of {tuple(vectors.shape)}; expected 1 to {_LARGEST} vectors; "
-            "choose another file"
+            f"{path.name}: has a tensor of {tuple(vectors.shape)}; expected 1 to {_LARGEST} "
+            "vectors; choose another file"
         )
     return Inversion(token, vectors)
 

@@ -117,8 +117,8 @@ def read_lora(path: Path, *, layers_per_block: int | None = None) -> Lora:
         for module, part in modules.items():
             if not {"down", "up"} <= part.tensors.keys():
                 raise WeightsError(
-                    f"{name}: {printable(module, 80)} lacks one of its two matrices; expected both; "
-                    "restore the file"
+                    f"{name}: {printable(module, 80)} lacks one of its two matrices; expected "
+                    "both; restore the file"
                 )
             if "alpha" not in part.tensors and scales is not None:
                 part.tensors["alpha"] = torch.tensor(scales)
@@ -156,8 +156,8 @@ def _scales_of(metadata: Mapping[str, str]) -> float | None:
     alphas: set[Any] = {value for key, value in adapter.items() if key.endswith("lora_alpha")}
     if any(value for key, value in adapter.items() if key.endswith("alpha_pattern")):
         raise WeightsError(
-            "a LoRA with an alpha of its own for some layers (alpha_pattern): expected one for all; "
-            "save it with its alphas as tensors, as kohya does"
+            "a LoRA with an alpha of its own for some layers (alpha_pattern): expected one for "
+            "all; save it with its alphas as tensors, as kohya does"
         )
     return float(alphas.pop()) if len(alphas) == 1 else None
 
@@ -209,9 +209,7 @@ def _by_underscores(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def _find(
-    modules: Mapping[str, nn.Module], name: str, file: str, component: str
-) -> nn.Module:
+def _find(modules: Mapping[str, nn.Module], name: str, file: str, component: str) -> nn.Module:
     module = modules.get(name) or modules.get(f"{name}_0")  # to_out is a list of two
     if module is None:
         raise WeightsError(

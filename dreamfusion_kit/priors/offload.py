@@ -9,9 +9,7 @@ from diffusers.hooks import apply_group_offloading
 
 from dreamfusion_kit.recipe import schema
 
-Section = (
-    schema.LatentUnetSection | schema.FlowTransformerSection | schema.LatentTransformerSection
-)
+Section = schema.LatentUnetSection | schema.FlowTransformerSection | schema.LatentTransformerSection
 
 
 def placed(model: torch.nn.Module, section: Section, device: torch.device) -> torch.nn.Module:

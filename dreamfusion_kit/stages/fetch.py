@@ -32,9 +32,7 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
     return target
 
 
-def fetch_prior(
-    recipe: schema.Recipe, workspace: Path, *, offline: bool
-) -> additions.Model | None:
+def fetch_prior(recipe: schema.Recipe, workspace: Path, *, offline: bool) -> additions.Model | None:
     """Bring a recipe's prior to this machine, check its files, and return where they are.
 
     None for a prior without files. `offline` uses no network: see `priors.fetch.bring`.

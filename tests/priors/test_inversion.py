@@ -42,7 +42,7 @@ def test_a_word_is_read_as_its_vectors(
 
     encoder = CLIPTextModel.from_pretrained(stable_diffusion / "text_encoder").eval()
     tokenizer = CLIPTokenizer.from_pretrained(stable_diffusion / "tokenizer")
-    start, mug = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("mug").input_ids[1:-1]
+    start, mug = (tokenizer(word, add_special_tokens=False).input_ids for word in ("a", "mug"))
     embed = encoder.get_input_embeddings()
     end = tokenizer.eos_token_id
     before = embed(torch.tensor([tokenizer.bos_token_id, *start]))

@@ -11,7 +11,6 @@ from dreamfusion_kit.priors.text import load_text, save_text
 from .families.conftest import COMPONENTS, Save, build, saved
 from .families.flows import draw, images
 
-
 __all__ = ["saved"]
 
 FAMILIES = sorted(COMPONENTS)

@@ -115,9 +115,7 @@ def test_a_prediction_is_that_of_the_merged_model(
     with torch.no_grad():
         unet = merged_by_hand(stable_diffusion, names)
         expected = unet(noisy, TIMESTEP, text.tensors["hidden"]).sample
-    torch.testing.assert_close(
-        prior.predict(noisy, TIMESTEP, text), expected, rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(prior.predict(noisy, TIMESTEP, text), expected, rtol=1e-4, atol=1e-5)
     before = plain.predict(noisy, TIMESTEP, other)
     assert not torch.allclose(prior.predict(noisy, TIMESTEP, text), before, atol=1e-3)
 
@@ -134,7 +132,7 @@ def test_both_layouts_change_the_text_alike(stable_diffusion: Path, tmp_path: Pa
 def test_names_of_the_original_repository_are_those_of_sdxl(
     stable_diffusion_xl: Path, tmp_path: Path
 ) -> None:
-    """kohya's SDXL files count blocks: with one layer a level, input block 3 is level 1's first."""
+    """SDXL files of kohya count blocks: at one layer a level, block 3 is level 1's first."""
     keys: list[Tensor] = []
     for name in (QUERY.replace(".", "_"), "input_blocks_3_1_transformer_blocks_0_attn1_to_q"):
         down, up = draw(RANK, 8), draw(8, RANK)

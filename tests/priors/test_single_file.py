@@ -89,14 +89,13 @@ def original_vae_name(name: str, levels: int) -> str:
     name = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
     name = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", name)
     name = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", name)
-    name = re.sub(
-        r"up_blocks\.(\d)\.resnets", lambda m: f"up.{levels - 1 - int(m[1])}.block", name
-    )
+    name = re.sub(r"up_blocks\.(\d)\.resnets", lambda m: f"up.{levels - 1 - int(m[1])}.block", name)
     name = re.sub(
         r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", name
     )
     name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
-    attention = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+    attention = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v"}
+    attention |= {"to_out.0": "proj_out"}
     for new, old in attention.items():
         name = name.replace(f"mid_block.attentions.0.{new}.", f"mid.attn_1.{old}.")
     return name
@@ -217,9 +216,8 @@ def write_single_file(directory: Path, family: str, **extra: Tensor) -> Path:
         tensors |= {f"{prefix}{name}": rows for name, rows in open_clip(whole).items()}
     else:
         first = text_encoder(CLIPTextModel, 2, "quick_gelu")
-        prefix = {"sd15": "cond_stage_model.transformer.", "sdxl": "conditioner.embedders.0.transformer."}[
-            family
-        ]
+        of_xl = family == "sdxl"
+        prefix = f"{'conditioner.embedders.0' if of_xl else 'cond_stage_model'}.transformer."
         for name, rows in first.state_dict().items():
             tensors[f"{prefix}text_model.{name.removeprefix('text_model.')}"] = rows
         tensors[f"{prefix}text_model.embeddings.position_ids"] = torch.arange(77)[None]
@@ -308,7 +306,7 @@ def test_a_conversion_is_pinned_and_made_again_where_it_is_gone(
     fetched.directory.rename(own_cache / "gone")
     assert fetch.locate(own, tmp_path, fetched.lock) == fetched.directory  # to the byte
     (fetched.directory / "unet" / "config.json").write_text("{}")
-    with pytest.raises(WeightsError, match="unet/config.json"):
+    with pytest.raises(WeightsError, match=r"unet/config\.json"):
         fetch.locate(own, tmp_path, fetched.lock)
 
 
@@ -375,6 +373,7 @@ def test_a_mark_for_v_prediction_has_to_be_followed(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="marked as a model of v_prediction"):
         fetch.bring(source(file), tmp_path)
     fetched = fetch.bring(source(file, "v_prediction"), tmp_path)
-    assert '"rescale_betas_zero_snr": true' in (
-        fetched.directory / "scheduler" / "scheduler_config.json"
-    ).read_text()
+    assert (
+        '"rescale_betas_zero_snr": true'
+        in (fetched.directory / "scheduler" / "scheduler_config.json").read_text()
+    )

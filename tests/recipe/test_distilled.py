@@ -33,9 +33,7 @@ def test_a_distilled_model_is_refused_before_a_download(repository: str, said: s
 def test_a_mirror_of_one_is_refused_too() -> None:
     mirrors = ({"repository": "stabilityai/SD-Turbo", "revision": "0" * 40},)
     with pytest.raises(ValidationError, match=r"mirrors.*\n.*distilled to a few steps"):
-        HubSourceSection.model_validate(
-            {**KEYS, "repository": "someone/model", "mirrors": mirrors}
-        )
+        HubSourceSection.model_validate({**KEYS, "repository": "someone/model", "mirrors": mirrors})
 
 
 def test_a_base_model_is_not() -> None:

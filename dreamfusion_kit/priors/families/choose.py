@@ -8,7 +8,6 @@ from dreamfusion_kit.priors.families.qwen_image import QwenImage
 from dreamfusion_kit.priors.families.sana import Sana
 from dreamfusion_kit.priors.families.z_image import ZImage
 
-
 FAMILIES: tuple[Family, ...] = (Flux2Klein(), PixArtSigma(), QwenImage(), Sana(), ZImage())
 
 

@@ -9,9 +9,11 @@ from dreamfusion_kit.recipe.schema.source import PartSourceSection
 
 
 class LoraSection(Section):
-    """A low-rank adaptation (LoRA, arXiv 2106.09685), merged into the weights when they are read."""
+    """A low-rank adaptation (LoRA, arXiv 2106.09685), merged into the weights as they are read."""
 
-    source: PartSourceSection = Field(description="A safetensors file in kohya's or diffusers' layout.")
+    source: PartSourceSection = Field(
+        description="A safetensors file in kohya's or diffusers' layout."
+    )
     scale: float = Field(
         ge=-10, le=10, description="Factor on the adaptation; 1 is as it was trained."
     )
@@ -45,6 +47,6 @@ TextualInversions = Annotated[
 ]
 OtherVae = Annotated[
     PartSourceSection | None,
-    Field(description="A VAE in place of the model's own, such as a fine-tuned one; null for none."),
+    Field(description="A VAE in place of the model's own, such as a tuned one; null for none."),
 ]
 Additions = dict[str, PartSourceSection]

@@ -14,20 +14,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from dreamfusion_kit.recipe.schema.addition import (
+    Additions,
+    Loras,
+    LoraSection,
+    OtherVae,
+    TextualInversions,
+    TextualInversionSection,
+)
 from dreamfusion_kit.recipe.schema.base import (
     Color,
     ImageSize,
     Lighter,
     Positive,
     Section,
-)
-from dreamfusion_kit.recipe.schema.addition import (
-    Additions,
-    LoraSection,
-    Loras,
-    OtherVae,
-    TextualInversions,
-    TextualInversionSection,
 )
 from dreamfusion_kit.recipe.schema.source import (
     ModelSourceSection,

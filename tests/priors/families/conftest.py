@@ -39,7 +39,7 @@ from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe.schema import LatentTransformerSection
 
-from ..conftest import build_tokenizer, save_all
+from ..conftest import build_tokenizer, save_all  # noqa: TID252
 
 # As Qwen3's own tokenizer has it for one message; the kit does not run what it finds here.
 QWEN3_TEMPLATE = (
@@ -57,7 +57,8 @@ LANGUAGE: dict[str, Any] = {
 
 
 def alphabet() -> dict[str, int]:
-    return {letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return {letter: index for index, letter in enumerate(letters)}
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
@@ -203,9 +204,7 @@ def qwen_image() -> dict[str, Any]:
 
 
 def sana() -> dict[str, Any]:
-    encoder = Gemma2Model(
-        Gemma2Config(hidden_size=8, head_dim=4, num_hidden_layers=1, **LANGUAGE)
-    )
+    encoder = Gemma2Model(Gemma2Config(hidden_size=8, head_dim=4, num_hidden_layers=1, **LANGUAGE))
     vae = AutoencoderDC(
         latent_channels=4,
         attention_head_dim=2,
@@ -319,7 +318,7 @@ def build(directory: Path, **changes: Any) -> Prior:
     return prior
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     pass
 
 
@@ -336,10 +335,10 @@ def own_prediction(
 
     def step(output: Tensor, timestep: Any, *_: Any, **__: Any) -> Any:
         seen.append((output, float(timestep)))
-        raise _Stopped
+        raise _StoppedError
 
     pipeline.scheduler.step = step
-    with pytest.raises(_Stopped):
+    with pytest.raises(_StoppedError):
         pipeline(prompt=prompt, latents=latents, output_type="latent", **arguments)
     return seen[0]
 
