@@ -51,6 +51,23 @@ _ROLES = {
     "_lora.up.weight": "up",
     ".alpha": "alpha",
 }
+# What the original repository calls the parts of a U-Net.
+_WORDS = {
+    "_input_blocks_0_0": "_conv_in",
+    "_input_blocks_": "_down_blocks_",
+    "_middle_block_": "_mid_block_",
+    "_output_blocks_": "_up_blocks_",
+    "_in_layers_2": "_conv1",
+    "_out_layers_3": "_conv2",
+    "_emb_layers_1": "_time_emb_proj",
+    "_skip_connection": "_conv_shortcut",
+    "_downsamplers_0_op": "_downsamplers_0_conv",
+    "_time_embed_0": "_time_embedding_linear_1",
+    "_time_embed_2": "_time_embedding_linear_2",
+    "_label_emb_0_0": "_add_embedding_linear_1",
+    "_label_emb_0_2": "_add_embedding_linear_2",
+    "lora_unet_out_2": "lora_unet_conv_out",
+}
 # Older diffusers files name the attention's processor, and its output without a number.
 _PROCESSOR = re.compile(r"\.processor(?=\.)")
 _OTHER_METHODS = {
@@ -169,7 +186,7 @@ def _renamed(
         return tensors
     try:
         # The library's own table between the original repository's blocks and diffusers'.
-        return lora_conversion_utils._maybe_map_sgm_blocks_to_diffusers(
+        counted = lora_conversion_utils._maybe_map_sgm_blocks_to_diffusers(
             dict(tensors), SimpleNamespace(layers_per_block=layers_per_block)
         )
     except (ValueError, IndexError) as error:
@@ -177,6 +194,15 @@ def _renamed(
             f"{name}: names blocks that no U-Net has ({printable(str(error), 120)}); expected "
             "kohya's or diffusers' layout; choose another file"
         ) from None
+    return {_in_diffusers_words(key): tensor for key, tensor in counted.items()}
+
+
+def _in_diffusers_words(key: str) -> str:
+    """Return a key of the U-Net with the original repository's words for its parts replaced."""
+    if key.startswith("lora_unet_"):
+        for theirs, ours in _WORDS.items():
+            key = key.replace(theirs, ours)
+    return key
 
 
 def _place(key: str, name: str) -> tuple[str, str, str]:

@@ -133,18 +133,21 @@ def test_names_of_the_original_repository_are_those_of_sdxl(
     stable_diffusion_xl: Path, tmp_path: Path
 ) -> None:
     """SDXL files of kohya count blocks: at one layer a level, block 3 is level 1's first."""
-    keys: list[Tensor] = []
-    for name in (QUERY.replace(".", "_"), "input_blocks_3_1_transformer_blocks_0_attn1_to_q"):
-        down, up = draw(RANK, 8), draw(8, RANK)
+    theirs = "input_blocks_3_1_transformer_blocks_0_attn1_to_q", "input_blocks_1_0_in_layers_2"
+    ours = QUERY.replace(".", "_"), CONVOLUTION.replace(".", "_")
+    found: list[Tensor] = []
+    for name, path in zip((*theirs, *ours), (QUERY, CONVOLUTION) * 2, strict=True):
+        down, up = matrices()[f"unet.{path}"]
         file = tmp_path / "lora.safetensors"
         start = f"lora_unet_{name}"
         save_file({f"{start}.lora_down.weight": down, f"{start}.lora_up.weight": up}, file)
         unet = UNet2DConditionModel.from_pretrained(stable_diffusion_xl / "unet")
         merge(unet, "denoiser", [(read_lora(file, layers_per_block=1), 1.0)])
-        keys.append(unet.state_dict()[f"{QUERY}.weight"])
-    assert torch.equal(*keys)
+        found.append(unet.state_dict()[f"{path}.weight"])
     before = load_file(next((stable_diffusion_xl / "unet").glob("*.safetensors")))
-    assert not torch.equal(keys[0], before[f"{QUERY}.weight"])
+    for index, path in enumerate((QUERY, CONVOLUTION)):
+        assert torch.equal(found[index], found[index + 2])
+        assert not torch.equal(found[index], before[f"{path}.weight"])
 
 
 def test_loras_add_up(stable_diffusion: Path, tmp_path: Path) -> None:

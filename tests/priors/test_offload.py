@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from dreamfusion_kit.priors import offload
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.offload import placed
 
@@ -27,17 +28,25 @@ def test_eight_bits_are_near_and_take_a_quarter(stable_diffusion: Path) -> None:
     assert kinds == {torch.float8_e4m3fn, torch.float32}  # norms and embeddings stay
 
 
-@pytest.mark.parametrize("offload", [True, "group"])
-def test_offload_changes_nothing(stable_diffusion: Path, offload: Any) -> None:
+@pytest.mark.parametrize("value", [True, "group"])
+def test_offload_changes_nothing(stable_diffusion: Path, value: Any) -> None:
     expected, _ = predict(stable_diffusion)
-    found, _ = predict(stable_diffusion, cpu_offload=offload)
+    found, _ = predict(stable_diffusion, cpu_offload=value)
     assert torch.equal(found, expected)
 
 
-def test_groups_are_moved_by_hooks() -> None:
-    """On a device of its own: the meta device stands for it, and blocks come back from it."""
+def test_groups_move_one_block_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hooks are diffusers' own; here only what they are asked for, as no GPU is at hand."""
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(offload, "apply_group_offloading", lambda _, **keys: asked.append(keys))
     unet = build_unet(4, 4, 8)
-    placed(unet, section(cpu_offload="group"), torch.device("meta"))
-    for block in [*unet.down_blocks, *unet.up_blocks]:
-        assert block._diffusers_hook.get_hook("group_offloading") is not None
-    assert {value.device.type for value in unet.down_blocks.parameters()} == {"cpu"}
+    assert placed(unet, section(cpu_offload="group"), torch.device("cuda")) is unet
+    assert asked == [
+        {
+            "onload_device": torch.device("cuda"),
+            "offload_device": torch.device("cpu"),
+            "offload_type": "block_level",
+            "num_blocks_per_group": 1,
+        }
+    ]
+    assert {value.device.type for value in unet.parameters()} == {"cpu"}
