@@ -36,6 +36,7 @@ from dreamfusion_kit.priors.json_file import read_object
 from dreamfusion_kit.priors.lora import LoraUnet
 from dreamfusion_kit.priors.model_files import check_configs
 from dreamfusion_kit.priors.resize import resized
+from dreamfusion_kit.priors.single_file import converted_directory
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
 
@@ -85,7 +86,7 @@ def components(section: schema.PriorSection, workspace: Path) -> tuple[Component
     if source is None:
         return {}, "a formula"
     try:
-        directory = fetch.present(source, workspace)
+        directory = _present(source, workspace)
         configs = {name: _config(directory, name) for name in section.folders}
     except WeightsError as error:
         published = source.kind == "hub" and PUBLISHED.get(source.repository)
@@ -160,6 +161,15 @@ def on_meta(config: Config, dtype: str) -> Any:
         model = _CLASSES[name].from_config(public)
     # Not with diffusers' own `to`, which warns about precision, as if there were numbers.
     return torch.nn.Module.to(model, getattr(torch, dtype)).eval().requires_grad_(False)
+
+
+def _present(source: schema.ModelSourceSection, workspace: Path) -> Path:
+    if not isinstance(source, schema.FileSourceSection):
+        return fetch.present(source, workspace)
+    directory = converted_directory(source)
+    if not directory.is_dir():
+        raise WeightsError(f"{source.path}: not converted yet; run the fetch stage")
+    return directory
 
 
 def _stored(config: Config, section: offload.Section) -> Any:

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors import fetch
-from dreamfusion_kit.priors.fetch import Lock, Source
+from dreamfusion_kit.priors import fetch, places
+from dreamfusion_kit.priors.fetch import Lock
 from dreamfusion_kit.recipe import schema
 
 NOTHING: Mapping[str, Path] = MappingProxyType({})
@@ -25,9 +25,11 @@ class Model(NamedTuple):
     lock: Lock
 
 
-def bring(source: Source, added: schema.Additions, workspace: Path, *, offline: bool) -> Model:
+def bring(
+    source: schema.ModelSourceSection, added: schema.Additions, workspace: Path, *, offline: bool
+) -> Model:
     """Bring a model and what is added to it: see `fetch.bring`."""
-    directory, lock = fetch.bring(source, workspace, offline=offline)
+    directory, lock = _bring_model(source, workspace, offline=offline)
     paths: dict[str, Path] = {}
     for key, part in added.items():
         paths[key], own = fetch.bring(part, workspace, offline=offline)
@@ -35,7 +37,9 @@ def bring(source: Source, added: schema.Additions, workspace: Path, *, offline: 
     return Model(directory, paths, lock)
 
 
-def locate(source: Source, added: schema.Additions, workspace: Path, lock: Lock) -> Model:
+def locate(
+    source: schema.ModelSourceSection, added: schema.Additions, workspace: Path, lock: Lock
+) -> Model:
     """Return where the files of `lock` are, without a network: see `fetch.locate`."""
     parts: dict[str, Lock] = {key: {} for key in added}
     own: Lock = {}
@@ -45,7 +49,7 @@ def locate(source: Source, added: schema.Additions, workspace: Path, lock: Lock)
             own[name] = entry
         else:
             parts[key][name.removeprefix(_prefix(key))] = entry
-    directory = fetch.locate(source, workspace, own)
+    directory = _locate_model(source, workspace, own)
     paths = {key: fetch.locate(part, workspace, parts[key]) for key, part in added.items()}
     return Model(directory, paths, lock)
 
@@ -61,6 +65,32 @@ def weights_file(path: Path, key: str) -> Path:
             "name it in the source's `files`, or use `kind: file`"
         )
     return found[0]
+
+
+def _bring_model(
+    source: schema.ModelSourceSection, workspace: Path, *, offline: bool
+) -> tuple[Path, Lock]:
+    if isinstance(source, schema.FileSourceSection):
+        directory = _converted(source, workspace)
+        return directory, fetch.lock_of(directory)
+    return fetch.bring(source, workspace, offline=offline)
+
+
+def _locate_model(source: schema.ModelSourceSection, workspace: Path, lock: Lock) -> Path:
+    if isinstance(source, schema.FileSourceSection):
+        directory = _converted(source, workspace)
+        fetch.verify_made(directory, lock)
+        return directory
+    return fetch.locate(source, workspace, lock)
+
+
+def _converted(source: schema.FileSourceSection, workspace: Path) -> Path:
+    """Return the directory made from a single file, converting it where that is to be done."""
+    file = places.model_file(source.path, workspace)
+    # Imported here: torch and diffusers take seconds to import, and only this source needs them.
+    from dreamfusion_kit.priors.single_file import convert
+
+    return convert(source, file)
 
 
 def _prefix(key: str) -> str:

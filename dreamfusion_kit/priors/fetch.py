@@ -37,12 +37,11 @@ from dreamfusion_kit.priors.printable import printable
 from dreamfusion_kit.priors.shards import check_indices
 from dreamfusion_kit.recipe.schema import (
     BundledSourceSection,
-    FileSourceSection,
     HubMirrorSection,
     HubSourceSection,
     LocalSourceSection,
-    ModelSourceSection,
     PartSourceSection,
+    SourceSection,
     WeightsFileSection,
 )
 
@@ -62,7 +61,7 @@ Lock = dict[str, LockedFile]  # by path inside the directory, "/" between its pa
 
 
 _LOCK = TypeAdapter(Lock)
-Source = ModelSourceSection | PartSourceSection
+Source = SourceSection | PartSourceSection
 
 
 class Fetched(NamedTuple):
@@ -99,9 +98,6 @@ def bring(source: Source, workspace: Path, *, offline: bool = False) -> Fetched:
         case LocalSourceSection():
             directory = places.model_directory(source.path, workspace)
             lock = _lock(source, directory)
-        case FileSourceSection():
-            directory = _converted(source, workspace)
-            lock = _lock(source, directory)
         case WeightsFileSection():
             file = places.model_file(source.path, workspace)
             return Fetched(file, _lock_file(source, file))
@@ -131,10 +127,6 @@ def locate(source: Source, workspace: Path, lock: object) -> Path:
             directory = places.model_directory(source.path, workspace)
             _verify(source, directory, expected)
             return directory
-        case FileSourceSection():
-            directory = _converted(source, workspace)
-            _verify(source, directory, expected)
-            return directory
         case WeightsFileSection():
             file = places.model_file(source.path, workspace)
             if _lock_file(source, file) != expected:
@@ -144,6 +136,24 @@ def locate(source: Source, workspace: Path, lock: object) -> Path:
             return _locked_snapshot(source, expected)
         case _:
             assert_never(source)
+
+
+def lock_of(directory: Path) -> Lock:
+    """Return the lock of a directory that was made here, and is nobody else's."""
+    return {
+        path.relative_to(directory).as_posix(): LockedFile(
+            sha256=sha256(path), size_bytes=path.stat().st_size
+        )
+        for path in _allowed_files(directory)
+    }
+
+
+def verify_made(directory: Path, expected: Lock) -> None:
+    """Raise WeightsError at the first file that is not the one `lock_of` saw."""
+    found = lock_of(directory)
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise _changed(directory, name, "missing" if name not in found else "another file")
 
 
 def _checked_lock(lock: object) -> Lock:
@@ -169,13 +179,6 @@ def present(source: Source, workspace: Path) -> Path:
             return _bundled(source)
         case LocalSourceSection():
             return places.model_directory(source.path, workspace)
-        case FileSourceSection():
-            from dreamfusion_kit.priors.single_file import converted_directory
-
-            directory = converted_directory(source)
-            if not directory.is_dir():
-                raise WeightsError(f"{source.path}: not converted yet; run the fetch stage")
-            return directory
         case WeightsFileSection():
             return places.model_file(source.path, workspace)
         case HubSourceSection():
@@ -209,15 +212,6 @@ def _lock_file(source: WeightsFileSection, file: Path) -> Lock:
             "pins; restore the file, or write its hash into the recipe"
         )
     return {file.name: LockedFile(sha256=actual, size_bytes=file.stat().st_size)}
-
-
-def _converted(source: FileSourceSection, workspace: Path) -> Path:
-    """Return the directory made from a single file, converting it where that is to be done."""
-    file = places.model_file(source.path, workspace)
-    # Imported here: torch and diffusers take seconds to import, and only this source needs them.
-    from dreamfusion_kit.priors.single_file import convert
-
-    return convert(source, file)
 
 
 def _places(source: HubSourceSection) -> tuple[HubMirrorSection, ...]:

@@ -155,7 +155,7 @@ def _clip_tokens(
     adapted: Adapted | None,
     *,
     chunk: bool,
-) -> Int[Tensor, "prompts pieces tokens"]:
+) -> Int[Tensor, "prompts batch tokens"]:
     """Return token ids padded to the tokenizer's own length, or to the encoder's if shorter.
 
     Many tokenizers have no length of their own, or one of 10^30.
@@ -188,7 +188,7 @@ def _clip_tokens(
 
 def _in_chunks(
     tokenizer: Any, prompts: Sequence[str], length: int
-) -> Int[Tensor, "prompts pieces tokens"]:
+) -> Int[Tensor, "prompts batch tokens"]:
     """Return each prompt in pieces of `length`, each with a start and an end, all as many."""
     room = length - 2
     plain = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
@@ -236,6 +236,6 @@ def _check_lengths(tokenizer: Any, prompts: Sequence[str], num_tokens: int) -> N
 
 def _joined(
     hidden: Float[Tensor, "rows tokens width"], num_prompts: int
-) -> Float[Tensor, "prompts more_tokens width"]:
+) -> Float[Tensor, "prompts _ width"]:
     """Return the pieces of each prompt side by side."""
     return hidden.unflatten(0, (num_prompts, -1)).flatten(1, 2)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import torch
 
+from dreamfusion_kit import files
+from dreamfusion_kit.priors import additions, fetch
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
-from dreamfusion_kit.stages.locked import locked_model
 
 
 def load_prior(
@@ -16,5 +17,6 @@ def load_prior(
     """Return the recipe's prior, read from exactly the bytes that were fetched."""
     if section.source is None:
         return build_prior(section, None, device)
-    model = locked_model(section.source, section.additions, lock_path, workspace)
+    lock = files.read_json(lock_path, fetch.Lock, made_by="fetch")
+    model = additions.locate(section.source, section.additions, workspace, lock)
     return build_prior(section, model.directory, device, model.additions)
