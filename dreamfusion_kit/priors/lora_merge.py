@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.printable import printable
 
+_LIBRARY: Any = lora_conversion_utils  # its table of blocks has no public name
 _KOHYA = {
     "lora_unet_": "denoiser",
     "lora_transformer_": "denoiser",
@@ -186,7 +187,7 @@ def _renamed(
         return tensors
     try:
         # The library's own table between the original repository's blocks and diffusers'.
-        counted = lora_conversion_utils._maybe_map_sgm_blocks_to_diffusers(
+        counted = _LIBRARY._maybe_map_sgm_blocks_to_diffusers(
             dict(tensors), SimpleNamespace(layers_per_block=layers_per_block)
         )
     except (ValueError, IndexError) as error:

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers.hooks import apply_group_offloading
+from diffusers.hooks import (
+    apply_group_offloading,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from dreamfusion_kit.recipe import schema
 

@@ -19,7 +19,6 @@ PATTERNS = {
     "^[a-z0-9_-]{1,64}$": "1 to 64 of a-z, 0-9, _ and -",
     "^[0-9a-f]{40}$": "a commit of 40 hex digits",
     "^[0-9a-f]{64}$": "a sha256 of 64 hex digits",
-    "^[0-9a-f]{64}$": "a commit of 64 hex digits",
     REPOSITORY: "a repository as owner/name",
     METRIC_KEY: "a metric's dotted key",
 }
