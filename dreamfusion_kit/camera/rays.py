@@ -3,6 +3,8 @@
 import math
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from dreamfusion_kit.records import Cameras, Rays
 
@@ -16,14 +18,19 @@ def pixel_rays(cameras: Cameras) -> Rays:
     height, width = cameras.height_px, cameras.width_px
     rows = torch.arange(height, device=device, dtype=dtype) + 0.5
     columns = torch.arange(width, device=device, dtype=dtype) + 0.5
-    focal_px = 0.5 * height / torch.tan(torch.deg2rad(cameras.fov_y_deg) / 2)
-    x = (columns - width / 2).expand(height, width) / focal_px[:, None, None]
-    y = -(rows - height / 2)[:, None].expand(height, width) / focal_px[:, None, None]
+    focal = focal_px(cameras)
+    x = (columns - width / 2).expand(height, width) / focal[:, None, None]
+    y = -(rows - height / 2)[:, None].expand(height, width) / focal[:, None, None]
     local = torch.stack([x, y, -torch.ones_like(x)], dim=-1)
     rotation = cameras.camera_to_world[:, :3, :3]
     directions = torch.einsum("bij,bhwj->bhwi", rotation, local)
     # A pixel is 1 / focal wide at depth 1; at distance 1 along a slanted ray, less.
-    widths = 1 / (focal_px[:, None, None] * local.norm(dim=-1))
+    widths = 1 / (focal[:, None, None] * local.norm(dim=-1))
     directions = torch.nn.functional.normalize(directions, dim=-1)
     origins = cameras.positions[:, None, None, :].expand_as(directions)
     return Rays(origins=origins, directions=directions, cone_radii=widths * 2 / math.sqrt(12))
+
+
+def focal_px(cameras: Cameras) -> Float[Tensor, " batch"]:
+    """Return the cameras' focal lengths in pixels, which are square."""
+    return 0.5 * cameras.height_px / torch.tan(torch.deg2rad(cameras.fov_y_deg) / 2)

@@ -18,13 +18,14 @@ from dreamfusion_kit.guidance.base import Views
 from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.model.nerf import NerfModel
-from dreamfusion_kit.optimize import watchdog
+from dreamfusion_kit.optimize import shares, watchdog
 from dreamfusion_kit.optimize.checkpoint import (
     Checkpoint,
     Scratch,
     load_checkpoint,
     save_checkpoint,
 )
+from dreamfusion_kit.optimize.loss import total_loss
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.monitor import Monitor
 from dreamfusion_kit.optimize.optimizers import (
@@ -32,9 +33,11 @@ from dreamfusion_kit.optimize.optimizers import (
     clip_gradients,
     set_learning_rates,
 )
+from dreamfusion_kit.optimize.penalties import needs_normals, sum_of, weighted_penalties
 from dreamfusion_kit.optimize.preview import preview_png
-from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
+from dreamfusion_kit.optimize.proportion import new_complaints
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
+from dreamfusion_kit.optimize.trace import Digests, DrawnViews, Trace
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import Recipe
@@ -43,11 +46,15 @@ from dreamfusion_kit.records import Cameras, Lighting
 
 @dataclass(frozen=True)
 class OptimizedModel:
-    """The result of a run; `seconds` counts every process that worked on it."""
+    """The result of a run; `seconds` counts every process that worked on it.
+
+    `digests` are those of every step; see `optimize.trace`.
+    """
 
     model: NerfModel
     history: list[StepMetrics]
     seconds: float
+    digests: Digests
 
 
 def optimize(
@@ -91,7 +98,9 @@ def optimize(
         model.update_occupancy(step, generator=draw("occupancy"))
 
         # Render the field from random cameras, under random lights, over random backgrounds.
-        cameras = sample_cameras(recipe.camera, section.batch_size, generator=draw("camera"))
+        cameras = sample_cameras(
+            recipe.camera, section.batch_size, generator=draw("camera"), step=step
+        )
         lighting = sample_lighting(
             recipe.light, recipe.shading, cameras, step, generator=draw("light")
         )
@@ -101,7 +110,7 @@ def optimize(
             rays,
             lighting,
             background,
-            with_normals=needs_normals(section.regularizers, step),
+            with_normals=needs_normals(section.penalties, step),
             generator=draw("render"),
         )
 
@@ -110,15 +119,18 @@ def optimize(
         guidance = state.guidance.guide(Views(images, output.opacity, cameras), step, draw)
 
         # Propagate that gradient, and the penalties', back into the field (DreamFusion, Fig. 8).
-        penalty = regularization(section.regularizers, output.opacity, samples, model, step)
-        loss = (guidance.gradient * images).sum() + penalty
-        if guidance.opacity_gradient is not None:
-            loss = loss + (guidance.opacity_gradient * output.opacity).sum()
+        penalties = weighted_penalties(section.penalties, output.opacity, samples, model, step)
+        penalty = sum_of(penalties, device)
+        norms = (
+            shares.measure(guidance, penalties, output, samples, _parameters(state))
+            if step % section.watchdog.check_every_steps == 0
+            else None
+        )
         state.optimizer.zero_grad()
-        loss.backward()
+        total_loss(guidance, images, output.opacity, penalty).backward()
         gradient_norm = clip_gradients(_parameters(state), section.max_gradient_norm)
         metrics = _metrics(
-            output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps
+            output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps, norms
         )
         watchdog.check_gradient(
             step,
@@ -136,8 +148,12 @@ def optimize(
 
         # Update the field and report the step.
         state.optimizer.step()
+        drawn = DrawnViews(cameras, lighting)
+        state.trace.record(step, drawn, output, guidance, _gradients(state), _fields(state))
         state.history.append(metrics)
         monitor.step(step, metrics)
+        for complaint in new_complaints(section.penalties, state.history):
+            monitor.note(complaint)
         watchdog.check_opacity(section.watchdog, state.history)
 
         # Save a preview and the state.
@@ -152,7 +168,7 @@ def optimize(
     monitor.finish()
     model.set_step(section.num_steps)
     seconds = seconds_before + time.monotonic() - started
-    return OptimizedModel(model, state.history, seconds)
+    return OptimizedModel(model, state.history, seconds, state.trace.digests(section.num_steps))
 
 
 def _initial_state(
@@ -164,12 +180,23 @@ def _initial_state(
     guidance = build_guidance(
         recipe.guidance, prior, prompts, generator=seeding.generator(seed, "phi-initial")
     )
-    return RunState(model, optimizer, guidance, history=[])
+    trace = Trace(recipe.optimize.num_steps, device)
+    return RunState(model, optimizer, guidance, history=[], trace=trace)
 
 
 def _parameters(state: RunState) -> list[Parameter]:
     """Return everything that is optimised."""
     return [p for group in state.optimizer.param_groups for p in group["params"]]
+
+
+def _gradients(state: RunState) -> list[Tensor | None]:
+    """Return the gradients that the step's update used."""
+    return [parameter.grad for parameter in _parameters(state)]
+
+
+def _fields(state: RunState) -> list[Tensor]:
+    """Return everything in the model that a step changes."""
+    return list(state.model.state_tensors().values())
 
 
 def _resume(state: RunState, scratch: Scratch, monitor: Monitor) -> float:
@@ -189,10 +216,11 @@ def _metrics(
     gradient_norm: Float[Tensor, ""],
     penalty: Float[Tensor, ""],
     timesteps: Float[Tensor, " batch"],
+    norms: shares.GradientNorms | None,
 ) -> StepMetrics:
     """Return the step's numbers, copied from the device in one transfer."""
     numbers = [opacity.mean(), guidance_gradient.norm(), gradient_norm, penalty, timesteps.mean()]
-    return StepMetrics(*torch.stack([number.detach() for number in numbers]).tolist())
+    return StepMetrics(*torch.stack([number.detach() for number in numbers]).tolist(), norms=norms)
 
 
 def _save_preview(recipe: Recipe, state: RunState, scratch: Scratch, device: torch.device) -> None:

@@ -6,7 +6,7 @@ directory's index tells them apart; `families/` holds what differs. A flow is re
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
@@ -24,6 +24,7 @@ from dreamfusion_kit.priors.families.base import encode_prompts
 from dreamfusion_kit.priors.families.choose import family_of
 from dreamfusion_kit.priors.flow_transformer import NUM_TRAIN_TIMESTEPS, flow_schedule
 from dreamfusion_kit.priors.latent_space import check_finite
+from dreamfusion_kit.priors.lora import LoraDenoiser
 from dreamfusion_kit.priors.offload import placed, resident
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
@@ -81,6 +82,10 @@ class LatentTransformerPrior(Prior):
         check_finite(latents, vae.dtype)
         return latents
 
+    def num_pixels(self, clean: Float[Tensor, "batch channels height width"]) -> int:
+        """Return the cells of the latents, those of a folded patch one by one."""
+        return super().num_pixels(clean) * self._family.folded_side**2
+
     @torch.no_grad()
     def predict(
         self,
@@ -89,6 +94,29 @@ class LatentTransformerPrior(Prior):
         text: TextFeatures,
     ) -> Float[Tensor, "batch channels height width"]:
         """Return the epsilon that the transformer's output stands for, as `noisy`'s type."""
+        offload = self._section.cpu_offload
+        with resident(self._transformer, self._device, offload=offload) as transformer:
+            return self._epsilon(transformer, noisy, timestep, text)
+
+    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraDenoiser:
+        """Return the transformer with LoRA and camera poses."""
+        offload = self._section.cpu_offload
+        return LoraDenoiser(
+            self._transformer,
+            self._epsilon,
+            rank,
+            device=self._device,
+            generator=generator,
+            resident=partial(resident, self._transformer, self._device, offload=offload),
+        )
+
+    def _epsilon(
+        self,
+        transformer: torch.nn.Module,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+    ) -> Float[Tensor, "batch channels height width"]:
         alpha_t, sigma_t = self.alpha_t(timestep), self.sigma_t(timestep)
         if self._prediction == "flow":
             length = alpha_t + sigma_t
@@ -99,10 +127,7 @@ class LatentTransformerPrior(Prior):
             name: rows.to(self._device, None if rows.dtype == torch.bool else self._dtype)
             for name, rows in text.tensors.items()
         }
-        with resident(
-            self._transformer, self._device, offload=self._section.cpu_offload
-        ) as transformer:
-            output = self._family.call(transformer, read.to(self._dtype), time, rows)
+        output = self._family.call(transformer, read.to(self._dtype), time, rows)
         return to_epsilon(output.to(noisy.dtype), noisy, alpha_t, sigma_t, self._prediction)
 
     @cached_property

@@ -15,12 +15,12 @@ def checked_inputs(own: AssetLayout, resolved: ResolvedAsset) -> tuple[MeshFacts
         DreamFusionKitError: if mesh or field do not belong to this asset, or a file was changed
             after its stage wrote it.
     """
-    origin.check_field(own, resolved)
+    field_sha256 = None
+    if resolved.imported is None:
+        origin.check_field(own, resolved)
+        field_sha256 = files.sha256(own.field / "field.safetensors")
     origin.check_mesh(own, resolved)
-    hashes = InputsEntry(
-        field_sha256=files.sha256(own.field / "field.safetensors"), mesh_sha256=mesh_hash(own)
-    )
-    return mesh_facts(own), hashes
+    return mesh_facts(own), InputsEntry(field_sha256=field_sha256, mesh_sha256=mesh_hash(own))
 
 
 def mesh_facts(own: AssetLayout) -> MeshFacts:

@@ -3,12 +3,14 @@
     out/model/RECIPE.json      what was fetched, hashed per file
     out/text/ASSET.safetensors
     out/field/ASSET/           field.safetensors, previews/, live/
-    out/mesh/ASSET/            mesh.glb .obj .mtl .ply .json, albedo.png
+    out/mesh/ASSET/            mesh.json, mesh.glb .obj .mtl and so on, ASSET_albedo.png
     out/evaluation/ASSET/      metrics.json, features.safetensors, views/, turntable.webp
     out/run/ASSET/             optimize.json, mesh.json: code, packages and machine
     out/cost/ASSET/            optimize.json, mesh.json: seconds and memory, not tracked
     out/assets.csv             one row per asset
     out/report/index.html      the gallery
+    out/scene/SCENE/           scene.glb .usdz .json, stills, fly_around.webp
+    out/relight/ASSET/LIGHT/   stills, turntable.webp, not tracked
     metrics/SUITE.json         the suite's summary, and a row per asset
     metrics/SUITE.cost.json    its time and memory, not tracked
 
@@ -66,6 +68,10 @@ class SuiteLayout:
         """Return the lock file of a recipe's prior, or of `CLIP`."""
         return self.root / "model" / f"{name}.json"
 
+    def scene(self, name: str) -> Path:
+        """Return the folder of a declared scene's files."""
+        return self.root / "scene" / name
+
     def asset(self, asset: str) -> "AssetLayout":
         """Return the files of one asset."""
         return AssetLayout(self, asset)
@@ -97,6 +103,10 @@ class AssetLayout:
     def evaluation(self) -> Path:
         """Return the folder of its views and metrics."""
         return self.suite.root / "evaluation" / self.asset
+
+    def relit(self, light: str) -> Path:
+        """Return the folder of its pictures under a light; never tracked."""
+        return self.suite.root / "relight" / self.asset / light
 
     def run(self, stage: str) -> Path:
         """Return the record of what a stage ran on: code, packages, machine and inputs."""

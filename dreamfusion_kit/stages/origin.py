@@ -57,6 +57,15 @@ def check_mesh(own: AssetLayout, resolved: ResolvedAsset) -> None:
     _check(own.mesh, resolved, resolved.identity, made_by="mesh")
 
 
+def refuse_imported(resolved: ResolvedAsset, stage: str) -> None:
+    """Refuse to run a stage that makes a field for an asset whose mesh is imported."""
+    if resolved.imported is not None:
+        raise DreamFusionKitError(
+            f"{stage} {resolved.id}: found an imported mesh ({resolved.imported.file}), which has "
+            "no field; expected an asset that is made from its prompt; run its mesh stage"
+        )
+
+
 def check_prompts(
     path: Path, found: Mapping[str, str], expected: Mapping[str, str], *, made_by: str
 ) -> None:

@@ -1,14 +1,36 @@
 """What earlier stages wrote down about an asset or a suite, read back and checked."""
 
+from typing import TypedDict
+
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError, shortened
 from dreamfusion_kit.evaluation.entry import AssetEntry, CostRow, SuiteMetrics
 from dreamfusion_kit.provenance import Provenance, StageCost
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
-TIMED_STAGES = ("optimize", "mesh")
 _AGAIN = "run `dvc repro`"
 _MAX_SHOWN_CHARACTERS = 60
+
+
+class _Warnings(TypedDict):
+    """What the optimisation warned of, one line each."""
+
+    warnings: list[str]
+
+
+def run_warnings(own: AssetLayout) -> tuple[str, ...]:
+    """Return what the optimisation of the asset's field warned of.
+
+    Raises:
+        DreamFusionKitError: if the file is damaged.
+    """
+    path = own.field / "live" / "warnings.json"
+    return tuple(files.read_json(path, _Warnings, made_by="optimize")["warnings"])
+
+
+def timed_stages(*, imported: bool) -> tuple[str, ...]:
+    """Return the stages whose time and machine are recorded."""
+    return ("mesh",) if imported else ("optimize", "mesh")
 
 
 def asset_entry(own: AssetLayout, prompt: str) -> AssetEntry:
@@ -39,21 +61,23 @@ def suite_metrics(layout: SuiteLayout) -> SuiteMetrics:
 
 
 def judged(metrics: SuiteMetrics) -> str:
-    """Return a sentence that names the suite's judge."""
+    """Return a sentence that names the suite's judges."""
     judge, pool = metrics.judge, metrics.caption_pool
     if judge is None or pool is None:
         return "No judge is set (evaluation.clip): R-Precision and CLIP score are left out."
+    others = [f"{entry.name} ({name})" for name, entry in metrics.other_judges.items()]
+    judges = ", ".join([judge.name, *others])
     if pool.size == 1:
         return (
-            f"Judged by CLIP {judge.name}; a pool of one caption leaves nothing to choose from, so "
+            f"Judged by CLIP {judges}; a pool of one caption leaves nothing to choose from, so "
             "R-Precision is left out."
         )
-    return f"Judged by CLIP {judge.name} over a pool of {pool.size} captions ({pool.kind})."
+    return f"Judged by CLIP {judges} over a pool of {pool.size} captions ({pool.kind})."
 
 
-def cost_of(own: AssetLayout) -> CostRow | None:
-    """Return the time from text features to mesh and the peak memory; None if unknown."""
-    paths = [own.cost(stage) for stage in TIMED_STAGES]
+def cost_of(own: AssetLayout, *, imported: bool) -> CostRow | None:
+    """Return the time from text features, or a file, to mesh and the peak memory, if known."""
+    paths = [own.cost(stage) for stage in timed_stages(imported=imported)]
     if not all(path.is_file() for path in paths):
         return None
     costs = [files.read_json(path, StageCost, made_by=path.stem) for path in paths]

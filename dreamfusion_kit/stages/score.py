@@ -13,7 +13,7 @@ from torch import Tensor
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.evaluation.entry import AssetEntry, Numbers
-from dreamfusion_kit.evaluation.metrics import METRICS
+from dreamfusion_kit.evaluation.metrics import METRICS, metrics_of
 from dreamfusion_kit.evaluation.summary import (
     Measured,
     dumped,
@@ -26,7 +26,7 @@ from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe.suite import Suite, load_suite, resolve_all
 from dreamfusion_kit.stages import judging
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
-from dreamfusion_kit.stages.results import TIMED_STAGES, asset_entry, cost_of, run_record, short
+from dreamfusion_kit.stages.results import asset_entry, cost_of, run_record, short, timed_stages
 
 _SCORED_CODE: tuple[CodeName, ...] = ("optimize", "mesh", "evaluate")
 
@@ -36,16 +36,21 @@ def run(workspace: Path, suite: str) -> Path:
     loaded = load_suite(workspace, suite)
     layout = SuiteLayout(workspace, suite)
     measured = _measured(loaded, layout)
+    metrics = metrics_of(loaded.evaluation)
     found = suite_metrics(
         suite,
         measured,
         confidence_level=loaded.evaluation.confidence_level,
         code={stage: code_digest(stage) for stage in _SCORED_CODE},
         machine=_machine(layout, loaded),
+        metrics=metrics,
     )
-    files.write_text(layout.table, _csv([table_row(one) for one in measured]))
+    files.write_text(layout.table, _csv([table_row(one, metrics) for one in measured]))
     files.write_text(layout.metrics, dumped(found))
-    costs = {asset: cost_of(layout.asset(asset)) for asset in loaded.assets}
+    costs = {
+        name: cost_of(layout.asset(name), imported=asset.imported is not None)
+        for name, asset in loaded.assets.items()
+    }
     known = {asset: cost for asset, cost in costs.items() if cost is not None}
     if known:  # otherwise the record of an earlier run stays
         files.write_text(layout.cost, dumped(suite_cost(suite, known)))
@@ -60,7 +65,7 @@ def _measured(suite: Suite, layout: SuiteLayout) -> list[Measured]:
         for asset, declared in suite.assets.items()
     }
     for asset, entry in entries.items():
-        if (entry.judge, entry.caption_pool) != expected:
+        if _judged_by(entry) != expected:
             raise EvaluationError(
                 f"{layout.asset(asset).evaluation / 'metrics.json'}: found metrics by another "
                 "judge or pool of captions than evaluation names, expected the same for all "
@@ -77,6 +82,15 @@ def _measured(suite: Suite, layout: SuiteLayout) -> list[Measured]:
         )
         for asset, entry in entries.items()
     ]
+
+
+def _judged_by(entry: AssetEntry) -> judging.Entries:
+    return judging.Entries(
+        judge=entry.judge,
+        other_judges={name: verdict.judge for name, verdict in entry.other_judges.items()},
+        vqa=entry.vqa,
+        pool=entry.caption_pool,
+    )
 
 
 # ---- what differs among the seeds of a prompt
@@ -128,7 +142,9 @@ def _features(own: AssetLayout) -> Tensor:
 def _machine(layout: SuiteLayout, suite: Suite) -> Mapping[str, Any] | None:
     """Return the machine of all assets' stages; None if it is unknown or not the same for all."""
     records = [
-        run_record(layout.asset(asset), stage) for asset in suite.assets for stage in TIMED_STAGES
+        run_record(layout.asset(name), stage)
+        for name, asset in suite.assets.items()
+        for stage in timed_stages(imported=asset.imported is not None)
     ]
     machines = [None if record is None else dict(record["machine"]) for record in records]
     first = machines[0]

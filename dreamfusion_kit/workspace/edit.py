@@ -20,7 +20,7 @@ from dreamfusion_kit.recipe.workspace import suite_file, suite_root
 from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace.folder import refresh
 
-_PER_ASSET = ("text", "field", "mesh", "evaluation", "run", "cost")  # folders in out/
+_PER_ASSET = ("text", "field", "mesh", "evaluation", "run", "cost", "relight")  # folders in out/
 _LOCK_ENTRY = re.compile(r"^  (\S.*):$")
 
 

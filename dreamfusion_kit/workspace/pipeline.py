@@ -4,11 +4,12 @@ Names are written into them as literal text, checked before. DVC would pass inte
 a shell, and interpolation takes half of the time to read such a file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from string import Template
 
 from dreamfusion_kit import files
+from dreamfusion_kit.recipe.scene import FOLDER, Scene, load_scene, scene_names
 from dreamfusion_kit.recipe.suite import Suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_root
 
@@ -18,13 +19,16 @@ _ASSET_HEADER = (
     "`dvc repro -s` keeps to it.\nstages:"
 )
 
+_SCENES_HEADER = (
+    "# Written by `dreamfusion-kit upgrade`: the scenes of this folder. `dvc repro "
+    "scenes/dvc.yaml`\n# makes them; `dvc repro` alone does not, since pictures need Mitsuba.\n"
+    "stages:"
+)
+
 
 def write_pipelines(workspace: Path, suite: Suite) -> list[Path]:
-    """Bring the dvc.yaml files of a suite's folder up to date; return those written."""
-    if suite.name == DEFAULT:
-        return []
-    root = suite_root(workspace, suite.name)
-    texts = {root / name: text for name, text in pipelines(suite)}
+    """Bring the dvc.yaml files of a suite and its scenes up to date; return those written."""
+    texts = _texts(workspace, suite)
     changed = [path for path, text in texts.items() if not _says(path, text)]
     for path in changed:
         files.write_text(path, texts[path])
@@ -32,11 +36,36 @@ def write_pipelines(workspace: Path, suite: Suite) -> list[Path]:
 
 
 def stale_pipelines(workspace: Path, suite: Suite) -> list[Path]:
-    """Return the dvc.yaml files of a suite's folder that are not what they should be."""
+    """Return the dvc.yaml files of a suite's folder and scenes that are not what they should be."""
+    return [path for path, text in _texts(workspace, suite).items() if not _says(path, text)]
+
+
+def _texts(workspace: Path, suite: Suite) -> dict[Path, str]:
+    """Return the texts of the dvc.yaml files that the kit writes, by their places.
+
+    The default suite's own pipeline is not among them, but that of its scenes is.
+    """
     root = suite_root(workspace, suite.name)
-    if suite.name == DEFAULT:
-        return []
-    return [root / name for name, text in pipelines(suite) if not _says(root / name, text)]
+    own = {} if suite.name == DEFAULT else {root / name: text for name, text in pipelines(suite)}
+    scenes = [
+        load_scene(workspace, suite.name, name) for name in scene_names(workspace, suite.name)
+    ]
+    if scenes:
+        own[root / FOLDER / "dvc.yaml"] = scene_pipeline(scenes)
+    return own
+
+
+def scene_pipeline(scenes: Iterable[Scene]) -> str:
+    """Return the dvc.yaml in a folder of scenes: a stage for each."""
+    stages = [
+        _filled(
+            "scene.dvc.yaml",
+            scene=scene.scene,
+            meshes="".join(f"      - out/mesh/{asset}\n" for asset in scene.assets),
+        )
+        for scene in scenes
+    ]
+    return _SCENES_HEADER + "".join(stages)
 
 
 def pipelines(suite: Suite) -> Iterator[tuple[str, str]]:
@@ -47,11 +76,15 @@ def pipelines(suite: Suite) -> Iterator[tuple[str, str]]:
 
 
 def _suite_pipeline(suite: Suite) -> str:
+    has_fields = not suite.assets or any(not each.imported for each in suite.assets.values())
     params = ["suite.yaml", *(f"../../recipes/{name}.yaml" for name in suite.recipes)]
+    if suite.protocol is not None:
+        params.append(f"../../protocols/{suite.protocol}.yaml")
     return _filled(
         "suite.dvc.yaml",
         suite=suite.name,
         params=f"[{', '.join(params)}]",
+        field="      - out/field\n" if has_fields else "",
         fetches="".join(_filled("fetch.dvc.yaml", recipe=name) for name in suite.recipes),
     )
 
@@ -59,7 +92,7 @@ def _suite_pipeline(suite: Suite) -> str:
 def _asset_pipeline(suite: Suite, folder: str) -> str:
     stages = [
         _filled(
-            "asset.dvc.yaml",
+            "imported.dvc.yaml" if suite.assets[asset_id].imported else "asset.dvc.yaml",
             asset=asset_id,
             folder=folder,
             recipe=suite.assets[asset_id].recipe,

@@ -30,7 +30,7 @@ def upgrade(workspace: Path, names: Iterable[str] | None = None) -> str:
             lines += _upgrade_pipeline(workspace)
         else:
             make_subproject(suite_root(workspace, name), workspace)
-            lines += [f"{path}: written" for path in write_pipelines(workspace, suite)]
+        lines += [f"{path}: written" for path in write_pipelines(workspace, suite)]
         changed = sync(workspace, name)
         lines += [f"{name}: {line}" for line in reruns.describe(changed, list(suite.assets))]
     return "".join(f"{line}\n" for line in lines or ["everything is up to date"])

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,11 +61,9 @@ def edit(file: Path, **changes: Any) -> None:
 
 
 def refusal(family: str, directory: Path) -> str:
-    """Return what `check_model` says, which is soon and in lines for a terminal."""
-    start = time.monotonic()
+    """Return what `check_model` says, in lines for a terminal."""
     with pytest.raises(DreamFusionKitError) as caught:
         check_model(section(family), directory)
-    assert time.monotonic() - start < 2
     lines = str(caught.value).splitlines()
     assert all(line.isprintable() and len(line) < 500 for line in lines)
     return "\n".join(lines)

@@ -34,6 +34,8 @@ class Family(ABC):
     pipeline_class: ClassVar[Any]
     # What the transformer's output stands for; a flow's is the velocity epsilon - x.
     prediction: ClassVar[Literal["flow", "epsilon"]] = "flow"
+    # Side of the patches of latents that `encode_images` folds into channels.
+    folded_side: ClassVar[int] = 1
 
     @abstractmethod
     def encode(

@@ -34,6 +34,7 @@ class Flux2Klein(Family):
     vae_class: ClassVar[Any] = AutoencoderKLFlux2
     encoder_class: ClassVar[Any] = Qwen3ForCausalLM
     pipeline_class: ClassVar[Any] = Flux2KleinPipeline
+    folded_side = 2
 
     def encode(
         self, pipeline: Any, prompts: Sequence[str], num_tokens: int, device: torch.device

@@ -28,6 +28,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Schedule,
     Section,
     Seed,
+    SizeSchedule,
     SqrtSchedule,
     Steps,
     Text,
@@ -45,6 +46,7 @@ from dreamfusion_kit.recipe.schema.field import (
 )
 from dreamfusion_kit.recipe.schema.guidance import (
     NEGATIVE,
+    PLAIN,
     UNCONDITIONAL,
     ClipGuidanceSection,
     CsdSection,
@@ -52,7 +54,9 @@ from dreamfusion_kit.recipe.schema.guidance import (
     IsmSection,
     PerpNegSection,
     PhiSection,
+    RfdsRevSection,
     ScoreGuidanceSection,
+    SdiSection,
     SdsSection,
     SjcSection,
     ViewPromptsSection,
@@ -61,6 +65,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
 from dreamfusion_kit.recipe.schema.mesh import (
     AdaptiveThresholdSection,
     FixedThresholdSection,
+    MeshFormat,
     MeshSection,
     ThresholdSection,
 )
@@ -70,7 +75,7 @@ from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
     OptimizerSection,
     OptimizeSection,
-    RegularizersSection,
+    PenaltiesSection,
     WatchdogSection,
 )
 from dreamfusion_kit.recipe.schema.prior import (
@@ -158,10 +163,21 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _texts_that_are_compared_are_read(self) -> Self:
+        if self.guidance.compares_texts and not self.prior.reads_text:
+            raise ValueError(
+                f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
+                "which ignores the text, so that the gradient is always 0; expected a prior that "
+                "reads text, or the guidance sds"
+            )
+        return self
+
 
 __all__ = [
     "NAMED_PATH",
     "NEGATIVE",
+    "PLAIN",
     "UNCONDITIONAL",
     "AdamSection",
     "AdaptiveThresholdSection",
@@ -201,6 +217,7 @@ __all__ = [
     "LinearSchedule",
     "LocalSourceSection",
     "LoraSection",
+    "MeshFormat",
     "MeshSection",
     "MipMlpSection",
     "MixtureComponentSection",
@@ -212,6 +229,7 @@ __all__ = [
     "OptimizerSection",
     "PartSourceSection",
     "ParticlesSection",
+    "PenaltiesSection",
     "PerpNegSection",
     "PhiSection",
     "PiecewiseSchedule",
@@ -222,14 +240,16 @@ __all__ = [
     "ProposalSection",
     "RandomBackgroundSection",
     "Recipe",
-    "RegularizersSection",
     "RendererSection",
+    "RfdsRevSection",
     "Schedule",
     "ScoreGuidanceSection",
+    "SdiSection",
     "SdsSection",
     "Section",
     "Seed",
     "ShadingSection",
+    "SizeSchedule",
     "SjcSection",
     "SourceSection",
     "SqrtSchedule",

@@ -5,6 +5,7 @@ Each prior class states these facts, for code that prepares, sizes or checks a p
     source         where its pretrained files come from; None without any
     folders        which of its components stay in memory while a field is optimised
     model          what a guidance can ask it for
+    reads_text     whether its predictions depend on the text
     cpu_offload    whether the denoiser is kept in main memory between two predictions
     additions      what is added to its pretrained files, by the recipe's own key
     lighter        the keys that cost memory, each with a cheaper value to try
@@ -66,6 +67,7 @@ class PixelUnetSection(Section):
     )
     folders: ClassVar[tuple[str, ...]] = ("unet",)
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
     cpu_offload: ClassVar[bool] = False
     additions: ClassVar[Additions] = {}
 
@@ -102,6 +104,7 @@ class LatentUnetSection(Section):
     )
     folders: ClassVar[tuple[str, ...]] = ("unet", "vae")
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
 
     @property
     def additions(self) -> Additions:
@@ -140,6 +143,7 @@ class FlowTransformerSection(Section):
     loras: Loras
     folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
 
     @property
     def additions(self) -> Additions:
@@ -181,6 +185,7 @@ class LatentTransformerSection(Section):
     loras: Loras
     folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
 
     @property
     def additions(self) -> Additions:
@@ -216,6 +221,7 @@ class AnalyticSection(Section):
     source: ClassVar[None] = None
     folders: ClassVar[tuple[str, ...]] = ()
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = False
     cpu_offload: ClassVar[bool] = False
     additions: ClassVar[Additions] = {}
     lighter: ClassVar[Lighter] = {}
@@ -228,6 +234,7 @@ class ClipPriorSection(Section):
     source: SourceSection = Field(description="Where the model's directory comes from.")
     folders: ClassVar[tuple[str, ...]] = ("clip",)
     model: ClassVar[Model] = "clip"
+    reads_text: ClassVar[bool] = True
     cpu_offload: ClassVar[bool] = False
     additions: ClassVar[Additions] = {}
     lighter: ClassVar[Lighter] = {}

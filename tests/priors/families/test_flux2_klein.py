@@ -36,3 +36,10 @@ def test_latents_are_normalised_patches(saved: Save) -> None:
     centre, spread = vae.bn.running_mean, (vae.bn.running_var + 1e-4).sqrt()
     expected = (patches - centre[:, None, None]) / spread[:, None, None]
     torch.testing.assert_close(build(directory).to_model_space(images()), expected)
+
+
+def test_latents_are_counted_before_they_are_folded(saved: Save) -> None:
+    prior = build(saved("flux2_klein"))
+    latents = prior.to_model_space(images())
+    assert latents.shape[-1] == images().shape[-1] // 4
+    assert prior.num_pixels(latents) == (images().shape[-1] // 2) ** 2

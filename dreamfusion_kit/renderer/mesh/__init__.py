@@ -1,0 +1,1 @@
+"""Pictures of triangle meshes, differentiable in vertices, colours and lights."""
