@@ -155,6 +155,19 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _phi_shares_plain_weights(self) -> Self:
+        if self.guidance.adapter_rank is None:
+            return self
+        in_blocks = self.prior.cpu_offload == "group"
+        if in_blocks or getattr(self.prior, "storage_dtype", None) is not None:
+            raise ValueError(
+                f"found guidance.kind {self.guidance.kind} with prior.cpu_offload group or "
+                "prior.storage_dtype, expected neither: its second denoiser shares the weights as "
+                "they are; set cpu_offload to true or false and storage_dtype to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _clip_goes_with_clip(self) -> Self:
         if self.guidance.model != self.prior.model:
             raise ValueError(
