@@ -466,7 +466,7 @@ def compare(
         str, typer.Argument(metavar="A", help="[REV:]ASSET, SUITE/ASSET, SUITE or REV.")
     ],
     right: Annotated[
-        str | None, typer.Argument(metavar="[B]", help="The other side, named the same way.")
+        str | None, typer.Argument(metavar="B", help="The other side, named the same way.")
     ] = None,
     against: Annotated[
         str | None, typer.Option(metavar="REV", help="Compare A at this revision with A as it is.")

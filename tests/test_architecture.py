@@ -29,6 +29,7 @@ NOT_MIRRORED = {
     "guidance/test_pairs.py": "every guidance with every prior",
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
+    "optimize/test_peers.py": "the formulas of other projects",
     "pipeline/test_kills.py": "DVC killed at random moments",
     "suites/test_docs_scaling.py": "the commands of docs/scaling.md",
     "suites/test_faults.py": "what disks, locks, caches, modes and clocks do to a suite",

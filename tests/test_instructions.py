@@ -36,7 +36,11 @@ print(torch.backends.cpu.get_cpu_capability(), *provenance.machine(device)["cpu_
 def _run(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
     return subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

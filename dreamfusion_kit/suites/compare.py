@@ -6,7 +6,7 @@ whole suite of the current folder. A name that is none of these is a revision of
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -103,7 +103,7 @@ def _assets(workspace: Path, suite: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(workspace: Path, target: Target) -> Iterator[Side]:
+def _opened(workspace: Path, target: Target) -> Generator[Side, None, None]:
     """Yield a side; a revision's in a temporary clone, with the outputs that the cache holds."""
     if target.revision is None:
         yield _side(target, workspace)

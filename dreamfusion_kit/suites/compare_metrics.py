@@ -79,6 +79,7 @@ def _row(metric: Metric, left: float | None, right: float | None, change: Change
         change=DASH if difference is None else _signed(difference, metric),
         interval="" if ends is None else " to ".join(_signed(end, metric) for end in ends),
         outcome=_outcome(metric, difference, change),
+        is_quality=metric.better != "neither",
     )
 
 

@@ -6,12 +6,12 @@ locks. So an asset costs the work of its stages plus a fraction of a second.
 
 import fcntl
 import signal
+import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from sys import stderr
 from types import FrameType
 from typing import assert_never
 
@@ -93,7 +93,13 @@ def run_suite(
     _check(suite, suite_file(workspace, name), only)
     with _only_driver(workspace / ".work" / f"suite-{name}.lock", name), _stopped_by_signals():
         for path in LockJournal(workspace, name).recover():
-            print(f"{path}: restored; a commit that was killed left it half written", file=stderr)
+            print(
+                f"{path}: restored; a commit that was killed left it half written", file=sys.stderr
+            )
+        if dvc_commands.remove_half_written_rwlock(root):
+            print(
+                f"{root}: removed .dvc/tmp/rwlock; a DVC was killed while writing", file=sys.stderr
+            )
         check_lock(root / "dvc.lock")
         if not _is_recorded_in_sync(root):
             dvc_commands.repro(root, ["kit"], logs / "dvc.log")

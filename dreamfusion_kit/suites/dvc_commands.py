@@ -1,5 +1,6 @@
 """DVC as a program, since its Python API is not guaranteed to be stable."""
 
+import json
 import os
 import signal
 import subprocess
@@ -50,6 +51,25 @@ def repro(root: Path, targets: Sequence[str], log: Path) -> None:
         else:
             return
     _dvc(["-c", _WITH_DRIVER], root, arguments, log)
+
+
+def remove_half_written_rwlock(root: Path) -> bool:
+    """Remove DVC's list of who reads and writes what, if a DVC was killed while it wrote it.
+
+    DVC would refuse to run. Returns whether it was removed; one that is just being written stays.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    for pause_s in (0.5, 0.0):
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            time.sleep(pause_s)
+        else:
+            return False
+    path.unlink(missing_ok=True)
+    return True
 
 
 def commit(

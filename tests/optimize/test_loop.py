@@ -675,6 +675,7 @@ def test_a_checkpoint_holds_the_history_and_no_learning_rate(
         "history",
         "occupancy",
         "optimizer",
+        "trace",
     }
 
 

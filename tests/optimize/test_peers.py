@@ -108,7 +108,7 @@ class Scene:
 def guided(scene: Scene, prior: Linear, **keys: Any) -> torch.Tensor:
     """Return the kit's guidance as a term of the loss."""
     data = load_recipe(ANALYTIC).guidance.model_dump(mode="python") | keys
-    data |= {"timestep_min": TIMESTEP / 8, "timestep_max": TIMESTEP / 8}
+    data |= {"timestep_min": TIMESTEP / 8, "timestep_max": (TIMESTEP + 0.2) / 8}  # that one alone
     section: Any = TypeAdapter(GuidanceSection).validate_python(data)
     prompts = guidance_prompts("a red mug", section)
     features = PromptFeatures.of(prior.encode_text(list(prompts.values())), prompts)

@@ -11,7 +11,8 @@ import pytest
 
 from dreamfusion_kit.report import gallery
 from dreamfusion_kit.report.content import Curve, SuiteReport
-from dreamfusion_kit.report.gallery import data_uri, render_page, write_gallery
+from dreamfusion_kit.report.gallery import render_page, write_gallery
+from dreamfusion_kit.report.page import data_uri
 
 HOSTILE = "</script></style></title>\"'><img src=x onerror=alert(1)>&amp;{{ 7 * 7 }}"
 

@@ -20,7 +20,7 @@ def test_each_measure_of_either_side_has_its_change() -> None:
 
 def test_lower_is_better_where_the_metric_says_so() -> None:
     (found,) = pair_rows(row(chamfer=0.2), row(chamfer=0.1))
-    assert (found.change, found.outcome) == ("−0.1000", "better")
+    assert (found.change, found.outcome) == ("\N{MINUS SIGN}0.1000", "better")
     (found,) = pair_rows(row(chamfer=0.1), row(chamfer=0.1))
     assert found.outcome == "equal"
 

@@ -30,6 +30,7 @@ ENVIRONMENT = {
 def test_a_suite_over_ray_and_slurm(tmp_path: Path) -> None:
     setup, ray, slurm = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     workspace = make_workspace(tmp_path / "workspace", {"ball": "a red ball"})
+    shutil.copy(ROOT / "dvc.yaml", workspace.path)  # which `upgrade` compares with the newest
     programs = tmp_path / "bin"
     fake_slurm.install(programs)
     kit = programs / "dreamfusion-kit"

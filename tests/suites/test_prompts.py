@@ -48,7 +48,7 @@ def test_hostile_prompts_are_only_text(tmp_path: Path) -> None:
         path = workspace.suite / "out" / "text" / f"{asset}.safetensors"
         with safe_open(path, framework="pt") as features:
             views = json.loads(features.metadata()["prompts"]).values()
-        assert all(prompt in text for text in views)
+        assert any(prompt in text for text in views)
     made = workspace.run()
     assert (made.returncode, made.stdout) == (0, "3 made, 0 failed\n"), made.stderr
     assert not list(tmp_path.rglob("touched"))

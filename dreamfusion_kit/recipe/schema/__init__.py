@@ -9,6 +9,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from dreamfusion_kit.recipe.schema.addition import (
+    Additions,
+    LoraSection,
+    TextualInversionSection,
+)
 from dreamfusion_kit.recipe.schema.base import (
     Color,
     Count,
@@ -97,7 +102,9 @@ from dreamfusion_kit.recipe.schema.source import (
     HubSourceSection,
     LocalSourceSection,
     ModelSourceSection,
+    PartSourceSection,
     SourceSection,
+    WeightsFileSection,
     WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.view import (
@@ -148,6 +155,19 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _phi_shares_plain_weights(self) -> Self:
+        if self.guidance.adapter_rank is None:
+            return self
+        in_blocks = self.prior.cpu_offload == "group"
+        if in_blocks or getattr(self.prior, "storage_dtype", None) is not None:
+            raise ValueError(
+                f"found guidance.kind {self.guidance.kind} with prior.cpu_offload group or "
+                "prior.storage_dtype, expected neither: its second denoiser shares the weights as "
+                "they are; set cpu_offload to true or false and storage_dtype to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _clip_goes_with_clip(self) -> Self:
         if self.guidance.model != self.prior.model:
             raise ValueError(
@@ -174,6 +194,7 @@ __all__ = [
     "UNCONDITIONAL",
     "AdamSection",
     "AdaptiveThresholdSection",
+    "Additions",
     "AnalyticSection",
     "BackgroundSection",
     "BundledSourceSection",
@@ -208,6 +229,7 @@ __all__ = [
     "Lighter",
     "LinearSchedule",
     "LocalSourceSection",
+    "LoraSection",
     "MeshFormat",
     "MeshSection",
     "MipMlpSection",
@@ -218,6 +240,7 @@ __all__ = [
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
+    "PartSourceSection",
     "ParticlesSection",
     "PenaltiesSection",
     "PerpNegSection",
@@ -244,11 +267,13 @@ __all__ = [
     "SourceSection",
     "SqrtSchedule",
     "Steps",
+    "TextualInversionSection",
     "ThresholdSection",
     "UnboundedSection",
     "ViewPromptsSection",
     "VoxelGridSection",
     "VsdSection",
     "WatchdogSection",
+    "WeightsFileSection",
     "WorkspacePath",
 ]

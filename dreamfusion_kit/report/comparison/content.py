@@ -23,7 +23,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A measure of both sides as text. `interval` is of the change; empty without one."""
+    """A measure of both sides as text. `interval` is of the change; empty without one.
+
+    `is_quality` tells measures of which more or less is better from those that describe.
+    """
 
     label: str
     meaning: str
@@ -32,6 +35,7 @@ class Row:
     change: str
     interval: str = ""
     outcome: Outcome = ""
+    is_quality: bool = True
 
 
 @dataclass(frozen=True)

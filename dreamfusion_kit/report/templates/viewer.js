@@ -27,7 +27,7 @@
       "shadow-intensity": "0.6",
     };
     const pressed = stage.closest(".viewer").querySelector("[data-light][aria-pressed=true]");
-    if (pressed.dataset.light) settings["environment-image"] = environment(pressed.dataset.light);
+    if (pressed?.dataset.light) settings["environment-image"] = environment(pressed.dataset.light);
     for (const [name, value] of Object.entries(settings)) model.setAttribute(name, value);
     const finish = (state) => {
       stage.dataset.state = state;

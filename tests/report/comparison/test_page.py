@@ -78,7 +78,9 @@ def test_the_viewers_turn_together(chromium, comparison: Comparison, tmp_path: P
     orbits = """() => [...document.querySelectorAll('model-viewer')].map(
         model => Object.values(model.getCameraOrbit()).slice(0, 3).map(v => v.toFixed(3)).join())"""
     both = f"({orbits})().every((orbit, _, all) => orbit === all[0])"
-    page.wait_for_function(f"() => {both}", timeout=TIMEOUT_MS)  # one scale, although one cube is smaller
+    page.wait_for_function(
+        f"() => {both}", timeout=TIMEOUT_MS
+    )  # one scale, although one cube is smaller
     before = page.evaluate(orbits)
     box = page.locator("model-viewer").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
