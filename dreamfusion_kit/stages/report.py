@@ -92,7 +92,7 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         curves=tuple(
             Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
         ),
-        warnings=run_warnings(own),
+        warnings=() if resolved.imported is not None else run_warnings(own),
         downloads=tuple(
             path
             for path in sorted(own.mesh.iterdir())
