@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
+from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.captions import declared_captions
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite
 
-# Sections of a recipe that determine a field. The rest are `summary` and `mesh`.
+# Sections of a recipe that determine a field. The rest are `summary`, `mesh` and `refine`.
 FIELD_SECTIONS = (
     "prior",
     "guidance",
@@ -27,11 +27,17 @@ FIELD_SECTIONS = (
     "renderer",
     "optimize",
 )
+# Those that determine a refined mesh.
+REFINE_SECTIONS = (*FIELD_SECTIONS, "mesh", "refine")
 
 
 def asset_digests(asset: ResolvedAsset, protocol: EvaluationSection) -> dict[AssetStage, str]:
     """Return what each stage of an asset reads beside the outputs of earlier stages."""
-    return {stage: identity(_reads(stage, asset, protocol)) for stage in ASSET_STAGES}
+    return {stage: identity(_reads(stage, asset, protocol)) for stage in _stages(asset)}
+
+
+def _stages(asset: ResolvedAsset) -> tuple[AssetStage, ...]:
+    return asset_stages(refined=asset.recipe.refine is not None)
 
 
 def _reads(
@@ -44,12 +50,15 @@ def _reads(
             return {"seed": asset.seed, **sections(asset.recipe, *FIELD_SECTIONS)}
         case "mesh":  # The GLB names everything it was made from.
             return {"recipe": asset.recipe_name, "identity": asset.identity}
+        case "refine":
+            return {"seed": asset.seed, **sections(asset.recipe, *REFINE_SECTIONS)}
         case "evaluate":
             return {
                 "prompt": asset.prompt,
                 "evaluation": protocol,
                 **sections(asset.recipe, "field", "renderer", "background"),
                 "num_steps": asset.recipe.optimize.num_steps,
+                **({"refined": True} if asset.recipe.refine is not None else {}),
             }
         case _:
             assert_never(stage)

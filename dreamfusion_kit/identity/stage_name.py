@@ -2,9 +2,23 @@
 
 from typing import Literal, get_args
 
-AssetStage = Literal["embed", "optimize", "mesh", "evaluate"]
+AssetStage = Literal["embed", "optimize", "mesh", "refine", "evaluate"]
 CodeName = Literal[
-    "fetch", "embed", "optimize", "mesh", "evaluate", "score", "report", "toybox", "toybox_evaluate"
+    "fetch",
+    "embed",
+    "optimize",
+    "mesh",
+    "refine",
+    "evaluate",
+    "score",
+    "report",
+    "toybox",
+    "toybox_evaluate",
 ]
 
 ASSET_STAGES: tuple[AssetStage, ...] = get_args(AssetStage)
+
+
+def asset_stages(*, refined: bool) -> tuple[AssetStage, ...]:
+    """Return the stages of an asset, in order; `refine` only where its recipe refines."""
+    return tuple(stage for stage in ASSET_STAGES if refined or stage != "refine")

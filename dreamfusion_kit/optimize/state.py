@@ -8,9 +8,9 @@ from torch import Tensor
 
 from dreamfusion_kit.errors import CheckpointError
 from dreamfusion_kit.guidance.base import Guidance
-from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize import metrics
 from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimize.trainee import Trainee
 from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
 
 
@@ -18,7 +18,7 @@ from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_te
 class RunState:
     """The changing parts of a run. The number of steps done is the history's length."""
 
-    model: NerfModel
+    trainee: Trainee
     optimizer: torch.optim.Optimizer
     guidance: Guidance
     history: list[StepMetrics]
@@ -26,7 +26,7 @@ class RunState:
 
 def to_tensors(state: RunState) -> dict[str, Tensor]:
     """Return the state as named tensors, without learning rates, which follow from the step."""
-    tensors = {"history": metrics.to_tensor(state.history), **state.model.state_tensors()}
+    tensors = {"history": metrics.to_tensor(state.history), **state.trainee.state_tensors()}
     for name, tensor in optimizer_tensors(state.optimizer).items():
         tensors[f"optimizer/{name}"] = tensor
     for name, tensor in state.guidance.state_tensors().items():
@@ -37,7 +37,7 @@ def to_tensors(state: RunState) -> dict[str, Tensor]:
 def restore(state: RunState, tensors: Mapping[str, Tensor]) -> None:
     """Replace the state's tensors with a checkpoint's."""
     try:
-        state.model.load_state_tensors(tensors)
+        state.trainee.load_state_tensors(tensors)
         load_optimizer_tensors(state.optimizer, under("optimizer/", tensors))
         state.guidance.load_state_tensors(under("guidance/", tensors))
         state.history[:] = metrics.from_tensor(tensors["history"])

@@ -334,6 +334,31 @@ def parse_params(document: Document) -> Suite:
     )
 
 
+def refined_assets(workspace: Path, suite: Suite) -> frozenset[str]:
+    """Return the assets whose recipe, with their overrides, has a second stage.
+
+    Raises:
+        RecipeError: with every problem of the suite's assets, where one of them may refine.
+    """
+    # Most suites have no such recipe, and then need not be resolved, asset by asset.
+    files = (recipe_file(workspace, name) for name in suite.recipes)
+    may_refine = any(validate(load_yaml(file), Recipe).refine for file in files if file.is_file())
+    if not may_refine and not any(map(_overrides_refine, suite.declared.values())):
+        return frozenset()
+    resolved = resolve_all(workspace, suite)
+    return frozenset(name for name, one in resolved.items() if one.recipe.refine is not None)
+
+
+def _overrides_refine(declaration: Declaration) -> bool:
+    for document, key in declaration.overrides:
+        value: Value = document.data
+        for part in key:
+            value = value[str(part)] if isinstance(value, dict) else None
+        if isinstance(value, dict) and any(name.split(".")[0] == "refine" for name in value):
+            return True
+    return False
+
+
 def asset_folders(workspace: Path, name: str) -> list[str]:
     """Return the folders that hold the assets of the suite `name`, sorted."""
     paths = (suite_root(workspace, name) / "assets").glob(f"*/{ASSET_FILE}")

@@ -34,7 +34,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     files.check_writable(own.evaluation, folder=True)
     facts, inputs = checked_inputs(own, resolved)
     protocol = loaded.evaluation
-    mesh = load_mesh(own.mesh / "mesh.obj")
+    mesh = load_mesh(own.final_mesh(resolved.recipe) / "mesh.obj")
     truth = judging.known_truth(resolved.prompt, device)
     subject = Subject(
         prompt=resolved.prompt,

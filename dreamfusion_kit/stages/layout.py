@@ -4,9 +4,10 @@
     out/text/ASSET.safetensors
     out/field/ASSET/           field.safetensors, previews/, live/
     out/mesh/ASSET/            mesh.glb .obj .mtl .ply .json, albedo.png
+    out/refined/ASSET/         the same, previews/, live/; only where the recipe refines
     out/evaluation/ASSET/      metrics.json, features.safetensors, views/, turntable.webp
-    out/run/ASSET/             optimize.json, mesh.json: code, packages and machine
-    out/cost/ASSET/            optimize.json, mesh.json: seconds and memory, not tracked
+    out/run/ASSET/             optimize.json, mesh.json, refine.json: code, packages and machine
+    out/cost/ASSET/            the same names: seconds and memory, not tracked
     out/assets.csv             one row per asset
     out/report/index.html      the gallery
     metrics/SUITE.json         the suite's summary, and a row per asset
@@ -19,6 +20,7 @@ out/run or out/cost as a dependency.
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.workspace import suite_root
 
 CLIP = "clip"  # its lock file's name; recipes' lock files have their recipes' names
@@ -90,8 +92,17 @@ class AssetLayout:
 
     @property
     def mesh(self) -> Path:
-        """Return the folder of its mesh."""
+        """Return the folder of its mesh, coarse where the recipe refines it."""
         return self.suite.root / "mesh" / self.asset
+
+    @property
+    def refined(self) -> Path:
+        """Return the folder of its refined mesh."""
+        return self.suite.root / "refined" / self.asset
+
+    def final_mesh(self, recipe: Recipe) -> Path:
+        """Return the folder of the mesh that is measured and shown."""
+        return self.mesh if recipe.refine is None else self.refined
 
     @property
     def evaluation(self) -> Path:

@@ -14,11 +14,11 @@ from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.inputs import mesh_facts, mesh_hash
 from dreamfusion_kit.stages.layout import VIEW_KINDS, AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.stages.results import (
-    TIMED_STAGES,
     asset_entry,
     judged,
     run_record,
     suite_metrics,
+    timed_stages,
 )
 
 _DOWNLOADS = ("mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png", "mesh.ply")
@@ -61,14 +61,15 @@ def _measure(metric: Metric) -> Measure:
 
 
 def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSection) -> AssetReport:
-    origin.check_mesh(own, resolved)
+    origin.check_final_mesh(own, resolved)
+    final = own.final_mesh(resolved.recipe)
     entry = asset_entry(own, resolved.prompt)
-    if entry.inputs.mesh_sha256 != mesh_hash(own):
+    if entry.inputs.mesh_sha256 != mesh_hash(own, resolved):
         raise EvaluationError(
             f"{own.evaluation / 'metrics.json'}: found the metrics of another mesh than that in "
-            f"{own.mesh}, expected those of this one; run `dvc repro`"
+            f"{final}, expected those of this one; run `dvc repro`"
         )
-    records = {stage: run_record(own, stage) for stage in TIMED_STAGES}
+    records = {stage: run_record(own, stage) for stage in timed_stages(resolved.recipe)}
     return AssetReport(
         id=own.asset,
         prompt=resolved.prompt,
@@ -76,10 +77,10 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         identity=resolved.identity,
         recipe_name=resolved.recipe_name,
         recipe_yaml=yaml_text.dump(resolved.recipe.model_dump(mode="json")),
-        glb=own.mesh / "mesh.glb",
+        glb=final / "mesh.glb",
         held_out=entry.held_out,
         numbers=entry.metrics,
-        details={**entry.model_dump(mode="json"), "mesh": mesh_facts(own)},
+        details={**entry.model_dump(mode="json"), "mesh": mesh_facts(own, resolved)},
         provenance={stage: record for stage, record in records.items() if record is not None},
         turntable=own.evaluation / "turntable.webp",
         views=_views(own),
@@ -87,7 +88,7 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         curves=tuple(
             Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
         ),
-        downloads=tuple(own.mesh / name for name in _DOWNLOADS),
+        downloads=tuple(final / name for name in _DOWNLOADS),
         caveat=caveat(resolved.recipe, evaluation),
     )
 

@@ -4,9 +4,9 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError, shortened
 from dreamfusion_kit.evaluation.entry import AssetEntry, CostRow, SuiteMetrics
 from dreamfusion_kit.provenance import Provenance, StageCost
+from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
-TIMED_STAGES = ("optimize", "mesh")
 _AGAIN = "run `dvc repro`"
 _MAX_SHOWN_CHARACTERS = 60
 
@@ -51,9 +51,14 @@ def judged(metrics: SuiteMetrics) -> str:
     return f"Judged by CLIP {judge.name} over a pool of {pool.size} captions ({pool.kind})."
 
 
-def cost_of(own: AssetLayout) -> CostRow | None:
+def timed_stages(recipe: Recipe) -> tuple[str, ...]:
+    """Return the stages that make an asset of `recipe`, whose time and memory are recorded."""
+    return ("optimize", "mesh") if recipe.refine is None else ("optimize", "mesh", "refine")
+
+
+def cost_of(own: AssetLayout, recipe: Recipe) -> CostRow | None:
     """Return the time from text features to mesh and the peak memory; None if unknown."""
-    paths = [own.cost(stage) for stage in TIMED_STAGES]
+    paths = [own.cost(stage) for stage in timed_stages(recipe)]
     if not all(path.is_file() for path in paths):
         return None
     costs = [files.read_json(path, StageCost, made_by=path.stem) for path in paths]

@@ -21,7 +21,7 @@ def table(workspace: Path, suite: str) -> str:
     loaded = load_suite(workspace, suite)
     for asset, resolved in resolve_all(workspace, loaded).items():
         own = layout.asset(asset)
-        numbers, cost = asset_entry(own, resolved.prompt).metrics, cost_of(own)
+        numbers, cost = asset_entry(own, resolved.prompt).metrics, cost_of(own, resolved.recipe)
         cells = (written(numbers.get(metric.key), metric.unit) for metric in shown)
         rows.append((asset, *cells, written(None if cost is None else cost.seconds, "seconds")))
         if text := caveat(resolved.recipe, loaded.evaluation):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dreamfusion_kit import files, provenance
 from dreamfusion_kit.errors import SuiteError
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES
+from dreamfusion_kit.identity.stage_name import asset_stages
 from dreamfusion_kit.provenance import Provenance
 from dreamfusion_kit.recipe.suite import FETCHED_CLIP, resolve
 from dreamfusion_kit.recipe.workspace import suite_root
@@ -44,10 +44,12 @@ def reproduce(workspace: Path, suite: str, asset: str, *, rev: str) -> Iterator[
         SuiteError: if the asset is not made, `rev` does not exist, or a stage fails.
         RecipeError: if there is no such asset.
     """
-    recipe = resolve(workspace, suite, asset).recipe_name
+    resolved = resolve(workspace, suite, asset)
+    recipe = resolved.recipe_name
+    stages = asset_stages(refined=resolved.recipe.refine is not None)
     root = suite_root(workspace, suite)
     record = read_record(workspace, suite, asset)
-    for stage in ASSET_STAGES:
+    for stage in stages:
         for name in outputs(stage, asset):
             if not (root / name).exists():
                 raise SuiteError(f"{root / name}: not there, expected an asset that is made")
@@ -58,7 +60,7 @@ def reproduce(workspace: Path, suite: str, asset: str, *, rev: str) -> Iterator[
         for name in (recipe, FETCHED_CLIP):
             _run(clone, record, ["fetch", name, "--suite", suite])
         yield (result := _compare("fetch", root, again, models))
-        for stage in ASSET_STAGES:
+        for stage in stages:
             if result.difference is not None:
                 return
             _run(clone, record, [stage, asset, "--suite", suite, "--device", _device(record)])

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from dreamfusion_kit.identity import kit_file
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.suites.plan import AssetPlan, plan
 
@@ -38,7 +37,7 @@ def _state(asset: AssetPlan, running: set[str], failed: dict[str, str]) -> tuple
     if asset.asset in failed:
         return "failed", failed[asset.asset]
     first = next(state for state in asset.stages if state.reason)
-    if asset.stale == ASSET_STAGES and first.reason == "not made yet":
+    if len(asset.stale) == len(asset.stages) and first.reason == "not made yet":
         return "missing", ""
     return "stale", f"{first.stage}: {first.reason}"
 
