@@ -77,7 +77,8 @@ class Dmtet(Representation):
         return groups
 
 
-def _upsampled(grid: Float[Tensor, "x y z"], resolution: int) -> Float[Tensor, "u v w"]:
+def _upsampled(grid: Float[Tensor, "x y z"], resolution: int) -> Tensor:
+    """Return the grid, trilinear, with `resolution` points per axis."""
     if len(grid) == resolution:
         return grid
     return nn.functional.interpolate(
