@@ -44,8 +44,6 @@ lint: setup
 
 # A link to a page or heading that does not exist fails the build; nothing is fetched.
 docs: setup
-	@.venv/bin/zensical --version >/dev/null 2>&1 || \
-		$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	$(PYTHON) scripts/generate_reference.py
 	.venv/bin/zensical build --clean --strict
 	@echo build/site/index.html

@@ -61,22 +61,22 @@ def main() -> None:
 
 
 def measure(folder: Path, large: int) -> Iterator[Bar]:
-    environment = _environment(folder)
-    base = min(_cpu(("version",), folder, environment) for _ in range(REPEATS))
+    environment = free_stages(folder)
+    base = min(cpu_seconds(("version",), folder, environment) for _ in range(REPEATS))
     print(f"dvc version: {base:.2f} s of CPU", flush=True)
     for count, limit in ((4, 3.0), (16, 5.0)):
         workspace = folder / f"default-{count}"
         _default_suite(workspace, count)
-        _cpu(("repro", "-q"), workspace, environment)
-        no_op = min(_cpu(("repro", "-q"), workspace, environment) for _ in range(REPEATS))
+        cpu_seconds(("repro", "-q"), workspace, environment)
+        no_op = min(cpu_seconds(("repro", "-q"), workspace, environment) for _ in range(REPEATS))
         lines = len((workspace / "dvc.lock").read_text().splitlines()) / count
         yield Bar(f"no-op repro, default suite of {count}", no_op / base, limit, "x dvc version")
         yield Bar(f"lock lines per asset, default suite of {count}", lines, 130, "lines")
     workspace = folder / "default-4"
     for count in filter(None, (16, large)):
         suite = _folder_suite(workspace, count)
-        fresh = _cpu(("repro", "-q"), suite, environment)
-        no_op = _cpu(("repro", "-q"), suite, environment)
+        fresh = cpu_seconds(("repro", "-q"), suite, environment)
+        no_op = cpu_seconds(("repro", "-q"), suite, environment)
         stages = 4 * count + 4
         per_stage = (fresh - no_op) / stages
         locks = [*suite.glob("dvc.lock"), *suite.glob("assets/*/dvc.lock")]
@@ -85,7 +85,7 @@ def measure(folder: Path, large: int) -> Iterator[Bar]:
         yield Bar(f"lock lines per asset, folder suite of {count}", lines, 130, "lines")
         one = _one_stage(suite, environment)
         yield Bar(f"one asset's stage with -s, folder suite of {count}", one, 1.0, "s of CPU")
-    beside = min(_cpu(("repro", "-q"), workspace, environment) for _ in range(REPEATS))
+    beside = min(cpu_seconds(("repro", "-q"), workspace, environment) for _ in range(REPEATS))
     yield Bar("no-op repro of 4 with those suites beside it", beside / base, 3.0, "x dvc version")
 
 
@@ -93,8 +93,10 @@ def _one_stage(suite: Path, environment: dict[str, str]) -> float:
     """Return what executing one stage alone costs beyond DVC's start."""
     asset = sorted((suite / "assets").iterdir())[0].name
     target = f"assets/{asset}/dvc.yaml:mesh"
-    idle = min(_cpu(("repro", "-q", "-s", target), suite, environment) for _ in range(REPEATS))
-    forced = _cpu(("repro", "-q", "-s", "-f", target), suite, environment)
+    idle = min(
+        cpu_seconds(("repro", "-q", "-s", target), suite, environment) for _ in range(REPEATS)
+    )
+    forced = cpu_seconds(("repro", "-q", "-s", "-f", target), suite, environment)
     return forced - idle
 
 
@@ -128,7 +130,7 @@ def _commit(workspace: Path) -> None:
         subprocess.run(["git", *identity, *command], cwd=workspace, check=True)
 
 
-def _cpu(arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) -> float:
+def cpu_seconds(arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) -> float:
     """Return the CPU seconds that a command of DVC and its children take."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "dvc", *arguments]
@@ -137,7 +139,7 @@ def _cpu(arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) 
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def free_stages(folder: Path) -> dict[str, str]:
     """Return variables that put a `dreamfusion-kit` first whose stages cost nothing."""
     programs = folder / "programs"
     programs.mkdir()

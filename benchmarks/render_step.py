@@ -36,7 +36,8 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
     recipe = load_recipe(RECIPE)
-    rows = {"U-Net, CFG pair, forward": _unet_forward(arguments.unet, recipe.camera.image_size_px)}
+    size_px = recipe.camera.largest_image_size_px
+    rows = {"U-Net, CFG pair, forward": _unet_forward(arguments.unet, size_px)}
     for section in (recipe.field, _hash_section(recipe.field)):
         rows |= _field_rows(recipe, section)
     seconds = _measure(rows, arguments.rounds)
@@ -138,7 +139,7 @@ def _step(recipe: Recipe, model: NerfModel, *, shaded: bool) -> Callable[[], Non
         elevation_deg=20.0,
         radius=sum(recipe.camera.radius_range) / 2,
         fov_y_deg=45.0,
-        image_size_px=recipe.camera.image_size_px,
+        image_size_px=recipe.camera.largest_image_size_px,
     )
     rays = pixel_rays(cameras)
     lamp = headlight(

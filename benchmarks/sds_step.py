@@ -52,8 +52,9 @@ from dreamfusion_kit.memory.architectures import (
 from dreamfusion_kit.memory.device import Device, format_bytes
 from dreamfusion_kit.memory.estimate import PREVIEW, UPDATE, moments
 from dreamfusion_kit.model.nerf import NerfModel
+from dreamfusion_kit.optimize.loss import total_loss
 from dreamfusion_kit.optimize.optimizers import build_optimizer
-from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
+from dreamfusion_kit.optimize.penalties import needs_normals, sum_of, weighted_penalties
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
@@ -360,15 +361,15 @@ class SdsStep:
             rays,
             lighting,
             self.model.draw_background(rays, generator=self.draw("background")),
-            with_normals=needs_normals(section.regularizers, index),
+            with_normals=needs_normals(section.penalties, index),
             generator=self.draw("render"),
         )
         images = output.image.movedim(-1, 1)
         guidance = self.guidance.guide(Views(images, output.opacity, cameras), index, self.draw)
-        penalty = regularization(section.regularizers, output.opacity, samples, self.model, index)
-        loss = (guidance.gradient * images).sum() + penalty
+        terms = weighted_penalties(section.penalties, output.opacity, samples, self.model, index)
+        penalty = sum_of(terms, images.device)
         self.optimizer.zero_grad()
-        loss.backward()
+        total_loss(guidance, images, output.opacity, penalty).backward()
         self.optimizer.step()
 
 
@@ -376,7 +377,7 @@ def _floor(
     recipe: Recipe, prior: Prior, text: TextFeatures, device: torch.device
 ) -> Callable[[], None]:
     """Return the encoder forward and backward, and one forward of the denoiser for two texts."""
-    batch, side = recipe.optimize.batch_size, recipe.camera.image_size_px
+    batch, side = recipe.optimize.batch_size, recipe.camera.largest_image_size_px
     images = torch.rand(batch, 3, side, side, generator=generator(0, "images")).to(device)
     images.requires_grad_()
     timestep = torch.full((2 * batch,), prior.num_train_timesteps // 2, device=device)

@@ -1,7 +1,9 @@
 """What `suite run` costs beyond its stages, which here write a few bytes or sleep.
 
-    python benchmarks/suite_run.py 4 16 100        assets of the suites
-    python benchmarks/suite_run.py --efficiency    one and two workers whose stages sleep
+    python benchmarks/suite_run.py 4 16 100                  assets of the suites
+    python benchmarks/suite_run.py 4 16 --jobs 1 2 4         each with so many workers
+    python benchmarks/suite_run.py 4 16 --before             beside plain `dvc repro`
+    python benchmarks/suite_run.py --efficiency --jobs 1 2   workers whose stages sleep
 
 Times are CPU seconds of the driver, its workers and DVC together, since other programs may use
 the machine; `--efficiency` has to measure wall time.
@@ -14,13 +16,16 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+
+import dvc_layout  # beside this file
 
 from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import driver, dvc_commands, machine, plan, status
+from dreamfusion_kit.suites.crew import Crew
 from dreamfusion_kit.suites.worker import Setting, Steps
 from dreamfusion_kit.workspace import import_prompts, init
 
@@ -53,8 +58,10 @@ def run(*, jobs: int, sleep_s: float = 0.0, and_score: bool = False) -> int:
     outcome = driver.run_suite(
         Path(),
         SUITE,
-        settings=machine.settings(Path(), SUITE, device="cpu", jobs=str(jobs)),
-        run_stage=partial(run_stage, sleep_s=sleep_s),
+        crew=Crew(
+            machine.settings(Path(), SUITE, device="cpu", jobs=str(jobs)),
+            partial(run_stage, sleep_s=sleep_s),
+        ),
         and_score=and_score,
     )
     assert not outcome.failed, outcome.summary()
@@ -91,15 +98,28 @@ def overhead(num_assets: int, jobs: int) -> None:
         os.chdir("/")
     per_stage = (fresh - again) / (num_assets * len(ASSET_STAGES))
     print(
-        f"{num_assets:6}  {fresh:9.1f}  {per_stage:10.3f}  {noop:8.2f}  {table:8.2f}",
+        f"{num_assets:6}  {jobs:7}  {fresh:9.1f}  {per_stage:11.3f}  {noop:8.2f}  {table:8.2f}",
         flush=True,
     )
 
 
-def efficiency(num_assets: int, sleep_s: float) -> None:
+def before(num_assets: int) -> None:
+    """Measure plain `dvc repro` with the same suite, whose stages cost nothing here either."""
+    with tempfile.TemporaryDirectory() as folder:
+        make(Path(folder), num_assets)
+        root, environment = suite_root(Path(), SUITE), dvc_layout.free_stages(Path(folder))
+        fresh, noop = (
+            dvc_layout.cpu_seconds(("repro", "-q", "-R", "."), root, environment) for _ in range(2)
+        )
+        os.chdir("/")
+    per_stage = (fresh - noop) / (num_assets * len(ASSET_STAGES))
+    print(f"{num_assets:6}  {'dvc':>7}  {fresh:9.1f}  {per_stage:11.3f}  {noop:8.2f}", flush=True)
+
+
+def efficiency(num_assets: int, sleep_s: float, workers: Sequence[int]) -> None:
     ideal_s = num_assets * len(ASSET_STAGES) * sleep_s
     print("workers  wall_s  of which asleep  efficiency")
-    for jobs in (1, 2):
+    for jobs in workers:
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder), num_assets)
             dvc_commands.repro(
@@ -118,17 +138,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("assets", nargs="*", type=int)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, nargs="+", help="workers")
+    parser.add_argument("--before", action="store_true", help="also plain `dvc repro`")
     parser.add_argument("--efficiency", action="store_true")
     parser.add_argument("--sleep", type=float, default=1.0, help="seconds per stage, asleep")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if options.assets:
-        print("assets  fresh_s    per stage_s  no-op_s  status_s   (CPU)")
+        print("assets  workers    fresh_s  per stage_s   no-op_s  status_s   (CPU)")
     for num_assets in options.assets:
-        overhead(num_assets, options.jobs)
+        if options.before:
+            before(num_assets)
+        for jobs in options.jobs or [2]:
+            overhead(num_assets, jobs)
     if options.efficiency:
-        efficiency(16, options.sleep)
+        efficiency(16, options.sleep, options.jobs or [1, 2])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ use, so that commands that need no torch stay quick.
 import importlib
 from typing import TYPE_CHECKING
 
+from dreamfusion_kit import instructions
+
 if TYPE_CHECKING:
     from dreamfusion_kit.api import (
         Asset,
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
         optimize_model,
         shipped_recipes,
     )
+
+instructions.fix()  # before NumPy and PyTorch are loaded, which read it then
 
 __all__ = [
     "Asset",

@@ -23,7 +23,7 @@ from dreamfusion_kit.errors import RecipeError, printable
 from dreamfusion_kit.identity.stage_name import CodeName
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
 from dreamfusion_kit.recipe import suite as suites
-from dreamfusion_kit.recipe.workspace import DEFAULT, Location, locate
+from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, Location, locate
 
 _EXAMPLE = re.compile(rf"(\A\x08\n *)(?:{command_name.CLONE}|{command_name.INSTALLED})")
 
@@ -66,6 +66,12 @@ scratch_app = _group(
     "Show and clear checkpoints of runs that did not finish.", "python cli.py scratch list"
 )
 app.add_typer(scratch_app, name="scratch")
+
+export_app = _group(
+    "Write finished assets as other projects' evaluations read them.",
+    "python cli.py export t3bench animals ../T3Bench --group single",
+)
+app.add_typer(export_app, name="export")
 
 AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id of the asset.")]
 SuiteArgument = Annotated[
@@ -140,10 +146,10 @@ def validate(
         list[Path] | None, typer.Argument(metavar="FILES", help="All by default.")
     ] = None,
 ) -> None:
-    """Check recipes and suites, and report every problem with its line.
+    """Check recipes, suites and scenes, and report every problem with its line.
 
-    Without FILES: recipes/**/*.yaml, params.yaml and suites/*/suite.yaml with its assets. Any
-    other file is a recipe.
+    Without FILES: recipes/**/*.yaml, params.yaml, suites/*/suite.yaml with its assets, and
+    scenes/*.yaml. Any other file is a recipe.
     """
     checked = files or check.workspace_files(locate().workspace)
     check.check_files(checked)
@@ -169,9 +175,11 @@ def _show(suite: str | None, asset: str) -> None:
 
 
 @_command(app, "schema", "python cli.py schema > recipes/recipe.schema.json")
-def schema() -> None:
-    """Print the JSON Schema of recipes, for editors."""
-    print(json_schema.recipe_json_schema(), end="")
+def schema(
+    scene: Annotated[bool, typer.Option("--scene", help="Of scenes instead.")] = False,
+) -> None:
+    """Print the JSON Schema of recipes, or of scenes, for editors."""
+    print(json_schema.scene_json_schema() if scene else json_schema.recipe_json_schema(), end="")
 
 
 @_command(suite_app, "list", "python cli.py suite list toybox-16")
@@ -198,6 +206,10 @@ def suite_new(
         str | None,
         typer.Option(metavar="NAME", help="Its main recipe, which determines its protocol."),
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Its protocol, from protocols/, such as dreamfusion."),
+    ] = None,
 ) -> None:
     """Make an empty suite: a folder that is a DVC project of its own.
 
@@ -206,7 +218,10 @@ def suite_new(
     """
     from dreamfusion_kit.workspace import folder
 
-    print(folder.new_suite(locate().workspace, name, seeds=_seeds(seeds), recipe=recipe))
+    made = folder.new_suite(
+        locate().workspace, name, seeds=_seeds(seeds), recipe=recipe, protocol_name=protocol
+    )
+    print(made)
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:
@@ -288,6 +303,60 @@ def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
     print(f"{path}: removed {asset}")
 
 
+@_command(app, "import", 'python cli.py import old_chair chair.glb --prompt "an old chair"')
+def import_(
+    asset: AssetArgument,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A model: GLB, glTF, OBJ, PLY or STL.")
+    ],
+    prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="What it shows, for judge and gallery.")
+    ],
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A suite in suites/, created if missing. Without it, the suite whose folder this "
+            "is, or else suites/imported.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME", help="Its mesh section gives formats and texture size.")
+    ] = "toybox",
+    up: Annotated[
+        str | None,
+        typer.Option(metavar="AXIS", help="x, y, z, -x, -y or -z; by default that of the format."),
+    ] = None,
+    front: Annotated[
+        str | None, typer.Option(metavar="AXIS", help="The axis that the object's front looks to.")
+    ] = None,
+    meters_per_unit: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=1e-9, max=1e6, help="By default 1, and 0.001 for STL."),
+    ] = None,
+    keep_uvs: Annotated[
+        bool,
+        typer.Option("--keep-uvs", help="Keep UVs and texture; one texture must cover all faces."),
+    ] = False,
+) -> None:
+    """Make an asset of a mesh that others made, to be measured and shown like the kit's own.
+
+    By default, y is up and z is the front in GLB, glTF and OBJ, z is up and -y the front in PLY
+    and STL. The mesh is turned, centred and scaled into the ball that all assets share, and the
+    transform is recorded. Prompts are imported by `suite import`.
+    """
+    from dreamfusion_kit.workspace import import_model
+
+    here = locate() if suite is None else locate(DEFAULT)
+    chosen = suite or (import_model.SUITE if here.suite == DEFAULT else here.suite)
+    reading = import_model.Reading(up, front, meters_per_unit, keep_uvs)
+    said = import_model.import_model(
+        here.workspace, chosen, asset, file, prompt=prompt, recipe=recipe, reading=reading
+    )
+    for line in said.splitlines():
+        print(printable(line))
+
+
 @_command(suite_app, "status", "python cli.py suite status toybox-16")
 def suite_status(suite: SuiteArgument = None) -> None:
     """Print for each asset what is made, stale, running or failed, and why.
@@ -312,19 +381,39 @@ def suite_run(
         list[str] | None, typer.Option(metavar="ID", help="Only this asset; may be repeated.")
     ] = None,
     device: DeviceOption = "cpu",
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on a Ray cluster: HOST:PORT, auto or local."),
+    ] = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Work in Slurm jobs, one per asset.")] = (
+        False
+    ),
+    slurm_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Such as partition=gpu; may be repeated."),
+    ] = None,
 ) -> None:
     """Make what is not up to date, with several workers; then score and report.
 
     An asset that fails does not stop the others, but the exit status is then 1. Ctrl-C stops the
     workers, and the next run resumes their optimisations.
+
+    With --ray or --slurm, workers work in clones of the commit, and outputs go through the DVC
+    remote; --jobs is then the most workers at a time.
     """
-    from dreamfusion_kit.suites import driver, machine
+    from dreamfusion_kit.suites import driver, placement
 
     here = locate(suite)
-    settings = machine.settings(here.workspace, here.suite, device=device, jobs=jobs)
-    outcome = driver.run_suite(
-        here.workspace, here.suite, settings=settings, only=tuple(asset or ())
+    crew = placement.crew(
+        here.workspace,
+        here.suite,
+        device=device,
+        jobs=jobs,
+        ray=ray,
+        slurm=slurm,
+        slurm_options=tuple(slurm_option or ()),
     )
+    outcome = driver.run_suite(here.workspace, here.suite, crew=crew, only=tuple(asset or ()))
     print(outcome.summary())
     raise typer.Exit(bool(outcome.failed))
 
@@ -334,24 +423,72 @@ def reproduce(
     asset: AssetArgument,
     suite: SuiteOption = None,
     rev: Annotated[
-        str, typer.Option(metavar="REV", help="The Git revision to make it from.")
-    ] = "HEAD",
+        str | None,
+        typer.Option(
+            metavar="REV", help="Make it from this Git revision and not the recorded commit."
+        ),
+    ] = None,
+    bisect: Annotated[
+        bool,
+        typer.Option(
+            "--bisect", help="Also name the step and the kind of tensor that differ first."
+        ),
+    ] = False,
 ) -> None:
     """Make an asset again in a temporary clone, and say which file differs first, if one does.
 
-    Device and threads are those of the asset's run record. Exits with status 1 if a file
-    differs.
+    The clone is of the commit that the run recorded, or else the first that has the run in its
+    dvc.lock. Device and threads are those of the run record; what differs in packages and
+    machine is printed. Exits with status 1 if a file differs.
     """
+    from dreamfusion_kit.suites import recorded
     from dreamfusion_kit.suites import reproduce as again
 
     here = locate(suite)
-    for line in again.other_packages(again.read_record(here.workspace, here.suite, asset)):
-        print(line)
+    record = recorded.read_record(here.workspace, here.suite, asset)
+    if rev is None:
+        source = recorded.recorded_source(here.workspace, here.suite, asset)
+    else:
+        source = recorded.named_source(here.workspace, rev)
+    for line in (str(source), *recorded.differences(record)):
+        print(printable(line), flush=True)
     differs = False
-    for result in again.reproduce(here.workspace, here.suite, asset, rev=rev):
-        print(printable(str(result)), flush=True)
-        differs = differs or result.difference is not None
+    for result in again.reproduce(here.workspace, here.suite, asset, source=source, bisect=bisect):
+        for line in str(result).splitlines():
+            print(printable(line), flush=True)
+        differs = differs or (not isinstance(result, str) and result.difference is not None)
     raise typer.Exit(differs)
+
+
+@_command(app, "compare", "python cli.py compare HEAD~1 HEAD --suite toybox-16")
+def compare(
+    left: Annotated[
+        str, typer.Argument(metavar="A", help="[REV:]ASSET, SUITE/ASSET, SUITE or REV.")
+    ],
+    right: Annotated[
+        str | None, typer.Argument(metavar="B", help="The other side, named the same way.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="REV", help="Compare A at this revision with A as it is.")
+    ] = None,
+    suite: SuiteOption = None,
+    page: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path(
+        "comparison.html"
+    ),
+) -> None:
+    """Write one page with two assets, suites or revisions side by side, their viewers linked.
+
+    It has the recipes' differences, and the change of each measure; over a suite with its
+    interval. Measures come from the committed metrics. A revision's meshes and pictures come
+    from DVC's cache; those that it does not hold are left out.
+    """
+    from dreamfusion_kit.suites import compare as stage
+
+    if (right is None) == (against is None):
+        raise RecipeError("compare: expected B or --against REV, one of them")
+    here = locate(suite)
+    sides = (left, right) if right is not None else (f"{against}:{left}", left)
+    print(stage.compare(here.workspace, here.suite, *sides, page))
 
 
 # ---- the workspace
@@ -470,17 +607,18 @@ def optimize(
         _show(suite, name)
         return
     with _here("optimize", suite, name) as here:
-        from dreamfusion_kit.stages import devices, memory
+        from dreamfusion_kit.stages import devices, extras, memory
         from dreamfusion_kit.stages import optimize as stage
 
         picked = devices.pick(device)
+        extras.check(here.workspace, here.suite, name)
         memory.check(here.workspace, here.suite, name, picked)
         print(stage.run(here.workspace, here.suite, name, picked))
 
 
 @_command(app, "mesh", "python cli.py mesh red_mug")
 def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
-    """Extract a textured mesh from an asset's field: GLB, OBJ and PLY."""
+    """Extract a textured mesh from an asset's field, in the formats that mesh.formats lists."""
     name = _name(asset)
     with _here("mesh", suite, name) as here:
         from dreamfusion_kit.stages import devices
@@ -529,6 +667,64 @@ def report(suite: SuiteOption = None) -> None:
         print(stage.run(here.workspace, here.suite))
 
 
+@_command(app, "scene", "python cli.py scene toy-table")
+def scene(
+    name: Annotated[str, typer.Argument(metavar="SCENE", help="A scene: scenes/SCENE.yaml.")],
+    suite: SuiteOption = None,
+) -> None:
+    """Put finished assets together: one GLB, one USDZ, stills and a fly-around.
+
+    Needs the extras `render` (Mitsuba, on any CPU) and `usd`.
+    """
+    with _here("scene", suite, name) as here:
+        from dreamfusion_kit.stages import scene as stage
+
+        print(stage.run(here.workspace, here.suite, name))
+
+
+@_command(app, "relight", "python cli.py relight red_mug --light studio --light sunset")
+def relight(
+    asset: AssetArgument,
+    light: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIGHT",
+            help="studio, sunset, overcast, or an .hdr or .exr file; may be repeated. All three by "
+            "default.",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int, typer.Option("--size", metavar="PX", min=16, max=4096, help="Side of a still.")
+    ] = 384,
+    samples: Annotated[
+        int, typer.Option(metavar="N", min=1, max=65536, help="Paths per pixel of a still.")
+    ] = 64,
+    frames: Annotated[
+        int, typer.Option(metavar="N", min=0, max=1000, help="Of the turntable; 0 for none.")
+    ] = 24,
+    suite: SuiteOption = None,
+) -> None:
+    """Take pictures of an asset's mesh under light from all around, with shadows.
+
+    Writes stills and a turntable into out/relight/ASSET/LIGHT. Needs the extra `render`: Mitsuba,
+    which runs on any CPU and needs neither LLVM nor OpenGL.
+    """
+    from dreamfusion_kit.environment import LIGHT_NAMES
+    from dreamfusion_kit.stages import relight as stage
+
+    here = locate(suite)
+    for folder in stage.run(
+        here.workspace,
+        here.suite,
+        asset,
+        light or LIGHT_NAMES,
+        image_size_px=image_size,
+        samples_per_pixel=samples,
+        num_frames=frames,
+    ):
+        print(folder)
+
+
 @_command(app, "summary", "python cli.py summary")
 def summary(suite: SuiteOption = None) -> None:
     """Print a suite's table and the path of its gallery."""
@@ -539,6 +735,69 @@ def summary(suite: SuiteOption = None) -> None:
 
 
 # ---- the embedded world
+
+
+ExportedSuite = Annotated[
+    str,
+    typer.Argument(metavar="SUITE", help="A suite: NAME is suites/NAME, default is params.yaml."),
+]
+SeedOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Only the assets of this seed.", min=0)
+]
+
+
+@_command(export_app, "t3bench", "python cli.py export t3bench animals ../T3Bench --group single")
+def export_t3bench(
+    suite: ExportedSuite,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A clone of T3Bench, or a folder to copy there.")
+    ],
+    group: Annotated[
+        str, typer.Option(metavar="NAME", help="Its list of prompts: single, surr or multi.")
+    ],
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="The method's name there.")
+    ] = "dreamfusion",
+    seed: SeedOption = None,
+) -> None:
+    """Write a suite's meshes where T3Bench's scripts look for them.
+
+    Its scripts accept the names of methods they know, such as dreamfusion.
+    """
+    from dreamfusion_kit.stages import export
+
+    if group not in export.T3BENCH_GROUPS:
+        raise RecipeError(f"--group {group}: expected {', '.join(export.T3BENCH_GROUPS)}")
+    if not re.fullmatch(NAME, method):
+        raise RecipeError(f"--method {method}: expected a name of a-z, 0-9, _ and -")
+    here = locate(suite)
+    for folder in export.t3bench(
+        here.workspace, here.suite, directory, method=method, group=group, seed=seed
+    ):
+        print(printable(str(folder)))
+
+
+@_command(
+    export_app,
+    "gpteval3d",
+    "python cli.py export gpteval3d animals data/ours --prompts prompts.json",
+)
+def export_gpteval3d(
+    suite: ExportedSuite,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The method's folder.")],
+    prompts: Annotated[
+        Path, typer.Option(metavar="FILE", help="GPTEval3D's prompts.json, which numbers them.")
+    ],
+    seed: SeedOption = None,
+) -> None:
+    """Render a suite's meshes as GPTEval3D reads them: 120 views, in colour and as normals."""
+    from dreamfusion_kit.stages import export
+
+    here = locate(suite)
+    for folder in export.gpteval3d(
+        here.workspace, here.suite, directory, prompts=prompts, seed=seed
+    ):
+        print(printable(str(folder)))
 
 
 @_command(toybox_app, "render", "python cli.py toybox render")

@@ -19,6 +19,8 @@ import torch
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
 
+from dreamfusion_kit import instructions
+
 _OURS = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 
 PACKAGES = (
@@ -36,6 +38,7 @@ PACKAGES = (
 
 # Flags that decide which kernels a CPU runs, and so the last bits of a result.
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
+_FIXED_FLAGS = ("avx2", "fma")  # those left where instructions are fixed
 
 
 @_OURS
@@ -48,7 +51,10 @@ class Commit(TypedDict):
 
 @_OURS
 class Machine(TypedDict):
-    """The machine that computed the result."""
+    """The machine that computed the result.
+
+    `cpu_flags` begins with "fixed" where instructions were fixed (see `instructions`).
+    """
 
     system: str
     cpu: str
@@ -138,10 +144,11 @@ def machine(device: torch.device) -> Machine:
     """Describe the machine without naming it."""
     model, flags = _cpu(Path("/proc/cpuinfo"))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    known, fixed = (_FIXED_FLAGS, ["fixed"]) if instructions.are_fixed() else (CPU_FLAGS, [])
     return Machine(
         system=f"{sys.platform} {platform.machine()}",
         cpu=model,
-        cpu_flags=[flag for flag in CPU_FLAGS if flag in flags],
+        cpu_flags=[*fixed, *(flag for flag in known if flag in flags)],
         device=name,
         threads=torch.get_num_threads(),
     )

@@ -123,14 +123,19 @@ class RenderOutput:
 class GuidanceOutput:
     """The gradient that a guidance puts on rendered images, and what to log about it.
 
-    `gradient` has the shape of the images in model layout (channels first). Its scale is
-    the mean over the batch of the per-image gradient. `opacity_gradient` is what a guidance
-    also puts on the accumulated alpha; None for most. `timesteps` are in [0, 1].
+    `gradient` has the shape of the images in model layout (channels first). It is that of a loss
+    which is a mean over the batch and over the pixels of each image. `opacity_gradient` is what a
+    guidance also puts on the accumulated alpha; None for most. `timesteps` are in [0, 1].
+
+    `noise` is what was added to the views and `prediction` what the frozen model led to, in its
+    space: a score distillation's residual, a CLIP's similarity. Only digests are taken of them.
     """
 
     gradient: Float[Tensor, "batch 3 h w"]
     opacity_gradient: Float[Tensor, "batch h w"] | None
     timesteps: Float[Tensor, " batch"]
+    noise: Float[Tensor, "batch channels height width"] | None = None
+    prediction: Float[Tensor, "batch ..."] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,12 @@
 
 Nothing in the kit consumes a global random state. A run that resumes at step n
 therefore draws exactly what an uninterrupted run would have drawn.
+
+A generator on CUDA (Philox) reads all bits of a seed; one on the CPU (Mersenne Twister) the
+lower 32. Of n addresses about n^2 / 2^33 pairs then draw the same bits on a CPU: 0.003 in a run
+of the toybox (700 steps of 7 streams), 1 in 15000 steps. It costs nothing there, since the two
+draws lie at different steps, and mostly in streams that put the bits to different use. More bits
+would need another way to seed, and every result made on a CPU would move.
 """
 
 import hashlib

@@ -5,6 +5,7 @@ succeeded, by name, size and times of change, its answer is the same.
 """
 
 import hashlib
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -38,7 +39,9 @@ def _stamp(folder: Path) -> str:
             status = path.stat()
             # Tools set the time of modification back, that of the status they cannot.
             times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
-            digest.update(f"{path} {status.st_size} {times}\n".encode())
+            # The answer holds from wherever the folder is named.
+            name = path if path.is_relative_to(_PACKAGE) else os.path.relpath(path, folder)
+            digest.update(f"{name} {status.st_size} {times}\n".encode())
     return digest.hexdigest()
 
 
@@ -47,8 +50,10 @@ def _read_by_sync(folder: Path) -> Iterator[Path]:
     is_suite = (folder / "suite.yaml").is_file()
     workspace = folder / "../.." if is_suite else folder
     yield from sorted(path for path in _PACKAGE.rglob("*") if path.is_file())
-    yield from sorted((workspace / "recipes").glob("*.yaml"))
+    for folder_of in ("recipes", "protocols"):
+        yield from sorted((workspace / folder_of).glob("*.yaml"))
     yield workspace / "params.yaml"
+    yield from sorted((folder / "scenes").glob("*"))
     yield folder / "kit.json"
     yield folder / "dvc.yaml"
     if is_suite:

@@ -17,7 +17,8 @@ from contact_sheet import save_sheet, strip
 from dreamfusion_kit.stages.costs import COSTS, cost_numbers
 
 from dreamfusion_kit.evaluation.entry import Numbers
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.recipe.suite import Asset, Suite, load_suite
 from dreamfusion_kit.report.measures import written
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout, view_name

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.report.measures import written
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.stages.results import suite_metrics

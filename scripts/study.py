@@ -20,7 +20,8 @@ from contact_sheet import save_sheet, strip
 from dvc.api import DVCFileSystem
 from PIL import Image
 
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.recipe.load import load_yaml
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.report.measures import lookup, written

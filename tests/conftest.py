@@ -1,10 +1,15 @@
 """What holds in every test: shapes are checked, the network is closed, one thread."""
 
 import itertools
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 # Before the first import that could read them.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
@@ -105,3 +110,51 @@ def no_global_draws() -> Callable[[], AbstractContextManager[None]]:
         assert states() == before
 
     return guarded
+
+
+@pytest.fixture
+def count_calls() -> Callable[..., int]:
+    """Return a function that runs another with its arguments and counts the calls in it.
+
+    A measure of work that does not depend on the machine or on what else runs there.
+    """
+
+    def count(run: Callable[..., object], *arguments: object) -> int:
+        calls = 0
+
+        def note(_frame: FrameType, event: str, _argument: object) -> None:
+            nonlocal calls
+            calls += event in {"call", "c_call"}
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            run(*arguments)
+        finally:
+            sys.setprofile(before)
+        return calls
+
+    return count
+
+
+_VALIDATE = """
+const validator = require(process.argv[1]);
+const content = new Uint8Array(require("fs").readFileSync(process.argv[2]));
+validator.validateBytes(content).then((report) => console.log(JSON.stringify(report.issues)));
+"""
+
+
+@pytest.fixture
+def validate_gltf() -> Callable[[Path], dict[str, Any]]:
+    """Return a function that gives the issues that Khronos' validator finds in a GLB."""
+    from playwright._impl._driver import compute_driver_executable
+
+    node, _ = compute_driver_executable()
+    validator = Path(__file__).parent / "vendor" / "gltf_validator" / "index.js"
+
+    def validate(path: Path) -> dict[str, Any]:
+        command = [node, "-e", _VALIDATE, str(validator), str(path.resolve())]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    return validate

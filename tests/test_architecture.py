@@ -19,18 +19,24 @@ TEST_FILES = sorted(TESTS.rglob("test_*.py"))
 CONFINED = {
     "typer": {"cli"},
     "diffusers": {"priors", "memory.prior", "toybox"},
-    "transformers": {"priors", "memory.prior", "toybox"},
+    "transformers": {"priors", "memory.prior", "toybox", "evaluation.vqa"},
     "open3d": {"open3d_library"},
 }
 OPEN3D_ROOMS = {"mesh", "evaluation"}
 
 # Test files without a package file of their name, and what they hold instead.
 NOT_MIRRORED = {
+    "guidance/test_pairs.py": "every guidance with every prior",
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
+    "optimize/test_peers.py": "the formulas of other projects",
     "pipeline/test_kills.py": "DVC killed at random moments",
+    "suites/test_docs_scaling.py": "the commands of docs/scaling.md",
+    "suites/test_faults.py": "what disks, locks, caches, modes and clocks do to a suite",
+    "suites/test_prompts.py": "hostile prompts through real DVC",
     "suites/test_kills.py": "workers and drivers killed at random moments",
     "pipeline/test_end_to_end.py": "a suite through real DVC",
+    "pipeline/test_imports_and_scenes.py": "imported meshes and scenes through real DVC",
     "pipeline/test_injection.py": "text of users' files in commands",
     "pipeline/test_reruns.py": "what DVC reruns",
     "pipeline/test_suites.py": "suites that are folders, through real DVC",
@@ -149,16 +155,22 @@ def test_every_direct_dependency_has_its_reason() -> None:
     """docs/dependencies.md names exactly what pyproject.toml asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["t5"], *extras["docs"], *extras["dev"]]
+    asked = [*project["dependencies"], *_optional(extras)]
     page = (ROOT / "docs" / "dependencies.md").read_text()
     explained = re.findall(r"^\| `([\w.-]+)` \| \S", page, flags=re.MULTILINE)
     assert explained == [re.split(r"[\[<>=]", requirement)[0] for requirement in asked]
 
 
+def _optional(extras: dict[str, list[str]]) -> list[str]:
+    """Return the requirements of the extras in the page's order, each once."""
+    order = ("render", "usd", "t5", "docs", "dev")
+    return list(dict.fromkeys(name for extra in order for name in extras[extra]))
+
+
 def test_every_direct_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["t5"], *extras["docs"], *extras["dev"]]
+    asked = [*project["dependencies"], *_optional(extras)]
     names = {re.split(r"[\[<>=]", requirement)[0] for requirement in asked}
     pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert {name for name in names if _key(name) not in {_key(pin) for pin in pinned}} == set()

@@ -168,9 +168,6 @@ def test_the_reference_shows_values_of_the_default_recipe(site: Path) -> None:
     assert re.search(r"^\| `guidance_scale` \| .* \| `8.0` \|$", page, re.MULTILINE)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("zensical") is None, reason="needs zensical: pip install -e '.[docs]'"
-)
 def test_the_site_builds_without_a_warning(site: Path) -> None:
     shutil.copy(ROOT / "zensical.toml", site.parent)
     done = subprocess.run(

@@ -74,3 +74,9 @@ def test_a_judge_in_the_workspace_is_looked_at_each_time(workspace: Path) -> Non
         text.replace("{kind: toybox}", "{kind: file, path: captions.txt}")
     )
     assert not reads_no_other_files(workspace, "default")
+
+
+def test_a_protocol_is_seen(workspace: Path) -> None:
+    (workspace / "protocols").mkdir()
+    (workspace / "protocols" / "ours.yaml").write_text("evaluation: {}\n")
+    assert not is_in_sync(workspace)

@@ -1,5 +1,7 @@
 """From a prompt to a mesh in one call."""
 
+import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from dreamfusion_kit.api.recipe import load_recipe
 from dreamfusion_kit.api.steps import HERE, optimize_in, prior_on, temporary_folder
 from dreamfusion_kit.camera.light import headlight
 from dreamfusion_kit.camera.rays import pixel_rays
+from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.guidance.embed import embed_prompt
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
@@ -30,9 +33,10 @@ from dreamfusion_kit.recipe import suite
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.document import Document, Place, Value
 from dreamfusion_kit.recipe.load import validate
-from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.recipe.schema import MeshFormat, MeshSection, Recipe
 from dreamfusion_kit.stages import devices
 from dreamfusion_kit.stages.fetch import fetch_prior
+from dreamfusion_kit.workspace.slug import slugs
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +64,47 @@ class Asset:
         """Return the hash of prompt, seed and recipe, 64 hex digits, as for a suite's asset."""
         return identity({"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe})
 
-    def save(self, directory: str | Path) -> Path:
-        """Write mesh.glb, .obj, .mtl, .ply, .json and albedo.png; return the GLB's path.
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        name: str | None = None,
+        formats: Sequence[MeshFormat] | None = None,
+    ) -> Path:
+        """Write mesh.json and the mesh in every format; return the GLB's path.
 
         The folder is created if missing. Files with these names are replaced; others stay.
 
+        Args:
+            directory: Where to.
+            name: Of object, mesh, material and image in the files, of a-z, 0-9 and _; by
+                default made from the prompt's words.
+            formats: Of glb, obj, ply, stl and usdz; by default the recipe's `mesh.formats`.
+
         Raises:
             FileError: if a file cannot be written.
+            MissingExtraError: if usdz is asked for and usd-core is not installed.
+            RecipeError: if name or formats are invalid.
         """
+        if name is not None and not re.fullmatch(suite.ASSET_ID, name):
+            raise RecipeError(f"name {name!r}: expected 1 to 64 of a-z, 0-9 and _")
+        named = name or slugs([(self.prompt, "")])[0]
+        asked = {**self.recipe.mesh.model_dump(mode="json")}
+        if formats is not None:
+            asked["formats"] = list(formats)
+        section = validate(Document(asked, {(): Place("formats", 1)}), MeshSection)
         target = Path(directory)
         with temporary_folder() as name:
             made = Path(name)
             self.model.save(made)
             field_sha256 = files.sha256(made / "field.safetensors")
-            write_mesh(made, self.mesh, provenance=self._made_from(field_sha256))
+            write_mesh(
+                made,
+                self.mesh,
+                name=named,
+                formats=section.formats,
+                provenance=self._made_from(field_sha256),
+            )
             for path in sorted(made.iterdir()):
                 if path.suffix != ".safetensors":
                     files.write_bytes(target / path.name, path.read_bytes())

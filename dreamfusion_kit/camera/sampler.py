@@ -47,8 +47,14 @@ def sample_azimuth_deg(
     return lower + (upper - lower) * unit
 
 
-def sample_cameras(section: CameraSection, batch: int, *, generator: torch.Generator) -> Cameras:
-    """Draw training cameras. Jitters follow DreamFusion A.2, read as standard deviations."""
+def sample_cameras(
+    section: CameraSection, batch: int, *, generator: torch.Generator, step: int = 0
+) -> Cameras:
+    """Draw training cameras. Jitters follow DreamFusion A.2, read as standard deviations.
+
+    `step` is the optimiser's, which the size of the images may follow.
+    """
+    size = section.image_size_at(step)
     elevation_deg = sample_elevation_deg(section, batch, generator=generator)
     azimuth_deg = sample_azimuth_deg(section, batch, generator=generator)
     radius = uniform((batch,), *section.radius_range, generator)
@@ -65,8 +71,8 @@ def sample_cameras(section: CameraSection, batch: int, *, generator: torch.Gener
         azimuth_deg=azimuth_deg,
         elevation_deg=elevation_deg,
         radius=radius,
-        height_px=section.image_size_px,
-        width_px=section.image_size_px,
+        height_px=size,
+        width_px=size,
     )
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError, RecipeError, WeightsError
-from dreamfusion_kit.evaluation.clip_model import ClipModel, load_clip_model
 from dreamfusion_kit.image_files import quantized
+from dreamfusion_kit.priors.clip_model import ClipModel, load_clip_model, padded
 from dreamfusion_kit.recipe.judge import ADVICE, load_tokenizer
 
 _BATCH_SIZE = 32
@@ -83,7 +83,7 @@ class Clip:
         """
         length = self.model.config.max_tokens
         # A fixed length, so that a caption's features do not depend on its neighbours.
-        tokens = torch.tensor([_padded(self._tokens(text, length), length) for text in captions])
+        tokens = torch.tensor([padded(self._tokens(text, length), length) for text in captions])
         return _unit(
             [self.model.text_features(part.to(self.device)) for part in tokens.split(_BATCH_SIZE)]
         )
@@ -114,18 +114,29 @@ def load_clip(directory: Path, *, device: torch.device | str = "cpu") -> Clip:
     except RecipeError as error:
         raise WeightsError(str(error)) from error
     model = load_clip_model(directory).to(device)
-    return Clip(model, tokenize, _load_preprocessing(directory / "preprocessor_config.json"))
+    return Clip(model, tokenize, load_preprocessing(directory / "preprocessor_config.json"))
 
 
-def _load_preprocessing(path: Path) -> Preprocessing:
+def load_preprocessing(path: Path, *, crops: bool = True) -> Preprocessing:
+    """Return what a preprocessor_config.json says.
+
+    Args:
+        path: The file.
+        crops: Whether the model's images are resized and then cropped, as a CLIP's are.
+
+    Raises:
+        WeightsError: if the file is damaged or asks for anything else.
+    """
+    steps = ["do_resize", "do_rescale", "do_normalize", *(["do_center_crop"] if crops else [])]
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        for step in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
+        for step in steps:
             if found.get(step, True) is not True:
                 raise ValueError(f"{step} {found[step]!r}")
         if abs(found.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
             raise ValueError(f"rescale_factor {found['rescale_factor']!r}")
-        size, crop = _side(found["size"]), _side(found["crop_size"])
+        size = _side(found["size"])
+        crop = _side(found["crop_size"]) if crops else size
         if not 0 < crop <= size < 1 << 14:
             raise ValueError(f"size {size} and crop_size {crop}")
         mean, std = (tuple(map(float, found[key])) for key in ("image_mean", "image_std"))
@@ -133,9 +144,10 @@ def _load_preprocessing(path: Path) -> Preprocessing:
             raise ValueError(f"image_mean {mean} and image_std {std}")
         return Preprocessing(size, crop, Image.Resampling(found.get("resample", 3)), mean, std)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = "a CLIP: resize, square crop" if crops else "a BLIP: resize"
         raise WeightsError(
             f"{path}: cannot be read ({type(error).__name__}: {error}), expected the image "
-            "preprocessing of a CLIP: resize, square crop, rescale, normalise; fetch it again"
+            f"preprocessing of {what}, rescale, normalise; fetch it again"
         ) from error
 
 
@@ -149,11 +161,6 @@ def _side(size: Any) -> int:
     if not isinstance(size, int):
         raise TypeError(f"size {size!r}")
     return size
-
-
-def _padded(tokens: list[int], length: int) -> list[int]:
-    """Return the tokens with their last one, the end mark, repeated up to `length`."""
-    return tokens + tokens[-1:] * (length - len(tokens))
 
 
 def _unit(features: list[Tensor]) -> Float[Tensor, "batch features"]:

@@ -1,5 +1,8 @@
 """The schema of the metrics files of assets and suites, so that nothing is read unchecked.
 
+A file of one judge has no keys for further ones: it is that of format 2 as it was before there
+could be several.
+
 Free of torch, since tables, galleries and gates read these files.
 """
 
@@ -8,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue
 
 from dreamfusion_kit.recipe.schema import Section
-from dreamfusion_kit.recipe.schema.base import is_one_line
+from dreamfusion_kit.recipe.schema.base import SparseSection, is_one_line
 
 FORMAT_VERSION = 2
 
@@ -63,18 +66,28 @@ class AlignmentEntry(Section):
 class InputsEntry(Section):
     """The files that were measured."""
 
-    field_sha256: Hash
+    field_sha256: Hash | None
+    """None for an imported mesh."""
     mesh_sha256: Hash
     """Of mesh.json, which names every other file of the mesh by its hash."""
 
 
-class AssetEntry(Section):
+class VerdictEntry(Section):
+    """Another judge than the main one, and its verdicts."""
+
+    judge: JudgeEntry
+    views: ViewsEntry
+    retrieved: tuple[str, ...] | None
+
+
+class AssetEntry(SparseSection):
     """The metrics.json of one asset.
 
     `held_out` says whether the prior's training never saw the object in its colour; None
     without a truth. `metrics` has a number, or None, for every metric of
     `evaluation.metrics` that is measured on one asset. `retrieved` is the caption that each
-    colour view is nearest to.
+    colour view is nearest to. `other_judges` are by name; `vqa` is the question-answering
+    model.
     """
 
     format_version: Literal[2]
@@ -88,11 +101,13 @@ class AssetEntry(Section):
     metrics: Numbers
     views: ViewsEntry | None
     retrieved: tuple[str, ...] | None
+    other_judges: dict[str, VerdictEntry] = Field(default_factory=dict)
+    vqa: JudgeEntry | None = None
     sides: SidesEntry | None
     alignment: AlignmentEntry | None
 
 
-class AssetRow(Section):
+class AssetRow(SparseSection):
     """One asset in a suite's metrics: small, since a suite may have a thousand."""
 
     prompt: str
@@ -101,9 +116,10 @@ class AssetRow(Section):
     seed: int
     metrics: Numbers
     views: ViewsEntry | None
+    other_judges: dict[str, ViewsEntry] = Field(default_factory=dict)
 
 
-class SuiteMetrics(Section):
+class SuiteMetrics(SparseSection):
     """The metrics/<suite>.json: a summary, and a row per asset for comparing suites.
 
     `code` holds, per stage, the digest of the code that determines its result; `machine` is what
@@ -113,6 +129,8 @@ class SuiteMetrics(Section):
     format_version: Literal[2]
     suite: str
     judge: JudgeEntry | None
+    other_judges: dict[str, JudgeEntry] = Field(default_factory=dict)
+    vqa: JudgeEntry | None = None
     caption_pool: PoolEntry | None
     code: dict[str, str]
     machine: dict[str, JsonValue] | None

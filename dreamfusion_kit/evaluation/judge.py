@@ -25,6 +25,17 @@ class ImageTextModel(Protocol):
         ...
 
 
+@runtime_checkable
+class Questioner(Protocol):
+    """A model that answers a question about an image; a `QuestionAnswerer` is one."""
+
+    def yes_probabilities(
+        self, images: Float[Tensor, "batch h w 3"], caption: str, /
+    ) -> Float[Tensor, " batch"]:
+        """Return how probable "yes" is as the answer to whether an image shows the caption."""
+        ...
+
+
 @dataclass(frozen=True)
 class Judge:
     """A model, its name, and the captions that retrieval chooses from."""

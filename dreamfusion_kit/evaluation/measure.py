@@ -16,9 +16,11 @@ from dreamfusion_kit.evaluation.entry import (
     Numbers,
     PoolEntry,
     SidesEntry,
+    VerdictEntry,
     ViewsEntry,
 )
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.evaluation.r_precision import own_ranks
 from dreamfusion_kit.evaluation.subject import Retrieval, Subject
 
@@ -29,6 +31,7 @@ def measure_asset(
     asset: str,
     inputs: InputsEntry,
     pool: PoolEntry | None,
+    vqa: JudgeEntry | None = None,
     metrics: Sequence[Metric] = METRICS,
 ) -> AssetEntry:
     """Return the entry of a finished asset.
@@ -38,6 +41,7 @@ def measure_asset(
         asset: Its id.
         inputs: The hashes of the measured files.
         pool: The declared pool, without the asset's own addition; None without a judge.
+        vqa: The question-answering model, if there is one.
         metrics: What to measure.
 
     Raises:
@@ -57,6 +61,8 @@ def measure_asset(
         metrics=_numbers(subject, asset, metrics),
         views=_views(subject),
         retrieved=_retrieved(subject),
+        other_judges=_verdicts(subject),
+        vqa=vqa,
         sides=_sides(subject),
         alignment=_alignment(subject),
     )
@@ -79,7 +85,9 @@ def _numbers(subject: Subject, asset: str, metrics: Sequence[Metric]) -> Numbers
 def _require_finite_views(subject: Subject, asset: str) -> None:
     """A field or a mesh with a NaN would be measured as fog or as an empty picture."""
     for name, views in (("mesh", subject.views), ("field", subject.field_views)):
-        if not all(image.isfinite().all() for image in (views.color, views.textureless)):
+        if views is not None and not all(
+            image.isfinite().all() for image in (views.color, views.textureless)
+        ):
             raise EvaluationError(
                 f"asset {asset}: found views of its {name} with values that are not finite, "
                 f"expected pixels; the {name} is damaged: run the optimize stage again"
@@ -100,6 +108,18 @@ def _views(subject: Subject) -> ViewsEntry | None:
         else tuple(own_ranks(retrieved.similarity, retrieved.own).tolist()),
         cosine=tuple(round(value, 4) for value in compared.similarity[:, compared.own].tolist()),
     )
+
+
+def _verdicts(subject: Subject) -> dict[str, VerdictEntry]:
+    verdicts: dict[str, VerdictEntry] = {}
+    for name, judge in subject.other_judges.items():
+        before_it = subject.judged_by(name)
+        views = _views(before_it)
+        assert views is not None
+        verdicts[name] = VerdictEntry(
+            judge=JudgeEntry(name=judge.name), views=views, retrieved=_retrieved(before_it)
+        )
+    return verdicts
 
 
 def _hits(found: Retrieval | None) -> str | None:

@@ -1,114 +1,53 @@
-"""Every metric as one record: its name, how it is measured and summarised, and its meaning.
+"""Every metric as a record, for one judge or for several.
 
 The evaluate stage, the suite's summary, its CSV, the gallery, the terminal's table and
-`scripts/compare.py` iterate over `METRICS`. A new metric is one entry here.
+`scripts/compare.py` iterate over these. A new metric is one entry here, or in
+`judged_metrics.py` if a judge gives it.
 """
 
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
+from collections.abc import Callable
+from dataclasses import replace
 
 from dreamfusion_kit.evaluation.appearance import fog, saturation, seed_distance
 from dreamfusion_kit.evaluation.geometry import GeometryMetrics
-from dreamfusion_kit.evaluation.r_precision import clip_score, object_hits, r_precision
-from dreamfusion_kit.evaluation.subject import Light, Number, Object, Retrieval, Subject
+from dreamfusion_kit.evaluation.judged_metrics import JUDGED_METRICS
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.subject import Number, Object, Subject
 from dreamfusion_kit.evaluation.surface import roughness
-
-Unit = Literal["share", "score", "distance", "angle", "count", "flag"]
-Better = Literal["higher", "lower", "neither"]
-Place = Literal["headline", "card", "terminal", "comparison"]
+from dreamfusion_kit.recipe.evaluation import EvaluationSection
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One number per asset, and its mean over a suite.
+def metrics_of(protocol: EvaluationSection) -> tuple[Metric, ...]:
+    """Return what a protocol measures.
 
-    Exactly one of `measure` and `among_seeds` is set. `reference` and `chance` are the keys
-    of the metrics that true renders and guessing reach.
+    The first judge's metrics have plain keys. Those of any other judge NAME are repeated as
+    `judges.NAME.<key>`.
     """
+    others = [
+        _by_judge(metric, name)
+        for name in list(protocol.judges)[1:]
+        for metric in JUDGED_METRICS
+        if metric.by_judge
+    ]
+    return (*METRICS, *others, *(() if protocol.vqa is None else (VQA_SCORE,)))
 
-    key: str
-    """Its dotted place in a suite's summary; its name in an asset's metrics."""
-    label: str
-    unit: Unit
-    better: Better
-    meaning: str
-    measure: Callable[[Subject], Number] | None = None
-    """Measures a finished asset; flags are 1 and 0. None where it has no meaning."""
-    among_seeds: Callable[[Tensor, list[Tensor]], float] | None = None
-    """Measures the judge's features of an asset's colour views, `views features`, against those
-    of assets that differ from it in nothing but the seed."""
-    total: Callable[[Sequence[float]], float] = statistics.fmean
-    """Sums the assets' numbers up."""
-    has_interval: bool = False
-    """Whether the suite's mean, a share, comes with a confidence interval."""
-    short: str = ""
-    """A label for narrow columns; the label itself by default."""
-    places: frozenset[Place] = frozenset()
-    """Where it is shown beside the full tables."""
-    reference: str | None = None
-    chance: str | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse a record with no way of being measured, or with two."""
-        if (self.measure is None) == (self.among_seeds is None):
-            raise ValueError(f"metric {self.key}: expected one of measure and among_seeds")
-
-    @property
-    def column(self) -> str:
-        """Return its column in a suite's CSV."""
-        return self.key.replace(".", "_")
-
-    @property
-    def heading(self) -> str:
-        """Return the label for narrow columns."""
-        return self.short or self.label
+def _by_judge(metric: Metric, name: str) -> Metric:
+    """Return the same metric by another judge than the first."""
+    measure = metric.measure
+    assert measure is not None
+    return replace(
+        metric,
+        key=f"judges.{name}.{metric.key}",
+        label=f"{metric.label}, by {name}",
+        short="",
+        measure=lambda subject: measure(subject.judged_by(name)),
+        places=metric.places & {"headline"},
+        reference=None if metric.reference is None else f"judges.{name}.{metric.reference}",
+    )
 
 
 # ---- how they are measured
-
-
-def _retrieved(of: Object, light: Light) -> Callable[[Subject], Number]:
-    """Return a function that measures R-Precision of these views."""
-
-    def measure(subject: Subject) -> Number:
-        return _precision(subject.retrieval(of, light))
-
-    return measure
-
-
-def _precision(found: Retrieval | None) -> Number:
-    return None if found is None else r_precision(found.similarity, found.own)
-
-
-def _in_any_color(of: Object) -> Callable[[Subject], Number]:
-    """Return a function that counts colour views whose nearest caption names the right object."""
-
-    def measure(subject: Subject) -> Number:
-        same_object, found = subject.same_object, subject.retrieval(of, "color")
-        if same_object is None or found is None:
-            return None
-        return float(object_hits(found.similarity, same_object).double().mean())
-
-    return measure
-
-
-def _clip_score(subject: Subject) -> Number:
-    found = subject.comparison("mesh", "color")
-    return None if found is None else clip_score(found.similarity, found.own)
-
-
-def _chance(subject: Subject) -> Number:
-    judge = subject.judge
-    return judge.pool.chance if judge is not None and judge.pool.can_retrieve else None
-
-
-def _object_chance(subject: Subject) -> Number:
-    same_object = subject.same_object
-    return None if same_object is None else float(same_object.double().mean())
 
 
 def _of_shape(read: Callable[[GeometryMetrics], float]) -> Callable[[Subject], Number]:
@@ -149,127 +88,14 @@ def _saturation(of: Object) -> Callable[[Subject], Number]:
 
 
 def _fog(subject: Subject) -> Number:
-    return fog(subject.field_views.opacity, subject.views.opacity)
+    of_field = subject.field_views
+    return None if of_field is None else fog(of_field.opacity, subject.views.opacity)
 
 
 # ---- the records
 
 METRICS: tuple[Metric, ...] = (
-    Metric(
-        key="r_precision.color",
-        label="R-Precision, colour",
-        short="R-Prec.",
-        unit="share",
-        better="higher",
-        meaning="Share of views whose own caption is the nearest of all captions, by CLIP.",
-        measure=_retrieved("mesh", "color"),
-        has_interval=True,
-        places=frozenset({"headline", "card", "terminal", "comparison"}),
-        reference="r_precision.ceiling",
-        chance="r_precision.chance",
-    ),
-    Metric(
-        key="r_precision.unlit",
-        label="R-Precision, unlit",
-        short="unlit",
-        unit="share",
-        better="higher",
-        meaning="The same for views that show the albedo alone, without light and shadow.",
-        measure=_retrieved("mesh", "unlit"),
-        places=frozenset({"comparison"}),
-        chance="r_precision.chance",
-    ),
-    Metric(
-        key="r_precision.geometry",
-        label="R-Precision, geometry",
-        unit="share",
-        better="higher",
-        meaning="The same for views without texture. They cannot show the colour that a caption "
-        "names: where captions differ by it, true shapes score no better than chance.",
-        measure=_retrieved("mesh", "textureless"),
-        has_interval=True,
-        reference="r_precision.ceiling_geometry",
-        chance="r_precision.chance",
-    ),
-    Metric(
-        key="r_precision.ceiling",
-        label="R-Precision, true renders",
-        unit="share",
-        better="neither",
-        meaning="R-Precision of true renders of the same objects: the most this judge can give.",
-        measure=_retrieved("truth", "color"),
-    ),
-    Metric(
-        key="r_precision.ceiling_geometry",
-        label="R-Precision, true geometry",
-        unit="share",
-        better="neither",
-        meaning="The same for true renders without texture.",
-        measure=_retrieved("truth", "textureless"),
-    ),
-    Metric(
-        key="r_precision.chance",
-        label="R-Precision, chance",
-        unit="share",
-        better="neither",
-        meaning="R-Precision of guessing: one over the number of captions.",
-        measure=_chance,
-    ),
-    Metric(
-        key="object_precision.color",
-        label="Right object, colour",
-        unit="share",
-        better="higher",
-        meaning="Share of views whose nearest caption names the object, in whatever colour.",
-        measure=_in_any_color("mesh"),
-        reference="object_precision.ceiling",
-        chance="object_precision.chance",
-    ),
-    Metric(
-        key="object_precision.geometry",
-        label="Right object, geometry",
-        short="object (plaster)",
-        unit="share",
-        better="higher",
-        meaning="Share of textureless views that find their object among captions of plaster "
-        "objects.",
-        measure=lambda subject: _precision(subject.plaster_retrieval("mesh")),
-        places=frozenset({"headline", "terminal", "comparison"}),
-        reference="object_precision.ceiling_geometry",
-        chance="object_precision.chance",
-    ),
-    Metric(
-        key="object_precision.ceiling",
-        label="Right object, true renders",
-        unit="share",
-        better="neither",
-        meaning="Share of true renders whose nearest caption names the object.",
-        measure=_in_any_color("truth"),
-    ),
-    Metric(
-        key="object_precision.ceiling_geometry",
-        label="Right object, true geometry",
-        unit="share",
-        better="neither",
-        meaning="Share of true textureless renders that find their object among plaster ones.",
-        measure=lambda subject: _precision(subject.plaster_retrieval("truth")),
-    ),
-    Metric(
-        key="object_precision.chance",
-        label="Right object, chance",
-        unit="share",
-        better="neither",
-        meaning="What guessing gives: the share of captions that name the object.",
-        measure=_object_chance,
-    ),
-    Metric(
-        key="clip_score",
-        label="CLIP score",
-        unit="score",
-        better="higher",
-        meaning="Mean cosine of a view and its own caption, from -1 to 1.",
-        measure=_clip_score,
-    ),
+    *JUDGED_METRICS,
     Metric(
         key="iou",
         label="IoU",
@@ -284,7 +110,7 @@ METRICS: tuple[Metric, ...] = (
         label="IoU, not aligned",
         unit="score",
         better="higher",
-        meaning="The same as the mesh stands, neither turned nor scaled.",
+        meaning="The same for the mesh as it is, neither rotated nor scaled.",
         measure=_of_shape(lambda shape: shape.iou_raw),
     ),
     Metric(
@@ -302,7 +128,7 @@ METRICS: tuple[Metric, ...] = (
         label="Chamfer distance, not aligned",
         unit="distance",
         better="lower",
-        meaning="The same as the mesh stands, neither turned nor scaled.",
+        meaning="The same for the mesh as it is, neither rotated nor scaled.",
         measure=_of_shape(lambda shape: shape.chamfer_raw),
     ),
     Metric(
@@ -318,7 +144,7 @@ METRICS: tuple[Metric, ...] = (
         label="F-score, not aligned",
         unit="share",
         better="higher",
-        meaning="The same as the mesh stands, neither turned nor scaled.",
+        meaning="The same for the mesh as it is, neither rotated nor scaled.",
         measure=_of_shape(lambda shape: shape.f_score_raw),
     ),
     Metric(
@@ -338,8 +164,8 @@ METRICS: tuple[Metric, ...] = (
         short="fronts",
         unit="count",
         better="neither",
-        meaning="Views per asset that the view classifier takes for the front, where an object "
-        "has one. More than true renders have is the Janus problem.",
+        meaning="Views per asset that the view classifier labels as the front, for objects that "
+        "have one. A count above that of true renders indicates the Janus problem.",
         measure=_fronts("mesh"),
         places=frozenset({"terminal"}),
         reference="true_front_views",
@@ -380,7 +206,7 @@ METRICS: tuple[Metric, ...] = (
         short="diversity",
         unit="score",
         better="higher",
-        meaning="How far seeds of one prompt differ: 1 - cosine of CLIP features, view by view.",
+        meaning="How much the seeds of a prompt differ: 1 - cosine of CLIP features, view by view.",
         among_seeds=seed_distance,
         places=frozenset({"comparison"}),
     ),
@@ -400,7 +226,7 @@ METRICS: tuple[Metric, ...] = (
         short="roughness",
         unit="angle",
         better="lower",
-        meaning="Mean angle between neighbouring faces of the mesh, by length of edge.",
+        meaning="Mean angle between neighbouring faces of the mesh, weighted by edge length.",
         measure=lambda subject: roughness(subject.mesh.surface),
         places=frozenset({"comparison"}),
     ),
@@ -409,7 +235,7 @@ METRICS: tuple[Metric, ...] = (
         label="Closed mesh",
         unit="flag",
         better="higher",
-        meaning="Without holes: each edge joins two faces that agree on the outside.",
+        meaning="Without holes: each edge joins two consistently oriented faces.",
         measure=_fact("watertight"),
     ),
     Metric(
@@ -417,7 +243,7 @@ METRICS: tuple[Metric, ...] = (
         label="Components",
         unit="count",
         better="neither",
-        meaning="Connected pieces per mesh; what is more than the object has floats or is hidden "
+        meaning="Connected pieces per mesh; any beyond the object's own float, or are hidden "
         "inside.",
         measure=_fact("components"),
     ),
@@ -434,8 +260,18 @@ METRICS: tuple[Metric, ...] = (
         label="Cavities filled",
         unit="share",
         better="lower",
-        meaning="Share of the field's ball that lay hollow inside the object until the mesh stage "
-        "filled it.",
+        meaning="Share of the bounding ball that was hollow inside the object before the mesh "
+        "stage filled it.",
         measure=_fact("filled_cavity_fraction"),
     ),
+)
+
+VQA_SCORE = Metric(
+    key="vqa_score",
+    label="VQAScore",
+    unit="share",
+    better="higher",
+    meaning="Mean probability of yes, by a model that is asked whether a view shows the prompt.",
+    measure=lambda subject: subject.vqa_score,
+    places=frozenset({"headline"}),
 )

@@ -6,7 +6,6 @@ caption of the pool. An asset's R-Precision is the mean over its views, a suite'
 over its assets.
 """
 
-import hashlib
 import statistics
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError
-from dreamfusion_kit.recipe.captions import normalize_caption
+from dreamfusion_kit.recipe.captions import captions_sha256, normalize_caption
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ class CaptionPool:
     @property
     def sha256(self) -> str:
         """Return the hash of the normalised captions in sorted order, one per line."""
-        lines = sorted(normalize_caption(caption) for caption in self.captions)
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return captions_sha256(normalize_caption(caption) for caption in self.captions)
 
     @property
     def chance(self) -> float:

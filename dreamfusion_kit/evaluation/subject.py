@@ -4,7 +4,7 @@ Nothing is computed twice, and nothing that no metric needs.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dreamfusion_kit import seeding
 from dreamfusion_kit.evaluation.geometry import GeometryMetrics, measure_geometry
-from dreamfusion_kit.evaluation.judge import Judge
+from dreamfusion_kit.evaluation.judge import Judge, Questioner
 from dreamfusion_kit.evaluation.r_precision import cosine_similarity
 from dreamfusion_kit.evaluation.surface import TexturedMesh
 from dreamfusion_kit.evaluation.views import (
@@ -44,20 +44,23 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class Subject:
-    """An asset, the protocol, and the available judge and truth.
+    """An asset, the protocol, and the available judges and truth.
 
-    `facts` are what the mesh stage measured on the mesh. `judge` is None if the protocol
-    names none; `truth` is None for a prompt whose object has no known shape.
+    `facts` are what the mesh stage measured on the mesh. `render_field` is None for an
+    imported mesh. `judge` is the main one, None if the protocol names none; `other_judges` are
+    the rest by name. `truth` is None for a prompt whose object has no known shape.
     """
 
     prompt: str
     section: EvaluationSection
     mesh: TexturedMesh
     render_mesh: Render
-    render_field: Render
+    render_field: Render | None
     facts: Mapping[str, Any]
     judge: Judge | None
     truth: Truth | None
+    other_judges: Mapping[str, Judge] = field(default_factory=dict[str, Judge])
+    questioner: Questioner | None = None
     _made: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False)
 
     # ---- pictures
@@ -72,11 +75,13 @@ class Subject:
         )
 
     @property
-    def field_views(self) -> ViewImages:
-        """Return the protocol's views of the field."""
+    def field_views(self) -> ViewImages | None:
+        """Return the protocol's views of the field; None without one."""
+        render = self.render_field
+        if render is None:
+            return None
         return self._once(
-            "field views",
-            lambda: render_views(self.render_field, self.section.views, supersampling=1),
+            "field views", lambda: render_views(render, self.section.views, supersampling=1)
         )
 
     def images(self, of: Object, light: Light) -> Float[Tensor, "views h w 3"] | None:
@@ -114,7 +119,9 @@ class Subject:
         judge, images = self.judge, self.images(of, light) if self.judge else None
         if judge is None or images is None:
             return None
-        return self._once((of, light, "features"), lambda: judge.model.image_features(images))
+        return self._once(
+            (of, light, "features", judge.name), lambda: judge.model.image_features(images)
+        )
 
     def comparison(self, of: Object, light: Light) -> Retrieval | None:
         """Return cosines with the pool's captions; None without a judge or a truth."""
@@ -160,7 +167,22 @@ class Subject:
     def _texts(self, name: str, captions: tuple[str, ...]) -> Float[Tensor, "captions features"]:
         assert self.judge is not None
         model = self.judge.model
-        return self._once((name, "texts"), lambda: model.text_features(captions))
+        return self._once((name, "texts", self.judge.name), lambda: model.text_features(captions))
+
+    def judged_by(self, name: str) -> "Subject":
+        """Return the same asset, pictures included, before another of its judges."""
+        return replace(self, judge=self.other_judges[name])
+
+    @property
+    def vqa_score(self) -> Number:
+        """Return the mean probability of "yes" over the colour views; None without a model."""
+        questioner = self.questioner
+        if questioner is None:
+            return None
+        answers = self._once(
+            "answers", lambda: questioner.yes_probabilities(self.views.color, self.prompt)
+        )
+        return float(answers.double().mean())
 
     # ---- what the truth says
 

@@ -19,7 +19,8 @@ from dreamfusion_kit.evaluation.entry import (
     SuiteCost,
     SuiteMetrics,
 )
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.evaluation.r_precision import wilson_interval
 
 DECIMALS = 4
@@ -76,6 +77,8 @@ def suite_metrics(
         format_version=FORMAT_VERSION,
         suite=suite,
         judge=first.judge,
+        other_judges={name: verdict.judge for name, verdict in first.other_judges.items()},
+        vqa=first.vqa,
         caption_pool=first.caption_pool,
         code=dict(code),
         machine=None if machine is None else dict(machine),
@@ -88,6 +91,9 @@ def suite_metrics(
                 seed=one.seed,
                 metrics=_rounded(one.numbers),
                 views=one.entry.views,
+                other_judges={
+                    name: verdict.views for name, verdict in one.entry.other_judges.items()
+                },
             )
             for one in measured
         },

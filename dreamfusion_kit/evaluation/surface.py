@@ -18,6 +18,7 @@ from torch import Tensor
 from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.records import Rays, Surface
 
+_Y_UP_AXES_OF_WORLD = [2, 0, 1]  # world x, y, z are the z, x, y of a y-up file: front is +z
 _OCCUPANCY_VOTES = 3  # an odd number, so that one grazing ray is outvoted
 
 
@@ -31,7 +32,7 @@ class TexturedMesh:
 
 
 def load_mesh(path: Path) -> TexturedMesh:
-    """Return the mesh of a z-up OBJ file whose MTL names an albedo image.
+    """Return the mesh of a y-up OBJ file whose MTL names an albedo image, in world coordinates.
 
     Vertices are repeated along texture seams, as the file's uv indices require. Raises
     `EvaluationError` if the file is missing or damaged, or has no faces or no texture.
@@ -48,7 +49,7 @@ def load_mesh(path: Path) -> TexturedMesh:
         ) from error
     if len(mesh.faces) == 0:
         raise EvaluationError(f"{path}: found no faces, expected a surface; run the mesh stage")
-    vertices = torch.from_numpy(np.array(mesh.vertices, dtype=np.float32))
+    vertices = torch.from_numpy(np.array(mesh.vertices, dtype=np.float32)[:, _Y_UP_AXES_OF_WORLD])
     faces = torch.from_numpy(np.array(mesh.faces, dtype=np.int64))
     texture = torch.from_numpy(np.array(image, dtype=np.float32) / 255)
     return TexturedMesh(Surface(vertices, faces), torch.from_numpy(uvs), texture)

@@ -4,7 +4,7 @@ Mesh, field and the toybox's true objects go through the same cameras, head-ligh
 background; only the render callable differs. Nothing here has a gradient.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,21 +60,29 @@ def render_views(render: Render, section: ViewsSection, *, supersampling: int) -
         supersampling: Rays per pixel and axis: the protocol's for meshes, 1 for renderers
             that smooth edges themselves.
     """
-    views: list[tuple[Tensor, ...]] = []
-    for cameras, background in _orbit(section, section.num_azimuths, supersampling):
-        color = render(cameras, _light(section, cameras, textureless=False), background)
-        textureless = render(cameras, _light(section, cameras, textureless=True), background)
-        images = (
-            color.image,
-            textureless.image,
-            _normal_image(color, background),
-            color.opacity[..., None],
-        )
-        views.append(tuple(_downsample(image, supersampling) for image in images))
-    color, textureless, normals, opacity = (
-        torch.cat(images) for images in zip(*views, strict=True)
+    views = list(each_view(render, section, supersampling=supersampling))
+    return ViewImages(
+        color=torch.cat([view.color for view in views]),
+        textureless=torch.cat([view.textureless for view in views]),
+        normals=torch.cat([view.normals for view in views]),
+        opacity=torch.cat([view.opacity for view in views]),
     )
-    return ViewImages(color, textureless, normals, opacity[..., 0])
+
+
+def each_view(render: Render, section: ViewsSection, *, supersampling: int) -> Iterator[ViewImages]:
+    """Yield the views of `render_views` one at a time, for when all would not fit in memory."""
+    for cameras, background in _orbit(section, section.num_azimuths, supersampling):
+        with torch.no_grad():
+            color = render(cameras, _light(section, cameras, textureless=False), background)
+            textureless = render(cameras, _light(section, cameras, textureless=True), background)
+            images = (
+                color.image,
+                textureless.image,
+                _normal_image(color, background),
+                color.opacity[..., None],
+            )
+            image, plaster, normals, opacity = (_downsample(one, supersampling) for one in images)
+        yield ViewImages(image, plaster, normals, opacity[..., 0])
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ class ProposalMlp(nn.Module):
         self.section = section
         self.field_section = field.model_copy(update=size)
         self.num_samples = section.num_samples
-        self.interlevel_lambda = section.interlevel_lambda
+        self.interlevel_lambda = section.loss_lambda
         self.network = ResidualNetwork(self.field_section, num_outputs=1, generator=generator)
         self.register_buffer("covariance", torch.zeros((), device=generator.device))
         self.set_step(0)

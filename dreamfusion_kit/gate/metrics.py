@@ -12,12 +12,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.recipe.evaluation import JUDGE_NAME
 
 FORMAT_VERSION = 2
 MAX_BYTES = 16_000_000  # a thousand assets take less than two million
 
 AssetId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 MetricKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
+JudgeName = Annotated[str, Field(pattern=JUDGE_NAME)]
 Label = Annotated[str, Field(max_length=500)]
 
 
@@ -67,6 +69,8 @@ class Metrics(_Record):
 
     suite: Label
     judge: dict[str, Any] | None
+    other_judges: dict[JudgeName, dict[str, Any]] = Field(default_factory=dict)
+    vqa: dict[str, Any] | None = None
     caption_pool: dict[str, Any] | None
     code: dict[Label, Label]
     machine: dict[str, Any] | None

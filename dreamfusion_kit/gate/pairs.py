@@ -49,8 +49,8 @@ def pair(before: Metrics, after: Metrics, watched: Mapping[str, GatedMetricSecti
     same = [a for a in common if before.assets[a].prompt == after.assets[a].prompt]
     if not same:
         raise EvaluationError(
-            f"suite {after.suite!r}: found no asset that both sides have with one prompt, expected "
-            "some; compare two revisions of one suite"
+            f"suite {after.suite!r}: found no asset that both sides have with the same prompt, "
+            "expected one or more; compare two revisions of one suite"
         )
     _check_keys(before, after, watched)
     table_before = _table([before.assets[asset] for asset in same], watched)
@@ -92,12 +92,12 @@ def _remeasured(
 
 
 def _check_protocol(before: Metrics, after: Metrics) -> None:
-    for name in ("judge", "caption_pool"):
+    for name in ("judge", "other_judges", "vqa", "caption_pool"):
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
             raise EvaluationError(
-                f"{name}: found {_short(new)} against {_short(old)}, expected one protocol on both "
-                "sides; measure the base again by today's protocol"
+                f"{name}: found {_short(new)} against {_short(old)}, expected the same protocol "
+                "on both sides; measure the base again with the current protocol"
             )
 
 
@@ -118,8 +118,8 @@ def _num_views(sides: list[Metrics], assets: list[str]) -> int:
     counts = {len(row.cosines) or len(row.hits) for row in rows}
     if len(counts) != 1:
         raise EvaluationError(
-            f"views: found {', '.join(map(str, sorted(counts)))} per asset, expected one number on "
-            "both sides; measure the base again by today's protocol"
+            f"views: found {', '.join(map(str, sorted(counts)))} per asset, expected the same "
+            "number on both sides; measure the base again with the current protocol"
         )
     return counts.pop()
 

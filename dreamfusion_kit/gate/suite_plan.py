@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dreamfusion_kit.errors import EvaluationError
+from dreamfusion_kit.gate.judges import with_judges
 from dreamfusion_kit.gate.metrics import Metrics, read_against, read_workspace
 from dreamfusion_kit.recipe.gate import GateSection, load_gate
 from dreamfusion_kit.recipe.suite import DEFAULT
@@ -55,9 +56,10 @@ def plan(workspace: Path, suite: str, against: str | None) -> Plan:
         suite: The suite's name.
         against: A Git revision or a .json file; None compares with regression/<suite>/.
     """
-    gate = load_gate(workspace / "params.yaml")
     current = read_workspace(workspace, suite)
     baseline = None if against is None else read_against(workspace, suite, against)
+    sides = [current] if baseline is None else [current, baseline]
+    gate = with_judges(load_gate(workspace / "params.yaml"), *sides)
     stored = workspace / "regression" / suite
     metrics = [
         (asset, key)

@@ -51,10 +51,10 @@ def _remeasured(comparison: Comparison) -> str:
     if not assets:
         return ""
     return (
-        f"**The measurement itself moved**: numbers differ for {_ids(assets)}, made of the same "
+        f"**The measurement itself moved**: numbers differ for {_ids(assets)}, made from the same "
         "inputs by the same code on the same machine. Find out why in the evaluate stage and its "
-        "judge; where it is meant the sides cannot be compared: say so under Results in the "
-        "changelog."
+        "judge; if the change is intended, the sides cannot be compared; say so under Results in "
+        "the changelog."
     )
 
 
@@ -101,8 +101,8 @@ def _limits(comparison: Comparison) -> str:
             f"{_code(result.key)} ({100 * result.power:.0f} %)" for result in comparison.too_small
         )
         lines.append(
-            f"**This suite is too small for what it is asked to see**: with {number} assets the "
-            f"wanted drop would be refused in fewer than {100 * comparison.gate.power:g} of 100 "
+            f"**This suite is too small to detect the given drops**: with {number} assets the "
+            f"drop would be refused in fewer than {100 * comparison.gate.power:g} of 100 "
             f"cases for {metrics}. A pass says little about these; use a larger suite."
         )
     least = 0.5**number

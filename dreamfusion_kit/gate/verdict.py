@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dreamfusion_kit.gate.chance import Change, compare, random_numbers
+from dreamfusion_kit.gate.judges import with_judges
 from dreamfusion_kit.gate.metrics import Metrics
 from dreamfusion_kit.gate.pairs import Pairs, pair
 from dreamfusion_kit.gate.power import powers
@@ -72,6 +73,7 @@ def judge(before: Metrics, after: Metrics, gate: GateSection) -> Comparison:
     Raises:
         EvaluationError: if the two cannot be compared; see `pairs.pair`.
     """
+    gate = with_judges(gate, before, after)
     pairs = pair(before, after, gate.metrics)
     sections = [gate.metrics[key] for key in pairs.metrics]
     differences = signed_differences(pairs, sections)

@@ -12,6 +12,8 @@ from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.guidance.csd import csd_residual
 from dreamfusion_kit.guidance.ism import ism_residual
 from dreamfusion_kit.guidance.pure_noise import refuse_pure_noise
+from dreamfusion_kit.guidance.rfds_rev import rfds_rev_residual
+from dreamfusion_kit.guidance.sdi import sdi_residual
 from dreamfusion_kit.guidance.sds import ScoreDistillation, sds_residual
 from dreamfusion_kit.guidance.sjc import sjc_residual
 from dreamfusion_kit.guidance.vsd import VariationalDistillation
@@ -42,6 +44,10 @@ def build_guidance(
             residual = partial(csd_residual, section, prior, prompts)
         case schema.IsmSection():
             residual = partial(ism_residual, section, prior)
+        case schema.SdiSection():
+            residual = partial(sdi_residual, section, prior)
+        case schema.RfdsRevSection():
+            residual = partial(rfds_rev_residual, section, prior)
         case schema.VsdSection():
             phi = prior.adapter(section.phi.rank, generator=generator)
             return VariationalDistillation(section, prior, prompts, phi)

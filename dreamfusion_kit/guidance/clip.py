@@ -36,7 +36,10 @@ class ClipLikeness(Guidance):
         self._prompts = prompts
 
     def guide(self, views: Views, step: int, draw: Draw) -> GuidanceOutput:
-        """Return the gradient of the mean loss of the images; nothing is drawn."""
+        """Return the gradient of the mean loss of the images; nothing is drawn.
+
+        An image has one similarity, which counts as a mean over its pixels would.
+        """
         text = self._prompts.for_views(views.cameras, self._section.view_prompts)
         images = views.images.detach().requires_grad_()
         opacity = views.opacity.detach().requires_grad_()
@@ -47,7 +50,10 @@ class ClipLikeness(Guidance):
             reward = self._section.transmittance_lambda * transmittance.clamp(max=tau)
             loss = -(likeness + reward).mean()
         gradient, opacity_gradient = torch.autograd.grad(loss, (images, opacity))
-        return GuidanceOutput(gradient, opacity_gradient, timesteps=torch.zeros_like(likeness))
+        none = torch.zeros_like(likeness)
+        return GuidanceOutput(
+            gradient, opacity_gradient, timesteps=none, prediction=likeness.detach()
+        )
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return nothing."""

@@ -11,6 +11,7 @@ an image whose s is lower than its neighbours' waits at time 0, unchanged.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -52,10 +53,32 @@ def invert(
 
     The clean image stands for the noisy one at timestep 0, where sigma_t is smallest.
     """
+
+    def move(
+        noisy: Float[Tensor, "batch channels height width"],
+        at: Int[Tensor, " batch"],
+        target: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch channels height width"]:
+        return ddim_step(prior, noisy, prior.predict(noisy, at, text), at, target)
+
+    return carry_up(clean, end, stride, move)
+
+
+# From noisy images and their timestep to the noisy images at another timestep.
+Move = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def carry_up(
+    clean: Float[Tensor, "batch channels height width"],
+    end: Int[Tensor, " batch"],
+    stride: int,
+    move: Move,
+) -> Float[Tensor, "batch channels height width"]:
+    """Move each clean image to its timestep `end`, `stride` timesteps at a time from the end."""
     noisy, at = clean, torch.zeros_like(end)
     for remaining in reversed(range(math.ceil(int(end.max()) / stride))):
         target = (end - remaining * stride).clamp(min=0)
-        noisy = ddim_step(prior, noisy, prior.predict(noisy, at, text), at, target)
+        noisy = move(noisy, at, target)
         at = target
     return noisy
 

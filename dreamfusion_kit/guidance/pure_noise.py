@@ -2,11 +2,13 @@
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.base import NoiseSchedule
+from dreamfusion_kit.recipe.schedule import peak
 from dreamfusion_kit.recipe.schema import (
     LinearSchedule,
     PiecewiseSchedule,
     ScoreGuidanceSection,
     SjcSection,
+    VsdSection,
 )
 
 # Below this signal level sigma_t / alpha_t is meaningless in float32.
@@ -18,24 +20,29 @@ def refuse_pure_noise(section: ScoreGuidanceSection, schedule: NoiseSchedule) ->
 
     Schedules with zero terminal SNR (Lin et al. 2023, s. 3.1) end in such a timestep.
     """
+    if isinstance(section, SjcSection):
+        _refuse("guidance", section.timestep_max, "kind sjc", schedule)
+    if section.timestep_weight in ("sigma_over_alpha", "flow"):
+        asks = f"timestep_weight {section.timestep_weight}"
+        _refuse("guidance", section.timestep_max, asks, schedule)
+    if isinstance(section, VsdSection) and section.phi.divides_by_signal:
+        asks = f"phi.loss {section.phi.loss}"
+        _refuse("guidance.phi", section.phi.timestep_max, asks, schedule)
+
+
+def _refuse(
+    place: str,
+    timestep_max: float | LinearSchedule | PiecewiseSchedule,
+    asks: str,
+    schedule: NoiseSchedule,
+) -> None:
     num_timesteps = len(schedule.alpha_bar)
-    highest = _highest(section.timestep_max)
+    highest = peak(timestep_max)
     last = min(round(highest * num_timesteps), num_timesteps - 1)
     alpha_t = float(schedule.alpha_bar[last].sqrt())
-    if section.divides_by_signal and alpha_t < MIN_ALPHA_TO_DIVIDE_BY:
-        asks = "kind sjc" if isinstance(section, SjcSection) else "timestep_weight sigma_over_alpha"
+    if alpha_t < MIN_ALPHA_TO_DIVIDE_BY:
         raise RecipeError(
-            f"guidance.timestep_max: found {highest:g}, where this prior's schedule has no signal "
+            f"{place}.timestep_max: found {highest:g}, where this prior's schedule has no signal "
             f"left (alpha_t = {alpha_t:.3g}) and guidance.{asks} divides by it; expected a "
-            "timestep with signal; set guidance.timestep_max to 0.98"
+            f"timestep with signal; set {place}.timestep_max to 0.98"
         )
-
-
-def _highest(schedule: float | LinearSchedule | PiecewiseSchedule) -> float:
-    match schedule:
-        case LinearSchedule():
-            return max(schedule.start, schedule.end)
-        case PiecewiseSchedule():
-            return max(value for _, value in schedule.points)
-        case _:
-            return schedule

@@ -10,11 +10,11 @@ x is the rendered image in the prior's space. This file follows the path in orde
     eps_hat      guided_epsilon     eps_u + s (eps_c - eps_u), in `classifier_free`
     residual     sds_residual       eps_hat - eps; the denoiser's Jacobian is left out
     w(t)         timestep_weight    times dz_t / dx = alpha_t, absorbed as in the paper
-    dx / dimage  pull_back          through `to_model_space`; the mean over the batch
+    dx / dimage  pull_back          through `to_model_space`; the mean over batch and pixels
 
 `ScoreDistillation.guide` calls these in turn, and `optimize.loop` propagates the image's
 gradient into the field, dimage / dtheta. Other score distillations (`sjc`, `csd`, `ism`,
-`vsd`) replace only the residual.
+`sdi`, `rfds_rev`, `vsd`) replace only the residual.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,10 +30,10 @@ from dreamfusion_kit.guidance.classifier_free import guided_epsilon
 from dreamfusion_kit.guidance.conditioning import Conditioning, PromptFeatures, conditioning_for
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import ScoreGuidanceSection
+from dreamfusion_kit.recipe.schema import PhiSection, ScoreGuidanceSection
 from dreamfusion_kit.records import GuidanceOutput
 
-WeightName = Literal["sigma_squared", "uniform", "sigma_over_alpha"]
+WeightName = Literal["sigma_squared", "uniform", "sigma_over_alpha", "flow"]
 
 
 @final
@@ -54,7 +54,7 @@ class ScoreDistillation(Guidance):
         self._residual = residual
 
     def guide(self, views: Views, step: int, draw: Draw) -> GuidanceOutput:
-        """Return the gradient of `w(t) residual` on the images, mean over the batch."""
+        """Return the gradient of `w(t) residual` on the images, mean over batch and pixels."""
         section, prior = self._section, self._prior
         conditioning = conditioning_for(section, self._prompts, views.cameras)
         encoded = encode(prior, views.images)
@@ -88,7 +88,7 @@ def encode(prior: Prior, images: Float[Tensor, "batch 3 h w"]) -> EncodedViews:
 
 
 def timestep_range(
-    section: ScoreGuidanceSection, step: int, num_train_timesteps: int
+    section: ScoreGuidanceSection | PhiSection, step: int, num_train_timesteps: int
 ) -> tuple[int, int]:
     """Return the lowest and highest timestep at optimiser step `step`, both included."""
     last = num_train_timesteps - 1
@@ -98,7 +98,7 @@ def timestep_range(
 
 
 def sample_timesteps(
-    section: ScoreGuidanceSection,
+    section: ScoreGuidanceSection | PhiSection,
     step: int,
     batch: int,
     num_train_timesteps: int,
@@ -142,6 +142,7 @@ class NoisyViews:
     timestep: Int[Tensor, " batch"]  # t
     conditioning: Conditioning  # y, and what the unconditional prediction reads
     step: int  # of the optimiser
+    generator: torch.Generator | None = None  # draws what a residual needs beside the noise
 
     def noisy(self, prior: Prior) -> Float[Tensor, "batch channels height width"]:
         """Return `z_t = alpha_t x + sigma_t eps`."""
@@ -164,7 +165,7 @@ def diffuse(
     noise = torch.randn(
         clean.shape, generator=generator, device=generator.device, dtype=clean.dtype
     )
-    return NoisyViews(clean, noise, timestep, conditioning, step)
+    return NoisyViews(clean, noise, timestep, conditioning, step, generator)
 
 
 # Per image, the direction to descend along in the prior's space, before w(t).
@@ -182,7 +183,11 @@ def sds_residual(
 def timestep_weight(
     name: WeightName, alpha_t: Float[Tensor, " batch"], sigma_t: Float[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """Return w(t): DreamFusion's `sigma_t^2`, 1, or `sigma_t / alpha_t` (x0 loss, MVDream)."""
+    """Return w(t): DreamFusion's `sigma_t^2`, 1, or a factor from the noise's error to another's.
+
+    `sigma_t / alpha_t` is that of the clean image (x0 loss, MVDream), `1 + sigma_t / alpha_t`
+    that of a flow's velocity (RFDS).
+    """
     match name:
         case "sigma_squared":
             return sigma_t.square()
@@ -190,6 +195,8 @@ def timestep_weight(
             return torch.ones_like(sigma_t)
         case "sigma_over_alpha":
             return sigma_t / alpha_t
+        case "flow":
+            return 1 + sigma_t / alpha_t
         case _:
             assert_never(name)
 
@@ -201,9 +208,10 @@ def pull_back(
     noisy: NoisyViews,
     residual: Float[Tensor, "batch channels height width"],
 ) -> GuidanceOutput:
-    """Weight the residual by w(t) and pull it back to the images, mean over the batch.
+    """Weight the residual by w(t) and pull it back to the images, mean over batch and pixels.
 
-    `to_model_space` is differentiated once; the denoiser never is.
+    Channels are summed; pixels are those of the prior's own space. `to_model_space` is
+    differentiated once, the denoiser never is.
     """
     timestep = noisy.timestep
     weight = timestep_weight(
@@ -211,6 +219,11 @@ def pull_back(
     )
     weighted = weight[:, None, None, None] * residual.detach() / len(timestep)
     (gradient,) = torch.autograd.grad(encoded.clean, encoded.images, weighted)
+    # Divided here, not before: an encoder in float16 could not hold a pixel's share.
     return GuidanceOutput(
-        gradient=gradient, opacity_gradient=None, timesteps=timestep / prior.num_train_timesteps
+        gradient=gradient / prior.num_pixels(encoded.clean),
+        opacity_gradient=None,
+        timesteps=timestep / prior.num_train_timesteps,
+        noise=noisy.noise,
+        prediction=residual.detach(),
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.recipe.schema import GuidanceSection, ViewPromptsSection
+from dreamfusion_kit.recipe.schema import PLAIN, GuidanceSection, ViewPromptsSection
 
 View = Literal["front", "left", "right", "back", "overhead"]
 Side = Literal["left", "right"]
@@ -54,7 +54,8 @@ def guidance_prompts(prompt: str, section: GuidanceSection) -> dict[str, str]:
 
     The order is that of the rows that the embed stage saves: the views, then the others.
     """
-    return {**prompts_for(prompt, section.view_prompts), **section.other_texts}
+    plain = {PLAIN: prompt} if section.plain_prompt else {}
+    return {**prompts_for(prompt, section.view_prompts), **section.other_texts, **plain}
 
 
 def view_weights(

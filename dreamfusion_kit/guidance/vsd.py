@@ -9,13 +9,18 @@ that SDS subtracts becomes the noise that a second denoiser phi, trained on the 
 Only eps_hat is guided by the text's scale. With phi at the Dirac of one render, this is SDS.
 
 The renders of one batch are the particles of one distribution; so are those of several
-fields, where the recipe has them take turns (field.kind particles): one phi serves all. It
-learns where it is queried: on timesteps of the step's own range.
+fields, where the recipe has them take turns (field.kind particles): one phi serves all.
+
+Whatever the prior's network predicts, phi's predicts the same and is read as eps_phi. What the
+loss is the error of is the recipe's choice, since each is a multiple of the noise's:
+    v       alpha eps - sigma x,  off by 1 / alpha                (Salimans and Ho 2022)
+    flow    eps - x,              off by 1 + sigma / alpha        (Liu et al. 2022)
+for equal z = alpha x + sigma eps.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import final
+from typing import Literal, assert_never, final
 
 import torch
 from jaxtyping import Float
@@ -25,6 +30,7 @@ from dreamfusion_kit.guidance.base import Draw, Guidance, Views
 from dreamfusion_kit.guidance.classifier_free import guided_epsilon
 from dreamfusion_kit.guidance.conditioning import PromptFeatures, conditioning_for
 from dreamfusion_kit.guidance.sds import (
+    NoiseLevels,
     NoisyViews,
     diffuse,
     encode,
@@ -36,7 +42,8 @@ from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_te
 from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.recipe.schema import VsdSection
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe.schema import PLAIN, VsdSection
 from dreamfusion_kit.records import Cameras, GuidanceOutput
 
 
@@ -81,7 +88,18 @@ class VariationalDistillation(Guidance):
         timestep, conditioning = views.timestep, views.conditioning
         noisy = views.noisy(self._prior)
         guided = guided_epsilon(self._section, self._prior, noisy, timestep, conditioning)
-        return guided - self._phi(noisy, timestep, conditioning.conditional, poses)
+        with self._phi.resident():
+            return guided - self._phi(noisy, timestep, self._text(views), poses)
+
+    def _text(self, views: NoisyViews) -> TextFeatures:
+        """Return what phi reads, one row per image."""
+        match self._section.phi.text:
+            case "view":
+                return views.conditioning.conditional
+            case "plain":
+                return self._prompts.select([PLAIN] * len(views.clean))
+            case _:
+                assert_never(self._section.phi.text)
 
     def _train_phi(
         self,
@@ -90,7 +108,7 @@ class VariationalDistillation(Guidance):
         generator: torch.Generator,
     ) -> None:
         """Take one step of denoising score matching on the clean images of `views`."""
-        section, clean = self._section, views.clean
+        section, clean = self._section.phi, views.clean
         timestep = sample_timesteps(
             section,
             views.step,
@@ -102,20 +120,16 @@ class VariationalDistillation(Guidance):
             clean.shape, generator=generator, device=generator.device, dtype=clean.dtype
         )
         chance = torch.rand(len(clean), generator=generator, device=generator.device)
-        kept = (chance >= section.phi.camera_dropout)[:, None]
+        kept = (chance >= section.camera_dropout)[:, None]
         levels = noise_levels(self._prior, timestep)
-        with torch.enable_grad(), repeatable_attention(clean.device):
+        with torch.enable_grad(), repeatable_attention(clean.device), self._phi.resident():
             found = self._phi(
                 levels.add_noise(clean, noise),
                 timestep,
-                views.conditioning.conditional,
+                self._text(views),
                 torch.where(kept, poses, 0.0),
             )
-            error = found - noise
-            if section.phi.loss == "v":
-                # v = alpha eps - sigma x and z = alpha x + sigma eps: equal z, eps off by
-                # alpha times v's error.
-                error = error / levels.alpha
+            error = _error(section.loss, found - noise, levels)
             self._optimizer.zero_grad()
             _backward(error.square().mean(), error.numel(), self._phi.trainable().values())
         self._optimizer.step()
@@ -138,6 +152,23 @@ class VariationalDistillation(Guidance):
         for name, value in own.items():
             value.copy_(saved[name])
         load_optimizer_tensors(self._optimizer, under("optimizer/", tensors))
+
+
+def _error(
+    loss: Literal["epsilon", "v", "flow"],
+    error: Float[Tensor, "batch channels height width"],
+    levels: NoiseLevels,
+) -> Float[Tensor, "batch channels height width"]:
+    """Return the error of what the loss measures, from the error of the noise."""
+    match loss:
+        case "epsilon":
+            return error
+        case "v":
+            return error / levels.alpha
+        case "flow":
+            return error * (levels.alpha + levels.sigma) / levels.alpha
+        case _:
+            assert_never(loss)
 
 
 def _backward(mean: Float[Tensor, ""], count: int, parameters: Iterable[Tensor]) -> None:

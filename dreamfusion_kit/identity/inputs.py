@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
+from dreamfusion_kit import files
 from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.captions import declared_captions
+from dreamfusion_kit.recipe.document import file_error
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.scene import Scene
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite
 
@@ -33,11 +36,8 @@ REFINE_SECTIONS = (*FIELD_SECTIONS, "mesh", "refine")
 
 def asset_digests(asset: ResolvedAsset, protocol: EvaluationSection) -> dict[AssetStage, str]:
     """Return what each stage of an asset reads beside the outputs of earlier stages."""
-    return {stage: identity(_reads(stage, asset, protocol)) for stage in _stages(asset)}
-
-
-def _stages(asset: ResolvedAsset) -> tuple[AssetStage, ...]:
-    return asset_stages(refined=asset.recipe.refine is not None)
+    stages = asset_stages(imported=asset.imported is not None, refined=asset.refines)
+    return {stage: identity(_reads(stage, asset, protocol)) for stage in stages}
 
 
 def _reads(
@@ -52,13 +52,15 @@ def _reads(
             return {"recipe": asset.recipe_name, "identity": asset.identity}
         case "refine":
             return {"seed": asset.seed, **sections(asset.recipe, *REFINE_SECTIONS)}
+        case "evaluate" if asset.imported is not None:
+            return {"prompt": asset.prompt, "evaluation": protocol}
         case "evaluate":
             return {
                 "prompt": asset.prompt,
                 "evaluation": protocol,
                 **sections(asset.recipe, "field", "renderer", "background"),
                 "num_steps": asset.recipe.optimize.num_steps,
-                **({"refined": True} if asset.recipe.refine is not None else {}),
+                **({"refined": True} if asset.refines else {}),
             }
         case _:
             assert_never(stage)
@@ -71,7 +73,7 @@ def recipe_digest(recipe: Recipe) -> str:
 
 def clip_digest(protocol: EvaluationSection) -> str:
     """Return the digest of what the fetch stage reads from the protocol."""
-    return identity(protocol.clip)
+    return identity({"clip": protocol.clip, "vqa": protocol.vqa})
 
 
 def pool_digest(protocol: EvaluationSection, prompts: Mapping[str, str], workspace: Path) -> str:
@@ -95,6 +97,21 @@ def suite_digests(
         "score": identity({"assets": list(assets), "evaluation": suite.evaluation}),
         "report": identity({name: asset.summary() for name, asset in assets.items()}),
     }
+
+
+def scene_digest(scene: Scene, workspace: Path) -> str:
+    """Return the digest of what the scene stage reads beside meshes: the scene, and its light.
+
+    Raises:
+        RecipeError: if the light's file is not there.
+    """
+    file = scene.light.file
+    if file is None:
+        return identity({"scene": scene})
+    path = workspace / file
+    if not path.is_file():
+        raise file_error(path, f"not there; expected the light of the scene {scene.scene}")
+    return identity({"scene": scene, "light": files.sha256(path)})
 
 
 def sections(recipe: Recipe, *names: str) -> dict[str, object]:

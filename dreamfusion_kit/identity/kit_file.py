@@ -20,10 +20,12 @@ from dreamfusion_kit.identity.inputs import (
     clip_digest,
     pool_digest,
     recipe_digest,
+    scene_digest,
     suite_digests,
 )
 from dreamfusion_kit.identity.stage_name import AssetStage, CodeName
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.scene import load_scene, scene_names
 from dreamfusion_kit.recipe.suite import (
     DEFAULT,
     FETCHED_CLIP,
@@ -70,6 +72,9 @@ def current(workspace: Path, name: str) -> Kit:
         "recipes": recipes,
         "suite": suite_digests(suite, resolved, workspace),
     }
+    scenes = {scene: _scene(workspace, name, scene) for scene in scene_names(workspace, name)}
+    if scenes:
+        shared = {**shared, "scenes": scenes}
     if name == DEFAULT:
         return Kit({**shared, "assets": assets}, {})
     return Kit(shared, {folder: _own(suite, folder, assets) for folder in suite.folders})
@@ -156,6 +161,8 @@ def _keys(workspace: Path, name: str, stage: CodeName, subject: str | None) -> l
             return [code, _asset_key(workspace, name, stage, str(subject)), pool]
         case "score" | "report":
             return [code, _Key(path, ("suite", stage))]
+        case "scene":
+            return [code, _Key(path, ("scenes", str(subject)))]
         case "toybox" | "toybox_evaluate":
             return [code]
         case _:
@@ -183,10 +190,16 @@ def _now(workspace: Path, name: str, stage: CodeName, subject: str | None) -> li
         case "score" | "report":
             suite = load_suite(workspace, name)
             return [code, suite_digests(suite, resolve_all(workspace, suite), workspace)[stage]]
+        case "scene":
+            return [code, _scene(workspace, name, str(subject))]
         case "toybox" | "toybox_evaluate":
             return [code]
         case _:
             assert_never(stage)
+
+
+def _scene(workspace: Path, name: str, scene: str) -> str:
+    return scene_digest(load_scene(workspace, name, scene), workspace)
 
 
 def _asset_key(workspace: Path, name: str, stage: str, asset: str) -> _Key:

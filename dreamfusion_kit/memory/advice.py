@@ -88,7 +88,7 @@ def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
             yield f"{name}.{key}", value
     if recipe.optimize.batch_size > 1:
         yield "optimize.batch_size", recipe.optimize.batch_size // 2
-    yield "camera.image_size_px", max(1, recipe.camera.image_size_px // 2)
+    yield "camera.image_size_px", max(1, recipe.camera.largest_image_size_px // 2)
     yield "renderer.num_samples", max(1, recipe.renderer.num_samples // 2)
     if recipe.guidance.adapter_rank is not None:
         yield "guidance.phi.rank", max(1, recipe.guidance.adapter_rank // 2)

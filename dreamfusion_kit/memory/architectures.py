@@ -128,8 +128,61 @@ DEEPFLOYD_IF_XL: Components = {
     },
 }
 
+_FLUX_VAE: Config = {
+    **_VAE,
+    "latent_channels": 16,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+    "scaling_factor": 0.3611,
+    "shift_factor": 0.1159,
+    "sample_size": 1024,
+}
+FLUX_2_KLEIN_BASE_4B: Components = {
+    "transformer": {
+        "_class_name": "Flux2Transformer2DModel",
+        "in_channels": 128,
+        "num_layers": 5,
+        "num_single_layers": 20,
+        "attention_head_dim": 128,
+        "num_attention_heads": 24,
+        "joint_attention_dim": 7680,
+        "guidance_embeds": False,
+    },
+    "vae": {"_class_name": "AutoencoderKLFlux2"},
+}
+Z_IMAGE: Components = {"transformer": {"_class_name": "ZImageTransformer2DModel"}, "vae": _FLUX_VAE}
+QWEN_IMAGE: Components = {
+    "transformer": {"_class_name": "QwenImageTransformer2DModel"},
+    "vae": {"_class_name": "AutoencoderKLQwenImage"},
+}
+SANA_1600M_512: Components = {
+    "transformer": {"_class_name": "SanaTransformer2DModel", "sample_size": 16},
+    "vae": {
+        "_class_name": "AutoencoderDC",
+        "encoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+        "decoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+        "downsample_block_type": "Conv",
+        "upsample_block_type": "interpolate",
+        "scaling_factor": 0.41407,
+    },
+}
+PIXART_SIGMA_512: Components = {
+    "transformer": {
+        "_class_name": "PixArtTransformer2DModel",
+        "caption_channels": 4096,
+        "sample_size": 64,
+        "use_additional_conditions": False,
+    },
+    "vae": {**_VAE, "scaling_factor": 0.13025, "sample_size": 512},
+}
+
 PUBLISHED: Mapping[str, Components] = {
     "DeepFloyd/IF-I-XL-v1.0": DEEPFLOYD_IF_XL,
+    "Efficient-Large-Model/Sana_1600M_512px_diffusers": SANA_1600M_512,
+    "PixArt-alpha/PixArt-Sigma-XL-2-512-MS": PIXART_SIGMA_512,
+    "Qwen/Qwen-Image": QWEN_IMAGE,
+    "Tongyi-MAI/Z-Image": Z_IMAGE,
+    "black-forest-labs/FLUX.2-klein-base-4B": FLUX_2_KLEIN_BASE_4B,
     "fal/AuraFlow-v0.3": AURA_FLOW,
     "stabilityai/stable-diffusion-2-1-base": STABLE_DIFFUSION_2,
     "stabilityai/stable-diffusion-3.5-medium": STABLE_DIFFUSION_35_MEDIUM,

@@ -56,7 +56,7 @@ def memory_of_prior(recipe: Recipe, parts: Components) -> PriorMemory:
         recipe.guidance,
         parts,
         batch_size=recipe.optimize.batch_size,
-        render_size_px=recipe.camera.image_size_px,
+        render_size_px=recipe.camera.largest_image_size_px,
     )
 
 
@@ -85,7 +85,7 @@ def combine(recipe: Recipe, prior: PriorMemory, field: FieldMemory, device: Devi
         found.append(Moment("the encoder works", at_rest | waiting | encoding))
     if prior.phi > 0:
         phi = {"phi, forward and backward": prior.learning}
-        found.append(Moment("phi learns", at_rest | waiting | phi))
+        found.append(Moment("phi learns", denoiser | always | waiting | phi))
     return [
         *found,
         Moment("the field learns", at_rest | learning),

@@ -9,7 +9,7 @@ is skipped. Later most are, unless the field fills its sphere, while a hash grid
 are enabled. A preview is counted as if it were drawn then: a bound if the first comes later.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -24,7 +24,7 @@ from dreamfusion_kit.memory.line import line
 from dreamfusion_kit.memory.live import LiveMemory
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize.optimizers import build_optimizer
-from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
+from dreamfusion_kit.optimize.penalties import needs_normals, sum_of, weighted_penalties
 from dreamfusion_kit.optimizer_state import optimizer_tensors
 from dreamfusion_kit.recipe.schema import (
     DistributedShampooSection,
@@ -74,10 +74,14 @@ def field_memory(recipe: Recipe) -> FieldMemory:
     """Return the memory of the recipe at its own size and number of views."""
     share = _share(recipe)
     if share == 1:
-        return _counted(recipe, 1.0)[0]
-    near, at = _counted(recipe, share / 2, fewest_views=2)
-    far, beyond = _counted(recipe, share, fewest_views=4)
-    return line(near, far, (1 - at) / (beyond - at))
+        found = _counted(recipe, 1.0)[0]
+    else:
+        near, at = _counted(recipe, share / 2, fewest_views=2)
+        far, beyond = _counted(recipe, share, fewest_views=4)
+        found = line(near, far, (1 - at) / (beyond - at))
+    # Counted at the size of the largest views; a preview of a growing size has the smallest.
+    part = (recipe.camera.preview_image_size_px / recipe.camera.largest_image_size_px) ** 2
+    return found if part == 1 else replace(found, previewing=round(part * found.previewing))
 
 
 def rough_bytes(recipe: Recipe) -> int:
@@ -98,7 +102,7 @@ def rough_bytes(recipe: Recipe) -> int:
 
 
 def _num_rays(recipe: Recipe) -> int:
-    return recipe.optimize.batch_size * recipe.camera.image_size_px**2
+    return recipe.optimize.batch_size * recipe.camera.largest_image_size_px**2
 
 
 def _share(recipe: Recipe) -> float:
@@ -129,7 +133,8 @@ def _counted(recipe: Recipe, share: float, *, fewest_views: int = 1) -> tuple[Fi
         small = small.model_copy(update={"field": field.scaled(share)})
         share = small.field.num_parameters / field.num_parameters
         rays_per_ray *= field.numbers_per_sample / small.field.numbers_per_sample
-    side, views, previews = recipe.camera.image_size_px, recipe.optimize.batch_size, _NUM_PREVIEWS
+    side, views = recipe.camera.largest_image_size_px, recipe.optimize.batch_size
+    previews = _NUM_PREVIEWS
     if share < 1:
         per_view, side = _SMALL_VIEW_PX**2, _SMALL_VIEW_PX
         views = max(fewest_views, round(share * num_rays * rays_per_ray / per_view))
@@ -209,7 +214,7 @@ def _count_step(recipe: Recipe, model: NerfModel, side: int, views: int) -> tupl
     """Return what waits for the gradient, and the peak memory of render and backward."""
     for parameter in model.parameters():
         parameter.grad = None
-    regularizers, step = recipe.optimize.regularizers, _step(recipe)
+    penalties, step = recipe.optimize.penalties, _step(recipe)
     camera, shading = recipe.camera, recipe.shading
     # The nearest camera with the longest lens sees the most of the field.
     nearest, longest = camera.radius_range[0], camera.focal_range[1]
@@ -219,11 +224,12 @@ def _count_step(recipe: Recipe, model: NerfModel, side: int, views: int) -> tupl
     )
     lighting = _lamp(recipe, cameras) if is_ever_shaded else albedo_lighting(cameras)
     with LiveMemory() as memory:
-        normals = needs_normals(regularizers, step)
+        normals = needs_normals(penalties, step)
         output, samples = _render(model, cameras, lighting, with_normals=normals)
         waiting = memory.alive_bytes
         loss = output.image.sum()
-        loss = loss + regularization(regularizers, output.opacity, samples, model, step)
+        terms = weighted_penalties(penalties, output.opacity, samples, model, step)
+        loss = loss + sum_of(terms, loss.device)
         loss.backward()
     return waiting, memory.peak_bytes
 

@@ -6,7 +6,7 @@ for the fused kernels, which never hold the scores of all pairs. Where a gradien
 through the attention, the scores are held, as on CUDA (see `attention.py`); a CPU takes less.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never
@@ -30,8 +30,9 @@ from dreamfusion_kit.memory.live import LiveMemory
 from dreamfusion_kit.priors import fetch
 from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.components import read_config
+from dreamfusion_kit.priors.families.choose import FAMILIES, family_of
 from dreamfusion_kit.priors.json_file import read_object
-from dreamfusion_kit.priors.lora import LoraUnet
+from dreamfusion_kit.priors.lora import LoraDenoiser
 from dreamfusion_kit.priors.model_files import check_configs
 from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
@@ -45,6 +46,8 @@ _CLASSES: Mapping[str, Any] = {
     "SD3Transformer2DModel": SD3Transformer2DModel,
     "AuraFlowTransformer2DModel": AuraFlowTransformer2DModel,
     "AutoencoderKL": AutoencoderKL,
+    **{family.transformer_class.__name__: family.transformer_class for family in FAMILIES},
+    **{family.vae_class.__name__: family.vae_class for family in FAMILIES},
 }
 
 
@@ -121,6 +124,8 @@ def prior_memory(
             case schema.PixelUnetSection():
                 unet = on_meta(parts["unet"], section.dtype)
                 return _denoiser(unet, guidance, batch, unet.config["sample_size"], CLIP_TOKENS)
+            case schema.LatentTransformerSection():
+                return _transformer(section, guidance, parts, batch, render_size_px)
             case schema.LatentUnetSection():
                 denoiser, num_tokens = on_meta(parts["unet"], section.dtype), CLIP_TOKENS
             case schema.FlowTransformerSection():
@@ -190,6 +195,48 @@ def _encode(vae: Any, batch: int, render_size_px: int, size_px: int) -> tuple[Pr
     return found, latents.shape[-1]
 
 
+def _transformer(
+    section: schema.LatentTransformerSection,
+    guidance: schema.GuidanceSection,
+    parts: Components,
+    batch: int,
+    render_size_px: int,
+) -> PriorMemory:
+    """Return the memory of one of the families, called as the prior calls it."""
+    model, vae = (
+        on_meta(parts["transformer"], section.dtype),
+        on_meta(parts["vae"], section.vae_dtype),
+    )
+    family = family_of(type(model).__name__)
+    family.drop_decoder(vae)
+    images = _renders(batch, render_size_px)
+    with LiveMemory() as memory, torch.device("meta"):
+        signed = to_pixel_space(images, section.image_size_px).to(vae.dtype)
+        latents = family.encode_images(vae, signed)
+        del signed
+        waiting = memory.alive_bytes
+        torch.autograd.grad(latents, images, torch.empty_like(latents))
+    noisy = latents.detach()
+
+    def predict(denoiser: Any, num_texts: int = 1) -> Tensor:
+        rows, dtype = num_texts * batch, model.dtype
+        text = family.text_like(model.config, rows, section.text_tokens)
+        text = {name: values.to(dtype) for name, values in text.items()}
+        inputs = torch.empty(rows, *noisy.shape[1:], dtype=dtype)
+        return family.call(denoiser, inputs, torch.empty(rows), text)
+
+    with LiveMemory() as forward, torch.device("meta"), _FusedAttention(), torch.no_grad():
+        predict(model, guidance.num_texts)
+    found = PriorMemory(
+        denoiser=module_bytes(model),
+        predicting=forward.peak_bytes,
+        encoder=module_bytes(vae),
+        encoded=waiting,
+        encoding=memory.peak_bytes,
+    )
+    return _with_phi(found, model, guidance, noisy, predict)
+
+
 def _renders(batch: int, side: int) -> Tensor:
     """Return rendered views, which count as the field's memory."""
     return torch.empty(batch, 3, side, side, device="meta", requires_grad=True)
@@ -201,19 +248,31 @@ def _denoiser(
     with LiveMemory() as memory, torch.device("meta"), _FusedAttention(), torch.no_grad():
         _predict(model, guidance.num_texts * batch, side, num_tokens)
     found = PriorMemory(denoiser=module_bytes(model), predicting=memory.peak_bytes)
+    noisy = torch.empty(batch, model.config["in_channels"], side, side, device="meta")
+
+    def predict(adapted: Any) -> Tensor:
+        return _predict(adapted, batch, side, num_tokens)[:, : noisy.shape[1]]
+
+    return _with_phi(found, model, guidance, noisy, predict)
+
+
+def _with_phi(
+    found: PriorMemory,
+    model: Any,
+    guidance: schema.GuidanceSection,
+    noisy: Tensor,
+    predict: Callable[[Any], Tensor],
+) -> PriorMemory:
+    """Add VSD's second denoiser, if the guidance trains one; `predict` is how it is called."""
     if guidance.adapter_rank is None:
         return found
     phi = extrapolate(
-        lambda rank: _phi(model, rank, batch, side, num_tokens),
-        guidance.adapter_rank,
-        most=_LARGEST_RANK,
+        lambda rank: _phi(model, rank, noisy, predict), guidance.adapter_rank, most=_LARGEST_RANK
     )
     return replace(found, phi=phi.phi, learning=phi.learning)
 
 
-def _predict(
-    model: Any, rows: int, side: int, num_tokens: int, class_labels: Tensor | None = None
-) -> Tensor:
+def _predict(model: Any, rows: int, side: int, num_tokens: int) -> Tensor:
     """Call the denoiser on `rows` images; its configuration says what else it reads."""
     config, dtype = model.config, model.dtype
     noisy = torch.empty(rows, config["in_channels"], side, side, dtype=dtype)
@@ -222,9 +281,7 @@ def _predict(
         text = torch.empty(rows, num_tokens, width, dtype=dtype)
         timestep = torch.empty(rows, dtype=torch.int64)
         added = _size_and_crop(config, rows, dtype)
-        return model(
-            noisy, timestep, text, class_labels=class_labels, added_cond_kwargs=added
-        ).sample
+        return model(noisy, timestep, text, added_cond_kwargs=added).sample
     text = torch.empty(rows, num_tokens, config["joint_attention_dim"], dtype=dtype)
     arguments = {"encoder_hidden_states": text, "timestep": torch.empty(rows, dtype=dtype)}
     if isinstance(model, SD3Transformer2DModel):
@@ -248,24 +305,21 @@ def _size_and_crop(config: Config, rows: int, dtype: torch.dtype) -> dict[str, T
     }
 
 
-def _phi(unet: Any, rank: int, batch: int, side: int, num_tokens: int) -> PriorMemory:
+def _phi(model: Any, rank: int, noisy: Tensor, predict: Callable[[Any], Tensor]) -> PriorMemory:
     """Return the bytes of VSD's adapter with gradient and moments, and of its backward pass."""
 
-    def denoise(
-        adapted: Any, noisy: Tensor, timestep: Tensor, text: TextFeatures, poses: Tensor | None
-    ) -> Tensor:
-        found = _predict(adapted, len(noisy), side, num_tokens, class_labels=poses)
-        return found[:, : noisy.shape[1]]  # a learned variance is cut off
+    def denoise(adapted: Any, *_: Any) -> Tensor:
+        return predict(adapted)
 
-    phi = LoraUnet(unet, denoise, rank, generator=torch.Generator())
+    meta = torch.device("meta")
+    phi = LoraDenoiser(model, denoise, rank, device=meta, generator=torch.Generator())
     trainable = sum(value.nbytes for value in phi.trainable().values())
-    with LiveMemory() as memory, torch.device("meta"):
-        noisy = torch.empty(batch, unet.config["in_channels"], side, side)
-        text = TextFeatures({})  # `_predict` makes its own
+    with LiveMemory() as memory, meta:
+        batch, text = len(noisy), TextFeatures({})  # `predict` makes its own
         found = phi(noisy, torch.empty(batch, dtype=torch.int64), text, torch.empty(batch, 16))
         found.square().mean().backward()
-    # Each parameter also has a gradient, which the pass already counts, and two moments.
-    return PriorMemory(phi=3 * trainable, learning=memory.peak_bytes)
+    # Each parameter also has two moments, and a gradient, which stays until the next pass.
+    return PriorMemory(phi=4 * trainable, learning=memory.peak_bytes)
 
 
 def _clip(config: Config, batch: int, render_size_px: int) -> PriorMemory:

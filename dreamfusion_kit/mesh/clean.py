@@ -58,6 +58,8 @@ def measure(surface: Isosurface, *, dropped_components: int) -> SurfaceFacts:
     """Return the facts of a surface; the volume is signed, positive if faces look outwards."""
     mesh = trimesh.Trimesh(surface.vertices, surface.faces, process=False)
     _, sizes, _ = _to_open3d(surface).cluster_connected_triangles()
+    with np.errstate(divide="ignore", invalid="ignore"):  # of the centre of mass of a flat one
+        volume = float(mesh.volume)
     return SurfaceFacts(
         vertices=len(surface.vertices),
         faces=len(surface.faces),
@@ -66,7 +68,7 @@ def measure(surface: Isosurface, *, dropped_components: int) -> SurfaceFacts:
         watertight=bool(mesh.is_watertight and mesh.is_winding_consistent),
         euler_number=int(mesh.euler_number),
         area=float(mesh.area),
-        volume=float(mesh.volume),
+        volume=volume,
     )
 
 

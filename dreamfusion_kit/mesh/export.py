@@ -1,15 +1,17 @@
-"""Write a textured mesh as GLB, OBJ + MTL + PNG, PLY and a JSON of facts.
+"""Write a textured mesh as GLB, OBJ + MTL + PNG, PLY, STL and USDZ, and a JSON of facts.
 
-The GLB is y-up, as glTF requires: the object's front (world +x) looks along glTF's +z and
-world up (+z) along its +y. OBJ and PLY define no up direction and keep world coordinates
-(z up, front +x), so that they can be compared with the field directly.
+GLB, OBJ and USDZ are y-up, as glTF requires and as Blender, Unity and three.js read an OBJ: the
+object's front (world +x) looks along their +z and world up (+z) along their +y. PLY and STL
+keep world coordinates (z up, front +x), as slicers and point cloud tools read them.
 
-Equal meshes give equal bytes: no file holds a time, a path or a random name.
+Objects, meshes, materials and images carry the asset's id, so that several assets in one scene
+can be told apart. Equal meshes give equal bytes: no file holds a time, a path or a random name.
 """
 
 import io
 import json
-from collections.abc import Mapping
+import struct
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,76 +26,122 @@ from trimesh.visual.texture import TextureVisuals
 
 from dreamfusion_kit.image_files import png_bytes
 from dreamfusion_kit.mesh.extract import BakedMesh
+from dreamfusion_kit.mesh.usd import UsdObject, usdz_bytes
+from dreamfusion_kit.recipe.schema import MeshFormat
 
-# glTF x, y, z are world y, z, x: a rotation that only renames axes, hence exact.
-_WORLD_AXES_OF_GLTF = [1, 2, 0]
+# y-up x, y, z are world y, z, x: a rotation that only renames axes, hence exact.
+WORLD_AXES_OF_Y_UP = [1, 2, 0]
 
-_MTL = """newmtl albedo
+_MTL = """newmtl {name}
 Ka 1 1 1
 Kd 1 1 1
 Ks 0 0 0
 illum 1
-map_Kd albedo.png
+map_Kd {image}
 """
 
 # Clamped, so that the texture's opposite borders never mix; trilinear.
-_SAMPLER = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}
+SAMPLER = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}
+_VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963  # glTF's names for what a buffer view holds
 
 
-def write_mesh(directory: Path, mesh: BakedMesh, *, provenance: Mapping[str, Any]) -> None:
-    """Write mesh.{glb,obj,mtl,ply,json} and albedo.png into an existing directory.
+def write_mesh(
+    directory: Path,
+    mesh: BakedMesh,
+    *,
+    name: str,
+    formats: Collection[MeshFormat],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write mesh.json and mesh.SUFFIX for each format into an existing directory.
 
-    `provenance` is any JSON object; it goes into the GLB's `asset.extras`.
+    An OBJ comes with mesh.mtl and its image, `albedo_file(name)`.
+
+    Args:
+        directory: Where to.
+        mesh: What to write.
+        name: The asset's id, of a-z, 0-9 and _.
+        formats: Which files; usdz needs usd-core.
+        provenance: Any JSON object; it goes into the GLB's `asset.extras`.
+
+    Raises:
+        MissingExtraError: if usdz is asked for and usd-core is not installed.
     """
-    (directory / "mesh.glb").write_bytes(glb_bytes(mesh, provenance=provenance))
-    (directory / "mesh.obj").write_bytes(obj_text(mesh).encode())
-    (directory / "mesh.mtl").write_bytes(_MTL.encode())
-    (directory / "albedo.png").write_bytes(png_bytes(mesh.texture))
-    (directory / "mesh.ply").write_bytes(ply_bytes(mesh))
+    if "glb" in formats:
+        (directory / "mesh.glb").write_bytes(glb_bytes(mesh, name=name, provenance=provenance))
+    if "obj" in formats:
+        (directory / "mesh.obj").write_bytes(obj_text(mesh, name=name).encode())
+        mtl = _MTL.format(name=name, image=albedo_file(name))
+        (directory / "mesh.mtl").write_bytes(mtl.encode())
+        (directory / albedo_file(name)).write_bytes(png_bytes(mesh.texture))
+    if "ply" in formats:
+        (directory / "mesh.ply").write_bytes(ply_bytes(mesh, name=name))
+    if "stl" in formats:
+        (directory / "mesh.stl").write_bytes(stl_bytes(mesh, name=name))
+    if "usdz" in formats:
+        (directory / "mesh.usdz").write_bytes(usdz_bytes(name, [usd_object(mesh, name=name)]))
     (directory / "mesh.json").write_bytes(facts_json(mesh).encode())
 
 
-def glb_bytes(mesh: BakedMesh, *, provenance: Mapping[str, Any]) -> bytes:
+def albedo_file(name: str) -> str:
+    """Return the file name of an asset's albedo image."""
+    return f"{name}_albedo.png"
+
+
+def glb_bytes(mesh: BakedMesh, *, name: str, provenance: Mapping[str, Any]) -> bytes:
     """Return a glTF 2.0 binary with normals, UVs, the embedded texture and provenance."""
     corners = mesh.atlas.vertex_indices
     material = PBRMaterial(
-        name="albedo",
+        name=name,
         baseColorTexture=Image.open(io.BytesIO(png_bytes(mesh.texture))),
         metallicFactor=0.0,
         roughnessFactor=1.0,
     )
     geometry = Trimesh(
-        vertices=mesh.surface.vertices[corners][:, _WORLD_AXES_OF_GLTF],
+        vertices=mesh.surface.vertices[corners][:, WORLD_AXES_OF_Y_UP],
         faces=mesh.atlas.faces,
-        vertex_normals=mesh.normals[corners][:, _WORLD_AXES_OF_GLTF],
+        vertex_normals=mesh.normals[corners][:, WORLD_AXES_OF_Y_UP],
         visual=TextureVisuals(uv=mesh.atlas.uvs, material=material),
         process=False,
     )
 
     def complete(tree: dict[str, Any]) -> None:
         tree["asset"] = {"version": "2.0", "generator": "dreamfusion-kit", "extras": provenance}
-        tree["samplers"] = [_SAMPLER]
-        tree["textures"][0]["sampler"] = 0
+        tree["samplers"] = [SAMPLER]
+        tree["textures"][0] |= {"sampler": 0, "name": name}
+        tree["images"][0]["name"] = f"{name}_albedo"
+        name_buffer_views(tree)
 
-    return export_glb(Scene({"mesh": geometry}), include_normals=True, tree_postprocessor=complete)
+    return export_glb(Scene({name: geometry}), include_normals=True, tree_postprocessor=complete)
 
 
-def obj_text(mesh: BakedMesh) -> str:
+def name_buffer_views(tree: dict[str, Any]) -> None:
+    """Say in a glTF which buffer views hold vertices and which indices, as its validator asks."""
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            for accessor in primitive["attributes"].values():
+                view = tree["accessors"][accessor]["bufferView"]
+                tree["bufferViews"][view]["target"] = _VERTEX_BUFFER
+            view = tree["accessors"][primitive["indices"]]["bufferView"]
+            tree["bufferViews"][view]["target"] = _INDEX_BUFFER
+
+
+def obj_text(mesh: BakedMesh, *, name: str) -> str:
     """Return the OBJ. Its faces index positions and UVs separately, so the surface stays closed.
 
     Trimesh's writer would repeat each vertex along the charts' borders.
     """
-    lines = ["# dreamfusion-kit, world coordinates: z up, front +x", "mtllib mesh.mtl", "o mesh"]
-    lines += _rows("v", mesh.surface.vertices)
+    lines = ["# dreamfusion-kit: y up, front +z", "mtllib mesh.mtl", f"o {name}"]
+    lines += _rows("v", mesh.surface.vertices[:, WORLD_AXES_OF_Y_UP])
     lines += _rows("vt", mesh.atlas.uvs)
-    lines += _rows("vn", mesh.normals)
-    lines += ["usemtl albedo"]
-    lines += _face_rows(mesh.surface.faces + 1, mesh.atlas.faces + 1)
+    lines += _rows("vn", mesh.normals[:, WORLD_AXES_OF_Y_UP])
+    lines += [f"usemtl {name}"]
+    lines += _face_rows(mesh, mesh.atlas.faces + 1)
     return "\n".join(lines) + "\n"
 
 
-def ply_bytes(mesh: BakedMesh) -> bytes:
-    """Return a binary PLY with vertex normals and 8 bit vertex colours."""
+def ply_bytes(mesh: BakedMesh, *, name: str) -> bytes:
+    """Return a binary PLY with vertex normals, 8 bit vertex colours and the name as obj_info."""
     geometry = Trimesh(
         vertices=mesh.surface.vertices,
         faces=mesh.surface.faces,
@@ -101,7 +149,35 @@ def ply_bytes(mesh: BakedMesh) -> bytes:
         vertex_colors=mesh.vertex_colors,
         process=False,
     )
-    return export_ply(geometry, vertex_normal=True)
+    header, end, body = export_ply(geometry, vertex_normal=True).partition(b"end_header\n")
+    lines = [line for line in header.splitlines() if not line.startswith(b"comment")]
+    lines.insert(2, b"obj_info " + name.encode())  # after the magic word and the encoding
+    return b"\n".join([*lines, end]) + body
+
+
+def stl_bytes(mesh: BakedMesh, *, name: str) -> bytes:
+    """Return a binary STL, whose header is the name: triangles without colour."""
+    corners = mesh.surface.vertices[mesh.surface.faces].astype("<f4")
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(across, axis=1, keepdims=True)
+    triangle = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+    rows = np.zeros(len(corners), triangle)
+    rows["normal"] = across / np.where(lengths > 0, lengths, 1)
+    rows["corners"] = corners
+    return name.encode().ljust(80) + struct.pack("<I", len(rows)) + rows.tobytes()
+
+
+def usd_object(mesh: BakedMesh, *, name: str) -> UsdObject:
+    """Return the mesh as USD takes it: y-up, split along the texture's seams."""
+    corners = mesh.atlas.vertex_indices
+    return UsdObject(
+        name=name,
+        vertices=mesh.surface.vertices[corners][:, WORLD_AXES_OF_Y_UP],
+        faces=mesh.atlas.faces,
+        normals=mesh.normals[corners][:, WORLD_AXES_OF_Y_UP],
+        uvs=mesh.atlas.uvs,
+        image=(albedo_file(name), png_bytes(mesh.texture)),
+    )
 
 
 def facts_json(mesh: BakedMesh) -> str:
@@ -114,7 +190,8 @@ def _rows(tag: str, values: Float[np.ndarray, "rows columns"]) -> list[str]:
     return [f"{tag} " + " ".join(f"{value:.7g}" for value in row) for row in values.tolist()]
 
 
-def _face_rows(vertex: Int[np.ndarray, "faces 3"], corner: Int[np.ndarray, "faces 3"]) -> list[str]:
+def _face_rows(mesh: BakedMesh, corner: Int[np.ndarray, "faces 3"]) -> list[str]:
+    vertex = mesh.surface.faces + 1
     triples = zip(vertex.tolist(), corner.tolist(), strict=True)
     return [
         "f " + " ".join(f"{v}/{vt}/{v}" for v, vt in zip(vs, vts, strict=True))

@@ -1,18 +1,23 @@
 """The schema of mesh.json: measurements of a field's lattice, surface and texture."""
 
+from typing import NotRequired
+
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
 
 
 @with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 class MeshFacts(TypedDict):
-    """What `mesh.extract` and `mesh.clean` measure; lengths are in scene units."""
+    """What `mesh.extract` and `mesh.clean` measure; lengths are in scene units.
 
-    grid_resolution: int
-    density_threshold: float
-    density_max: float
-    occupied_fraction: float
-    filled_cavity_fraction: float
+    An imported mesh has no lattice of densities.
+    """
+
+    grid_resolution: NotRequired[int]
+    density_threshold: NotRequired[float]
+    density_max: NotRequired[float]
+    occupied_fraction: NotRequired[float]
+    filled_cavity_fraction: NotRequired[float]
     vertices: int
     faces: int
     components: int

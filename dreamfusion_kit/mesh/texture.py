@@ -78,14 +78,20 @@ def bake_texture(
     Texels between the charts take the colour of the nearest chart's border by the same
     rule, so that neither bilinear filtering nor mip maps ever meet a background colour.
     """
-    texels = _texel_centres(texture_size_px)
-    face, barycentric = _nearest_in_uv(atlas, texels, texture_size_px)
+    face, barycentric = texel_points(atlas, texture_size_px)
     corners = surface.faces[face]
     positions = np.einsum("tk,tkd->td", barycentric, surface.vertices[corners])
     mixed = np.einsum("tk,tkd->td", barycentric, normals[corners])
     lengths = np.linalg.norm(mixed, axis=1, keepdims=True).clip(min=_MIN_LENGTH)
     colors = query_colors(albedo, positions, mixed / lengths, device=device)
     return colors.reshape(texture_size_px, texture_size_px, 3)
+
+
+def texel_points(
+    atlas: UvAtlas, size: int
+) -> tuple[Int[np.ndarray, " texels"], Float[np.ndarray, "texels 3"]]:
+    """Return the surface point of every texel, row by row from the top: face and barycentrics."""
+    return _nearest_in_uv(atlas, _texel_centres(size), size)
 
 
 def query_colors(

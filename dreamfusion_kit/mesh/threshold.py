@@ -74,12 +74,12 @@ def _adaptive_threshold(section: AdaptiveThresholdSection, grid: DensityGrid) ->
         raise MeshError(
             f"mesh: the field is empty: the highest density found is {highest:.4g}, visible "
             f"is {needed:.4g} or more; optimise for longer (optimize.num_steps) or lower "
-            "optimize.regularizers.opacity_lambda"
+            "optimize.penalties.opacity_lambda"
         )
     if highest == densities.min():
         raise MeshError(
             f"mesh: no surface: the highest density found, {highest:.4g}, is also the lowest, "
-            "the field is uniform fog; raise optimize.regularizers.opacity_lambda or "
+            "the field is uniform fog; raise optimize.penalties.opacity_lambda or "
             "optimise for longer"
         )
     return _fixed_point(densities, section.fraction)

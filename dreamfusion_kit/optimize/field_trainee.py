@@ -1,6 +1,6 @@
 """A radiance field as the loop optimises it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import final
 
 from jaxtyping import Float
@@ -10,8 +10,11 @@ from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.guidance.base import Draw
 from dreamfusion_kit.model.nerf import NerfModel
-from dreamfusion_kit.optimize.regularizers import needs_normals, regularization
-from dreamfusion_kit.optimize.trainee import Method, TrainingViews
+from dreamfusion_kit.optimize import shares
+from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimize.penalties import needs_normals, weighted_penalties
+from dreamfusion_kit.optimize.proportion import new_complaints
+from dreamfusion_kit.optimize.trainee import Method, Penalties, TrainingViews
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.records import Cameras, Lighting
 
@@ -34,7 +37,7 @@ class FieldTrainee:
 
     def __init__(self, recipe: Recipe, model: NerfModel) -> None:
         """Optimise `model`, built of `recipe`, in place."""
-        self._regularizers = recipe.optimize.regularizers
+        self._penalties = recipe.optimize.penalties
         self.model = model
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -57,14 +60,25 @@ class FieldTrainee:
             rays,
             lighting,
             background,
-            with_normals=needs_normals(self._regularizers, step),
+            with_normals=needs_normals(self._penalties, step),
             generator=draw("render"),
         )
 
-        def penalty() -> Float[Tensor, ""]:
-            return regularization(self._regularizers, output.opacity, samples, model, step)
+        def penalties() -> Penalties:
+            return weighted_penalties(self._penalties, output.opacity, samples, model, step)
 
-        return TrainingViews(output, background, penalty)
+        return TrainingViews(
+            output,
+            background,
+            penalties,
+            lambda guidance, terms, parameters: shares.measure(
+                guidance, terms, output, samples, parameters
+            ),
+        )
+
+    def complaints(self, history: Sequence[StepMetrics]) -> list[str]:
+        """Return the penalties that are out of proportion to the guidance."""
+        return new_complaints(self._penalties, history)
 
     def preview(
         self, cameras: Cameras, lighting: Lighting, background: Float[Tensor, "batch h w 3"]

@@ -19,7 +19,7 @@ from dreamfusion_kit.guidance.base import Draw, Views
 from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.model.nerf import NerfModel
-from dreamfusion_kit.optimize import watchdog
+from dreamfusion_kit.optimize import shares, watchdog
 from dreamfusion_kit.optimize.checkpoint import (
     Checkpoint,
     Scratch,
@@ -27,6 +27,7 @@ from dreamfusion_kit.optimize.checkpoint import (
     save_checkpoint,
 )
 from dreamfusion_kit.optimize.field_trainee import FieldTrainee, field_method
+from dreamfusion_kit.optimize.loss import total_loss
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.monitor import Monitor
 from dreamfusion_kit.optimize.optimizers import (
@@ -34,8 +35,10 @@ from dreamfusion_kit.optimize.optimizers import (
     clip_gradients,
     set_learning_rates,
 )
+from dreamfusion_kit.optimize.penalties import sum_of
 from dreamfusion_kit.optimize.preview import preview_png
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
+from dreamfusion_kit.optimize.trace import Digests, DrawnViews, Trace
 from dreamfusion_kit.optimize.trainee import Method, Trainee
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.text import TextFeatures
@@ -44,11 +47,24 @@ from dreamfusion_kit.recipe.schema import Recipe
 
 @dataclass(frozen=True)
 class OptimizedModel:
-    """The result of a run; `seconds` counts every process that worked on it."""
+    """The result of a run; `seconds` counts every process that worked on it.
+
+    `digests` are those of every step; see `optimize.trace`.
+    """
 
     model: NerfModel
     history: list[StepMetrics]
     seconds: float
+    digests: Digests
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run leaves beside the optimised trainee; see `OptimizedModel`."""
+
+    history: list[StepMetrics]
+    seconds: float
+    digests: Digests
 
 
 def optimize(
@@ -67,7 +83,7 @@ def optimize(
     See `run` for the arguments.
     """
     model = NerfModel.build(recipe, seed=seed).to(device)
-    history, seconds = run(
+    done = run(
         FieldTrainee(recipe, model),
         field_method(recipe),
         seed=seed,
@@ -78,7 +94,7 @@ def optimize(
         device=device,
         monitor=monitor,
     )
-    return OptimizedModel(model, history, seconds)
+    return OptimizedModel(model, done.history, done.seconds, done.digests)
 
 
 def run(
@@ -92,7 +108,7 @@ def run(
     scratch: Scratch,
     device: torch.device,
     monitor: Monitor,
-) -> tuple[list[StepMetrics], float]:
+) -> Run:
     """Run the method from its first step, or from the scratch's newest checkpoint, to its last.
 
     Every random number is addressed by (seed, stream, step), so that a resumed run
@@ -108,12 +124,9 @@ def run(
         scratch: The held working directory; checkpoints and previews go there.
         device: Everything is computed there.
         monitor: Notified of every step.
-
-    Returns:
-        The values logged at each step, and the seconds that all processes took.
     """
     section = method.optimize
-    state = _initial_state(trainee, method, seed, prior, PromptFeatures.of(text, prompts))
+    state = _initial_state(trainee, method, seed, prior, PromptFeatures.of(text, prompts), device)
     seconds_before = _resume(state, scratch, monitor)
     started = time.monotonic()
     monitor.start(state.history, section.num_steps)
@@ -125,7 +138,9 @@ def run(
         trainee.set_step(step)
 
         # Render from random cameras, under random lights, over random backgrounds.
-        cameras = sample_cameras(method.camera, section.batch_size, generator=draw("camera"))
+        cameras = sample_cameras(
+            method.camera, section.batch_size, generator=draw("camera"), step=step
+        )
         lighting = sample_lighting(
             method.light, method.shading, cameras, step, generator=draw("light")
         )
@@ -137,15 +152,18 @@ def run(
         guidance = state.guidance.guide(Views(images, output.opacity, cameras), step, draw)
 
         # Propagate that gradient, and the penalties', back into the model (DreamFusion, Fig. 8).
-        penalty = views.penalty()
-        loss = (guidance.gradient * images).sum() + penalty
-        if guidance.opacity_gradient is not None:
-            loss = loss + (guidance.opacity_gradient * output.opacity).sum()
+        penalties = views.penalties()
+        penalty = sum_of(penalties, device)
+        norms = (
+            views.norms(guidance, penalties, _parameters(state))
+            if step % section.watchdog.check_every_steps == 0
+            else None
+        )
         state.optimizer.zero_grad()
-        loss.backward()
+        total_loss(guidance, images, output.opacity, penalty).backward()
         gradient_norm = clip_gradients(_parameters(state), section.max_gradient_norm)
         metrics = _metrics(
-            output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps
+            output.opacity, guidance.gradient, gradient_norm, penalty, guidance.timesteps, norms
         )
         watchdog.check_gradient(
             step,
@@ -163,8 +181,12 @@ def run(
 
         # Update the model and report the step.
         state.optimizer.step()
+        drawn = DrawnViews(cameras, lighting)
+        state.trace.record(step, drawn, output, guidance, _gradients(state), _fields(state))
         state.history.append(metrics)
         monitor.step(step, metrics)
+        for complaint in trainee.complaints(state.history):
+            monitor.note(complaint)
         watchdog.check_opacity(section.watchdog, state.history)
 
         # Save a preview and the state.
@@ -178,7 +200,8 @@ def run(
 
     monitor.finish()
     trainee.set_step(section.num_steps)
-    return state.history, seconds_before + time.monotonic() - started
+    seconds = seconds_before + time.monotonic() - started
+    return Run(state.history, seconds, state.trace.digests(section.num_steps))
 
 
 def _streams(method: Method, seed: int, step: int, device: torch.device) -> Draw:
@@ -191,18 +214,34 @@ def _streams(method: Method, seed: int, step: int, device: torch.device) -> Draw
 
 
 def _initial_state(
-    trainee: Trainee, method: Method, seed: int, prior: Teacher, prompts: PromptFeatures
+    trainee: Trainee,
+    method: Method,
+    seed: int,
+    prior: Teacher,
+    prompts: PromptFeatures,
+    device: torch.device,
 ) -> RunState:
     """Return the state before the first step; all random values are drawn on the CPU."""
     optimizer = build_optimizer(method.optimize, trainee.parameter_groups())
     phi = seeding.generator(seed, method.streams + "phi-initial")
     guidance = build_guidance(method.guidance, prior, prompts, generator=phi)
-    return RunState(trainee, optimizer, guidance, history=[])
+    trace = Trace(method.optimize.num_steps, device)
+    return RunState(trainee, optimizer, guidance, history=[], trace=trace)
 
 
 def _parameters(state: RunState) -> list[Parameter]:
     """Return everything that is optimised."""
     return [p for group in state.optimizer.param_groups for p in group["params"]]
+
+
+def _gradients(state: RunState) -> list[Tensor | None]:
+    """Return the gradients that the step's update used."""
+    return [parameter.grad for parameter in _parameters(state)]
+
+
+def _fields(state: RunState) -> list[Tensor]:
+    """Return everything in the model that a step changes."""
+    return list(state.trainee.state_tensors().values())
 
 
 def _resume(state: RunState, scratch: Scratch, monitor: Monitor) -> float:
@@ -222,10 +261,11 @@ def _metrics(
     gradient_norm: Float[Tensor, ""],
     penalty: Float[Tensor, ""],
     timesteps: Float[Tensor, " batch"],
+    norms: shares.GradientNorms | None,
 ) -> StepMetrics:
     """Return the step's numbers, copied from the device in one transfer."""
     numbers = [opacity.mean(), guidance_gradient.norm(), gradient_norm, penalty, timesteps.mean()]
-    return StepMetrics(*torch.stack([number.detach() for number in numbers]).tolist())
+    return StepMetrics(*torch.stack([number.detach() for number in numbers]).tolist(), norms=norms)
 
 
 def _save_preview(method: Method, state: RunState, scratch: Scratch, device: torch.device) -> None:

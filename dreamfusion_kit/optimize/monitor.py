@@ -9,7 +9,6 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, final, runtime_checkable
@@ -75,6 +74,8 @@ class Monitors:
 class CurveMonitor:
     """The curves of a run: `plots/metrics/NAME.tsv` (step, value), and `metrics.json` at the end.
 
+    A share has rows for the steps at which it was measured, and no file if it never was.
+
     They are derived from the history alone. A run that was killed has written rows past its last
     checkpoint, so a resumed one rewrites the files and each step appears once. DVC plots these
     files directly.
@@ -89,17 +90,22 @@ class CurveMonitor:
         """Write the rows of the steps already done."""
         shutil.rmtree(self._directory, ignore_errors=True)
         self._file("").parent.mkdir(parents=True)
-        for name in METRIC_NAMES:
-            rows = [_row(step, asdict(metrics)[name]) for step, metrics in enumerate(history)]
-            self._file(name).write_text("".join([_row("step", name), *rows]), encoding="utf-8")
+        rows = {name: [_row("step", name)] for name in METRIC_NAMES}
+        for step, metrics in enumerate(history):
+            for name, value in (metrics.numbers | metrics.shares).items():
+                rows.setdefault(name, [_row("step", name)]).append(_row(step, value))
+        for name, lines in rows.items():
+            self._file(name).write_text("".join(lines), encoding="utf-8")
         if history:
             self._last = _summary(len(history) - 1, history[-1])
 
     def step(self, step: int, metrics: StepMetrics) -> None:
         """Append one row per metric."""
-        for name, value in asdict(metrics).items():
+        for name, value in (metrics.numbers | metrics.shares).items():
             with self._file(name).open("a", encoding="utf-8") as file:
-                file.write(_row(step, value))
+                file.write(
+                    _row(step, value) if file.tell() else _row("step", name) + _row(step, value)
+                )
         self._last = _summary(step, metrics)
 
     def note(self, message: str) -> None:
@@ -118,7 +124,7 @@ def _row(*cells: object) -> str:
 
 
 def _summary(step: int, metrics: StepMetrics) -> dict[str, float]:
-    return {**asdict(metrics), "step": step}
+    return {**metrics.numbers, "step": step}
 
 
 @final

@@ -40,7 +40,7 @@ def preview_png(
 def _preview_cameras(camera: CameraSection, device: torch.device) -> Cameras:
     """Return the preview's camera twice, one for each half of the picture."""
     azimuth_deg = torch.full((2,), AZIMUTH_DEG, device=device)
-    return middle_cameras(camera, azimuth_deg, ELEVATION_DEG, camera.image_size_px)
+    return middle_cameras(camera, azimuth_deg, ELEVATION_DEG, camera.preview_image_size_px)
 
 
 def middle_cameras(

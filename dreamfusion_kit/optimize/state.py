@@ -10,6 +10,7 @@ from dreamfusion_kit.errors import CheckpointError
 from dreamfusion_kit.guidance.base import Guidance
 from dreamfusion_kit.optimize import metrics
 from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimize.trace import Trace
 from dreamfusion_kit.optimize.trainee import Trainee
 from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
 
@@ -22,11 +23,16 @@ class RunState:
     optimizer: torch.optim.Optimizer
     guidance: Guidance
     history: list[StepMetrics]
+    trace: Trace
 
 
 def to_tensors(state: RunState) -> dict[str, Tensor]:
     """Return the state as named tensors, without learning rates, which follow from the step."""
-    tensors = {"history": metrics.to_tensor(state.history), **state.trainee.state_tensors()}
+    tensors = {
+        "history": metrics.to_tensor(state.history),
+        "trace": state.trace.digests(len(state.history)),
+        **state.trainee.state_tensors(),
+    }
     for name, tensor in optimizer_tensors(state.optimizer).items():
         tensors[f"optimizer/{name}"] = tensor
     for name, tensor in state.guidance.state_tensors().items():
@@ -40,6 +46,7 @@ def restore(state: RunState, tensors: Mapping[str, Tensor]) -> None:
         state.trainee.load_state_tensors(tensors)
         load_optimizer_tensors(state.optimizer, under("optimizer/", tensors))
         state.guidance.load_state_tensors(under("guidance/", tensors))
+        state.trace.load(tensors["trace"])
         state.history[:] = metrics.from_tensor(tensors["history"])
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(

@@ -1,6 +1,6 @@
 """A surface as the loop optimises it (Magic3D, s. 4)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -13,13 +13,15 @@ from dreamfusion_kit.camera.sampler import uniform
 from dreamfusion_kit.errors import NumericsError
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.guidance.base import Draw
+from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimize.penalties import Penalty
 from dreamfusion_kit.optimize.trainee import Method, TrainingViews
 from dreamfusion_kit.optimizer_state import under
-from dreamfusion_kit.recipe.schedule import value_at
+from dreamfusion_kit.recipe.schedule import Scheduled, value_at
 from dreamfusion_kit.recipe.schema import Recipe, RefineSection, SurfacePenaltiesSection
 from dreamfusion_kit.records import Cameras, Lighting, Rays, RenderOutput, Surface
 from dreamfusion_kit.shape import smoothness
-from dreamfusion_kit.shape.adjacency import shared_edges
+from dreamfusion_kit.shape.adjacency import Edges, shared_edges
 from dreamfusion_kit.shape.model import SurfaceModel
 
 DrawBackground = Callable[[Rays, torch.Generator], Float[Tensor, "batch h w 3"]]
@@ -77,8 +79,13 @@ class SurfaceTrainee:
         return TrainingViews(
             _with_normal_maps(output, background, shows),
             background,
-            lambda: _penalty(self._section.optimize.penalties, surface, step),
+            lambda: _penalties(self._section.optimize.penalties, surface, step),
+            lambda guidance, terms, parameters: None,
         )
+
+    def complaints(self, history: Sequence[StepMetrics]) -> list[str]:
+        """Return nothing: what these penalties contribute is not measured."""
+        return []
 
     def preview(
         self, cameras: Cameras, lighting: Lighting, background: Float[Tensor, "batch h w 3"]
@@ -104,19 +111,21 @@ def _with_normal_maps(
     return replace(output, image=torch.where(shows[:, None, None, None], maps, output.image))
 
 
-def _penalty(section: SurfacePenaltiesSection, surface: Surface, step: int) -> Float[Tensor, ""]:
-    """Return the weighted sum of the penalties at `step`; those whose lambda is 0 cost nothing."""
-    total = torch.zeros((), device=surface.vertices.device)
-    terms = (
-        (section.normal_consistency_lambda, smoothness.normal_consistency),
-        (section.laplacian_lambda, smoothness.laplacian),
-        (section.edge_length_lambda, smoothness.edge_length),
+def _penalties(
+    section: SurfacePenaltiesSection, surface: Surface, step: int
+) -> dict[Penalty, Float[Tensor, ""]]:
+    """Return each penalty times its lambda at `step`; those whose lambda is 0 cost nothing."""
+    terms: tuple[tuple[Penalty, Scheduled, Callable[[Surface, Edges], Tensor]], ...] = (
+        ("normal_consistency", section.normal_consistency_lambda, smoothness.normal_consistency),
+        ("laplacian", section.laplacian_lambda, smoothness.laplacian),
+        ("edge_length", section.edge_length_lambda, smoothness.edge_length),
     )
-    weighted = [(value_at(schedule, step), term) for schedule, term in terms]
-    if not any(weight > 0 for weight, _ in weighted):
-        return total
+    weights = {name: value_at(schedule, step) for name, schedule, _ in terms}
+    if not any(weights.values()):
+        return {}
     edges = shared_edges(surface.faces)
-    for weight, term in weighted:
-        if weight > 0:
-            total = total + weight * term(surface, edges)
-    return total
+    return {
+        name: weights[name] * penalty(surface, edges)
+        for name, _, penalty in terms
+        if weights[name] > 0
+    }

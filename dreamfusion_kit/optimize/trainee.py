@@ -1,14 +1,18 @@
 """What the loop optimises, as the loop sees it, and the sections that it runs by."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import Parameter
 
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.guidance.base import Draw
+from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimize.penalties import Penalty
+from dreamfusion_kit.optimize.shares import GradientNorms
 from dreamfusion_kit.recipe.schema import (
     CameraSection,
     GuidanceSection,
@@ -17,7 +21,7 @@ from dreamfusion_kit.recipe.schema import (
     RefineOptimizeSection,
     ShadingSection,
 )
-from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
+from dreamfusion_kit.records import Cameras, GuidanceOutput, Lighting, RenderOutput
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,21 @@ class Method:
     streams: str
 
 
+Penalties = Mapping[Penalty, Float[Tensor, ""]]
+
+
 @dataclass(frozen=True)
 class TrainingViews:
-    """A step's render over its background, and the weighted sum of the penalties on it."""
+    """A step's render over its background, and what is computed once the guidance is known.
+
+    `penalties` gives the weighted penalties on the render; `norms` what each contributes beside
+    the guidance, None where that is not measured.
+    """
 
     output: RenderOutput
     background: Float[Tensor, "batch h w 3"]
-    penalty: Callable[[], Float[Tensor, ""]]
+    penalties: Callable[[], Penalties]
+    norms: Callable[[GuidanceOutput, Penalties, list[Parameter]], GradientNorms | None]
 
 
 @runtime_checkable  # beartype checks it in the tests
@@ -67,6 +79,10 @@ class Trainee(Protocol):
         self, cameras: Cameras, lighting: Lighting, background: Float[Tensor, "batch h w 3"]
     ) -> Float[Tensor, "batch h w 3"]:
         """Render images for people."""
+        ...
+
+    def complaints(self, history: Sequence[StepMetrics]) -> list[str]:
+        """Return what the last step of the history shows to be out of proportion."""
         ...
 
     def state_tensors(self) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ _PARTS: Mapping[Part, tuple[str, str]] = {
     ),
     "penalties": (
         "the sum of the penalties",
-        "lower the lambdas of optimize.regularizers",
+        "lower the lambdas of optimize.penalties",
     ),
 }
 _BACKWARD = (
@@ -76,12 +76,12 @@ def check_opacity(section: WatchdogSection, history: Sequence[StepMetrics]) -> N
     if opacity < section.min_opacity:
         raise NumericsError(
             f"{found}, nothing is visible; expected at least {section.min_opacity:g} "
-            "(optimize.watchdog.min_opacity); lower optimize.regularizers.opacity_lambda, or "
+            "(optimize.watchdog.min_opacity); lower optimize.penalties.opacity_lambda, or "
             "raise field.density_bias.scale"
         )
     if opacity > section.max_opacity:
         raise NumericsError(
             f"{found}, fog fills the view; expected at most {section.max_opacity:g} "
-            "(optimize.watchdog.max_opacity); raise optimize.regularizers.opacity_lambda, or "
+            "(optimize.watchdog.max_opacity); raise optimize.penalties.opacity_lambda, or "
             "lower field.density_bias.scale and field.density_offset"
         )

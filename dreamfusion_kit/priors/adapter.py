@@ -1,6 +1,7 @@
 """A trainable denoiser: VSD's phi, whichever prior it starts from."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -23,6 +24,13 @@ class Adapter(nn.Module, ABC):
 
         `cameras` are camera-to-world matrices row by row; a row of zeros means no camera.
         """
+
+    def resident(self) -> AbstractContextManager[object]:
+        """Return a context inside which the frozen weights are on the device that computes.
+
+        Call and differentiate the adapter inside it. Its own parameters never move.
+        """
+        return nullcontext()
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that learn, by name."""

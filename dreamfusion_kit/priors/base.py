@@ -89,6 +89,13 @@ class Prior(Teacher):
         """Return the noise level at each timestep."""
         return self.schedule.sigma_t(timestep)
 
+    def num_pixels(self, clean: Float[Tensor, "batch channels height width"]) -> int:
+        """Return over how many pixels of an image, or cells of its latents, `clean` extends.
+
+        A prior whose model space folds patches into channels counts them unfolded.
+        """
+        return clean.shape[-2] * clean.shape[-1]
+
     @abstractmethod
     def predict(
         self,

@@ -44,6 +44,10 @@ def unchecked_prior(
             from dreamfusion_kit.priors.flow_transformer import FlowTransformerPrior
 
             return FlowTransformerPrior(section, _present(directory), device)
+        case schema.LatentTransformerSection():
+            from dreamfusion_kit.priors.latent_transformer import LatentTransformerPrior
+
+            return LatentTransformerPrior(section, _present(directory), device)
         case schema.ClipPriorSection():
             from dreamfusion_kit.priors.clip import ClipTeacher
 

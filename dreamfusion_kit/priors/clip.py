@@ -1,29 +1,26 @@
 """A CLIP that is differentiable in the image, from a transformers directory.
 
 Images are brought to CLIP's size and colours by tensor operations, so that a gradient
-reaches them; the evaluation's CLIP rounds to bytes first.
+reaches them; the evaluation's CLIP rounds to bytes first. Both have the same towers.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast, final
+from typing import Annotated, final
 
 import torch
 from jaxtyping import Float
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import ImageTextModel
-from dreamfusion_kit.priors.clip_directory import (
-    clip_text_length,
-    load_clip_model,
-    load_clip_tokenizer,
-)
+from dreamfusion_kit.priors.clip_model import load_clip_model, padded
 from dreamfusion_kit.priors.json_file import checked, read_object
 from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe.judge import load_tokenizer
 
 _Rgb = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -34,9 +31,11 @@ class ClipTeacher(ImageTextModel):
 
     def __init__(self, directory: Path, device: torch.device | str) -> None:
         """Read the model, its tokenizer and the colours that it was trained on."""
-        self._model = load_clip_model(directory, device=device)
-        self._tokenizer: Any = load_clip_tokenizer(directory)
-        self._length = clip_text_length(directory)
+        self._model = load_clip_model(directory).to(device)
+        try:
+            self._tokenize = load_tokenizer(directory)
+        except RecipeError as error:
+            raise WeightsError(str(error)) from error
         mean, std = _colors(directory)
         self._mean = torch.tensor(mean, device=device)[:, None, None]
         self._std = torch.tensor(std, device=device)[:, None, None]
@@ -44,26 +43,23 @@ class ClipTeacher(ImageTextModel):
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
         """Return unit features; no prompt is truncated."""
-        length = self._length
-        for prompt, ids in zip(prompts, self._tokenizer(list(prompts)).input_ids, strict=True):
+        length = self._model.config.max_tokens
+        rows = [self._tokenize(prompt) for prompt in prompts]
+        for prompt, ids in zip(prompts, rows, strict=True):
             if len(ids) > length:
                 raise RecipeError(
                     f"prompt {prompt!r}: {len(ids)} tokens with its view words; this CLIP reads "
                     f"at most {length}; shorten the prompt"
                 )
-        tokens = self._tokenizer(
-            list(prompts), padding="max_length", max_length=length, return_tensors="pt"
-        ).to(self._model.device)
-        output: Any = self._model.get_text_features(
-            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask
-        )
-        return TextFeatures({"clip": _unit(output.pooler_output)})
+        # A fixed length, so that a prompt's features do not depend on its neighbours.
+        tokens = torch.tensor([padded(ids, length) for ids in rows], device=self._mean.device)
+        return TextFeatures({"clip": _unit(self._model.text_features(tokens))})
 
     def to_model_space(
         self, images: Float[Tensor, "batch 3 h w"]
     ) -> Float[Tensor, "batch channels height width"]:
         """Resize to CLIP's square (bicubic, as its own preprocessing) and whiten the colours."""
-        side: int = cast(Any, self._model.config.vision_config).image_size
+        side: int = self._model.config.vision["image_size"]
         return (resized(images, side, "bicubic") - self._mean) / self._std
 
     def similarity(
@@ -71,8 +67,8 @@ class ClipTeacher(ImageTextModel):
     ) -> Float[Tensor, " batch"]:
         """Return the cosine of the angle between each image's features and its text's."""
         with repeatable_attention(pixels.device):
-            output: Any = self._model.get_image_features(pixel_values=pixels)
-        return (_unit(output.pooler_output) * text.tensors["clip"]).sum(dim=-1)
+            features = self._model.image_features(pixels)
+        return (_unit(features) * text.tensors["clip"]).sum(dim=-1)
 
 
 class _Preprocessor(BaseModel):

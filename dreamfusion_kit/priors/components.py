@@ -15,12 +15,25 @@ from dreamfusion_kit.priors.printable import printable
 # Schedulers that sample the usual variance-preserving diffusion. They differ in how they
 # step, which the kit never does; their betas have the same meaning.
 DIFFUSION_SCHEDULERS = (
-    "DDPMScheduler",
+    "DDIMInverseScheduler",
+    "DDIMParallelScheduler",
     "DDIMScheduler",
-    "PNDMScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
+    "DDPMParallelScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
     "DPMSolverMultistepScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "SASolverScheduler",
+    "UniPCMultistepScheduler",
 )
 FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
 
@@ -55,6 +68,21 @@ SD3_T5 = {"text_encoder_3": ("T5EncoderModel",), "tokenizer_3": ()}
 AURA_FLOW_ENCODERS = {"text_encoder": ("UMT5EncoderModel",)}
 
 
+TRANSFORMERS = {
+    "transformer": (
+        "Flux2Transformer2DModel",
+        "PixArtTransformer2DModel",
+        "QwenImageTransformer2DModel",
+        "SanaTransformer2DModel",
+        "ZImageTransformer2DModel",
+    ),
+    "vae": ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderKLQwenImage", "AutoencoderDC"),
+    "text_encoder": (),
+    "tokenizer": (),
+    "scheduler": (),
+}
+
+
 def read_index(directory: Path, allowed: Mapping[str, Collection[str]]) -> dict[str, str]:
     """Return the class of each component, refusing an index that lacks one or names another.
 
@@ -81,10 +109,16 @@ def read_index(directory: Path, allowed: Mapping[str, Collection[str]]) -> dict[
         if classes and class_name not in classes:
             raise WeightsError(
                 f"{place}: {name} is a {printable(class_name, 80)}; this kind of prior needs a "
-                f"{' or '.join(sorted(classes))}; choose another prior.kind or another "
+                f"{any_of(classes)}; choose another prior.kind or another "
                 "prior.source"
             )
     return found
+
+
+def any_of(classes: Collection[str]) -> str:
+    """Return the classes for a message, the first few where there are many."""
+    shown = sorted(classes)[:3] if len(classes) > 4 else sorted(classes)
+    return " or ".join(shown) + (" or the like" if len(shown) < len(classes) else "")
 
 
 def names_component(directory: Path, name: str) -> bool:
@@ -109,7 +143,9 @@ def read_config(directory: Path, folder: str) -> dict[str, Any]:
 def read_component(directory: Path, folder: str, name: str) -> dict[str, Any]:
     """Return a JSON file in a component's folder."""
     path = directory / folder / name
-    return read_object(path, place=f"{directory.name}/{folder}/{name}")
+    # A DPM-Solver's file has an infinite bound, on a number that no prior reads.
+    finite = name != "scheduler_config.json"
+    return read_object(path, place=f"{directory.name}/{folder}/{name}", finite=finite)
 
 
 def _index(directory: Path) -> dict[str, Any]:

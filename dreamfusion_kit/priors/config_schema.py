@@ -24,7 +24,9 @@ class _Config(BaseModel):
     model_config = ConfigDict(strict=True, populate_by_name=True)
 
 
-class _DiffusersConfig(_Config):
+class DiffusersConfig(_Config):
+    """A component of diffusers, which says its class."""
+
     class_name: str = Field(alias="_class_name")
 
 
@@ -44,7 +46,7 @@ Depths = Annotated[
 ]
 
 
-class UnetConfig(_DiffusersConfig):
+class UnetConfig(DiffusersConfig):
     """A `UNet2DConditionModel`."""
 
     in_channels: Width
@@ -84,7 +86,7 @@ class UnetConfig(_DiffusersConfig):
         return self
 
 
-class VaeConfig(_DiffusersConfig):
+class VaeConfig(DiffusersConfig):
     """An `AutoencoderKL`."""
 
     in_channels: Literal[3] = 3
@@ -105,7 +107,7 @@ class VaeConfig(_DiffusersConfig):
         return self
 
 
-class Sd3Config(_DiffusersConfig):
+class Sd3Config(DiffusersConfig):
     """An `SD3Transformer2DModel`."""
 
     sample_size: Side
@@ -122,7 +124,7 @@ class Sd3Config(_DiffusersConfig):
     dual_attention_layers: Annotated[list[int], Field(max_length=256)] = []
 
 
-class AuraFlowConfig(_DiffusersConfig):
+class AuraFlowConfig(DiffusersConfig):
     """An `AuraFlowTransformer2DModel`."""
 
     sample_size: Side
@@ -138,12 +140,14 @@ class AuraFlowConfig(_DiffusersConfig):
     pos_embed_max_size: Annotated[int, Field(ge=1, le=4096**2)]
 
 
-class _TransformersConfig(_Config):
+class TransformersConfig(_Config):
+    """A model of transformers."""
+
     # Would name weights other than those that were checked.
     transformers_weights: None = None
 
 
-class ClipTextConfig(_TransformersConfig):
+class ClipTextConfig(TransformersConfig):
     """A CLIP's text encoder alone."""
 
     model_type: Literal["clip_text_model"]
@@ -156,7 +160,7 @@ class ClipTextConfig(_TransformersConfig):
     max_position_embeddings: Annotated[int, Field(ge=3, le=65_536)]
 
 
-class T5Config(_TransformersConfig):
+class T5Config(TransformersConfig):
     """A T5's or UMT5's configuration, of which the encoder is read."""
 
     model_type: Literal["t5", "umt5"]
@@ -191,7 +195,7 @@ class _ClipVisionPart(_Config):
     patch_size: Side = 32
 
 
-class ClipConfig(_TransformersConfig):
+class ClipConfig(TransformersConfig):
     """A whole CLIP."""
 
     model_type: Literal["clip"]
@@ -216,7 +220,7 @@ class ClipConfig(_TransformersConfig):
         return merged
 
 
-class SchedulerConfig(_DiffusersConfig):
+class SchedulerConfig(DiffusersConfig):
     """A scheduler of a variance-preserving diffusion: its betas, and what the model predicts.
 
     The libraries' defaults for missing betas match no model, so betas are required.
@@ -230,6 +234,8 @@ class SchedulerConfig(_DiffusersConfig):
     # Absent in Stable Diffusion 1's file, where every scheduler's default is the right one.
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
     rescale_betas_zero_snr: bool = False
+    # With it the same classes step a flow, whose levels are not those of the betas.
+    use_flow_sigmas: Literal[False] | None = None
 
     @model_validator(mode="after")
     def _betas_are_there(self) -> "SchedulerConfig":
@@ -246,7 +252,7 @@ class SchedulerConfig(_DiffusersConfig):
         return self
 
 
-class FlowSchedulerConfig(_DiffusersConfig):
+class FlowSchedulerConfig(DiffusersConfig):
     """A flow's scheduler; the kit reads only that it counts 1000 steps."""
 
     num_train_timesteps: Literal[1000] = 1000

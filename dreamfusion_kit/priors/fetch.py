@@ -32,15 +32,16 @@ from typing_extensions import TypedDict  # pydantic reads that of `typing` from 
 from dreamfusion_kit import packaged
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.files import sha256
-from dreamfusion_kit.priors import hub, listing
+from dreamfusion_kit.priors import hub, listing, places
 from dreamfusion_kit.priors.printable import printable
 from dreamfusion_kit.priors.shards import check_indices
 from dreamfusion_kit.recipe.schema import (
     BundledSourceSection,
+    FileSourceSection,
     HubMirrorSection,
     HubSourceSection,
     LocalSourceSection,
-    SourceSection,
+    ModelSourceSection,
 )
 
 # Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
@@ -68,12 +69,12 @@ class Fetched(NamedTuple):
     lock: Lock
 
 
-def fetch(source: SourceSection, workspace: Path, *, offline: bool = False) -> Lock:
+def fetch(source: ModelSourceSection, workspace: Path, *, offline: bool = False) -> Lock:
     """Bring the files of `source` here and return their lock: see `bring`."""
     return bring(source, workspace, offline=offline).lock
 
 
-def bring(source: SourceSection, workspace: Path, *, offline: bool = False) -> Fetched:
+def bring(source: ModelSourceSection, workspace: Path, *, offline: bool = False) -> Fetched:
     """Bring the files of `source` here and return where they are, and their lock.
 
     A hub source's mirrors are tried in order. Files in the hub's local cache are not fetched
@@ -93,7 +94,10 @@ def bring(source: SourceSection, workspace: Path, *, offline: bool = False) -> F
             directory = _bundled(source)
             lock = _lock(source, directory)
         case LocalSourceSection():
-            directory = _inside(source.path, workspace)
+            directory = places.model_directory(source.path, workspace)
+            lock = _lock(source, directory)
+        case FileSourceSection():
+            directory = _converted(source, workspace)
             lock = _lock(source, directory)
         case HubSourceSection():
             place, snapshot = _snapshot(source, offline=offline or is_offline_mode())
@@ -105,7 +109,7 @@ def bring(source: SourceSection, workspace: Path, *, offline: bool = False) -> F
     return Fetched(directory, lock)
 
 
-def locate(source: SourceSection, workspace: Path, lock: object) -> Path:
+def locate(source: ModelSourceSection, workspace: Path, lock: object) -> Path:
     """Return the directory of `source` whose files are those of `lock`, a lock file's content.
 
     Several of a hub source and its mirrors can be in the cache, complete or in part; only the
@@ -118,7 +122,11 @@ def locate(source: SourceSection, workspace: Path, lock: object) -> Path:
             _verify(source, directory, expected)
             return directory
         case LocalSourceSection():
-            directory = _inside(source.path, workspace)
+            directory = places.model_directory(source.path, workspace)
+            _verify(source, directory, expected)
+            return directory
+        case FileSourceSection():
+            directory = _converted(source, workspace)
             _verify(source, directory, expected)
             return directory
         case HubSourceSection():
@@ -140,7 +148,7 @@ def _checked_lock(lock: object) -> Lock:
         ) from None
 
 
-def present(source: SourceSection, workspace: Path) -> Path:
+def present(source: ModelSourceSection, workspace: Path) -> Path:
     """Return the first directory of `source` that is present, complete or not and unchecked.
 
     For estimates made before anything is fetched; stages that compute use `locate`.
@@ -149,13 +157,20 @@ def present(source: SourceSection, workspace: Path) -> Path:
         case BundledSourceSection():
             return _bundled(source)
         case LocalSourceSection():
-            return _inside(source.path, workspace)
+            return places.model_directory(source.path, workspace)
+        case FileSourceSection():
+            from dreamfusion_kit.priors.single_file import converted_directory
+
+            directory = converted_directory(source)
+            if not directory.is_dir():
+                raise WeightsError(f"{source.path}: not converted yet; run the fetch stage")
+            return directory
         case HubSourceSection():
-            places = _places(source)
-            for directory in map(hub.snapshot_directory, places):
+            repositories = _places(source)
+            for directory in map(hub.snapshot_directory, repositories):
                 if directory.is_dir():
                     return directory
-            names = " or ".join(map(_name, places))
+            names = " or ".join(map(_name, repositories))
             raise WeightsError(f"{names}: not in the cache; run the fetch stage")
         case _:
             assert_never(source)
@@ -172,26 +187,13 @@ def _bundled(source: BundledSourceSection) -> Path:
     return directory
 
 
-def _inside(path: str, workspace: Path) -> Path:
-    """Return `workspace / path` when neither it nor a file in it leads out of the workspace."""
-    root, directory = workspace.resolve(), workspace / path
-    if not directory.resolve().is_relative_to(root):
-        raise WeightsError(
-            f"source path {path!r}: leads out of the workspace; expected a directory inside it; "
-            "copy the files into the workspace"
-        )
-    if not directory.is_dir():
-        raise WeightsError(
-            f"source path {path!r}: is no directory; expected one with the pretrained files; "
-            "check the path, or fetch the files (`git lfs pull` or `dvc pull` in a fresh clone)"
-        )
-    for file in directory.rglob("*"):
-        if not file.resolve().is_relative_to(root):
-            raise WeightsError(
-                f"source path {path!r}: {file.relative_to(directory)} is a link that leads out "
-                "of the workspace; expected a file; replace the link by the file"
-            )
-    return directory
+def _converted(source: FileSourceSection, workspace: Path) -> Path:
+    """Return the directory made from a single file, converting it where that is to be done."""
+    file = places.model_file(source.path, workspace)
+    # Imported here: torch and diffusers take seconds to import, and only this source needs them.
+    from dreamfusion_kit.priors.single_file import convert
+
+    return convert(source, file)
 
 
 def _places(source: HubSourceSection) -> tuple[HubMirrorSection, ...]:
@@ -276,7 +278,7 @@ def _token(error: HfHubHTTPError) -> str:
     return "a token was sent" if sent else "no token was sent"
 
 
-def _lock(source: SourceSection, directory: Path) -> Lock:
+def _lock(source: ModelSourceSection, directory: Path) -> Lock:
     """Return the hash and size of every file of `source`."""
     return {
         name: LockedFile(sha256=sha256(path), size_bytes=path.stat().st_size)
@@ -284,7 +286,9 @@ def _lock(source: SourceSection, directory: Path) -> Lock:
     }
 
 
-def _verify(source: SourceSection, directory: Path, expected: Mapping[str, LockedFile]) -> None:
+def _verify(
+    source: ModelSourceSection, directory: Path, expected: Mapping[str, LockedFile]
+) -> None:
     """Raise WeightsError at the first file that is not the one `_lock` saw."""
     files = _files(source, directory)
     for name in sorted(files.keys() ^ expected.keys()):
@@ -308,7 +312,7 @@ def _check_indices(directory: Path, names: Iterable[str]) -> None:
         check_indices(directory / folder, locked)
 
 
-def _files(source: SourceSection, directory: Path) -> dict[str, Path]:
+def _files(source: ModelSourceSection, directory: Path) -> dict[str, Path]:
     """Return every file of `source` that the kit may read, by its path, in order of path.
 
     The hub's cache is shared: files of the same commit that others fetched are ignored. Beside the

@@ -13,7 +13,7 @@ have no unconditional prediction for classifier-free guidance to subtract.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
@@ -38,6 +38,7 @@ from dreamfusion_kit.priors.components import (
 )
 from dreamfusion_kit.priors.directory import load_model
 from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
+from dreamfusion_kit.priors.lora import LoraDenoiser
 from dreamfusion_kit.priors.offload import resident
 from dreamfusion_kit.priors.prediction import to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
@@ -102,6 +103,29 @@ class FlowTransformerPrior(Prior):
         text: TextFeatures,
     ) -> Float[Tensor, "batch channels height width"]:
         """Return the epsilon that the velocity stands for, in the precision of `noisy`."""
+        offload = self._section.cpu_offload
+        with resident(self._transformer, self._device, offload=offload) as transformer:
+            return self._epsilon(transformer, noisy, timestep, text)
+
+    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraDenoiser:
+        """Return the transformer with LoRA and camera poses."""
+        offload = self._section.cpu_offload
+        return LoraDenoiser(
+            self._transformer,
+            self._epsilon,
+            rank,
+            device=self._device,
+            generator=generator,
+            resident=partial(resident, self._transformer, self._device, offload=offload),
+        )
+
+    def _epsilon(
+        self,
+        transformer: torch.nn.Module,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+    ) -> Float[Tensor, "batch channels height width"]:
         alpha_t, sigma_t = self.alpha_t(timestep), self.sigma_t(timestep)
         length = alpha_t + sigma_t
         flow_time = sigma_t / length
@@ -113,9 +137,7 @@ class FlowTransformerPrior(Prior):
         # SD3 counts time in thousandths, in float32 up to its sinusoids: bfloat16 has no 950.5.
         # AuraFlow counts from 0 to 1, in the model's own precision.
         clock = flow_time * NUM_TRAIN_TIMESTEPS if self._is_sd3 else flow_time.to(self._dtype)
-        offload = self._section.cpu_offload
-        with resident(self._transformer, self._device, offload=offload) as transformer:
-            velocity = transformer(hidden_states=mixed, timestep=clock, **arguments).sample
+        velocity = transformer(hidden_states=mixed, timestep=clock, **arguments).sample
         return to_epsilon(velocity.to(noisy.dtype), noisy, alpha_t, sigma_t, "flow")
 
     def _encode_sd3(self, prompts: Sequence[str]) -> TextFeatures:

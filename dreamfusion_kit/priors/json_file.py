@@ -20,11 +20,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_object(
-    path: Path, *, limit: int = CONFIG_BYTES, place: str | None = None
+    path: Path, *, limit: int = CONFIG_BYTES, place: str | None = None, finite: bool = True
 ) -> dict[str, Any]:
     """Return the object in a JSON file of at most `limit` bytes.
 
-    `place` is what messages call the file, if that is more than its folder and name.
+    `place` is what messages call the file, if that is more than its folder and name. Without
+    `finite`, -Infinity is a number, as in the files that diffusers' DPM-Solvers write.
 
     Raises WeightsError if it cannot be read, nests deeper than 32 levels, repeats a key,
     or holds a number that is not finite: readers would disagree on its value.
@@ -36,7 +37,7 @@ def read_object(
         value = json.loads(
             path.read_text(encoding="utf-8"),
             object_pairs_hook=_unique,
-            parse_constant=_no_number,
+            parse_constant=_no_number if finite else _no_number_but_negative_infinity,
             parse_float=_finite,
         )
         if not isinstance(value, dict):
@@ -100,6 +101,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> Never:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def _no_number_but_negative_infinity(name: str) -> float:
+    return float(name) if name == "-Infinity" else _no_number(name)
 
 
 def _finite(text: str) -> float:

@@ -36,10 +36,25 @@ def encode_images(
     signed = to_pixel_space(images, image_size_px).to(encoder.dtype)
     with repeatable_attention(signed.device):
         mean = encoder.encode(signed).latent_dist.mode().to(images.dtype)
-    if not bool(mean.isfinite().all()):
+    check_finite(mean, encoder.dtype)
+    return _scaled(encoder, mean)
+
+
+def scaled_mean(
+    vae: Any, signed: Float[Tensor, "batch 3 h w"]
+) -> Float[Tensor, "batch channels height width"]:
+    """Return an AutoencoderKL's scaled latents of images in [-1, 1], in its own precision."""
+    return _scaled(vae, vae.encode(signed).latent_dist.mode())
+
+
+def check_finite(latents: Tensor, dtype: torch.dtype) -> None:
+    """Raise NumericsError where a VAE's number format was too small for its activations."""
+    if not bool(latents.isfinite().all()):
         raise NumericsError(
-            f"prior: the VAE's latents are not finite in {encoder.dtype}; expected finite ones; "
+            f"prior: the VAE's latents are not finite in {dtype}; expected finite ones; "
             "set prior.vae_dtype to float32"
         )
-    shift = encoder.config.shift_factor or 0.0
-    return (mean - shift) * encoder.config.scaling_factor
+
+
+def _scaled(vae: Any, mean: Tensor) -> Tensor:
+    return (mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor

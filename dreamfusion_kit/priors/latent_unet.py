@@ -7,7 +7,7 @@ also reads a pooled text feature and six numbers on the picture's size and crop 
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
@@ -26,6 +26,7 @@ from dreamfusion_kit.priors.components import (
 )
 from dreamfusion_kit.priors.directory import load_model, load_schedule
 from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
+from dreamfusion_kit.priors.lora import LoraDenoiser
 from dreamfusion_kit.priors.offload import resident
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
@@ -85,11 +86,32 @@ class LatentUnetPrior(Prior):
         text: TextFeatures,
     ) -> Float[Tensor, "batch channels height width"]:
         """Return the U-Net's epsilon in the precision of `noisy`."""
+        with resident(self._unet, self._device, offload=self._section.cpu_offload) as unet:
+            return self._epsilon(unet, noisy, timestep, text)
+
+    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraDenoiser:
+        """Return the U-Net with LoRA and camera poses."""
+        offload = self._section.cpu_offload
+        return LoraDenoiser(
+            self._unet,
+            self._epsilon,
+            rank,
+            device=self._device,
+            generator=generator,
+            resident=partial(resident, self._unet, self._device, offload=offload),
+        )
+
+    def _epsilon(
+        self,
+        unet: torch.nn.Module,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+    ) -> Float[Tensor, "batch channels height width"]:
         tensors = {name: rows.to(self._device) for name, rows in text.tensors.items()}
         added = self._added(tensors, len(noisy)) if self._is_xl else None
         hidden = tensors["hidden"].to(self._dtype)
-        with resident(self._unet, self._device, offload=self._section.cpu_offload) as unet:
-            output = unet(noisy.to(self._dtype), timestep, hidden, added_cond_kwargs=added).sample
+        output = unet(noisy.to(self._dtype), timestep, hidden, added_cond_kwargs=added).sample
         return to_epsilon(
             output.to(noisy.dtype),
             noisy,

@@ -27,9 +27,15 @@ from dreamfusion_kit.priors.config_schema import (
     UnetConfig,
     VaeConfig,
 )
+from dreamfusion_kit.priors.distilled import refuse_distilled
 from dreamfusion_kit.priors.json_file import checked, read_object
 from dreamfusion_kit.priors.pixel_patch import patch_size
 from dreamfusion_kit.priors.printable import printable
+from dreamfusion_kit.priors.transformer_files import (
+    check_transformer,
+    diffuses,
+    read_encoder_config,
+)
 from dreamfusion_kit.priors.vocabulary import check_vocabulary
 from dreamfusion_kit.recipe import schema
 
@@ -51,6 +57,8 @@ def check_model(section: schema.PriorSection, directory: Path) -> None:
 
 def check_configs(section: schema.PriorSection, directory: Path) -> None:
     """Check what the index and every component's configuration say, and that they fit."""
+    if section.model == "diffusion" and section.source is not None:
+        refuse_distilled(directory)
     match section:
         case schema.AnalyticSection():
             return
@@ -62,6 +70,10 @@ def check_configs(section: schema.PriorSection, directory: Path) -> None:
             _check_latent_unet(directory)
         case schema.FlowTransformerSection():
             _check_flow_transformer(section, directory)
+        case schema.LatentTransformerSection():
+            check_transformer(section, directory)
+            if diffuses(directory):
+                read_scheduler_config(directory)
         case _:
             assert_never(section)
 
@@ -233,7 +245,7 @@ def _check_width(directory: Path, folder: str, reads: int, given: int) -> None:
 
 def _check_class(place: str, found: str, allowed: tuple[str, ...]) -> None:
     if found not in allowed:
-        raise _unfit(place, f"is of a {printable(found, 80)}", " or ".join(allowed))
+        raise _unfit(place, f"is of a {printable(found, 80)}", components.any_of(allowed))
 
 
 def _unfit(place: str, found: str, expected: str) -> WeightsError:
@@ -249,6 +261,8 @@ def _encoders(section: schema.PriorSection, directory: Path) -> list[tuple[Path,
             return []
         case schema.ClipPriorSection():
             return [(directory, read_clip_config(directory).text_config.vocab_size)]
+        case schema.LatentTransformerSection():
+            return [(directory / "tokenizer", read_encoder_config(directory).vocab_size)]
         case schema.PixelUnetSection() | schema.LatentUnetSection():
             suffixes = ["", "_2"]
         case schema.FlowTransformerSection():

@@ -22,7 +22,7 @@ from torch import Tensor
 from dreamfusion_kit.priors.base import Prior, to_pixel_space
 from dreamfusion_kit.priors.components import PIXEL_UNET, read_index
 from dreamfusion_kit.priors.directory import load_model, load_schedule
-from dreamfusion_kit.priors.lora import LoraUnet
+from dreamfusion_kit.priors.lora import LoraDenoiser
 from dreamfusion_kit.priors.pixel_patch import patch_size
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
@@ -77,6 +77,10 @@ class PixelUnetPrior(Prior):
         signed = to_pixel_space(images, self._image_size_px)
         return torch.nn.functional.pixel_unshuffle(signed, self._patch_size)
 
+    def num_pixels(self, clean: Float[Tensor, "batch channels height width"]) -> int:
+        """Return the pixels of the image that the patches were folded from."""
+        return super().num_pixels(clean) * self._patch_size**2
+
     @torch.no_grad()
     def predict(
         self,
@@ -85,11 +89,13 @@ class PixelUnetPrior(Prior):
         text: TextFeatures,
     ) -> Float[Tensor, "batch channels height width"]:
         """Return the U-Net's epsilon in float32; a learned variance is cut off."""
-        return self._epsilon(self._unet, noisy, timestep, text, None)
+        return self._epsilon(self._unet, noisy, timestep, text)
 
-    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraUnet:
+    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraDenoiser:
         """Return the U-Net with LoRA and camera poses."""
-        return LoraUnet(self._unet, self._epsilon, rank, generator=generator)
+        return LoraDenoiser(
+            self._unet, self._epsilon, rank, device=self._device, generator=generator
+        )
 
     def _epsilon(
         self,
@@ -97,10 +103,9 @@ class PixelUnetPrior(Prior):
         noisy: Float[Tensor, "batch channels height width"],
         timestep: Int[Tensor, " batch"],
         text: TextFeatures,
-        class_labels: Float[Tensor, "batch features"] | None,
     ) -> Float[Tensor, "batch channels height width"]:
         hidden = text.tensors["hidden"].to(self._device, self._dtype)
-        output = unet(noisy.to(self._dtype), timestep, hidden, class_labels=class_labels).sample
+        output = unet(noisy.to(self._dtype), timestep, hidden).sample
         output = output[:, : noisy.shape[1]].to(noisy.dtype)
         alpha_t, sigma_t = self.alpha_t(timestep), self.sigma_t(timestep)
         return to_epsilon(output, noisy, alpha_t, sigma_t, self._prediction_type)

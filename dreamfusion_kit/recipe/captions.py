@@ -1,5 +1,6 @@
 """Captions as people write them: normalised for comparison, and read from a text file."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import assert_never
@@ -49,9 +50,37 @@ def declared_captions(
         case SuitePoolSection():
             return distinct(prompts.values())
         case FilePoolSection():
-            return read_captions(workspace / section.path, workspace)
+            return _declared_file(section, workspace)
         case _:
             assert_never(section)
+
+
+def captions_sha256(captions: Iterable[str]) -> str:
+    """Return the hash of captions in sorted order, one per line, whatever order they came in."""
+    return hashlib.sha256("\n".join(sorted(captions)).encode()).hexdigest()
+
+
+def _declared_file(section: FilePoolSection, workspace: Path) -> tuple[str, ...]:
+    """Return the captions of a file that is the one declared."""
+    path = workspace / section.path
+    advice = f"; get it from {section.source}" if section.source else ""
+    if section.source and not path.exists():
+        raise RecipeError(f"{path}: No such file; expected the captions of the pool{advice}")
+    captions = read_captions(path, workspace)
+    if section.size is not None and len(captions) != section.size:
+        raise RecipeError(
+            f"{path}: found {len(captions)} captions, expected the {section.size} of the "
+            f"pool{advice}"
+        )
+    if section.sha256 is not None and captions_sha256(captions) != section.sha256:
+        normal = map(normalize_caption, captions)
+        found = (
+            "the pool's captions, not normalised, expected them in lower case with one full stop"
+            if captions_sha256(normal) == section.sha256
+            else "other captions than the pool's, expected those of its sha256"
+        )
+        raise RecipeError(f"{path}: found {found}{advice}")
+    return captions
 
 
 def distinct(captions: Iterable[str]) -> tuple[str, ...]:

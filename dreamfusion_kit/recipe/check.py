@@ -7,19 +7,33 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.document import file_error
 from dreamfusion_kit.recipe.judge import reading_notes
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.protocol import load_protocol_file
+from dreamfusion_kit.recipe.scene import FOLDER, load_scene, scene_file, scene_names
 from dreamfusion_kit.recipe.suite import DEFAULT, check_suite, load_suite
-from dreamfusion_kit.recipe.workspace import PARAMS_FILE, SUITE_FILE, suite_file, suite_names
+from dreamfusion_kit.recipe.workspace import (
+    PARAMS_FILE,
+    PROTOCOLS,
+    SUITE_FILE,
+    suite_file,
+    suite_names,
+)
 
 
 def workspace_files(workspace: Path) -> list[Path]:
-    """Return every recipe and suite file of the workspace.
+    """Return every recipe, protocol, suite and scene file of the workspace.
 
     Raises:
         RecipeError: if there are none, since checking nothing would look like success.
     """
     recipes = sorted((workspace / "recipes").rglob("*.yaml"))
+    protocols = sorted((workspace / PROTOCOLS).glob("*.yaml"))
     suites = [suite_file(workspace, name) for name in suite_names(workspace)]
-    files = [*recipes, *suites]
+    scenes = [
+        scene_file(workspace, suite, name)
+        for suite in suite_names(workspace)
+        for name in scene_names(workspace, suite)
+    ]
+    files = [*recipes, *protocols, *suites, *scenes]
     if not files:
         raise file_error(
             (workspace / PARAMS_FILE).resolve(),
@@ -29,7 +43,7 @@ def workspace_files(workspace: Path) -> list[Path]:
 
 
 def check_files(files: Iterable[Path]) -> None:
-    """Check each file: a params.yaml or suite.yaml as a suite, anything else as a recipe.
+    """Check each file: as suite, protocol, scene or recipe, by its name and folder.
 
     Raises:
         RecipeError: with the problems of all files, one per line.
@@ -59,10 +73,14 @@ def notes(files: Iterable[Path]) -> list[str]:
 
 def _check_file(file: Path) -> None:
     suite = _suite_of(file)
-    if suite is None:
-        load_recipe(file)
-    else:
+    if suite is not None:
         check_suite(*suite)
+    elif file.absolute().parent.name == PROTOCOLS:
+        load_protocol_file(file)
+    elif file.absolute().parent.name == FOLDER:
+        load_scene(*_suite_of_scene(file), file.stem)
+    else:
+        load_recipe(file)
 
 
 def _suite_of(file: Path) -> tuple[Path, str] | None:
@@ -74,3 +92,11 @@ def _suite_of(file: Path) -> tuple[Path, str] | None:
         workspace = parents[2] if len(parents) > 2 else file.parent / "../.."
         return workspace, file.absolute().parent.name
     return None
+
+
+def _suite_of_scene(file: Path) -> tuple[Path, str]:
+    """Return the workspace and the suite whose folder of scenes holds the file."""
+    root = file.parents[1] if len(file.parents) > 1 else file.parent / ".."
+    if (root / SUITE_FILE).is_file():
+        return root / "../..", root.absolute().name
+    return root, DEFAULT

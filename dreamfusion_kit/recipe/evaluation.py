@@ -1,13 +1,13 @@
 """The schema of the evaluation protocol, which all assets of a suite share.
 
-It is kept outside of every recipe, so that no method can choose an easier protocol. Every key is
-required: a value that is not in a file is not tracked. "DF" cites DreamFusion (arXiv
-2209.14988).
+It is kept outside of every recipe, so that no method can choose an easier protocol. Every key that
+has a value is required: a value that is not in a file is not tracked. "DF" cites DreamFusion
+(arXiv 2209.14988).
 """
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from dreamfusion_kit.recipe.schema import (
     Color,
@@ -19,8 +19,35 @@ from dreamfusion_kit.recipe.schema import (
     SourceSection,
     WorkspacePath,
 )
+from dreamfusion_kit.recipe.schema.base import ONE_TAG, SEVERAL_TAG, Line, SparseSection
 
 Scale = Annotated[float, Field(ge=0.01, le=100)]
+SHA256 = r"^[0-9a-f]{64}$"
+JUDGE_NAME = r"^[a-z0-9_]{1,64}$"
+VQA = "vqa"
+SINGLE_JUDGE = "clip"
+"""The name of a judge that is declared without one."""
+
+
+class NamedClipSection(Section):
+    """One of several judges."""
+
+    name: Annotated[
+        str,
+        Field(pattern=JUDGE_NAME, description="Its name in metrics, such as b32; each once."),
+    ]
+    source: SourceSection
+
+
+def _number_tag(value: object) -> str:
+    return SEVERAL_TAG if isinstance(value, list | tuple) else ONE_TAG
+
+
+ClipSection = Annotated[
+    Annotated[SourceSection, Tag(ONE_TAG)]
+    | Annotated[tuple[NamedClipSection, ...], Field(min_length=1, max_length=16), Tag(SEVERAL_TAG)],
+    Discriminator(_number_tag),
+]
 
 
 class ViewsSection(Section):
@@ -140,13 +167,29 @@ class SuitePoolSection(Section):
     kind: Literal["suite"] = Field(description="The prompts of the suite's own assets.")
 
 
-class FilePoolSection(Section):
-    """Captions from a text file: a pool that stays the same while a suite grows."""
+class FilePoolSection(SparseSection):
+    """Captions from a text file: a pool that stays the same while a suite grows.
+
+    A published pool is declared with `size` and `sha256`, so that another list is refused.
+    """
 
     kind: Literal["file"] = Field(description="A text file of this workspace.")
     path: Annotated[
         WorkspacePath, Field(description="The file, UTF-8, one caption a line; relative path.")
     ]
+    size: Annotated[
+        int | None, Field(ge=1, description="How many captions it has to hold; null for any.")
+    ] = None
+    sha256: Annotated[
+        str | None,
+        Field(
+            pattern=SHA256,
+            description="Hash of its lines in sorted order, joined by line feeds; null for any.",
+        ),
+    ] = None
+    source: Annotated[
+        Line | None, Field(description="Where to get the file; shown if it is missing or differs.")
+    ] = None
 
 
 CaptionPoolSection = Annotated[
@@ -154,17 +197,24 @@ CaptionPoolSection = Annotated[
 ]
 
 
-class EvaluationSection(Section):
-    """The protocol: the judge, its pool of captions, the views and the geometry measures."""
+class EvaluationSection(SparseSection):
+    """The protocol: the judges, their pool of captions, the views and the geometry measures."""
 
     seed: Annotated[Seed, Field(description="Seed of the points drawn on surfaces.")]
     clip: Annotated[
-        SourceSection | None,
+        ClipSection | None,
         Field(
-            description="The judge, any CLIP in transformers format; null leaves R-Precision "
-            "and the CLIP score out."
+            description="The judge, any CLIP in transformers format; or a list of several, the "
+            "main one first; null leaves R-Precision and the CLIP score out."
         ),
     ]
+    vqa: Annotated[
+        SourceSection | None,
+        Field(
+            description="A BLIP-2 or InstructBLIP with a T5 that is asked whether a view shows "
+            "the prompt (VQAScore); null leaves that out."
+        ),
+    ] = None
     caption_pool: Annotated[
         CaptionPoolSection, Field(description="The captions that retrieval chooses from.")
     ]
@@ -179,3 +229,38 @@ class EvaluationSection(Section):
             description="Coverage of R-Precision's interval (Wilson, over assets).",
         ),
     ]
+
+    @property
+    def judges(self) -> dict[str, SourceSection]:
+        """Return the CLIPs that judge by name, the main one first; empty without any."""
+        if self.clip is None:
+            return {}
+        if isinstance(self.clip, tuple):
+            return {judge.name: judge.source for judge in self.clip}
+        return {SINGLE_JUDGE: self.clip}
+
+    @property
+    def sources(self) -> dict[str, SourceSection]:
+        """Return every model that the protocol needs, by the name it is fetched under."""
+        return self.judges | ({} if self.vqa is None else {VQA: self.vqa})
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether at most one model judges, and it has no name of its own."""
+        return self.vqa is None and not isinstance(self.clip, tuple)
+
+    @model_validator(mode="after")
+    def _judges_differ(self) -> "EvaluationSection":
+        if not isinstance(self.clip, tuple):
+            return self
+        names = [judge.name for judge in self.clip]
+        if len(set(names)) < len(names) or VQA in names:
+            raise ValueError(
+                f"clip: found the names {', '.join(names)}, expected each once, and none vqa"
+            )
+        for index, judge in enumerate(self.clip):
+            if any(judge.source == other.source for other in self.clip[:index]):
+                raise ValueError(
+                    f"clip: found the model of {judge.name} twice, expected each model once"
+                )
+        return self

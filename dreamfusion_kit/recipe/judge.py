@@ -8,7 +8,7 @@ work; one near it is checked with the exact tokenizer once that has been fetched
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
@@ -19,6 +19,7 @@ from dreamfusion_kit import packaged
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.captions import declared_captions
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.local_models import resolve_path
 from dreamfusion_kit.recipe.schema import (
     BundledSourceSection,
     HubSourceSection,
@@ -32,7 +33,7 @@ _PIECES = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\s\w]|_)+", re.IG
 _LETTERS_PER_TOKEN = 6  # for rare words, an estimate
 
 ADVICE = (
-    "shorten the prompt, or set evaluation.clip to a CLIP that reads it (recipes/README.md) "
+    "shorten the prompt, or set evaluation.clip to a CLIP that accepts it (docs/evaluation.md) "
     "or to null"
 )
 
@@ -54,7 +55,7 @@ class TextReader:
         if tokens <= self.max_tokens:
             return None
         found = f"found {tokens} tokens" if self.is_exact else f"found {tokens} tokens or more"
-        return f"{found}, expected at most {self.max_tokens} for the CLIP that judges; {ADVICE}"
+        return f"{found}, expected at most {self.max_tokens} for the judging CLIP; {ADVICE}"
 
     def note(self, caption: str) -> str | None:
         """Return a warning if a caption may be too long and only an estimate is available."""
@@ -62,8 +63,8 @@ class TextReader:
         if self.is_exact or estimate <= self.max_tokens or self.problem(caption):
             return None
         return (
-            f"some {estimate} tokens by estimate, the CLIP that judges reads {self.max_tokens}; "
-            f"it is counted once that CLIP is fetched, and nothing is truncated; {ADVICE}"
+            f"about {estimate} tokens by estimate, the judging CLIP reads {self.max_tokens}; the "
+            f"exact count is checked once that CLIP is fetched, and nothing is truncated; {ADVICE}"
         )
 
 
@@ -77,7 +78,7 @@ def text_reader(source: SourceSection, workspace: Path) -> TextReader | None:
         case BundledSourceSection():
             return directory_reader(packaged.MODELS / source.name)
         case LocalSourceSection():
-            directory = workspace / source.path
+            directory, _ = resolve_path(source.path, workspace)
             return directory_reader(directory) if directory.is_dir() else None
         case HubSourceSection():
             return TextReader(HUB_TOKENS, fewest_tokens, is_exact=False)
@@ -141,7 +142,7 @@ def estimated_tokens(caption: str) -> int:
 def unreadable(
     evaluation: EvaluationSection, prompts: Mapping[str, str], workspace: Path
 ) -> tuple[dict[str, str], list[str]]:
-    """Return what the suite's judge cannot possibly read, without fetching anything.
+    """Return what one of the suite's judges cannot possibly read, without fetching anything.
 
     Args:
         evaluation: The protocol.
@@ -152,17 +153,16 @@ def unreadable(
         The reasons by asset, and one line per unreadable caption of a declared pool.
     """
     pool = declared_captions(evaluation.caption_pool, prompts, workspace) or ()
-    reader = None if evaluation.clip is None else text_reader(evaluation.clip, workspace)
-    if reader is None:
-        return {}, []
-    found = {asset: reader.problem(prompt) for asset, prompt in prompts.items()}
+    readers = text_readers(evaluation, workspace)
     known = set(prompts.values())
+    found = {asset: _problem(readers, prompt) for asset, prompt in prompts.items()}
+    others = {caption: _problem(readers, caption) for caption in pool if caption not in known}
     return (
         {asset: problem for asset, problem in found.items() if problem is not None},
         [
             f"caption {caption!r} of the pool: {problem}"
-            for caption in pool
-            if caption not in known and (problem := reader.problem(caption)) is not None
+            for caption, problem in others.items()
+            if problem is not None
         ],
     )
 
@@ -171,8 +171,23 @@ def reading_notes(
     evaluation: EvaluationSection, prompts: Mapping[str, str], workspace: Path
 ) -> dict[str, str]:
     """Return a warning for each asset whose prompt may turn out to be too long, by asset."""
-    reader = None if evaluation.clip is None else text_reader(evaluation.clip, workspace)
-    if reader is None:
-        return {}
-    notes = {asset: reader.note(prompt) for asset, prompt in prompts.items()}
+    readers = text_readers(evaluation, workspace)
+    notes = {
+        asset: _first(reader.note(text) for reader in readers) for asset, text in prompts.items()
+    }
     return {asset: note for asset, note in notes.items() if note is not None}
+
+
+def text_readers(evaluation: EvaluationSection, workspace: Path) -> list[TextReader]:
+    """Return the readers of all judges whose limits are known, the strictest first."""
+    found = [text_reader(source, workspace) for source in evaluation.judges.values()]
+    known = [reader for reader in found if reader is not None]
+    return sorted(known, key=lambda reader: reader.max_tokens)
+
+
+def _problem(readers: Iterable[TextReader], caption: str) -> str | None:
+    return _first(reader.problem(caption) for reader in readers)
+
+
+def _first(texts: Iterable[str | None]) -> str | None:
+    return next((text for text in texts if text is not None), None)

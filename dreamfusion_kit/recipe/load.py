@@ -2,6 +2,9 @@
 
 import json
 import stat
+from copy import deepcopy
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +31,14 @@ def load_recipe(path: Path) -> Recipe:
 
 def load_yaml(path: Path) -> Document:
     """Return the content of the YAML file at `path`, with the line of every key."""
-    return yaml_text.parse(read_text(path), str(path))
+    document = _parsed(read_text(path), str(path))
+    return replace(document, data=deepcopy(document.data))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, file: str) -> Document:
+    """Parse a text once: a worker reads the same recipe and suite around each of its stages."""
+    return yaml_text.parse(text, file)
 
 
 def validate(document: Document, model: type[SectionT]) -> SectionT:

@@ -13,6 +13,7 @@ from dreamfusion_kit.recipe.document import (
     dotted,
     recipe_error,
 )
+from dreamfusion_kit.recipe.renamed import renaming
 from dreamfusion_kit.recipe.yaml_text import MAX_DEPTH
 
 
@@ -59,6 +60,8 @@ def _refusal(key: str, data: dict[str, Value], all_keys: Mapping[str, Value]) ->
         if not isinstance(node, dict):
             return f"unknown key: {dotted(tuple(parts[:depth]))} is a value without keys"
         if part not in node:
+            if (advice := renaming(tuple(parts[: depth + 1]))) is not None:
+                return f"renamed key; {advice}"
             meant = did_you_mean(part, node)
             hint = f" (did you mean {dotted((*parts[:depth], meant))}?)" if meant else ""
             return f"unknown key of the recipe{hint}"

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamfusion_kit.recipe.document import Document, KeyPath, Problem, Value, did_you_mean, quoted
-from dreamfusion_kit.recipe.schema.base import METRIC_KEY, NUMBER_TAG, SCHEDULE_TAGS
-from dreamfusion_kit.recipe.schema.prior import REPOSITORY
+from dreamfusion_kit.recipe.renamed import new_name, renaming
+from dreamfusion_kit.recipe.schema.base import METRIC_KEY, NUMBER_TAG, UNION_TAGS
+from dreamfusion_kit.recipe.schema.source import REPOSITORY
 
 Missing = dict[KeyPath, dict[str | int, None]]  # names of missing keys, in order, by their section
 Context = Mapping[str, Any]  # pydantic's details of an error, a different set for each type
@@ -18,6 +19,7 @@ PATTERNS = {
     "^[a-z0-9_]{1,64}$": "1 to 64 of a-z, 0-9 and _",
     "^[a-z0-9_-]{1,64}$": "1 to 64 of a-z, 0-9, _ and -",
     "^[0-9a-f]{40}$": "a commit of 40 hex digits",
+    "^[0-9a-f]{64}$": "a SHA-256 of 64 hex digits",
     REPOSITORY: "a repository as owner/name",
     METRIC_KEY: "a metric's dotted key",
 }
@@ -67,14 +69,22 @@ def problems_of(error: ValidationError, document: Document) -> list[Problem]:
     for path, detail in zip(paths, details, strict=True):
         text = _text(detail)
         if detail["type"] == "extra_forbidden":
-            meant = _take_meant(path, missing) if hints else None
-            text = f"unknown key (did you mean {meant}?)" if meant else "unknown key"
+            text = _unknown(path, missing, hints=hints)
         problems.append(Problem(document.place(path), path, text))
     return [p for p in problems if p.text != _MISSING or p.path[-1] in missing[p.path[:-1]]]
 
 
 _MISSING = "missing key"
 _MISSING_TYPES = ("missing", "union_tag_not_found")
+
+
+def _unknown(path: KeyPath, missing: Missing, *, hints: bool) -> str:
+    """Return the problem of a key that the schema does not have."""
+    if (advice := renaming(path)) is not None:
+        missing.get(path[:-1], {}).pop(new_name(path) or "", None)
+        return f"renamed key; {advice}"
+    meant = _take_meant(path, missing) if hints else None
+    return f"unknown key (did you mean {meant}?)" if meant else "unknown key"
 
 
 def _take_meant(path: KeyPath, missing: Missing) -> str | None:
@@ -91,7 +101,7 @@ def _key_path(detail: ErrorDetails, data: Value) -> KeyPath:
     path: KeyPath = ()
     node = data
     for part in detail["loc"]:
-        if part in (*SCHEDULE_TAGS, "[key]"):
+        if part in (*UNION_TAGS, "[key]"):
             continue
         if isinstance(node, dict) and part not in node and part == node.get("kind"):
             continue

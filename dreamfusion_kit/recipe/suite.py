@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
@@ -28,9 +28,11 @@ from dreamfusion_kit.recipe.document import (
 )
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.gate import GateSection
+from dreamfusion_kit.recipe.imported import ImportSection
 from dreamfusion_kit.recipe.judge import unreadable
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import with_overrides
+from dreamfusion_kit.recipe.protocol import ProtocolSection, protocol_of
 from dreamfusion_kit.recipe.schema import Recipe, Section, Seed
 from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, recipe_file, suite_file, suite_root
 
@@ -63,16 +65,22 @@ Name = Annotated[str, Field(pattern=NAME)]
 Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(one_clean_line)]
 RecipeName = Annotated[Name, AfterValidator(_is_not_the_clip)]
 
+_IMPORT = "The files that its mesh comes from; written by `dreamfusion-kit import`."
 _OVERRIDES = "Dotted recipe keys that are set differently, such as optimize.num_steps; {} for none."
 
 
 class Asset(Section):
-    """One thing to make. Its id names its files."""
+    """One thing to make. Its id names its files.
+
+    `imported` says that its mesh comes from a file; its recipe then gives the mesh's formats and
+    texture alone.
+    """
 
     prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
     recipe: RecipeName = Field(description="File name in recipes/, without .yaml.")
     seed: Seed = Field(description="Seed of every random stream of this asset.")
     overrides: dict[str, JsonValue] = Field(description=_OVERRIDES)
+    imported: ImportSection | None = Field(default=None, alias="import", description=_IMPORT)
 
 
 class AssetFile(Section):
@@ -84,6 +92,7 @@ class AssetFile(Section):
         description="Seed of every random stream of this asset; null where the suite has seeds."
     )
     overrides: dict[str, JsonValue] = Field(description=_OVERRIDES)
+    imported: ImportSection | None = Field(default=None, alias="import", description=_IMPORT)
 
 
 class ParamsFile(Section):
@@ -94,12 +103,24 @@ class ParamsFile(Section):
         description="The recipes that the assets use, each once: DVC fetches per recipe."
     )
     assets: dict[AssetId, Asset] = Field(min_length=1, description="The assets by their id.")
-    evaluation: EvaluationSection = Field(
-        description="The protocol, for every suite without one of its own."
+    evaluation: ProtocolSection = Field(
+        description="The protocol, or the name of one in protocols/, for every suite without one "
+        "of its own."
     )
     gate: GateSection | None = Field(
         default=None, description="When a fall of quality is refused; see docs/gate.md."
     )
+
+    @model_validator(mode="after")
+    def _nothing_is_imported(self) -> "ParamsFile":
+        for asset_id, asset in self.assets.items():
+            if asset.imported is not None:
+                raise ValueError(
+                    f"assets.{asset_id}.import: found an imported mesh in the default suite, "
+                    "expected it in a suite of its own folder; remove it here and use "
+                    "`dreamfusion-kit import`"
+                )
+        return self
 
     @model_validator(mode="after")
     def _recipes_are_those_used(self) -> "ParamsFile":
@@ -122,8 +143,9 @@ class SuiteFile(Section):
         description="Each asset is made once per seed, as ID_sSEED; null where each has its own.",
     )
     overrides: dict[str, JsonValue] = Field(description=_OVERRIDES + " An asset's own come later.")
-    evaluation: EvaluationSection | None = Field(
-        description="The suite's own protocol; null for the one in params.yaml."
+    evaluation: ProtocolSection | None = Field(
+        description="The suite's own protocol, or the name of one in protocols/; null for the one "
+        "in params.yaml."
     )
 
     @model_validator(mode="after")
@@ -151,11 +173,14 @@ class Suite:
     evaluation: EvaluationSection
     declared: Mapping[str, Declaration] = field(repr=False)
     seeds: tuple[int, ...] | None = None
+    protocol: str | None = None
+    """The name of its own protocol, if it has one from protocols/."""
 
     @property
     def recipes(self) -> tuple[str, ...]:
-        """Return the names of the recipes that the assets use, each once."""
-        return tuple(dict.fromkeys(asset.recipe for asset in self.assets.values()))
+        """Return the names of the recipes whose priors the assets use, each once."""
+        made = (asset for asset in self.assets.values() if asset.imported is None)
+        return tuple(dict.fromkeys(asset.recipe for asset in made))
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -173,20 +198,6 @@ class Suite:
         return {asset_id: asset.prompt for asset_id, asset in self.assets.items()}
 
 
-def caveat(recipe: Recipe, evaluation: EvaluationSection) -> str:
-    """Return the warning to show beside the asset's scores; empty for most assets.
-
-    The score of a CLIP that guided the optimisation shows how well that went, not how good the
-    object is.
-    """
-    if recipe.prior.source == evaluation.clip:
-        return (
-            "optimised against the CLIP that judges: its R-Precision and CLIP score cannot be "
-            "compared with those of other recipes"
-        )
-    return ""
-
-
 @dataclass(frozen=True)
 class ResolvedAsset:
     """Everything that one asset is made from. `recipe` has the overrides applied."""
@@ -197,11 +208,18 @@ class ResolvedAsset:
     seed: int
     recipe_name: str
     recipe: Recipe
+    imported: ImportSection | None = None
 
     @property
     def identity(self) -> str:
-        """Return the hash of what determines the result: prompt, seed and recipe."""
-        return canonical.identity({"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe})
+        """Return the hash of what determines the result: prompt, seed, recipe and imported file."""
+        inputs = {"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe}
+        return canonical.identity(inputs | self._imported)
+
+    @property
+    def refines(self) -> bool:
+        """Return whether the asset's final mesh is that of the stage `refine`."""
+        return self.imported is None and self.recipe.refine is not None
 
     def summary(self) -> dict[str, Value]:
         """Return everything as JSON data, for people and for provenance."""
@@ -213,23 +231,45 @@ class ResolvedAsset:
             "seed": self.seed,
             "recipe_name": self.recipe_name,
             "recipe": self.recipe.model_dump(mode="json"),
+            **self._imported,
         }
+
+    @property
+    def _imported(self) -> dict[str, Any]:
+        return {} if self.imported is None else {"import": self.imported.model_dump(mode="json")}
+
+
+def caveat(asset: ResolvedAsset, evaluation: EvaluationSection) -> str:
+    """Return the warning to show beside the asset's scores; empty for most assets.
+
+    The score of a CLIP that guided the optimisation shows how well that went, not how good the
+    object is.
+    """
+    judges, guide = evaluation.judges, asset.recipe.prior.source
+    own = next((name for name, source in judges.items() if source == guide), None)
+    if own is None or asset.imported is not None:
+        return ""
+    which = f", {own}" if len(judges) > 1 else ""
+    return (
+        f"optimised against the judging CLIP{which}: its R-Precision and CLIP score cannot be "
+        "compared with those of other recipes"
+    )
 
 
 def load_suite(workspace: Path, name: str) -> Suite:
     """Return the suite `name` with its protocol, or that of the workspace."""
     if name == DEFAULT:
-        return parse_params(load_yaml(suite_file(workspace, name)))
+        return parse_params(load_yaml(suite_file(workspace, name)), workspace)
     return _load_folder(workspace, name)
 
 
 def load_protocol(workspace: Path, name: str) -> EvaluationSection:
     """Return the protocol of the suite `name` without reading its assets."""
     if name != DEFAULT:
-        _, shared = _load_suite_file(workspace, name)
+        document, shared = _load_suite_file(workspace, name)
         if shared.evaluation is not None:
-            return shared.evaluation
-    return parse_params(load_yaml(suite_file(workspace, DEFAULT))).evaluation
+            return protocol_of(shared.evaluation, workspace, document)
+    return load_suite(workspace, DEFAULT).evaluation
 
 
 def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
@@ -269,7 +309,7 @@ def check_suite(workspace: Path, name: str, document: Document | None = None) ->
 
     `document` replaces the workspace's params.yaml, for content that is not (yet) on disk.
     """
-    suite = load_suite(workspace, name) if document is None else parse_params(document)
+    suite = load_suite(workspace, name) if document is None else parse_params(document, workspace)
     messages: dict[str, None] = {}
     try:
         resolve_all(workspace, suite)
@@ -315,14 +355,14 @@ def unknown_asset(path: Path, asset_id: str, known: Iterable[str]) -> RecipeErro
     return file_error(path, f"no asset {asset_id!r}{hint}; it has {listed}")
 
 
-def parse_params(document: Document) -> Suite:
+def parse_params(document: Document, workspace: Path) -> Suite:
     """Return the default suite that the params.yaml in `document` defines."""
     file = validate(document, ParamsFile)
     _refuse_another_name(document, file.suite, DEFAULT)
     return Suite(
         name=DEFAULT,
         assets=file.assets,
-        evaluation=file.evaluation,
+        evaluation=protocol_of(file.evaluation, workspace, document),
         declared={
             name: Declaration(
                 folder=None,
@@ -346,7 +386,7 @@ def refined_assets(workspace: Path, suite: Suite) -> frozenset[str]:
     if not may_refine and not any(map(_overrides_refine, suite.declared.values())):
         return frozenset()
     resolved = resolve_all(workspace, suite)
-    return frozenset(name for name, one in resolved.items() if one.recipe.refine is not None)
+    return frozenset(name for name, one in resolved.items() if one.refines)
 
 
 def _overrides_refine(declaration: Declaration) -> bool:
@@ -403,8 +443,20 @@ def _load_folder(workspace: Path, name: str, *, of_asset: str | None = None) -> 
             messages |= dict.fromkeys(str(error).splitlines())
     if messages:
         raise RecipeError("\n".join(messages))
-    evaluation = shared.evaluation or load_suite(workspace, DEFAULT).evaluation
-    return Suite(name, assets, evaluation, declared, seeds=shared.seeds)
+    chosen = shared.evaluation
+    evaluation = (
+        load_suite(workspace, DEFAULT).evaluation
+        if chosen is None
+        else protocol_of(chosen, workspace, document)
+    )
+    return Suite(
+        name,
+        assets,
+        evaluation,
+        declared,
+        seeds=shared.seeds,
+        protocol=chosen if isinstance(chosen, str) else None,
+    )
 
 
 def load_asset_file(path: Path) -> tuple[AssetFile, Document]:
@@ -424,13 +476,17 @@ def _per_seed(
 ) -> list[tuple[str, Asset]]:
     """Return the assets that one folder declares: itself, or one per seed of the suite."""
     file, document = own
+    if file.imported is not None and shared.seeds is not None:
+        text = "found an imported mesh in a suite with seeds, expected a suite without: it has none"
+        raise recipe_error([Problem(document.place(("import",)), ("import",), text)])
     if (file.seed is None) != (shared.seeds is not None):
         found = "null" if file.seed is None else str(file.seed)
         expected = "a seed" if file.seed is None else "null: the suite's seeds hold for every asset"
         text = f"found {found}, expected {expected}"
         raise recipe_error([Problem(document.place(("seed",)), ("seed",), text)])
     seeds = shared.seeds if file.seed is None else (file.seed,)
-    fields = file.model_dump(exclude={"seed"})
+    fields = dict(file) | {"import": file.imported}
+    del fields["seed"], fields["imported"]
     return [
         (asset_id, Asset(seed=seed, **fields))
         for asset_id, seed in zip(_ids(folder, shared), seeds or (), strict=True)
@@ -471,6 +527,7 @@ def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsse
         seed=asset.seed,
         recipe_name=asset.recipe,
         recipe=recipe,
+        imported=asset.imported,
     )
 
 

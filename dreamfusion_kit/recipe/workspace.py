@@ -15,7 +15,9 @@ from dreamfusion_kit.errors import RecipeError
 DEFAULT = "default"
 NAME = r"^[a-z0-9_-]{1,64}$"
 SUITE_FILE = "suite.yaml"
+SOURCE = "source"  # the folder of an imported asset's files
 PARAMS_FILE = "params.yaml"
+PROTOCOLS = "protocols"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,18 @@ def recipe_file(workspace: Path, recipe: str) -> Path:
     if not re.fullmatch(NAME, recipe):
         raise RecipeError(f"recipe {recipe!r}: expected a name of a-z, 0-9, _ and -")
     return workspace / "recipes" / f"{recipe}.yaml"
+
+
+def asset_source(workspace: Path, suite: str, asset: str) -> Path:
+    """Return the folder of the files that an imported asset of a suite's folder is made from."""
+    return suite_root(workspace, suite) / "assets" / asset / SOURCE
+
+
+def protocol_file(workspace: Path, protocol: str) -> Path:
+    """Return the file of the protocol `protocol`."""
+    if not re.fullmatch(NAME, protocol):
+        raise RecipeError(f"protocol {protocol!r}: expected a name of a-z, 0-9, _ and -")
+    return workspace / PROTOCOLS / f"{protocol}.yaml"
 
 
 def _checked(name: str) -> str:

@@ -68,8 +68,9 @@ class AssetReport:
     values worth reading, `provenance` its run records by stage; any entry may be missing or
     None. `recipe_yaml` is the resolved recipe, `identity` the hash of everything that
     determines the result. `downloads` are offered beside the page under their own names; list
-    the GLB among them too. `caveat` is a warning to show beside the scores. Without a
-    `turntable`, a still from the front is shown.
+    the GLB among them too. `imported` is the file that the mesh comes from, if it was not made
+    here. `caveat` is a warning to show beside the scores; `warnings` are those of the
+    optimisation, beside its curves. Without a `turntable`, a still from the front is shown.
     """
 
     id: str
@@ -87,8 +88,10 @@ class AssetReport:
     views: tuple[View, ...] = ()
     previews: tuple[Preview, ...] = ()
     curves: tuple[Curve, ...] = ()
+    warnings: tuple[str, ...] = ()
     downloads: tuple[Path, ...] = ()
     caveat: str = ""
+    imported: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse an invalid asset id, since it becomes a folder and an anchor."""

@@ -6,35 +6,16 @@ Equal input gives equal bytes: no clock, no path, no random name.
 """
 
 import base64
-import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from dreamfusion_kit.report import measures, plots
+from dreamfusion_kit.environment import LIGHT_NAMES, environment, hdr_bytes
+from dreamfusion_kit.report import measures, page, plots
 from dreamfusion_kit.report.content import AssetReport, Json, Measure, SuiteReport, Unit
-
-_HERE = Path(__file__).parent
-_VIEWER = _HERE / "vendor" / "model-viewer-umd.min.js"
-_TEMPLATES = _HERE / "templates"
-
-_MEDIA_TYPES = {
-    ".gif": "image/gif",
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-}
-
-# model-viewer styles itself with style elements, compiles a mesh decoder (WebAssembly) as it
-# starts, and reads blobs made from the page's data.
-_POLICY = (
-    "default-src 'none'; script-src 'wasm-unsafe-eval' {}; style-src 'unsafe-inline'; "
-    "img-src data: blob:; connect-src blob:; base-uri 'none'; form-action 'none'"
-)
 
 
 class Headline(NamedTuple):
@@ -61,54 +42,36 @@ def write_gallery(report: SuiteReport, directory: Path) -> Path:
         (directory / asset.id).mkdir(exist_ok=True)
         for source in asset.downloads:
             shutil.copyfile(source, directory / asset.id / source.name)
-    page = directory / "index.html"
-    page.write_bytes(render_page(report).encode())
-    return page
+    written = directory / "index.html"
+    written.write_bytes(render_page(report).encode())
+    return written
 
 
 def render_page(report: SuiteReport) -> str:
     """Return the page's HTML, with every file that the report names embedded."""
-    scripts = [_script(_VIEWER), _script(_TEMPLATES / "viewer.js")]
+    scripts = [page.script(page.VIEWER), page.script(page.TEMPLATES / "viewer.js")]
     known = [measure for measure in report.measures if _is_known(report, measure)]
-    return _template().render(
+    made = [asset for asset in report.assets if asset.imported is None]
+    return page.template("index.html.j2").render(
         report=report,
-        policy=_POLICY.format(" ".join(_source_hash(script) for script in scripts)),
-        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        policy=page.policy(scripts),
+        style=page.style(page.TEMPLATES / "style.css"),
         scripts=scripts,
-        recipes=list(dict.fromkeys(asset.recipe_name for asset in report.assets)),
+        recipes=list(dict.fromkeys(asset.recipe_name for asset in made)),
+        num_made=len(made),
         headlines=[_headline(report.summary, measure) for measure in known if measure.is_headline],
         group_names=[name for name, _ in measures.groups(report.summary)],
         summary=_summary(report.summary, known),
         measures=known,
-        base64=_base64,
+        lights=_lights(),
+        base64=page.base64_of,
         chart=_chart,
-        data_uri=data_uri,
+        data_uri=page.data_uri,
         file_size=_file_size,
         rows=measures.rows,
         still=_still,
         written=measures.written,
     )
-
-
-def data_uri(picture: Path) -> str:
-    """Return a picture as a `data:` URI; its suffix gives the type."""
-    media_type = _MEDIA_TYPES.get(picture.suffix.lower())
-    if media_type is None:
-        known = ", ".join(_MEDIA_TYPES)
-        raise ValueError(f"{picture}: found a {picture.suffix!r} file, expected one of {known}")
-    return f"data:{media_type};base64,{_base64(picture)}"
-
-
-def _template() -> Template:
-    """Return the page's template: everything is escaped, and a missing value is an error."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("index.html.j2")
 
 
 def _is_known(report: SuiteReport, measure: Measure) -> bool:
@@ -183,16 +146,9 @@ def _file_size(path: Path) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii")
-
-
-def _script(path: Path) -> Markup:
-    """Return a script's text for a script element, without the URL of its source map."""
-    text = path.read_text(encoding="utf-8")
-    return Markup(text.split("\n//# sourceMappingURL=", 1)[0])
-
-
-def _source_hash(script: Markup) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
+def _lights() -> list[tuple[str, str]]:
+    """Return the kit's environments by name, as HDR pictures in base64."""
+    return [
+        (name, base64.b64encode(hdr_bytes(environment(name))).decode("ascii"))
+        for name in LIGHT_NAMES
+    ]

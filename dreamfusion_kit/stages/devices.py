@@ -5,13 +5,15 @@ import os
 import torch
 from torch.utils import deterministic
 
+from dreamfusion_kit import exact_root
 from dreamfusion_kit.errors import DreamFusionKitError
 
 
 def pick(name: str, *, given_as: str = "--device") -> torch.device:
     """Return the device `name` ("cpu", "cuda", "cuda:1") after checking that it exists.
 
-    A GPU turns on PyTorch's deterministic algorithms for the whole process.
+    A GPU turns on PyTorch's deterministic algorithms for the whole process, and the CPU roots
+    that are equal everywhere, if the user asked for one set of instructions.
 
     Args:
         given_as: The option's name in messages.
@@ -22,6 +24,7 @@ def pick(name: str, *, given_as: str = "--device") -> torch.device:
         raise DreamFusionKitError(f"{given_as} {name}: expected cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
         raise DreamFusionKitError(f"{given_as} {name}: expected cpu, cuda or cuda:N")
+    exact_root.install()
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise DreamFusionKitError(

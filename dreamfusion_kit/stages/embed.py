@@ -11,13 +11,14 @@ from dreamfusion_kit import files
 from dreamfusion_kit.guidance.embed import embed_prompt
 from dreamfusion_kit.priors.text import save_text
 from dreamfusion_kit.recipe.suite import resolve
-from dreamfusion_kit.stages import models
+from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import SuiteLayout
 
 
 def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     """Write the features of the asset's prompts."""
     resolved = resolve(workspace, suite, asset)
+    origin.refuse_imported(resolved, "embed")
     layout = SuiteLayout(workspace, suite)
     target = layout.asset(asset).text
     files.check_writable(target, folder=False)

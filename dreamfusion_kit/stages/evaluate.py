@@ -11,6 +11,7 @@ from torch import Tensor
 from dreamfusion_kit import files
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.evaluation.measure import measure_asset
+from dreamfusion_kit.evaluation.metrics import metrics_of
 from dreamfusion_kit.evaluation.subject import Subject
 from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import Render, ViewImages, mesh_renderer, render_turntable
@@ -34,25 +35,39 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     files.check_writable(own.evaluation, folder=True)
     facts, inputs = checked_inputs(own, resolved)
     protocol = loaded.evaluation
-    mesh = load_mesh(own.final_mesh(resolved.recipe) / "mesh.obj")
+    mesh = load_mesh(own.final_mesh(resolved) / "mesh.obj")
     truth = judging.known_truth(resolved.prompt, device)
+    judges = judging.load_judges(loaded, own.suite, resolved.prompt, truth, device)
+    main = next(iter(judges), None)
     subject = Subject(
         prompt=resolved.prompt,
         section=protocol,
         mesh=mesh,
         render_mesh=mesh_renderer(mesh, normals=protocol.views.normals),
-        render_field=_field_renderer(own, resolved.recipe, device),
+        render_field=None
+        if resolved.imported is not None
+        else _field_renderer(own, resolved.recipe, device),
         facts=facts,
-        judge=judging.load_judge(loaded, own.suite, resolved.prompt, truth, device),
+        judge=None if main is None else judges[main],
         truth=truth,
+        other_judges={name: judge for name, judge in judges.items() if name != main},
+        questioner=judging.load_questioner(loaded, own.suite, device),
     )
-    _, pool = judging.entries_of(loaded, workspace)
-    entry = measure_asset(subject, asset=asset, inputs=inputs, pool=pool)
+    entries = judging.entries_of(loaded, workspace)
+    entry = measure_asset(
+        subject,
+        asset=asset,
+        inputs=inputs,
+        pool=entries.pool,
+        vqa=entries.vqa,
+        metrics=metrics_of(protocol),
+    )
     with files.new_directory(own.evaluation) as directory:
         files.write_json(directory / "metrics.json", entry.model_dump(mode="json"))
         _write_features(directory / "features.safetensors", subject, asset)
         _write_views(directory / "views", subject.views)
-        _write_views(directory / "field_views", subject.field_views)
+        if subject.field_views is not None:
+            _write_views(directory / "field_views", subject.field_views)
         turntable = render_turntable(
             subject.render_mesh,
             protocol.views,

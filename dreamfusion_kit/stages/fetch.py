@@ -5,16 +5,20 @@ from pathlib import Path
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors import fetch, model_files
+from dreamfusion_kit.priors.question_answerer import check_question_answerer
+from dreamfusion_kit.priors.transformer_files import diffuses
 from dreamfusion_kit.recipe import schema
+from dreamfusion_kit.recipe.evaluation import SINGLE_JUDGE, VQA
 from dreamfusion_kit.recipe.judge import directory_reader
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.suite import load_protocol, load_suite
 from dreamfusion_kit.recipe.workspace import recipe_file, suite_file
+from dreamfusion_kit.stages import locked
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 
 def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Path:
-    """Fetch the prior of the recipe `name`; for `clip`, the CLIP that judges.
+    """Fetch the prior of the recipe `name`; for `clip`, the models that judge.
 
     The model's own files are checked here, before anything computes with them.
     `offline` uses no network: see `priors.fetch.bring`.
@@ -22,7 +26,7 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
     target = SuiteLayout(workspace, suite).model(name)
     files.check_writable(target, folder=False)
     if name == CLIP:
-        lock = _fetch_judge(workspace, suite, offline=offline)
+        lock = _fetch_judges(workspace, suite, offline=offline)
     else:
         recipe = load_recipe(recipe_file(workspace, name))
         fetched = fetch_prior(recipe, workspace, offline=offline)
@@ -48,21 +52,26 @@ def fetch_prior(recipe: schema.Recipe, workspace: Path, *, offline: bool) -> fet
     return fetched
 
 
-def _fetch_judge(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
-    source = load_protocol(workspace, suite).clip
-    if source is None:
-        return {}
-    directory, lock = fetch.bring(source, workspace, offline=offline)
-    model_files.check_clip(directory)
-    _require_readable_prompts(workspace, suite, directory)
-    return lock
+def _fetch_judges(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
+    protocol = load_protocol(workspace, suite)
+    locks: dict[str, fetch.Lock] = {}
+    for name, source in protocol.sources.items():
+        directory, locks[name] = fetch.bring(source, workspace, offline=offline)
+        if name == VQA:
+            check_question_answerer(directory)
+        else:
+            model_files.check_clip(directory)
+            _require_readable_prompts(workspace, suite, directory)
+    return locks.get(SINGLE_JUDGE, {}) if protocol.is_plain else locked.joined(locks)
 
 
 def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
     """Raise RecipeError if the guidance divides by the signal at a timestep that has none."""
     prior, guidance = recipe.prior, recipe.guidance
-    diffuses = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection)
-    if not diffuses or not isinstance(guidance, schema.ScoreGuidanceSection):
+    has_betas = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection) or (
+        isinstance(prior, schema.LatentTransformerSection) and diffuses(directory)
+    )
+    if not has_betas or not isinstance(guidance, schema.ScoreGuidanceSection):
         return
     if not guidance.divides_by_signal:
         return

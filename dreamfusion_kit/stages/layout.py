@@ -3,13 +3,15 @@
     out/model/RECIPE.json      what was fetched, hashed per file
     out/text/ASSET.safetensors
     out/field/ASSET/           field.safetensors, previews/, live/
-    out/mesh/ASSET/            mesh.glb .obj .mtl .ply .json, albedo.png
+    out/mesh/ASSET/            mesh.json, mesh.glb .obj .mtl and so on, ASSET_albedo.png
     out/refined/ASSET/         the same, previews/, live/; only where the recipe refines
     out/evaluation/ASSET/      metrics.json, features.safetensors, views/, turntable.webp
     out/run/ASSET/             optimize.json, mesh.json, refine.json: code, packages and machine
     out/cost/ASSET/            the same names: seconds and memory, not tracked
     out/assets.csv             one row per asset
     out/report/index.html      the gallery
+    out/scene/SCENE/           scene.glb .usdz .json, stills, fly_around.webp
+    out/relight/ASSET/LIGHT/   stills, turntable.webp, not tracked
     metrics/SUITE.json         the suite's summary, and a row per asset
     metrics/SUITE.cost.json    its time and memory, not tracked
 
@@ -20,7 +22,7 @@ out/run or out/cost as a dependency.
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.recipe.suite import ResolvedAsset
 from dreamfusion_kit.recipe.workspace import suite_root
 
 CLIP = "clip"  # its lock file's name; recipes' lock files have their recipes' names
@@ -68,6 +70,10 @@ class SuiteLayout:
         """Return the lock file of a recipe's prior, or of `CLIP`."""
         return self.root / "model" / f"{name}.json"
 
+    def scene(self, name: str) -> Path:
+        """Return the folder of a declared scene's files."""
+        return self.root / "scene" / name
+
     def asset(self, asset: str) -> "AssetLayout":
         """Return the files of one asset."""
         return AssetLayout(self, asset)
@@ -100,14 +106,18 @@ class AssetLayout:
         """Return the folder of its refined mesh."""
         return self.suite.root / "refined" / self.asset
 
-    def final_mesh(self, recipe: Recipe) -> Path:
+    def final_mesh(self, asset: ResolvedAsset) -> Path:
         """Return the folder of the mesh that is measured and shown."""
-        return self.mesh if recipe.refine is None else self.refined
+        return self.refined if asset.refines else self.mesh
 
     @property
     def evaluation(self) -> Path:
         """Return the folder of its views and metrics."""
         return self.suite.root / "evaluation" / self.asset
+
+    def relit(self, light: str) -> Path:
+        """Return the folder of its pictures under a light; never tracked."""
+        return self.suite.root / "relight" / self.asset / light
 
     def run(self, stage: str) -> Path:
         """Return the record of what a stage ran on: code, packages, machine and inputs."""

@@ -13,9 +13,11 @@ from dreamfusion_kit import files, provenance
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
+from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
+from dreamfusion_kit.optimize.proportion import complaints
 from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
@@ -35,6 +37,7 @@ def run(
 ) -> Path:
     """Optimise the asset's field, or resume it; write the field, previews and curves."""
     resolved = resolve(workspace, suite, asset)
+    origin.refuse_imported(resolved, "optimize")
     layout = SuiteLayout(workspace, suite)
     own = layout.asset(asset)
     lock_path = layout.model(resolved.recipe_name)
@@ -73,6 +76,9 @@ def _write(
         result.model.save(directory)
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
+        warnings = complaints(resolved.recipe.optimize.penalties, result.history)
+        files.write_json(directory / "live" / "warnings.json", {"warnings": warnings})
+        trace_file.write(directory, result.digests)
         origin.write_field(directory, resolved)
 
 

@@ -64,15 +64,24 @@ def write_refined(directory: Path, resolved: ResolvedAsset) -> None:
 
 def check_final_mesh(own: AssetLayout, resolved: ResolvedAsset) -> None:
     """Refuse a mesh that is not this asset's last: refined if its recipe refines."""
-    if resolved.recipe.refine is None:
-        check_mesh(own, resolved)
-    else:
+    if resolved.refines:
         _check(own.refined, resolved, _refine_sections(resolved), made_by="refine")
+    else:
+        check_mesh(own, resolved)
 
 
 def made_by(resolved: ResolvedAsset) -> str:
     """Return the stage that makes an asset's final mesh."""
-    return "mesh" if resolved.recipe.refine is None else "refine"
+    return "refine" if resolved.refines else "mesh"
+
+
+def refuse_imported(resolved: ResolvedAsset, stage: str) -> None:
+    """Refuse to run a stage that makes a field for an asset whose mesh is imported."""
+    if resolved.imported is not None:
+        raise DreamFusionKitError(
+            f"{stage} {resolved.id}: found an imported mesh ({resolved.imported.file}), which has "
+            "no field; expected an asset that is made from its prompt; run its mesh stage"
+        )
 
 
 def check_prompts(

@@ -20,11 +20,13 @@ from dreamfusion_kit.mesh.refined import bake_refined, read_surface
 from dreamfusion_kit.mesh.skin import skin_albedo
 from dreamfusion_kit.mesh.start import start_from
 from dreamfusion_kit.model.nerf import NerfModel
+from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.loop import run as optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
 from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.optimize.surface_trainee import SurfaceTrainee, surface_method
+from dreamfusion_kit.optimize.trace import Digests
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.schema import RefineSection
@@ -75,7 +77,7 @@ def run(
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
         write_note(scratch.directory, suite=suite, asset=asset, stage="refine")
         model = _coarse(field, resolved, section, own, device)
-        _, seconds = optimize(
+        done = optimize(
             SurfaceTrainee(section, model, lambda rays, draw: _behind(field, rays, draw)),
             surface_method(resolved.recipe, section),
             seed=resolved.seed,
@@ -87,10 +89,10 @@ def run(
             monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
         mesh = _baked(model, resolved, own, device)
-        _write(own, resolved, scratch, mesh, inputs["mesh"])
+        _write(own, resolved, scratch, mesh, inputs["mesh"], done.digests)
         record = provenance.record(device=device, code=code_digest("refine"), inputs=inputs)
         files.write_json(own.run("refine"), record)
-        cost = provenance.stage_cost(workspace=workspace, device=device, seconds=seconds)
+        cost = provenance.stage_cost(workspace=workspace, device=device, seconds=done.seconds)
         files.write_json(own.cost("refine"), cost)
         remove_scratch(scratch)
     return own.refined
@@ -129,7 +131,12 @@ def _baked(
 
 
 def _write(
-    own: AssetLayout, resolved: ResolvedAsset, scratch: Scratch, mesh: BakedMesh, coarse_sha256: str
+    own: AssetLayout,
+    resolved: ResolvedAsset,
+    scratch: Scratch,
+    mesh: BakedMesh,
+    coarse_sha256: str,
+    digests: Digests,
 ) -> None:
     # The metadata is part of the GLB's bytes, so it names no time and no machine.
     made_from = {
@@ -141,9 +148,16 @@ def _write(
         "coarse_mesh_sha256": coarse_sha256,
     }
     with files.new_directory(own.refined) as directory:
-        write_mesh(directory, mesh, provenance=made_from)
+        write_mesh(
+            directory,
+            mesh,
+            name=own.asset,
+            formats=resolved.recipe.mesh.formats,
+            provenance=made_from,
+        )
         shutil.copytree(scratch.previews, directory / "previews")
         shutil.copytree(scratch.live, directory / "live")
+        trace_file.write(directory, digests)
         origin.write_refined(directory, resolved)
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import metrics_of
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.suite import ResolvedAsset, caveat, load_suite, resolve_all
@@ -17,11 +18,12 @@ from dreamfusion_kit.stages.results import (
     asset_entry,
     judged,
     run_record,
+    run_warnings,
     suite_metrics,
     timed_stages,
 )
 
-_DOWNLOADS = ("mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png", "mesh.ply")
+_NOT_FOR_DOWNLOAD = ("mesh.json", origin.NAME)
 _MAX_PREVIEWS = 10
 
 
@@ -38,7 +40,7 @@ def run(workspace: Path, suite: str) -> Path:
         name=suite,
         judged=judged(metrics),
         summary=metrics.summary,
-        measures=tuple(map(_measure, METRICS)),
+        measures=tuple(map(_measure, metrics_of(loaded.evaluation))),
         assets=assets,
     )
     with files.new_directory(layout.report) as directory:
@@ -62,14 +64,14 @@ def _measure(metric: Metric) -> Measure:
 
 def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSection) -> AssetReport:
     origin.check_final_mesh(own, resolved)
-    final = own.final_mesh(resolved.recipe)
+    final = own.final_mesh(resolved)
     entry = asset_entry(own, resolved.prompt)
     if entry.inputs.mesh_sha256 != mesh_hash(own, resolved):
         raise EvaluationError(
             f"{own.evaluation / 'metrics.json'}: found the metrics of another mesh than that in "
             f"{final}, expected those of this one; run `dvc repro`"
         )
-    records = {stage: run_record(own, stage) for stage in timed_stages(resolved.recipe)}
+    records = {stage: run_record(own, stage) for stage in timed_stages(resolved)}
     return AssetReport(
         id=own.asset,
         prompt=resolved.prompt,
@@ -88,8 +90,14 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         curves=tuple(
             Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
         ),
-        downloads=tuple(final / name for name in _DOWNLOADS),
-        caveat=caveat(resolved.recipe, evaluation),
+        warnings=run_warnings(own),
+        downloads=tuple(
+            path
+            for path in sorted(final.iterdir())
+            if path.is_file() and path.name not in _NOT_FOR_DOWNLOAD
+        ),
+        caveat=caveat(resolved, evaluation),
+        imported=None if resolved.imported is None else resolved.imported.file,
     )
 
 

@@ -1,14 +1,38 @@
 """What earlier stages wrote down about an asset or a suite, read back and checked."""
 
+from typing_extensions import TypedDict  # pydantic accepts the one in `typing` from 3.12 on
+
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError, shortened
 from dreamfusion_kit.evaluation.entry import AssetEntry, CostRow, SuiteMetrics
 from dreamfusion_kit.provenance import Provenance, StageCost
-from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.recipe.suite import ResolvedAsset
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 _AGAIN = "run `dvc repro`"
 _MAX_SHOWN_CHARACTERS = 60
+
+
+class _Warnings(TypedDict):
+    """What the optimisation warned of, one line each."""
+
+    warnings: list[str]
+
+
+def run_warnings(own: AssetLayout) -> tuple[str, ...]:
+    """Return what the optimisation of the asset's field warned of.
+
+    Raises:
+        DreamFusionKitError: if the file is damaged.
+    """
+    path = own.field / "live" / "warnings.json"
+    return tuple(files.read_json(path, _Warnings, made_by="optimize")["warnings"])
+
+
+def timed_stages(asset: ResolvedAsset) -> tuple[str, ...]:
+    """Return the stages whose time and machine are recorded."""
+    made = ("mesh",) if asset.imported is not None else ("optimize", "mesh")
+    return (*made, "refine") if asset.refines else made
 
 
 def asset_entry(own: AssetLayout, prompt: str) -> AssetEntry:
@@ -39,26 +63,23 @@ def suite_metrics(layout: SuiteLayout) -> SuiteMetrics:
 
 
 def judged(metrics: SuiteMetrics) -> str:
-    """Return a sentence that names the suite's judge."""
+    """Return a sentence that names the suite's judges."""
     judge, pool = metrics.judge, metrics.caption_pool
     if judge is None or pool is None:
         return "No judge is set (evaluation.clip): R-Precision and CLIP score are left out."
+    others = [f"{entry.name} ({name})" for name, entry in metrics.other_judges.items()]
+    judges = ", ".join([judge.name, *others])
     if pool.size == 1:
         return (
-            f"Judged by CLIP {judge.name}; a pool of one caption leaves nothing to choose from, so "
+            f"Judged by CLIP {judges}; a pool of one caption leaves nothing to choose from, so "
             "R-Precision is left out."
         )
-    return f"Judged by CLIP {judge.name} over a pool of {pool.size} captions ({pool.kind})."
+    return f"Judged by CLIP {judges} over a pool of {pool.size} captions ({pool.kind})."
 
 
-def timed_stages(recipe: Recipe) -> tuple[str, ...]:
-    """Return the stages that make an asset of `recipe`, whose time and memory are recorded."""
-    return ("optimize", "mesh") if recipe.refine is None else ("optimize", "mesh", "refine")
-
-
-def cost_of(own: AssetLayout, recipe: Recipe) -> CostRow | None:
-    """Return the time from text features to mesh and the peak memory; None if unknown."""
-    paths = [own.cost(stage) for stage in timed_stages(recipe)]
+def cost_of(own: AssetLayout, resolved: ResolvedAsset) -> CostRow | None:
+    """Return the time from text features, or a file, to mesh and the peak memory, if known."""
+    paths = [own.cost(stage) for stage in timed_stages(resolved)]
     if not all(path.is_file() for path in paths):
         return None
     costs = [files.read_json(path, StageCost, made_by=path.stem) for path in paths]

@@ -13,7 +13,7 @@ from torch import Tensor
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.evaluation.entry import AssetEntry, Numbers
-from dreamfusion_kit.evaluation.metrics import METRICS
+from dreamfusion_kit.evaluation.metrics import METRICS, metrics_of
 from dreamfusion_kit.evaluation.summary import (
     Measured,
     dumped,
@@ -35,16 +35,18 @@ def run(workspace: Path, suite: str) -> Path:
     layout = SuiteLayout(workspace, suite)
     resolved = resolve_all(workspace, loaded)
     measured = _measured(loaded, layout, resolved)
+    metrics = metrics_of(loaded.evaluation)
     found = suite_metrics(
         suite,
         measured,
         confidence_level=loaded.evaluation.confidence_level,
         code={stage: code_digest(stage) for stage in _scored_code(resolved)},
         machine=_machine(layout, resolved),
+        metrics=metrics,
     )
-    files.write_text(layout.table, _csv([table_row(one) for one in measured]))
+    files.write_text(layout.table, _csv([table_row(one, metrics) for one in measured]))
     files.write_text(layout.metrics, dumped(found))
-    costs = {asset: cost_of(layout.asset(asset), one.recipe) for asset, one in resolved.items()}
+    costs = {name: cost_of(layout.asset(name), asset) for name, asset in resolved.items()}
     known = {asset: cost for asset, cost in costs.items() if cost is not None}
     if known:  # otherwise the record of an earlier run stays
         files.write_text(layout.cost, dumped(suite_cost(suite, known)))
@@ -53,7 +55,7 @@ def run(workspace: Path, suite: str) -> Path:
 
 def _scored_code(resolved: Mapping[str, ResolvedAsset]) -> tuple[CodeName, ...]:
     """Return the stages whose code made what is scored."""
-    refined = any(asset.recipe.refine is not None for asset in resolved.values())
+    refined = any(asset.refines for asset in resolved.values())
     return (
         ("optimize", "mesh", "refine", "evaluate") if refined else ("optimize", "mesh", "evaluate")
     )
@@ -68,7 +70,7 @@ def _measured(
         for asset, declared in suite.assets.items()
     }
     for asset, entry in entries.items():
-        if (entry.judge, entry.caption_pool) != expected:
+        if _judged_by(entry) != expected:
             raise EvaluationError(
                 f"{layout.asset(asset).evaluation / 'metrics.json'}: found metrics by another "
                 "judge or pool of captions than evaluation names, expected the same for all "
@@ -85,6 +87,15 @@ def _measured(
         )
         for asset, entry in entries.items()
     ]
+
+
+def _judged_by(entry: AssetEntry) -> judging.Entries:
+    return judging.Entries(
+        judge=entry.judge,
+        other_judges={name: verdict.judge for name, verdict in entry.other_judges.items()},
+        vqa=entry.vqa,
+        pool=entry.caption_pool,
+    )
 
 
 # ---- what differs among the seeds of a prompt
@@ -138,9 +149,9 @@ def _machine(
 ) -> Mapping[str, Any] | None:
     """Return the machine of all assets' stages; None if it is unknown or not the same for all."""
     records = [
-        run_record(layout.asset(asset), stage)
-        for asset, one in resolved.items()
-        for stage in timed_stages(one.recipe)
+        run_record(layout.asset(name), stage)
+        for name, asset in resolved.items()
+        for stage in timed_stages(asset)
     ]
     machines = [None if record is None else dict(record["machine"]) for record in records]
     first = machines[0]

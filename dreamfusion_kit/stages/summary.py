@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import metrics_of
 from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve_all
 from dreamfusion_kit.report.content import Json
 from dreamfusion_kit.report.measures import lookup, written
@@ -15,20 +16,21 @@ def table(workspace: Path, suite: str) -> str:
     """Return one row per asset, the suite's means, and the gallery's path."""
     layout = SuiteLayout(workspace, suite)
     metrics = suite_metrics(layout)
-    shown = [metric for metric in METRICS if "terminal" in metric.places]
+    loaded = load_suite(workspace, suite)
+    known = metrics_of(loaded.evaluation)
+    shown = [metric for metric in known if "terminal" in metric.places]
     rows: list[tuple[str, ...]] = [("asset", *(metric.heading for metric in shown), "time")]
     notes: list[str] = []
-    loaded = load_suite(workspace, suite)
     for asset, resolved in resolve_all(workspace, loaded).items():
         own = layout.asset(asset)
-        numbers, cost = asset_entry(own, resolved.prompt).metrics, cost_of(own, resolved.recipe)
+        numbers, cost = asset_entry(own, resolved.prompt).metrics, cost_of(own, resolved)
         cells = (written(numbers.get(metric.key), metric.unit) for metric in shown)
         rows.append((asset, *cells, written(None if cost is None else cost.seconds, "seconds")))
-        if text := caveat(resolved.recipe, loaded.evaluation):
+        if text := caveat(resolved, loaded.evaluation):
             notes.append(f"{asset}: {text}")
     means = [
         text
-        for metric in METRICS
+        for metric in known
         if "headline" in metric.places and (text := _mean(metrics.summary, metric))
     ]
     gallery = layout.report / "index.html"

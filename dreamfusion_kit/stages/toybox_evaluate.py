@@ -70,7 +70,7 @@ def run(workspace: Path, device: torch.device, *, sheet: Path) -> Path:
 def _sample(
     workspace: Path, sections: ToyboxSettings, device: torch.device
 ) -> dict[float, Samples]:
-    prior = ToyboxPrior(sections.prior, sections.dataset.camera.image_size_px)
+    prior = ToyboxPrior(sections.prior, sections.dataset.camera.largest_image_size_px)
     prior.load_pretrained(workspace / WEIGHTS / "prior")
     prior.to(device).eval()
     plans = {scale: scale == _EVERY_SIDE_AT for scale in GUIDANCE_SCALES}

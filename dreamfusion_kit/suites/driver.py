@@ -6,6 +6,7 @@ locks. So an asset costs the work of its stages plus a fraction of a second.
 
 import fcntl
 import signal
+import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +23,12 @@ from dreamfusion_kit.recipe.workspace import suite_file, suite_root
 from dreamfusion_kit.suites import dvc_commands
 from dreamfusion_kit.suites.crew import Crew, Died, Worker
 from dreamfusion_kit.suites.job_queue import JobQueue, without
-from dreamfusion_kit.suites.plan import SuitePlan, plan, stage_target
+from dreamfusion_kit.suites.lock_file import check_lock, read_lock
+from dreamfusion_kit.suites.lock_journal import LockJournal
+from dreamfusion_kit.suites.plan import AssetPlan, SuitePlan, lock_path, plan, stage_target
+from dreamfusion_kit.suites.pulled import dvc_hash
 from dreamfusion_kit.suites.recorder import Recorder
+from dreamfusion_kit.suites.remote_crew import RemoteCrew
 from dreamfusion_kit.suites.status import failures_file, log_file, read_failures
 from dreamfusion_kit.suites.table import ProgressTable
 from dreamfusion_kit.suites.worker import (
@@ -32,12 +37,10 @@ from dreamfusion_kit.suites.worker import (
     Job,
     Message,
     Progress,
-    RunStage,
-    Setting,
     StageDone,
     Started,
-    run_stage,
 )
+from dreamfusion_kit.sync_memory import is_in_sync
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,11 @@ def run_suite(
     workspace: Path,
     name: str,
     *,
-    settings: Sequence[Setting],
+    crew: Crew | RemoteCrew,
     only: Sequence[str] = (),
-    run_stage: RunStage = run_stage,
     and_score: bool = True,
 ) -> Outcome:
-    """Make whatever in the suite `name` is not up to date, with one worker per setting.
+    """Make whatever in the suite `name` is not up to date, with the workers of `crew`.
 
     An asset that fails does not stop the others. Afterwards the suite is scored and reported
     if all its assets exist.
@@ -75,9 +77,8 @@ def run_suite(
     Args:
         workspace: The workspace.
         name: The suite.
-        settings: Each worker's share of the machine.
+        crew: The workers: on this machine, or elsewhere.
         only: The assets to make; empty means all.
-        run_stage: The default, except in tests and benchmarks.
         and_score: Whether to score and report if all assets exist.
 
     Raises:
@@ -91,18 +92,30 @@ def run_suite(
     suite = load_suite(workspace, name)
     _check(suite, suite_file(workspace, name), only)
     with _only_driver(workspace / ".work" / f"suite-{name}.lock", name), _stopped_by_signals():
-        dvc_commands.repro(root, ["kit"], logs / "dvc.log")
+        for path in LockJournal(workspace, name).recover():
+            print(
+                f"{path}: restored; a commit that was killed left it half written", file=sys.stderr
+            )
+        if dvc_commands.remove_half_written_rwlock(root):
+            print(
+                f"{root}: removed .dvc/tmp/rwlock; a DVC was killed while writing", file=sys.stderr
+            )
+        check_lock(root / "dvc.lock")
+        if not _is_recorded_in_sync(root):
+            dvc_commands.repro(root, ["kit"], logs / "dvc.log")
         todo = _with_models(workspace, suite, root, logs)
         chosen = [asset for asset in todo.assets if not only or asset.asset in only]
+        stale, damaged = _sorted_by_lock([asset for asset in chosen if asset.stale], root, suite)
         queue = JobQueue(
-            Job(asset.asset, asset.stale, log_file(workspace, name, asset.asset))
-            for asset in chosen
-            if asset.stale
+            Job(asset.asset, asset.stale, log_file(workspace, name, asset.asset)) for asset in stale
         )
+        for asset, problem in damaged.items():
+            queue.fail(asset, problem)
         try:
             if len(queue) > 0:
-                commit = _Commit(workspace, suite, logs / "dvc.log")
-                _work_off(queue, suite, Recorder(commit), Crew(settings, run_stage))
+                crew.prepare(suite, stale, logs / "dvc.log")
+                commit = _Commit(workspace, suite, crew, logs / "dvc.log")
+                _work_off(queue, suite, Recorder(commit), crew)
         finally:
             _write_failures(workspace, suite, queue)
         left = {asset.asset for asset in todo.assets if asset.stale} - set(queue.made)
@@ -151,6 +164,19 @@ def _stopped_by_signals() -> Generator[None, None, None]:
             signal.signal(number, handler)
 
 
+def _is_recorded_in_sync(root: Path) -> bool:
+    """Return whether running the stage `kit` would change neither kit.json nor the lock.
+
+    DVC takes a second to find that out.
+    """
+    recorded = read_lock(root / "dvc.lock").get("kit")
+    return (
+        recorded is not None
+        and is_in_sync(root)
+        and all(dvc_hash(root / name) == known for name, known in recorded.outs.items())
+    )
+
+
 def _with_models(workspace: Path, suite: Suite, root: Path, logs: Path) -> SuitePlan:
     """Return the plan of the suite after fetching the models that it needs."""
     todo = plan(workspace, suite, kit_file.read(workspace, suite.name))
@@ -161,11 +187,28 @@ def _with_models(workspace: Path, suite: Suite, root: Path, logs: Path) -> Suite
     return plan(workspace, suite, kit_file.read(workspace, suite.name))
 
 
-class _Commit:
-    """Commits to DVC the outputs to which the digests from the start of the run still apply."""
+def _sorted_by_lock(
+    assets: Sequence[AssetPlan], root: Path, suite: Suite
+) -> tuple[list[AssetPlan], dict[str, str]]:
+    """Return the assets that can be recorded, and the problems of those that cannot."""
+    fine: list[AssetPlan] = []
+    damaged: dict[str, str] = {}
+    for asset in assets:
+        try:
+            check_lock(lock_path(root, suite, asset.asset))
+        except SuiteError as error:
+            damaged[asset.asset] = str(error)
+        else:
+            fine.append(asset)
+    return fine, damaged
 
-    def __init__(self, workspace: Path, suite: Suite, log: Path) -> None:
+
+class _Commit:
+    """Records the outputs to which the digests from the start of the run still apply."""
+
+    def __init__(self, workspace: Path, suite: Suite, crew: Crew | RemoteCrew, log: Path) -> None:
         self._root, self._suite, self._log = suite_root(workspace, suite.name), suite, log
+        self._crew = crew
         self._before = {path: _read(path) for path in self._kit_files(suite.assets)}
 
     def __call__(self, assets: Sequence[str], targets: Sequence[str]) -> None:
@@ -175,7 +218,7 @@ class _Commit:
                     f"{path}: changed while the suite was made, expected it to stay; outputs of "
                     "before were not recorded; run the suite again"
                 )
-        dvc_commands.commit(self._root, targets, self._log)
+        self._crew.record(assets, targets, self._log)
 
     def _kit_files(self, assets: Iterable[str]) -> Iterator[Path]:
         yield self._root / kit_file.KIT_FILE
@@ -189,7 +232,7 @@ def _read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def _work_off(queue: JobQueue, suite: Suite, recorder: Recorder, crew: Crew) -> None:
+def _work_off(queue: JobQueue, suite: Suite, recorder: Recorder, crew: Crew | RemoteCrew) -> None:
     """Run the queue's jobs to the end, or until a signal stops the run."""
     try:
         with ProgressTable(len(queue)) as table, recorder, crew:

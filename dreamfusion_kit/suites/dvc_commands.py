@@ -1,5 +1,6 @@
 """DVC as a program, since its Python API is not guaranteed to be stable."""
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,19 @@ _WITH_DRIVER = (
 )
 
 
+# `python -m dvc`, which removes the file in its first argument when it has succeeded.
+_THEN_FORGET = """
+import os, runpy, sys
+forget = sys.argv.pop(1)
+try:
+    runpy.run_module("dvc", run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    if not end.code:
+        os.unlink(forget)
+    raise
+"""
+
+
 _TRIES_WHILE_BUSY = 5
 
 
@@ -29,9 +43,9 @@ def repro(root: Path, targets: Sequence[str], log: Path) -> None:
     for _ in range(_TRIES_WHILE_BUSY):
         try:
             _dvc(["-c", _WITH_DRIVER], root, arguments, log)
-        except SuiteError:
+        except SuiteError as error:
             # A DVC that was killed with its driver holds its locks until it is gone.
-            if "is busy" not in _last_line(log):
+            if "is busy" not in str(error):
                 raise
             time.sleep(1.0)
         else:
@@ -39,18 +53,69 @@ def repro(root: Path, targets: Sequence[str], log: Path) -> None:
     _dvc(["-c", _WITH_DRIVER], root, arguments, log)
 
 
-def commit(root: Path, targets: Sequence[str], log: Path) -> None:
+def remove_half_written_rwlock(root: Path) -> bool:
+    """Remove DVC's list of who reads and writes what, if a DVC was killed while it wrote it.
+
+    DVC would refuse to run. Returns whether it was removed; one that is just being written stays.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    for pause_s in (0.5, 0.0):
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            time.sleep(pause_s)
+        else:
+            return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def commit(
+    root: Path,
+    targets: Sequence[str],
+    log: Path,
+    *,
+    forget: Path | None = None,
+    holding: Sequence[int] = (),
+) -> None:
     """Record the present outputs, and what they were made from, in cache and lock.
 
     It takes a second and is not killed with the driver, which could leave a lock file half
     written.
+
+    Args:
+        root: The suite's folder.
+        targets: The stages.
+        log: The file for what DVC prints.
+        forget: A file that the program removes when it has succeeded.
+        holding: Descriptors that stay open as long as the program runs.
     """
-    _dvc(["-m", "dvc"], root, ["commit", "--quiet", "--force", *targets], log)
+    program = ["-c", _THEN_FORGET, str(forget.resolve())] if forget else ["-m", "dvc"]
+    _dvc(program, root, ["commit", "--force", *targets], log, holding)
 
 
-def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path) -> None:
+def push(root: Path, targets: Sequence[str], log: Path) -> None:
+    """Upload the recorded outputs of these stages to the default remote."""
+    _dvc(["-c", _WITH_DRIVER], root, ["push", *targets], log)
+
+
+def pull(root: Path, targets: Sequence[str], log: Path) -> None:
+    """Download the recorded outputs of these stages, in place of whatever is there."""
+    _dvc(["-c", _WITH_DRIVER], root, ["pull", "--force", *targets], log)
+
+
+def _dvc(
+    program: Sequence[str],
+    root: Path,
+    arguments: Sequence[str],
+    log: Path,
+    holding: Sequence[int] = (),
+) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
+        start = file.tell()
         process = subprocess.Popen(
             [sys.executable, *program, "--wait-for-lock", *arguments],
             cwd=root,
@@ -58,6 +123,7 @@ def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            pass_fds=holding,
             start_new_session=True,  # Ctrl-C reaches the driver alone, which passes it on
         )
         try:
@@ -66,8 +132,9 @@ def _dvc(program: Sequence[str], root: Path, arguments: Sequence[str], log: Path
             _interrupt(process)
             raise
     if status != 0:
+        reason = _last_line(log, start)
         raise SuiteError(
-            f"dvc {arguments[0]}: failed ({_last_line(log)}); expected it to succeed; see {log}"
+            f"dvc {arguments[0]}: failed ({reason}); expected it to succeed; see {log}"
         )
 
 
@@ -93,8 +160,9 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _last_line(log: Path) -> str:
-    """Return the last informative line; DVC's own advice follows the reason."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+def _last_line(log: Path, start: int) -> str:
+    """Return the last informative line since `start`; DVC's own advice follows the reason."""
+    text = log.read_bytes()[start:].decode("utf-8", errors="replace")
+    lines = text.strip().splitlines()
     reasons = [line for line in lines if line.startswith("ERROR")]
     return (reasons or lines or ["it printed nothing"])[-1]

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from dreamfusion_kit.errors import SuiteError
+
 ValueT = TypeVar("ValueT")
 
 
@@ -28,15 +30,38 @@ def read_lock(path: Path) -> dict[str, LockedStage]:
 
     A stage that is not known to be up to date is made again, so nothing is lost.
     """
+    stages = _stages(path)
+    return {str(name): _stage(entry) for name, entry in stages.items() if isinstance(entry, dict)}
+
+
+def check_lock(path: Path) -> None:
+    """Refuse a damaged dvc.lock before the work of its stages, which DVC could not record in it.
+
+    DVC does not write it at once: a full disk or a killed DVC can leave a part of it.
+
+    Raises:
+        SuiteError: if the file exists, and is not as DVC writes it.
+    """
+    stages = _stages(path)
+    is_whole = bool(stages) and all(
+        isinstance(entry, dict) and isinstance(entry.get("cmd"), str | list)
+        for entry in stages.values()
+    )
+    if path.exists() and not is_whole:
+        raise SuiteError(
+            f"{path}: damaged, expected a lock as DVC writes it; restore it with "
+            "`git checkout -- FILE`, or delete it, and what it recorded is made again"
+        )
+
+
+def _stages(path: Path) -> dict[Any, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         loaded = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     stages = loaded.get("stages") if isinstance(loaded, dict) else None
-    if not isinstance(stages, dict):
-        return {}
-    return {str(name): _stage(entry) for name, entry in stages.items() if isinstance(entry, dict)}
+    return stages if isinstance(stages, dict) else {}
 
 
 def _stage(entry: Mapping[str, Any]) -> LockedStage:

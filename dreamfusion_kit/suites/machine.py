@@ -25,10 +25,13 @@ def settings(workspace: Path, suite: str, *, device: str, jobs: str) -> list[Set
     """
     gpus = _gpus() if device == "cuda" else []
     cores = _cores()
-    count = _count(jobs, len(gpus) if device == "cuda" else cores)
-    shared = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // count)))}
+    number = count(jobs, len(gpus) if device == "cuda" else cores)
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // number)))
+    shared = {"OMP_NUM_THREADS": threads}
     # Waiting threads spin on cores that the other workers need.
-    shared |= {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")} if count > 1 else {}
+    shared |= (
+        {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")} if number > 1 else {}
+    )
     return [
         Setting(
             workspace,
@@ -36,11 +39,12 @@ def settings(workspace: Path, suite: str, *, device: str, jobs: str) -> list[Set
             device,
             shared | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}),
         )
-        for index in range(count)
+        for index in range(number)
     ]
 
 
-def _count(jobs: str, room: int) -> int:
+def count(jobs: str, room: int) -> int:
+    """Return the number that `--jobs` names; auto is `room`."""
     if jobs == "auto":
         return max(1, room)
     if jobs.isascii() and jobs.isdecimal() and 1 <= int(jobs) <= 1024:
@@ -62,5 +66,5 @@ def _gpus() -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    return [str(index) for index in range(count)]
+    number = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return [str(index) for index in range(number)]

@@ -11,8 +11,8 @@ from pathlib import Path
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.kit_file import Kit
 from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
-from dreamfusion_kit.recipe.suite import DEFAULT, Suite
-from dreamfusion_kit.recipe.workspace import suite_root
+from dreamfusion_kit.recipe.suite import DEFAULT, Suite, refined_assets
+from dreamfusion_kit.recipe.workspace import SOURCE, suite_root
 from dreamfusion_kit.suites.lock_file import LockedStage, read_lock
 
 
@@ -78,6 +78,12 @@ def stage_target(suite: Suite, stage: str, item: str) -> str:
     return f"assets/{_folder(suite, item)}/dvc.yaml:{name}"
 
 
+def lock_path(root: Path, suite: Suite, asset: str) -> Path:
+    """Return the file with the lock entries of an asset's stages."""
+    folder = suite.declared[asset].folder
+    return (root if folder is None else root / "assets" / folder) / "dvc.lock"
+
+
 def _folder(suite: Suite, asset: str) -> str:
     return suite.declared[asset].folder or ""
 
@@ -102,7 +108,9 @@ def _plan_asset(
     written = dict(models)
     states: list[StageState] = []
     reason = ""
-    for stage in asset_stages(refined="refine" in _digests(suite, kit, asset)):
+    imported = suite.assets[asset].imported is not None
+    refined = "refine" in _digests(suite, kit, asset)
+    for stage in asset_stages(imported=imported, refined=refined):
         recorded = lock.get(stage_name(suite, stage, asset))
         if not reason:
             outs = tuple(root / path for path in outputs(stage, asset))
@@ -113,6 +121,23 @@ def _plan_asset(
         if recorded is not None:
             written |= recorded.outs
     return AssetPlan(asset, suite.declared[asset].folder, tuple(states))
+
+
+def stages_of(workspace: Path, suite: Suite, asset: str) -> tuple[AssetStage, ...]:
+    """Return the stages of an asset in their order."""
+    imported = suite.assets[asset].imported is not None
+    return asset_stages(imported=imported, refined=asset in refined_assets(workspace, suite))
+
+
+def inputs(suite: Suite, asset: str) -> list[str]:
+    """Return DVC's targets of what an asset is made from: models, and an imported file."""
+    own = suite.assets[asset]
+    if own.imported is not None:
+        return [
+            f"assets/{_folder(suite, asset)}/{SOURCE}.dvc",
+            stage_target(suite, "fetch", "clip"),
+        ]
+    return [stage_target(suite, "fetch", name) for name in (own.recipe, "clip")]
 
 
 def outputs(stage: AssetStage, asset: str) -> tuple[str, ...]:

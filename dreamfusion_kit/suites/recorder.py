@@ -12,7 +12,7 @@ from types import TracebackType
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.identity.stage_name import AssetStage
 
-_COMMIT_AFTER: tuple[AssetStage, ...] = ("optimize", "evaluate")  # the expensive one, and the last
+COMMIT_AFTER: tuple[AssetStage, ...] = ("optimize", "evaluate")  # the expensive one, and the last
 
 Commit = Callable[[Sequence[str], Sequence[str]], None]  # of assets, by DVC's targets
 
@@ -52,7 +52,7 @@ class Recorder:
     def note(self, asset: str, stage: AssetStage, target: str) -> None:
         """Take note of a finished stage; commit if it was expensive or the last."""
         self._waiting.setdefault(asset, []).append(target)
-        if stage in _COMMIT_AFTER:
+        if stage in COMMIT_AFTER:
             self.flush(asset)
 
     def flush(self, asset: str) -> None:

@@ -5,112 +5,105 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dreamfusion_kit import files, provenance
+from dreamfusion_kit import files
 from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.identity.stage_name import asset_stages
+from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.provenance import Provenance
 from dreamfusion_kit.recipe.suite import FETCHED_CLIP, resolve
 from dreamfusion_kit.recipe.workspace import suite_root
+from dreamfusion_kit.suites import git
 from dreamfusion_kit.suites.plan import outputs
+from dreamfusion_kit.suites.recorded import Source, code_difference, read_record
 from dreamfusion_kit.supervision import STAGE_VARIABLE
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage made again: how many files are equal, and the first that differs, if one does."""
+    """A stage made again: how many files are equal, and the first that differs, if one does.
+
+    `parting` is the step and the kind of tensor at which the optimisation differs first.
+    """
 
     stage: str
     num_equal: int
     difference: str | None
+    parting: str | None = None
 
     def __str__(self) -> str:
-        """Return a line for a terminal."""
+        """Return a line for a terminal, or two."""
         if self.difference is None:
             return f"{self.stage}: equal ({self.num_equal} files)"
-        return f"{self.stage}: {self.difference}"
+        lines = [self.difference] if self.parting is None else [self.difference, self.parting]
+        return "\n".join(f"{self.stage}: {line}" for line in lines)
 
 
-def reproduce(workspace: Path, suite: str, asset: str, *, rev: str) -> Iterator[StageResult]:
+def reproduce(
+    workspace: Path, suite: str, asset: str, *, source: Source, bisect: bool = False
+) -> Iterator[StageResult | str]:
     """Yield the result of one stage after the other, up to the first that differs.
 
-    The stages run in a temporary clone of the workspace's Git repository at `rev`, with the
+    The stages run in a temporary clone of the workspace's Git repository at `source`, with the
     clone's own code if it holds the kit, on the kind of device and with the number of threads
-    in the asset's record.
+    in the asset's record. Lines in between tell of the code.
+
+    Args:
+        workspace: The workspace.
+        suite: The asset's suite.
+        asset: An asset that is made.
+        source: The commit.
+        bisect: Also say at which step, and in which kind of tensor, the optimisation differs.
 
     Raises:
-        SuiteError: if the asset is not made, `rev` does not exist, or a stage fails.
+        SuiteError: if the asset is not made, or a stage fails.
         RecipeError: if there is no such asset.
+        DreamFusionKitError: with `bisect`, if the run has no digests.
     """
     resolved = resolve(workspace, suite, asset)
-    recipe = resolved.recipe_name
-    stages = asset_stages(refined=resolved.recipe.refine is not None)
+    stages = asset_stages(imported=resolved.imported is not None, refined=resolved.refines)
+    fetched = [FETCHED_CLIP] if resolved.imported else [resolved.recipe_name, FETCHED_CLIP]
     root = suite_root(workspace, suite)
     record = read_record(workspace, suite, asset)
     for stage in stages:
         for name in outputs(stage, asset):
             if not (root / name).exists():
                 raise SuiteError(f"{root / name}: not there, expected an asset that is made")
+    field = Path("out") / "field" / asset
+    digests = trace_file.read(root / field) if bisect else None
     with tempfile.TemporaryDirectory(prefix="dreamfusion-kit-") as folder:
-        clone = _clone(workspace, rev, Path(folder) / "clone")
+        clone = git.clone(workspace, source.commit, Path(folder) / "clone")
+        recorded = "mesh" if resolved.imported is not None else "optimize"
+        if line := code_difference(clone, suite, record, stage=recorded):
+            yield line
         again = suite_root(clone, suite)
-        models = [f"out/model/{name}.json" for name in (recipe, FETCHED_CLIP)]
-        for name in (recipe, FETCHED_CLIP):
+        models = [f"out/model/{name}.json" for name in fetched]
+        for name in fetched:
             _run(clone, record, ["fetch", name, "--suite", suite])
         yield (result := _compare("fetch", root, again, models))
         for stage in stages:
             if result.difference is not None:
                 return
             _run(clone, record, [stage, asset, "--suite", suite, "--device", _device(record)])
-            yield (result := _compare(stage, root, again, outputs(stage, asset)))
+            # A run record names the machine, which `recorded.differences` compares.
+            results = [name for name in outputs(stage, asset) if not name.startswith("out/run/")]
+            result = _compare(stage, root, again, results)
+            if stage == "optimize" and digests is not None and result.difference is not None:
+                result = replace(result, parting=_parting(digests, again / field, source))
+            yield result
 
 
-def read_record(workspace: Path, suite: str, asset: str) -> Provenance:
-    """Return what an asset's optimisation ran on."""
-    path = suite_root(workspace, suite) / "out" / "run" / asset / "optimize.json"
-    return files.read_json(path, Provenance, made_by="optimize")
-
-
-def other_packages(record: Provenance) -> list[str]:
-    """Return the packages whose versions differ from the record's, one per line."""
-    here = {**provenance.package_versions(), "python": sys.version.split()[0]}
-    there = {**record["packages"], "python": record["python"]}
-    return [
-        f"{name}: {here.get(name, 'none')} here, {there.get(name, 'none')} in the record"
-        for name in sorted(here | there)
-        if here.get(name) != there.get(name)
-    ]
+def _parting(digests: list[tuple[str, ...]], again: Path, source: Source) -> str:
+    if not (again / trace_file.NAME).is_file():
+        return f"{source} records no digests of its steps; name a later one with --rev"
+    found = trace_file.parting(digests, trace_file.read(again))
+    return str(found) if found else "every step is equal; what differs was made after the last"
 
 
 def _device(record: Provenance) -> str:
     return "cpu" if record["machine"]["device"] == "cpu" else "cuda"
-
-
-def _clone(workspace: Path, rev: str, folder: Path) -> Path:
-    """Clone the repository that holds the workspace; return the workspace in the clone."""
-    top = Path(_git(workspace, "rev-parse", "--show-toplevel"))
-    commit = _git(workspace, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")
-    _git(workspace, "clone", "--quiet", "--no-checkout", str(top), str(folder))
-    _git(folder, "checkout", "--quiet", "--detach", commit)
-    return folder / _git(workspace, "rev-parse", "--show-prefix")
-
-
-def _git(workspace: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(workspace), *arguments], capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise SuiteError(f"git: {error.strerror}; expected Git to be installed") from error
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise SuiteError(
-            f"git {arguments[0]}: failed ({reason}); expected a workspace that is committed, and "
-            "a revision of it"
-        )
-    return done.stdout.strip()
 
 
 def _run(clone: Path, record: Provenance, arguments: Sequence[str]) -> None:

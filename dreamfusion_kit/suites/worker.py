@@ -154,8 +154,9 @@ def run_stage(stage: AssetStage, setting: Setting, asset: str, steps: "Steps") -
 
             embed.run(*where)
         case "optimize":
-            from dreamfusion_kit.stages import memory, optimize
+            from dreamfusion_kit.stages import extras, memory, optimize
 
+            extras.check(setting.workspace, setting.suite, asset)
             memory.check(*where)
             optimize.run(*where, also=(steps,))
         case "mesh":

@@ -43,7 +43,7 @@ def fresh_renders(
     lighting = sample_lighting(
         settings.light, shading, cameras, step=shading.albedo_only_steps, generator=draw
     )
-    size = section.image_size_px
+    size = section.largest_image_size_px
     behind = sample_background(background, count, size, size, generator=draw)
     return render_scene(scene(object_name, color), cameras, lighting, behind)[0]
 

@@ -7,9 +7,8 @@ for each, and for every asset the folder of the mesh that `evaluate` reads.
 
 import re
 from collections.abc import Mapping, Set
-from pathlib import Path
 
-from dreamfusion_kit.recipe.suite import DEFAULT, Suite, refined_assets
+from dreamfusion_kit.recipe.suite import DEFAULT, Suite
 
 _REFINE = """  refine:
     foreach:
@@ -36,10 +35,9 @@ _REPORT = "      - out/evaluation\n      - out/field\n      - out/mesh\n"
 _REFINED = "      - out/refined\n"
 
 
-def with_refinement(text: str, workspace: Path, suite: Suite) -> str:
+def with_refinement(text: str, suite: Suite, refined: Set[str]) -> str:
     """Return the pipeline `text` of the default suite with the stages that its assets have."""
     assert suite.name == DEFAULT
-    refined = refined_assets(workspace, suite)
     plain = without_refinement(text)
     if not refined:
         return plain

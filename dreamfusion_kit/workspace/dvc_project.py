@@ -10,7 +10,7 @@ from pathlib import Path
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
 
-_IGNORED_BY_GIT = "/out/\n/.work/\n__pycache__/\n"
+_IGNORED_BY_GIT = "/out/\n/.work/\n/models.local.yaml\n__pycache__/\n"
 _IGNORED_BY_DVC = "__pycache__\n*.pyc\n.work\n.venv\n"
 _OF_A_SUITE = (
     "# The workspace's, written by `dreamfusion-kit upgrade`. Yours goes into config.local."

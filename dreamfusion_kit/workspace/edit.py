@@ -21,7 +21,16 @@ from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace.folder import refresh
 from dreamfusion_kit.workspace.pipeline import write_pipelines
 
-_PER_ASSET = ("text", "field", "mesh", "refined", "evaluation", "run", "cost")  # folders in out/
+_PER_ASSET = (  # folders in out/
+    "text",
+    "field",
+    "mesh",
+    "refined",
+    "evaluation",
+    "run",
+    "cost",
+    "relight",
+)
 _LOCK_ENTRY = re.compile(r"^  (\S.*):$")
 
 

@@ -9,7 +9,8 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.suite import DEFAULT, load_protocol, load_suite
-from dreamfusion_kit.recipe.workspace import recipe_file, suite_root
+from dreamfusion_kit.recipe.workspace import protocol_file, recipe_file, suite_root
+from dreamfusion_kit.workspace import shipped
 from dreamfusion_kit.workspace.dvc_project import make_subproject
 from dreamfusion_kit.workspace.pipeline import TEMPLATES, write_pipelines
 from dreamfusion_kit.workspace.protocol import is_pretrained, protocol
@@ -19,7 +20,12 @@ _SHARED_PROTOCOL = "# A protocol of its own; null for the one in params.yaml.\ne
 
 
 def new_suite(
-    workspace: Path, name: str, *, seeds: Sequence[int] | None = None, recipe: str | None = None
+    workspace: Path,
+    name: str,
+    *,
+    seeds: Sequence[int] | None = None,
+    recipe: str | None = None,
+    protocol_name: str | None = None,
 ) -> Path:
     """Make the empty suite `name`; return its folder.
 
@@ -29,6 +35,7 @@ def new_suite(
         seeds: The seeds of every asset; None if each has its own.
         recipe: The recipe of most of its assets. If it knows any prompt and the workspace's
             protocol asks for the toybox's captions, the suite gets its own protocol.
+        protocol_name: A protocol in protocols/, or one that comes with the kit and is copied there.
 
     Raises:
         RecipeError: if the name cannot be a suite's, its folder already exists, or the seeds
@@ -38,7 +45,10 @@ def new_suite(
     if name == DEFAULT or root.exists():
         raise RecipeError(f"suite {name}: is there already ({root}); expected another name")
     text = Template((TEMPLATES / "suite.yaml").read_text(encoding="utf-8"))
-    evaluation = _SHARED_PROTOCOL if recipe is None else _protocol_for(workspace, recipe)
+    if protocol_name is not None:
+        evaluation = _named_protocol(workspace, protocol_name)
+    else:
+        evaluation = _SHARED_PROTOCOL if recipe is None else _protocol_for(workspace, recipe)
     listed = "null" if seeds is None else f"[{', '.join(map(str, seeds))}]"
     try:
         files.write_text(
@@ -61,6 +71,20 @@ def _protocol_for(workspace: Path, recipe: str) -> str:
     shared = load_protocol(workspace, DEFAULT)
     fits = not is_pretrained(loaded) or shared.caption_pool.kind != "toybox"
     return _SHARED_PROTOCOL if fits else protocol(loaded)
+
+
+def _named_protocol(workspace: Path, name: str) -> str:
+    """Return the suite's line for a protocol; copy the kit's own if the workspace lacks it."""
+    path, shipped_path = protocol_file(workspace, name), shipped.protocols() / f"{name}.yaml"
+    if not path.is_file():
+        if not shipped_path.is_file():
+            known = [file.stem for file in sorted(shipped.protocols().glob("*.yaml"))]
+            raise RecipeError(
+                f"--protocol {name}: found no {path}, expected a protocol of this workspace or of "
+                f"the kit ({', '.join(known)})"
+            )
+        files.write_text(path, shipped_path.read_text(encoding="utf-8"))
+    return f"# protocols/{name}.yaml\nevaluation: {name}\n"
 
 
 def refresh(workspace: Path, name: str) -> None:

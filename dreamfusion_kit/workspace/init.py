@@ -36,6 +36,7 @@ def init(directory: Path, recipe: str) -> str:
     _refuse_what_is_there(directory)
     directory.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, directory / "recipes")
+    shutil.copytree(shipped.protocols(), directory / "protocols")
     loaded = load_recipe(source / f"{recipe}.yaml")
     asset, prompt = _ANYTHING if is_pretrained(loaded) else _TOY
     words = {"recipe": recipe, "asset": asset, "prompt": prompt}

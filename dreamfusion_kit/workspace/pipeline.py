@@ -4,11 +4,12 @@ Names are written into them as literal text, checked before. DVC would pass inte
 a shell, and interpolation takes half of the time to read such a file.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from string import Template
 
 from dreamfusion_kit import files
+from dreamfusion_kit.recipe.scene import FOLDER, Scene, load_scene, scene_names
 from dreamfusion_kit.recipe.suite import Suite, refined_assets
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_root
 from dreamfusion_kit.workspace.default_pipeline import with_refinement
@@ -19,13 +20,16 @@ _ASSET_HEADER = (
     "`dvc repro -s` keeps to it.\nstages:"
 )
 
+_SCENES_HEADER = (
+    "# Written by `dreamfusion-kit upgrade`: the scenes of this folder. `dvc repro "
+    "scenes/dvc.yaml`\n# makes them; `dvc repro` alone does not, since pictures need Mitsuba.\n"
+    "stages:"
+)
+
 
 def write_pipelines(workspace: Path, suite: Suite) -> list[Path]:
-    """Bring the dvc.yaml files of a suite up to date; return those written."""
-    if suite.name == DEFAULT:
-        return _write_default(workspace, suite)
-    root = suite_root(workspace, suite.name)
-    texts = {root / name: text for name, text in pipelines(workspace, suite)}
+    """Bring the dvc.yaml files of a suite and its scenes up to date; return those written."""
+    texts = _texts(workspace, suite)
     changed = [path for path, text in texts.items() if not _says(path, text)]
     for path in changed:
         files.write_text(path, texts[path])
@@ -33,42 +37,65 @@ def write_pipelines(workspace: Path, suite: Suite) -> list[Path]:
 
 
 def stale_pipelines(workspace: Path, suite: Suite) -> list[Path]:
-    """Return the dvc.yaml files of a suite that are not what they should be."""
+    """Return the dvc.yaml files of a suite and its scenes that are not what they should be."""
+    return [path for path, text in _texts(workspace, suite).items() if not _says(path, text)]
+
+
+def _texts(workspace: Path, suite: Suite) -> dict[Path, str]:
+    """Return the texts of the dvc.yaml files that the kit writes, by their places.
+
+    Of the default suite's own pipeline only the stages of refined assets are the kit's; the
+    rest may be edited by hand, and stays.
+    """
     root = suite_root(workspace, suite.name)
-    if suite.name == DEFAULT:
-        path = workspace / "dvc.yaml"
-        found = _read(path)
-        return [] if found in ("", with_refinement(found, workspace, suite)) else [path]
-    return [
-        root / name for name, text in pipelines(workspace, suite) if not _says(root / name, text)
-    ]
-
-
-def _write_default(workspace: Path, suite: Suite) -> list[Path]:
-    """Bring the stages of refined assets up to date; the rest may be edited by hand, and stays."""
-    path = workspace / "dvc.yaml"
-    found = _read(path)
-    text = with_refinement(found, workspace, suite)
-    if text == found:
-        return []
-    files.write_text(path, text)
-    return [path]
-
-
-def pipelines(workspace: Path, suite: Suite) -> Iterator[tuple[str, str]]:
-    """Yield the place, relative to the suite's folder, and the text of every dvc.yaml."""
     refined = refined_assets(workspace, suite)
+    if suite.name == DEFAULT:
+        found = _read(root / "dvc.yaml")
+        text = with_refinement(found, suite, refined)
+        own = {} if text == found else {root / "dvc.yaml": text}
+    else:
+        own = {root / name: text for name, text in pipelines(suite, refined)}
+    scenes = [
+        load_scene(workspace, suite.name, name) for name in scene_names(workspace, suite.name)
+    ]
+    if scenes:
+        own[root / FOLDER / "dvc.yaml"] = scene_pipeline(scenes, refined)
+    return own
+
+
+def scene_pipeline(scenes: Iterable[Scene], refined: Set[str]) -> str:
+    """Return the dvc.yaml in a folder of scenes: a stage for each."""
+    stages = [
+        _filled(
+            "scene.dvc.yaml",
+            scene=scene.scene,
+            meshes="".join(
+                f"      - out/{'refined' if asset in refined else 'mesh'}/{asset}\n"
+                for asset in scene.assets
+            ),
+        )
+        for scene in scenes
+    ]
+    return _SCENES_HEADER + "".join(stages)
+
+
+def pipelines(suite: Suite, refined: Set[str]) -> Iterator[tuple[str, str]]:
+    """Yield the place, relative to the suite's folder, and the text of every dvc.yaml."""
     yield "dvc.yaml", _suite_pipeline(suite, refined)
     for folder in suite.folders:
         yield f"assets/{folder}/dvc.yaml", _asset_pipeline(suite, folder, refined)
 
 
 def _suite_pipeline(suite: Suite, refined: Set[str]) -> str:
+    has_fields = not suite.assets or any(not each.imported for each in suite.assets.values())
     params = ["suite.yaml", *(f"../../recipes/{name}.yaml" for name in suite.recipes)]
+    if suite.protocol is not None:
+        params.append(f"../../protocols/{suite.protocol}.yaml")
     return _filled(
         "suite.dvc.yaml",
         suite=suite.name,
         params=f"[{', '.join(params)}]",
+        field="      - out/field\n" if has_fields else "",
         refined="      - out/refined\n" if refined else "",
         fetches="".join(_filled("fetch.dvc.yaml", recipe=name) for name in suite.recipes),
     )
@@ -86,6 +113,8 @@ def _asset_stages(suite: Suite, folder: str, asset_id: str, refined: Set[str]) -
         "recipe": suite.assets[asset_id].recipe,
         "suffix": asset_id.removeprefix(folder),
     }
+    if suite.assets[asset_id].imported:
+        return _filled("imported.dvc.yaml", **words)
     is_refined = asset_id in refined
     return _filled(
         "asset.dvc.yaml",

@@ -1,13 +1,12 @@
 """Which of the kit's two protocols fits a recipe."""
 
-from dreamfusion_kit.recipe.schema import AnalyticSection, HubSourceSection, Recipe
+from dreamfusion_kit.recipe.schema import FileSourceSection, HubSourceSection, Recipe
 from dreamfusion_kit.workspace.pipeline import TEMPLATES
 
 
 def is_pretrained(recipe: Recipe) -> bool:
     """Return whether a recipe's prior knows any prompt, not only the toybox's captions."""
-    prior = recipe.prior
-    return not isinstance(prior, AnalyticSection) and isinstance(prior.source, HubSourceSection)
+    return isinstance(recipe.prior.source, HubSourceSection | FileSourceSection)
 
 
 def protocol(recipe: Recipe) -> str:

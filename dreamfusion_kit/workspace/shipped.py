@@ -1,6 +1,7 @@
-"""The source of a new workspace: the recipes and the pipeline that come with the kit.
+"""The source of a new workspace: the recipes, protocols and pipeline that come with the kit.
 
-An installed kit carries copies of a clone's recipes/ and dvc.yaml; a clone has the originals.
+An installed kit carries copies of a clone's recipes/, protocols/ and dvc.yaml; a clone has the
+originals.
 """
 
 from pathlib import Path
@@ -12,6 +13,11 @@ _CLONE = Path(__file__).parents[2]
 def recipes() -> Path:
     """Return the folder of the recipes that come with the kit."""
     return _root() / "recipes"
+
+
+def protocols() -> Path:
+    """Return the folder of the protocols that come with the kit."""
+    return _root() / "protocols"
 
 
 def pipeline() -> str:

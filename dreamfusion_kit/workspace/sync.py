@@ -7,6 +7,7 @@ from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.kit_file import Kit
+from dreamfusion_kit.recipe.scene import load_scene, scene_names
 from dreamfusion_kit.recipe.suite import load_protocol, load_suite
 from dreamfusion_kit.workspace.pipeline import stale_pipelines
 
@@ -34,11 +35,13 @@ def sync(workspace: Path, suite: str) -> list[str]:
 def reads_no_other_files(workspace: Path, suite: str) -> bool:
     """Return whether `sync` reads nothing but the package, recipes and the suite's own files.
 
-    A pool of captions in a file, and a judge in the workspace, are read too.
+    A pool of captions in a file, a judge in the workspace and a scene's light are read too.
     """
     protocol = load_protocol(workspace, suite)
-    is_local = protocol.clip is not None and protocol.clip.kind == "local"
-    return protocol.caption_pool.kind != "file" and not is_local
+    is_local = any(source.kind == "local" for source in protocol.sources.values())
+    scenes = [load_scene(workspace, suite, name) for name in scene_names(workspace, suite)]
+    has_file = any(scene.light.file is not None for scene in scenes)
+    return protocol.caption_pool.kind != "file" and not is_local and not has_file
 
 
 def changed_keys(before: Kit, after: Kit) -> list[str]:

@@ -20,7 +20,15 @@ from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.stages.layout import AssetLayout
 
 PROMPT, SEED = "a red ball", 3
-FILES = ["albedo.png", "mesh.glb", "mesh.json", "mesh.mtl", "mesh.obj", "mesh.ply"]
+FILES = [
+    "ball_albedo.png",
+    "mesh.glb",
+    "mesh.json",
+    "mesh.mtl",
+    "mesh.obj",
+    "mesh.ply",
+    "mesh.stl",
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +48,7 @@ def test_api_and_stages_give_the_same_bytes(
 ) -> None:
     own = staged(name)
     made = make_asset(PROMPT, name, seed=SEED, progress=False)
-    glb = made.save(tmp_path)
+    glb = made.save(tmp_path, name="ball")
     made.model.save(tmp_path)
     field = "field.safetensors"
     assert (tmp_path / field).read_bytes() == (own.field / field).read_bytes()
@@ -68,14 +76,34 @@ def test_saved_files_are_meshes(asset: Asset, tmp_path: Path) -> None:
     other = tmp_path / "mine" / "notes.txt"
     other.parent.mkdir()
     other.write_text("kept")
-    glb = asset.save(str(tmp_path / "mine"))
+    glb = asset.save(str(tmp_path / "mine"), name="ball")
     assert sorted(path.name for path in glb.parent.iterdir()) == [*FILES, "notes.txt"]
     num_faces = len(asset.mesh.surface.faces)
-    for name in ("mesh.glb", "mesh.obj", "mesh.ply"):
+    for name in ("mesh.glb", "mesh.obj", "mesh.ply", "mesh.stl"):
         loaded = trimesh.load(glb.with_name(name), force="mesh")
         assert isinstance(loaded, trimesh.Trimesh)
         assert len(loaded.faces) == num_faces > 100
     assert extras(glb)["identity"] == asset.identity
+
+
+def test_names_come_from_the_prompt_and_formats_can_be_chosen(asset: Asset, tmp_path: Path) -> None:
+    glb = asset.save(tmp_path, formats=("glb", "obj"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "mesh.glb", "mesh.json", "mesh.mtl", "mesh.obj", "red_ball_albedo.png",
+    ]  # fmt: skip
+    assert list(trimesh.load_scene(glb).geometry) == ["red_ball"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [({"name": "../x"}, "a-z"), ({"formats": ["ply"]}, "glb"), ({"formats": ["fbx"]}, "fbx")],
+)
+def test_invalid_names_and_formats_are_refused(
+    asset: Asset, tmp_path: Path, asked: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        asset.save(tmp_path / "new", **asked)
+    assert not (tmp_path / "new").exists()
 
 
 def test_where_nothing_can_be_saved_is_said(asset: Asset, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dreamfusion_kit.camera.sampler import (
     sample_cameras,
     sample_elevation_deg,
 )
-from dreamfusion_kit.recipe.schema import CameraSection
+from dreamfusion_kit.recipe.schema import CameraSection, SizeSchedule
 from dreamfusion_kit.seeding import generator
 
 DREAMFUSION = CameraSection(
@@ -101,3 +101,13 @@ def test_orbit_cameras_have_no_jitter() -> None:
     )
     expected = torch.tensor([[2.0, 0, 0], [0, 2, 0]])
     torch.testing.assert_close(cameras.positions, expected, atol=1e-6, rtol=0)
+
+
+def test_the_size_of_the_images_follows_the_step_and_nothing_else_does() -> None:
+    growing = DREAMFUSION.model_copy(
+        update={"image_size_px": SizeSchedule(sizes=((0, 8), (3, 16)))}
+    )
+    drawn = [sample_cameras(growing, 2, generator=generator(0, "camera"), step=s) for s in (2, 3)]
+    assert [(cameras.height_px, cameras.width_px) for cameras in drawn] == [(8, 8), (16, 16)]
+    assert torch.equal(drawn[0].camera_to_world, drawn[1].camera_to_world)
+    assert growing.largest_image_size_px == 16

@@ -7,11 +7,14 @@ import torch
 
 from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.evaluation.entry import AssetEntry, InputsEntry, PoolEntry
+from dreamfusion_kit.evaluation.judge import Judge
 from dreamfusion_kit.evaluation.measure import measure_asset
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import METRICS
+from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.subject import Subject
 
-from .conftest import painter, rendered
+from .conftest import PictureReader, painter, rendered
 
 INPUTS = InputsEntry(field_sha256="ab" * 32, mesh_sha256="cd" * 32)
 POOL = PoolEntry(kind="toybox", size=3, sha256="ef" * 32)
@@ -71,3 +74,17 @@ def test_a_metric_that_is_not_finite_is_named(make_subject: Callable[..., Subjec
     bad = Metric("bad", "Bad", "score", "higher", "Never.", measure=lambda subject: float("nan"))
     with pytest.raises(EvaluationError, match="asset mug: found bad nan"):
         measure_asset(make_subject(), asset="mug", inputs=INPUTS, pool=POOL, metrics=(bad,))
+
+
+def test_each_judge_leaves_its_verdicts(make_subject: Callable[..., Subject]) -> None:
+    other = Judge(PictureReader(), "second", CaptionPool(("a red mug", "a green car")))
+    entry = measure_asset(
+        make_subject(other_judges={"b16": other}), asset="mug", inputs=INPUTS, pool=POOL
+    )
+    verdict = entry.other_judges["b16"]
+    assert verdict.judge.name == "second"
+    assert (verdict.views.hit, verdict.views.rank) == ("10", (1, 2))
+    assert verdict.retrieved == ("a red mug", "a green car")
+    assert AssetEntry.model_validate_json(entry.model_dump_json()) == entry
+    alone = measure_asset(make_subject(), asset="mug", inputs=INPUTS, pool=POOL)
+    assert set(entry.model_dump()) - set(alone.model_dump()) == {"other_judges"}

@@ -3,13 +3,17 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from dreamfusion_kit.evaluation.judge import Judge
-from dreamfusion_kit.evaluation.metrics import METRICS, Metric
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import METRICS, metrics_of
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.subject import Subject
+from dreamfusion_kit.recipe.evaluation import EvaluationSection, NamedClipSection
+from dreamfusion_kit.recipe.schema import LocalSourceSection
 
-from .conftest import PictureReader
+from .conftest import POOL, PictureReader
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 
@@ -83,3 +87,54 @@ def test_records_are_complete_and_refer_to_each_other() -> None:
 def test_a_record_is_measured_in_exactly_one_way() -> None:
     with pytest.raises(ValueError, match="one of measure and among_seeds"):
         Metric("x", "X", "score", "higher", "Nothing.")
+
+
+def test_each_judge_gives_its_own_values(
+    make_subject: Callable[..., Subject], protocol: EvaluationSection
+) -> None:
+    """A second judge that sees green cars in all views."""
+    subject = make_subject(other_judges={"b16": Judge(CarLover(), "lover", CaptionPool(POOL))})
+    clips = [named("b32", "models/b32"), named("b16", "models/b16")]
+    several = protocol.model_copy(update={"clip": tuple(clips)})
+    metrics = metrics_of(several)
+    found = {one.key: one.measure(subject) for one in metrics if one.measure is not None}
+    assert found["r_precision.color"] == 0.5
+    assert found["judges.b16.r_precision.color"] == 0.0
+    assert found["judges.b16.r_precision.ceiling"] == 0.0
+    assert found["judges.b16.clip_score"] == 0.0
+    assert "judges.b16.r_precision.chance" not in found  # the pool is shared
+    assert subject.features("mesh", "color") is subject.features("mesh", "color")
+    keys = {metric.key for metric in metrics}
+    for metric in metrics:
+        assert {metric.reference, metric.chance} - {None} <= keys
+
+
+def test_one_judge_has_the_plain_metrics(protocol: EvaluationSection) -> None:
+    assert metrics_of(protocol) == METRICS
+
+
+def test_the_mean_answer_is_a_metric_where_a_model_is_asked(
+    make_subject: Callable[..., Subject], protocol: EvaluationSection
+) -> None:
+    asked = protocol.model_copy(update={"vqa": named("b32", "models/vqa").source})
+    (metric,) = set(metrics_of(asked)) - set(METRICS)
+    assert metric.measure is not None
+    assert metric.measure(make_subject(questioner=Halves())) == pytest.approx(0.25)
+    assert metric.measure(make_subject()) is None
+
+
+class CarLover(PictureReader):
+    def image_features(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.eye(len(self.words))[torch.full((len(images),), POOL.index("a green car"))]
+
+
+class Halves:
+    """Sure of one half of the views of a red mug, never of the others."""
+
+    def yes_probabilities(self, images: torch.Tensor, caption: str) -> torch.Tensor:
+        assert caption == "a red mug"
+        return torch.arange(len(images)) / 2
+
+
+def named(name: str, path: str) -> NamedClipSection:
+    return NamedClipSection(name=name, source=LocalSourceSection(kind="local", path=path))

@@ -48,11 +48,11 @@ def _surface(mesh: trimesh.Trimesh) -> Surface:
     return Surface(vertices, torch.from_numpy(mesh.faces.copy()).long())
 
 
-def test_load_mesh_reads_positions_seams_and_texture(tmp_path: Path) -> None:
+def test_load_mesh_reads_positions_z_up_seams_and_texture(tmp_path: Path) -> None:
     mesh = load_mesh(_write(tmp_path, _OBJ))
     corners = mesh.surface.vertices[mesh.surface.faces]
     expected = torch.tensor(
-        [[[0.0, 0, 0], [1, 0, 0], [1, 1, 0]], [[0, 0, 0], [1, 1, 0], [0, 1, 0]]]
+        [[[0.0, 0, 0], [0, 1, 0], [0, 1, 1]], [[0, 0, 0], [0, 1, 1], [0, 0, 1]]]
     )
     assert torch.equal(corners, expected)
     assert mesh.uvs[mesh.surface.faces][:, 0].tolist() == [[0, 0], [0.5, 0.5]]

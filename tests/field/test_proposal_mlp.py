@@ -21,7 +21,7 @@ SECTION = ProposalSection(
     hidden_width=4,
     num_samples=5,
     weight_exponent=LinearSchedule(start=0.0, end=1.0, from_step=0, to_step=10),
-    interlevel_lambda=1.0,
+    loss_lambda=1.0,
     learning_rate=0.01,
 )
 

@@ -48,7 +48,7 @@ def test_every_row_has_the_header_s_cells(gate: GateSection) -> None:
 def test_a_small_suite_says_so(gate: GateSection) -> None:
     small, large = made_rows(4, 0), made_rows(64, 0)
     text = report(as_metrics(small), as_metrics(small), gate)
-    assert "too small for what it is asked to see" in text
+    assert "too small to detect the given drops" in text
     assert "**4 assets can refuse nothing**: the smallest p they can give is 0.0625" in text
     text = report(as_metrics(large), as_metrics(large), gate)
     assert "refuse nothing" not in text
@@ -116,5 +116,5 @@ def test_a_moved_measurement_is_refused_and_said(gate: GateSection) -> None:
     sides = as_metrics(before), as_metrics(before | {"a1": higher})
     text = report(*sides, gate)
     assert text.startswith("## Quality gate: refused")
-    assert "**The measurement itself moved**: numbers differ for `a1`, made of" in text
+    assert "**The measurement itself moved**: numbers differ for `a1`, made from" in text
     assert summary(judge(*sides, gate)) == "gate: refused: the measurement itself moved"

@@ -46,6 +46,9 @@ PHI = {
     "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
     "steps": 1,
     "loss": "epsilon",
+    "text": "view",
+    "timestep_min": 0.02,
+    "timestep_max": 0.98,
     "camera_dropout": 0.1,
 }
 OF_KIND: dict[str, dict[str, Any]] = {
@@ -54,6 +57,8 @@ OF_KIND: dict[str, dict[str, Any]] = {
     "csd": {"negative_weight": 0.0},
     "vsd": {"phi": PHI},
     "ism": {"interval": 0.05, "inversion_stride": 0.2},
+    "sdi": {"inversion_scale": -7.5, "inversion_stride": 0.1, "inversion_noise": 0.3},
+    "rfds_rev": {},
 }
 SECTION = TypeAdapter(schema.GuidanceSection)
 

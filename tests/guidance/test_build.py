@@ -11,7 +11,7 @@ from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.sds import ScoreDistillation
 
 
-@pytest.mark.parametrize("kind", ["sds", "sjc", "csd", "ism"])
+@pytest.mark.parametrize("kind", ["sds", "sjc", "csd", "ism", "sdi", "rfds_rev"])
 def test_kinds_without_state_share_their_class(
     guidance: Callable[..., Any], prompts: Callable[..., Any], gaussian: Any, kind: str
 ) -> None:

@@ -12,7 +12,11 @@ from dreamfusion_kit.priors.base import NoiseSchedule
 from dreamfusion_kit.recipe.schema import LinearSchedule, PiecewiseSchedule
 
 ZERO_TERMINAL_SNR = NoiseSchedule(torch.linspace(1, 0, 101)[1:])
-DIVIDING = [("sjc", {}), ("sds", {"timestep_weight": "sigma_over_alpha"})]
+DIVIDING = [
+    ("sjc", {}),
+    ("sds", {"timestep_weight": "sigma_over_alpha"}),
+    ("rfds_rev", {"timestep_weight": "flow"}),
+]
 UP_TO_THE_END = [
     1.0,
     0.995,
@@ -40,3 +44,16 @@ def test_where_no_signal_is_left_nothing_divides_by_it(
 def test_other_weights_are_defined_at_pure_noise(guidance: Callable[..., Any], weight: str) -> None:
     section = guidance(timestep_max=1.0, timestep_weight=weight)
     refuse_pure_noise(section, ZERO_TERMINAL_SNR)
+
+
+@pytest.mark.parametrize("loss", ["v", "flow"])
+def test_phi_s_loss_is_refused_where_its_weight_is_infinite(
+    guidance: Callable[..., Any], loss: str
+) -> None:
+    phi = guidance("vsd").phi.model_dump() | {"timestep_max": 1.0}
+    section = guidance("vsd", phi=phi | {"loss": loss})
+    with pytest.raises(RecipeError, match=r"^guidance\.phi\.timestep_max: .*phi\.loss " + loss):
+        refuse_pure_noise(section, ZERO_TERMINAL_SNR)
+    refuse_pure_noise(guidance("vsd", phi=phi), ZERO_TERMINAL_SNR)  # the noise's own error
+    below = guidance("vsd", phi=phi | {"loss": loss, "timestep_max": 0.98})
+    refuse_pure_noise(below, ZERO_TERMINAL_SNR)

@@ -209,7 +209,7 @@ def test_calls_are_batched_and_carry_no_gradient(
         built.load_state_tensors({"phi": torch.zeros(1)})
 
 
-def test_the_gradient_is_the_batch_mean_of_what_flows_through_the_images(
+def test_the_gradient_is_the_mean_over_batch_and_pixels_of_what_flows_through_the_images(
     guidance: Callable[..., Any],
     prompts: Callable[..., Any],
     views: Callable[..., Any],
@@ -225,7 +225,7 @@ def test_the_gradient_is_the_batch_mean_of_what_flows_through_the_images(
     same = torch.Generator().manual_seed(7)
     timestep = torch.randint(0, 4, (4,), generator=same)  # the timesteps come first
     noise = torch.randn(4, 3, 5, 5, generator=same, dtype=torch.float64)
-    expected = 2 * 0.5 * (3.25 - noise) / 4  # d(2x - 1)/dx, sigma^2, batch
+    expected = 2 * 0.5 * (3.25 - noise) / 4 / 25  # d(2x - 1)/dx, sigma^2, batch, pixels
     torch.testing.assert_close(output.gradient, expected)
     assert output.opacity_gradient is None
     torch.testing.assert_close(output.timesteps, timestep / 4)
@@ -248,7 +248,7 @@ def test_descending_the_gradient_finds_the_data(
     )
     built = build_guidance(section, prior, prompts(section), generator=torch.Generator())
     for step in range(200):
-        image = image - 0.2 * built.guide(views(image), step, draw(step)).gradient
+        image = image - 0.2 * 16 * built.guide(views(image), step, draw(step)).gradient
     torch.testing.assert_close(image, torch.full_like(image, 0.8), atol=0.04, rtol=0)
 
 

@@ -8,5 +8,13 @@ from ..priors.conftest import (  # noqa: TID252
     stable_diffusion_3,
     stable_diffusion_xl,
 )
+from ..priors.families.conftest import saved  # noqa: TID252
 
-__all__ = ["aura_flow", "make_if", "stable_diffusion", "stable_diffusion_3", "stable_diffusion_xl"]
+__all__ = [
+    "aura_flow",
+    "make_if",
+    "saved",
+    "stable_diffusion",
+    "stable_diffusion_3",
+    "stable_diffusion_xl",
+]

@@ -5,10 +5,15 @@ import pytest
 from dreamfusion_kit.memory.architectures import (
     AURA_FLOW,
     DEEPFLOYD_IF_XL,
+    FLUX_2_KLEIN_BASE_4B,
+    PIXART_SIGMA_512,
+    QWEN_IMAGE,
+    SANA_1600M_512,
     STABLE_DIFFUSION_1,
     STABLE_DIFFUSION_2,
     STABLE_DIFFUSION_35_MEDIUM,
     STABLE_DIFFUSION_XL,
+    Z_IMAGE,
     Components,
 )
 from dreamfusion_kit.memory.prior import on_meta
@@ -28,6 +33,12 @@ def count(parts: Components, name: str) -> int:
         (DEEPFLOYD_IF_XL, "unet", 4.3e9, 0.05e9),
         (STABLE_DIFFUSION_35_MEDIUM, "transformer", 2.24e9, 0.01e9),
         (AURA_FLOW, "transformer", 6.8e9, 0.1e9),
+        (FLUX_2_KLEIN_BASE_4B, "transformer", 3.88e9, 0.01e9),
+        (Z_IMAGE, "transformer", 6.15e9, 0.01e9),
+        (QWEN_IMAGE, "transformer", 20.43e9, 0.01e9),
+        (SANA_1600M_512, "transformer", 1.60e9, 0.01e9),
+        (SANA_1600M_512, "vae", 312e6, 0.5e6),
+        (PIXART_SIGMA_512, "transformer", 0.61e9, 0.005e9),
     ],
 )
 def test_parameters(parts: Components, name: str, published: float, half_a_digit: float) -> None:

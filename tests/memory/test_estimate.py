@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -134,6 +133,18 @@ def test_offloading_frees_the_denoiser_but_while_it_predicts() -> None:
     assert on_cpu == list(plain.values())  # it is already where it would go
 
 
+def test_an_offloaded_denoiser_is_there_while_phi_learns() -> None:
+    vsd = shipped("toybox-vsd").guidance
+    recipe = latent_on_a_small_field().model_copy(update={"guidance": vsd})
+    moved = with_key(recipe, "prior.cpu_offload", True)
+    plain, found = (
+        {moment.name: moment.total for moment in moments(each, STABLE_DIFFUSION_1, GPU)}
+        for each in (recipe, moved)
+    )
+    assert found["phi learns"] == plain["phi learns"]
+    assert plain["the field learns"] - found["the field learns"] == 2 * 859_520_964
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_proposed_change_is_a_valid_recipe(path: Path) -> None:
     recipe = load_recipe(path)
@@ -166,34 +177,44 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Device], None]:
 
 
 @pytest.mark.parametrize("name", ["toybox", "toybox-clip", "analytic"])
-def test_ordinary_recipes_pass_in_a_moment(name: str, on: Callable[[Device], None]) -> None:
+def test_ordinary_recipes_pass(name: str, on: Callable[[Device], None]) -> None:
     on(CPU)
-    recipe = shipped(name)
-    check_fits(recipe, ROOT, torch.device("cpu"))
-    started = time.process_time()
-    check_fits(recipe, ROOT, torch.device("cpu"))
-    assert time.process_time() - started < 1.0  # a third of it without the tests' type checks
+    check_fits(shipped(name), ROOT, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
-    ("recipe", "advised"),
+    ("recipe", "advised", "size_gib"),
     [
-        (absurd("toybox", "camera", image_size_px=8192), "set camera.image_size_px to "),
-        (absurd("toybox", "optimize", batch_size=1024), "set optimize.batch_size to "),
-        (absurd("dreamfusion-toybox", "field", hidden_width=8192), "set field.hidden_width to "),
+        (absurd("toybox", "camera", image_size_px=8192), "set camera.image_size_px to ", 16),
+        (absurd("toybox", "optimize", batch_size=1024), "set optimize.batch_size to ", 16),
+        (absurd("toybox", "renderer", num_samples=16384), "set renderer.num_samples to ", 16),
+        (
+            absurd("dreamfusion-toybox", "renderer", num_samples=16384),
+            "set renderer.num_samples to ",
+            16,
+        ),
+        (
+            absurd("dreamfusion-toybox", "field", hidden_width=8192),
+            "set field.hidden_width to ",
+            16,
+        ),
+        # The most that the schema allows: it fits a larger machine.
+        (
+            absurd("toybox-hash", "field", features_per_level=64),
+            "set field.features_per_level to ",
+            1.5,
+        ),
     ],
-    ids=["pixels", "views", "width"],
+    ids=["pixels", "views", "samples", "more samples", "width", "features"],
 )
 def test_the_absurd_is_refused_with_the_key_that_is_too_large(
-    recipe: Recipe, advised: str, on: Callable[[Device], None]
+    recipe: Recipe, advised: str, size_gib: float, on: Callable[[Device], None]
 ) -> None:
-    on(CPU)
-    started = time.process_time()
+    on(replace(CPU, total_bytes=round(size_gib * GIB)))
     with pytest.raises(
-        RecipeError, match=r"^the optimisation needs about .* memory has 16.00"
+        RecipeError, match=rf"^the optimisation needs about .* memory has {size_gib:.2f}"
     ) as it:
         check_fits(recipe, ROOT, torch.device("cpu"))
-    assert time.process_time() - started < 30
     message = str(it.value)
     assert advised in message
     assert "\n" not in message

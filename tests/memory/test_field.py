@@ -1,6 +1,7 @@
 """What field, render and optimiser take: sizes by hand, graphs by torch's own allocator."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from dreamfusion_kit.memory import field as module
 from dreamfusion_kit.memory.field import field_memory, rough_bytes
 from dreamfusion_kit.memory.live import LiveMemory
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.recipe.schema import Recipe, SizeSchedule
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -188,8 +189,8 @@ def test_a_small_render_s_backward_is_what_the_allocator_gives_out(
 def test_normals_and_levels_cost() -> None:
     small: dict[str, Any] = {"camera": {"image_size_px": 8}}
     plain = recipe("toybox-hash", **small, shading={"shaded_probability": 0.0})
-    penalties = plain.optimize.regularizers.model_copy(update={"orientation_lambda": 0.0})
-    optimize = plain.optimize.model_copy(update={"regularizers": penalties})
+    penalties = plain.optimize.penalties.model_copy(update={"orientation_lambda": 0.0})
+    optimize = plain.optimize.model_copy(update={"penalties": penalties})
     without = field_memory(plain.model_copy(update={"optimize": optimize}))
     shaded = field_memory(recipe("toybox-hash", **small))
     assert shaded.rendered > 3 * without.rendered  # four more positions for every sample
@@ -197,3 +198,11 @@ def test_normals_and_levels_cost() -> None:
     # Features of a level that is not in use are kept as zeros; its rows are never looked up.
     assert coarse.rendered == shaded.rendered
     assert coarse.learning < shaded.learning
+
+
+def test_growing_views_count_at_their_largest_and_previews_at_their_smallest() -> None:
+    small: dict[str, Any] = {"field": {"resolution": 16}, "renderer": {"num_samples": 8}}
+    plain = field_memory(recipe(camera={"image_size_px": 32}, **small))
+    sizes = SizeSchedule(sizes=((0, 8), (5, 32)))
+    found = field_memory(recipe(camera={"image_size_px": sizes}, **small))
+    assert found == replace(plain, previewing=round(plain.previewing / 16))

@@ -23,6 +23,9 @@ from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
 
+from ..priors.families.conftest import Save  # noqa: TID252
+from ..priors.families.conftest import section as transformer_section  # noqa: TID252
+
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
 Peak = Callable[[Callable[[], object]], int]
@@ -143,6 +146,39 @@ def test_activations_are_what_the_allocator_gives_out(
     assert 0 < found.encoded <= found.encoding
 
 
+@pytest.mark.parametrize("family", ["flux2_klein", "z_image", "qwen_image", "sana", "pixart_sigma"])
+def test_a_family_s_activations_are_what_the_allocator_gives_out(
+    family: str, saved: Save, tmp_path: Path, allocator_peak: Peak
+) -> None:
+    tokens = {"pixart_sigma": 16, "qwen_image": 150}.get(family, 64)
+    section = transformer_section(text_tokens=tokens, image_size_px=32)
+    found = counted(section, saved(family), tmp_path, batch=2)
+    prior: Any = build_prior(section, saved(family), "cpu")
+    # As long as allowed, where only what is text is read.
+    words = "b" * {"z_image": 27, "qwen_image": 22}.get(family, 1)
+    text = prior.encode_text([words] * 4)
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
+
+    def encode() -> None:
+        with sdpa_kernel(SDPBackend.MATH):  # as on CUDA
+            clean = prior.to_model_space(images)
+        torch.autograd.grad(clean, images, torch.ones_like(clean))
+
+    noisy = torch.randn_like(torch.cat([prior.to_model_space(images.detach())] * 2))
+    timestep = torch.full((4,), 500)
+
+    def predict() -> None:
+        prior.predict(noisy, timestep, text)
+
+    for run in (encode, predict):
+        run()
+    assert found.encoding == pytest.approx(allocator_peak(encode), rel=0.15)
+    assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.3)
+    assert found.denoiser == module_bytes(prior._transformer)
+    assert found.encoder == module_bytes(prior._vae)
+    assert 0 < found.encoded <= found.encoding
+
+
 def test_a_pixel_model_s_forward(make_if: Path, tmp_path: Path, allocator_peak: Peak) -> None:
     section = prior_of("if", image_size_px=8)
     found = counted(section, make_if, tmp_path)
@@ -189,8 +225,76 @@ def test_vsd_brings_its_second_denoiser(make_if: Path, tmp_path: Path) -> None:
     )
     trainable = sum(value.nbytes for value in phi.trainable().values())
     assert (plain.phi, plain.learning) == (0, 0)
-    assert found.phi == 3 * trainable  # itself and two moments
+    assert found.phi == 4 * trainable  # itself, its gradient and two moments
     assert found.learning > found.predicting / 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fixture", "changes"),
+    [
+        ("if", "make_if", {"image_size_px": 8}),
+        ("sd15", "stable_diffusion", {}),
+        ("sdxl", "stable_diffusion_xl", {}),
+        ("sd35", "stable_diffusion_3", {"t5_tokens": 20}),
+        ("sd35", "aura_flow", {"t5_enabled": True, "t5_tokens": 20}),
+    ],
+)
+def test_phi_s_learning_is_what_the_allocator_gives_out(
+    recipe: str,
+    fixture: str,
+    changes: dict[str, Any],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    allocator_peak: Peak,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokens = 77 if recipe == "if" else 16  # what its T5, or the tests' own tokenizer, pads to
+    monkeypatch.setattr(module, "CLIP_TOKENS", tokens)
+    directory = request.getfixturevalue(fixture)
+    section = prior_of(recipe, **({"image_size_px": 32} | changes))
+    found = counted(section, directory, tmp_path, like="toybox-vsd", batch=2)
+    prior: Any = build_prior(section, directory, "cpu")
+    text = prior.encode_text(["a mug", "a mug"])
+    phi = prior.adapter(4, generator=torch.Generator())
+    noisy = torch.randn_like(prior.to_model_space(torch.rand(2, 3, 32, 32)))
+    timestep, poses = torch.full((2,), 500), torch.zeros(2, 16)
+
+    def learn() -> None:
+        with sdpa_kernel(SDPBackend.MATH):  # as on CUDA
+            error = phi(noisy, timestep, text, poses) - noisy
+        error.square().mean().backward()
+        for value in phi.trainable().values():
+            value.grad = None
+
+    learn()
+    assert found.learning == pytest.approx(allocator_peak(learn), rel=0.15)
+    assert found.phi == 4 * sum(value.nbytes for value in phi.trainable().values())
+
+
+@pytest.mark.parametrize("family", ["flux2_klein", "z_image", "qwen_image", "sana", "pixart_sigma"])
+def test_a_family_s_phi_is_what_the_allocator_gives_out(
+    family: str, saved: Save, tmp_path: Path, allocator_peak: Peak
+) -> None:
+    tokens = {"pixart_sigma": 16, "qwen_image": 150}.get(family, 64)
+    section = transformer_section(text_tokens=tokens, image_size_px=32)
+    found = counted(section, saved(family), tmp_path, like="toybox-vsd", batch=2)
+    prior: Any = build_prior(section, saved(family), "cpu")
+    words = "b" * {"z_image": 27, "qwen_image": 22}.get(family, 1)
+    text = prior.encode_text([words] * 2)
+    phi = prior.adapter(4, generator=torch.Generator())
+    noisy = torch.randn_like(prior.to_model_space(torch.rand(2, 3, 64, 64)))
+    timestep, poses = torch.full((2,), 500), torch.zeros(2, 16)
+
+    def learn() -> None:
+        with sdpa_kernel(SDPBackend.MATH):  # as on CUDA
+            error = phi(noisy, timestep, text, poses) - noisy
+        error.square().mean().backward()
+        for value in phi.trainable().values():
+            value.grad = None
+
+    learn()
+    assert found.learning == pytest.approx(allocator_peak(learn), rel=0.3)
+    assert found.phi == 4 * sum(value.nbytes for value in phi.trainable().values())
 
 
 def test_a_clip_counts_forward_and_backward() -> None:

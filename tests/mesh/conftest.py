@@ -21,6 +21,7 @@ def section() -> MeshSection:
         smoothing_iterations=0,
         texture_size_px=128,
         texture_depth=0.0,
+        formats=("glb", "obj", "ply", "stl"),
     )
 
 

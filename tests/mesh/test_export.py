@@ -18,12 +18,16 @@ from dreamfusion_kit.mesh.export import (
     glb_bytes,
     obj_text,
     ply_bytes,
+    stl_bytes,
+    usd_object,
     write_mesh,
 )
 from dreamfusion_kit.mesh.extract import extract_mesh
 from dreamfusion_kit.mesh.facts import MeshFacts
+from dreamfusion_kit.mesh.usd import usdz_bytes
 from dreamfusion_kit.recipe.schema import AdaptiveThresholdSection, MeshSection
 
+NAME, FORMATS = "red_mug", ("glb", "obj", "ply", "stl", "usdz")
 PROVENANCE = {"prompt": "a réd mug", "seed": 0, "versions": {"torch": "2"}}
 FRONT, SIDE, TOP = 0.8, 0.65, 0.5  # extents of the shape along world +x, +y, +z
 
@@ -51,6 +55,7 @@ def mesh():
         smoothing_iterations=0,
         texture_size_px=64,
         texture_depth=0.0,
+        formats=("glb", "obj", "ply", "stl"),
     )
     return extract_mesh(
         asymmetric,
@@ -63,7 +68,7 @@ def mesh():
 
 @pytest.fixture(scope="module")
 def gltf(mesh):
-    return pygltflib.GLTF2().load_from_bytes(glb_bytes(mesh, provenance=PROVENANCE))
+    return pygltflib.GLTF2().load_from_bytes(glb_bytes(mesh, name=NAME, provenance=PROVENANCE))
 
 
 def accessor(gltf, index):
@@ -129,7 +134,7 @@ def test_glb_texture_read_through_its_uvs_is_the_albedo(gltf, primitive, mesh):
 
 
 def test_glb_opens_in_trimesh(mesh):
-    file = io.BytesIO(glb_bytes(mesh, provenance=PROVENANCE))
+    file = io.BytesIO(glb_bytes(mesh, name=NAME, provenance=PROVENANCE))
     loaded = trimesh.load(file, file_type="glb").to_geometry()
     assert len(loaded.faces) == len(mesh.surface.faces)
     assert loaded.visual.material.baseColorTexture.size == (64, 64)
@@ -137,25 +142,29 @@ def test_glb_opens_in_trimesh(mesh):
 
 @pytest.fixture
 def folder(mesh, tmp_path):
-    write_mesh(tmp_path, mesh, provenance=PROVENANCE)
+    write_mesh(tmp_path, mesh, name=NAME, formats=FORMATS, provenance=PROVENANCE)
     return tmp_path
 
 
 def test_all_files_are_written(folder):
     names = {path.name for path in folder.iterdir()}
-    assert names == {"mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png", "mesh.ply", "mesh.json"}
+    assert names == {f"mesh.{suffix}" for suffix in (*FORMATS, "mtl", "json")} | {
+        "red_mug_albedo.png"
+    }
 
 
-def test_obj_opens_in_open3d_in_world_coordinates(folder, mesh):
+def test_obj_opens_in_open3d_with_y_up_and_its_front_along_z(folder, mesh):
     loaded = open3d.io.read_triangle_mesh(str(folder / "mesh.obj"), enable_post_processing=False)
     assert len(loaded.triangles) == len(mesh.surface.faces)
-    np.testing.assert_allclose(loaded.get_max_bound(), [FRONT, SIDE, TOP], atol=0.04)
+    np.testing.assert_allclose(loaded.get_max_bound(), [SIDE, TOP, FRONT], atol=0.04)
     uvs = np.asarray(loaded.triangle_uvs).reshape(-1, 3, 2)
     np.testing.assert_allclose(uvs, mesh.atlas.uvs[mesh.atlas.faces], atol=1e-6)
 
 
 def test_obj_positions_are_shared_across_chart_borders(mesh):
-    rows = [line.split()[1:] for line in obj_text(mesh).splitlines() if line.startswith("f ")]
+    rows = [
+        line.split()[1:] for line in obj_text(mesh, name=NAME).splitlines() if line.startswith("f ")
+    ]
     faces = [[int(corner.split("/")[0]) for corner in row] for row in rows]
     edges = {(a, b) for face in faces for a, b in zip(face, face[1:] + face[:1], strict=True)}
     assert len(edges) == 3 * len(faces)
@@ -176,8 +185,41 @@ def test_ply_opens_in_open3d_with_its_colours(folder, mesh):
     np.testing.assert_allclose(np.asarray(loaded.vertex_normals), mesh.normals, atol=1e-6)
 
 
+def test_stl_opens_in_open3d_in_world_coordinates(folder, mesh):
+    loaded = open3d.io.read_triangle_mesh(str(folder / "mesh.stl"))
+    assert len(loaded.triangles) == len(mesh.surface.faces)
+    np.testing.assert_allclose(loaded.get_max_bound(), [FRONT, SIDE, TOP], atol=0.04)
+    assert trimesh.load_mesh(folder / "mesh.stl").volume == pytest.approx(
+        mesh.facts["volume"], rel=1e-4
+    )
+
+
+def test_every_format_carries_the_name(folder, gltf):
+    named = [*gltf.meshes, *gltf.materials, *gltf.textures]
+    assert [entry.name for entry in named] == ["red_mug"] * 3
+    assert gltf.images[0].name == "red_mug_albedo"
+    assert [node.name for node in gltf.nodes if node.mesh is not None] == ["red_mug"]
+    obj = (folder / "mesh.obj").read_text().splitlines()
+    assert {"o red_mug", "usemtl red_mug"} <= set(obj)
+    assert "newmtl red_mug" in (folder / "mesh.mtl").read_text()
+    assert b"\nobj_info red_mug\n" in (folder / "mesh.ply").read_bytes()[:200]
+    assert (folder / "mesh.stl").read_bytes()[:80].rstrip() == b"red_mug"
+
+
+def test_the_khronos_validator_finds_nothing(folder, validate_gltf):
+    issues = validate_gltf(folder / "mesh.glb")
+    assert issues["messages"] == []
+
+
+def test_a_damaged_glb_does_not_pass_the_validator(folder, validate_gltf):
+    """So that a validator that says nothing about anything would be noticed."""
+    damaged = (folder / "mesh.glb").read_bytes().replace(b'"VEC3"', b'"VEC4"')
+    (folder / "mesh.glb").write_bytes(damaged)
+    assert validate_gltf(folder / "mesh.glb")["numErrors"] > 0
+
+
 def test_png_is_plain_rgb(folder, mesh):
-    with Image.open(folder / "albedo.png") as image:
+    with Image.open(folder / "red_mug_albedo.png") as image:
         assert (image.mode, image.info) == ("RGB", {})
         np.testing.assert_array_equal(np.asarray(image), mesh.texture)
 
@@ -190,6 +232,11 @@ def test_json_holds_the_facts_with_sorted_keys(mesh):
 
 
 def test_equal_meshes_give_equal_bytes(mesh):
-    assert glb_bytes(mesh, provenance=PROVENANCE) == glb_bytes(mesh, provenance=PROVENANCE)
-    assert obj_text(mesh) == obj_text(mesh)
-    assert ply_bytes(mesh) == ply_bytes(mesh)
+    assert glb_bytes(mesh, name=NAME, provenance=PROVENANCE) == glb_bytes(
+        mesh, name=NAME, provenance=PROVENANCE
+    )
+    assert obj_text(mesh, name=NAME) == obj_text(mesh, name=NAME)
+    assert ply_bytes(mesh, name=NAME) == ply_bytes(mesh, name=NAME)
+    assert stl_bytes(mesh, name=NAME) == stl_bytes(mesh, name=NAME)
+    first, second = (usdz_bytes(NAME, [usd_object(mesh, name=NAME)]) for _ in range(2))
+    assert first == second

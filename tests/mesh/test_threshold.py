@@ -89,7 +89,7 @@ def test_an_empty_field_names_the_highest_density(cpu, solid, sphere, highest):
     assert str(caught.value) == (
         f"mesh: the field is empty: the highest density found is {highest:.4g}, visible is "
         "0.005 or more; optimise for longer (optimize.num_steps) or lower "
-        "optimize.regularizers.opacity_lambda"
+        "optimize.penalties.opacity_lambda"
     )
 
 

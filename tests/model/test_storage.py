@@ -173,7 +173,7 @@ def test_a_proposal_network_is_kept_and_one_of_another_size_refused(
         "hidden_width": 4,
         "num_samples": 5,
         "weight_exponent": 1.0,
-        "interlevel_lambda": 1.0,
+        "loss_lambda": 1.0,
         "learning_rate": 0.01,
     }
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
-from dreamfusion_kit.recipe.schema import OptimizeSection, RegularizersSection, WatchdogSection
+from dreamfusion_kit.recipe.schema import OptimizeSection, PenaltiesSection, WatchdogSection
 
 WATCHDOG = {"check_every_steps": 5, "after_step": 10, "min_opacity": 0.01, "max_opacity": 0.9}
-REGULARIZERS = {
+PENALTIES = {
     "opacity_lambda": 0.0,
     "orientation_lambda": 0.0,
     "entropy_lambda": 0.0,
@@ -28,7 +28,7 @@ OPTIMIZE = {
         "final_fraction": 0.1,
     },
     "max_gradient_norm": None,
-    "regularizers": REGULARIZERS,
+    "penalties": PENALTIES,
     "checkpoint_every_steps": 10,
     "preview_every_steps": 10,
     "watchdog": WATCHDOG,
@@ -44,9 +44,9 @@ def optimize_section() -> Callable[..., OptimizeSection]:
 
 
 @pytest.fixture
-def regularizers() -> Callable[..., RegularizersSection]:
-    def make(**changes: Any) -> RegularizersSection:
-        return RegularizersSection.model_validate(REGULARIZERS | changes)
+def penalties() -> Callable[..., PenaltiesSection]:
+    def make(**changes: Any) -> PenaltiesSection:
+        return PenaltiesSection.model_validate(PENALTIES | changes)
 
     return make
 

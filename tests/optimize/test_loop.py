@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
 from dreamfusion_kit import packaged
@@ -19,15 +20,16 @@ from dreamfusion_kit.errors import CheckpointError, NumericsError
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
-from dreamfusion_kit.optimize.metrics import StepMetrics
+from dreamfusion_kit.optimize.metrics import METRIC_NAMES, StepMetrics
 from dreamfusion_kit.optimize.monitor import CurveMonitor
+from dreamfusion_kit.optimize.shares import NORM_NAMES
 from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.analytic import AnalyticPrior
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.recipe.schema import GuidanceSection, Recipe
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -145,26 +147,33 @@ KINDS: dict[str, tuple[dict[str, Any], int]] = {
                 "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
                 "steps": 2,
                 "loss": "epsilon",
+                "text": "view",
+                "timestep_min": 0.02,
+                "timestep_max": 0.98,
                 "camera_dropout": 0.1,
             }
         },
         2,
     ),
     "ism": ({"interval": 0.05, "inversion_stride": 0.2}, 0),
+    "sdi": ({"inversion_scale": -7.5, "inversion_stride": 0.2, "inversion_noise": 0.3}, 0),
+    "rfds_rev": ({}, 0),
 }
 
 
 def of_kind(recipe: Recipe, kind: str) -> Recipe:
-    data = recipe.model_dump(mode="python")
-    data["guidance"] |= {"kind": kind, **KINDS[kind][0]}
-    return Recipe.model_validate(data)
+    data = recipe.guidance.model_dump(mode="python") | {"kind": kind, **KINDS[kind][0]}
+    # Past the check that csd has a prior that reads text: these tests' prior tints by it.
+    guidance = TypeAdapter(GuidanceSection).validate_python(data)
+    return recipe.model_copy(update={"guidance": guidance})
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_guidance_resumes_to_the_bit(
     recipe: Recipe, make_scratch: Callable[[str], Scratch], kind: str
 ) -> None:
-    short = changed(of_kind(recipe, kind), optimize={"num_steps": 12, "checkpoint_every_steps": 4})
+    twelve = changed(recipe, optimize={"num_steps": 12, "checkpoint_every_steps": 4})
+    short = of_kind(twelve, kind)
     prior = counting(short, tint=0.01)
     whole = run(short, make_scratch("whole"), prior=prior)
     assert all(metrics.guidance_norm > 0 for metrics in whole.history)
@@ -212,6 +221,30 @@ def test_several_fields_under_one_phi_resume_to_the_bit(
     assert {int(last[name]) for name in of_phi if name.endswith("/step")} == {
         20
     }  # two of phi's per step
+
+
+def test_views_that_grow_during_the_run_resume_to_the_same_bits(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = changed(
+        recipe,
+        camera={"image_size_px": {"sizes": ((0, 4), (3, 8))}},
+        optimize={"num_steps": 6, "checkpoint_every_steps": 2},
+    )
+    seen: list[int] = []
+    to_model_space = AnalyticPrior.to_model_space
+
+    def watch(prior: AnalyticPrior, images: torch.Tensor) -> torch.Tensor:
+        seen.append(images.shape[-1])
+        return to_model_space(prior, images)
+
+    monkeypatch.setattr(AnalyticPrior, "to_model_space", watch)
+    whole = run(growing, make_scratch("whole"))
+    assert seen == [4, 4, 4, 8, 8, 8]
+    stopped = make_scratch("stopped")
+    with pytest.raises(KeyboardInterrupt):
+        run(growing, stopped, Silent(stop_at=5))
+    assert_same(run(growing, stopped), whole)
 
 
 @pytest.mark.parametrize("stops", [(3,), (5,), (6, 7), (12, 23), (23, 24)])
@@ -420,12 +453,12 @@ def test_the_field_takes_the_colour_of_the_data(
     """All images of this prior are of one colour, and so must the views become."""
     color = (0.9, 0.2, 0.1)
     components = ({"weight": 1.0, "mean_color": color, "std": 0.05},)
-    regularizers = dict.fromkeys(recipe.optimize.regularizers.model_dump(), 0.0)
+    penalties = dict.fromkeys(recipe.optimize.penalties.model_dump(), 0.0)
     single = changed(
         recipe,
         prior={"components": components},
         shading={"albedo_only_steps": 1000},
-        optimize={"num_steps": 80, "regularizers": regularizers, "preview_every_steps": 80},
+        optimize={"num_steps": 80, "penalties": penalties, "preview_every_steps": 80},
     )
     result = run(single, make_scratch("colour"), CurveMonitor(make_scratch("live").live))
     cameras = orbit_cameras(
@@ -517,8 +550,7 @@ def test_a_scene_without_an_end_is_optimised(
         },
         optimize={
             "num_steps": 4,
-            "regularizers": published.optimize.regularizers.model_dump()
-            | {"distortion_lambda": 1.0},
+            "penalties": published.optimize.penalties.model_dump() | {"distortion_lambda": 1.0},
         },
     )
     result = run(scene, make_scratch("scene"))
@@ -526,12 +558,40 @@ def test_a_scene_without_an_end_is_optimised(
     assert all(torch.isfinite(p).all() for p in result.model.parameters())
     without = changed(
         scene,
-        optimize={
-            "regularizers": scene.optimize.regularizers.model_dump() | {"distortion_lambda": 0.0}
-        },
+        optimize={"penalties": scene.optimize.penalties.model_dump() | {"distortion_lambda": 0.0}},
     )
     other = run(without, make_scratch("without"))
     assert other.history[0].regularization < result.history[0].regularization
+
+
+def test_measuring_shares_leaves_the_run_as_it_is(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch], uninterrupted: OptimizedModel
+) -> None:
+    watchdog = recipe.optimize.watchdog.model_dump()
+    rarely = changed(recipe, optimize={"watchdog": watchdog | {"check_every_steps": 10**6}})
+    unmeasured = run(rarely, make_scratch("unmeasured"))
+    assert [m.norms is not None for m in unmeasured.history] == [True] + [False] * (NUM_STEPS - 1)
+    assert [m.norms is not None for m in uninterrupted.history] == [True, False] * (NUM_STEPS // 2)
+    expected = uninterrupted.model.state_dict()
+    for name, tensor in unmeasured.model.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+    numbers = [[m.numbers for m in r.history] for r in (unmeasured, uninterrupted)]
+    assert numbers[0] == numbers[1]
+
+
+def test_a_penalty_out_of_proportion_is_noted_once(
+    recipe: Recipe, make_scratch: Callable[[str], Scratch]
+) -> None:
+    """The fault of before: a penalty's mean over rays beside a guidance summed over pixels."""
+    penalties = recipe.optimize.penalties.model_dump()
+    weak = {"opacity_lambda": penalties["opacity_lambda"] / 256 / 16, "smoothness_lambda": 100.0}
+    monitor = Silent()
+    run(changed(recipe, optimize={"penalties": penalties | weak}), make_scratch("odd"), monitor)
+    terms = [(note.split()[3], note.split("; ")[1].split()[0]) for note in monitor.notes]
+    assert sorted(terms) == [("opacity", "raise"), ("smoothness", "lower")]
+    monitor = Silent()
+    run(recipe, make_scratch("even"), monitor)
+    assert monitor.notes == []
 
 
 @pytest.fixture(scope="module")
@@ -589,11 +649,11 @@ def test_a_proposal_network_that_misses_is_drawn_to_the_field(
     scene: Recipe, make_scratch: Callable[[str], Scratch]
 ) -> None:
     """With no other penalty, what is left of the regularisation is its own loss, and falls."""
-    regularizers = dict.fromkeys(scene.optimize.regularizers.model_dump(), 0.0)
+    penalties = dict.fromkeys(scene.optimize.penalties.model_dump(), 0.0)
     data = scene.model_dump(mode="python")
     data["optimize"] |= {
         "num_steps": 60,
-        "regularizers": regularizers,
+        "penalties": penalties,
         "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
     }
     data["field"]["learning_rate"] = 1e-9  # a field that stays
@@ -609,12 +669,13 @@ def test_a_checkpoint_holds_the_history_and_no_learning_rate(
     scratch = make_scratch("contents")
     run(recipe, scratch)
     tensors = load_file(sorted(scratch.checkpoints.iterdir())[-1])
-    assert tensors["history"].shape == (NUM_STEPS, 5)
+    assert tensors["history"].shape == (NUM_STEPS, len(METRIC_NAMES) + len(NORM_NAMES))
     assert {name.split("/")[0] for name in tensors} == {
         "field",
         "history",
         "occupancy",
         "optimizer",
+        "trace",
     }
 
 

@@ -9,10 +9,12 @@ import pytest
 
 from dreamfusion_kit.optimize.metrics import METRIC_NAMES, StepMetrics, from_tensor, to_tensor
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitors
+from dreamfusion_kit.optimize.shares import GradientNorms
 
 
 def metrics(step: int) -> StepMetrics:
-    return StepMetrics(math.sin(step) ** 2, 0.1 * step, 1 / (step + 1), 1e-12, 0.5)
+    norms = GradientNorms(0.1, 0.2, 0.1 * step, 0.0, 0.0, 0.0, 0.0) if step % 3 == 0 else None
+    return StepMetrics(math.sin(step) ** 2, 0.1 * step, 1 / (step + 1), 1e-12, 0.5, norms)
 
 
 HISTORY = [metrics(step) for step in range(12)]
@@ -44,6 +46,17 @@ def test_each_step_stands_once_with_its_exact_value(tmp_path: Path) -> None:
         assert [int(row["step"]) for row in rows] == list(range(12))
         assert [float(row[name]) for row in rows] == [getattr(m, name) for m in HISTORY]
     assert json.loads((tmp_path / "metrics.json").read_text())["step"] == 11
+
+
+def test_shares_stand_at_the_steps_where_they_were_measured(tmp_path: Path) -> None:
+    run(tmp_path, first=0, last=12, finish=True)
+    found = {path.stem for path in (tmp_path / "plots" / "metrics").iterdir()}
+    assert found == {*METRIC_NAMES, "guidance_weights_norm", "share_opacity"}
+    with (tmp_path / "plots" / "metrics" / "share_opacity.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [(int(r["step"]), float(r["share_opacity"])) for r in rows] == [
+        (step, pytest.approx(0.5 * step)) for step in (3, 6, 9)
+    ]
 
 
 def test_a_killed_run_that_is_resumed_leaves_the_same_files(tmp_path: Path) -> None:

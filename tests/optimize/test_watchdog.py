@@ -60,7 +60,7 @@ NAMED: dict[Part, str] = {
     "opacity": "the rendered opacity; lower the field's learning rates, field.density_bias.scale",
     "images": "the rendered images; lower the field's learning rates",
     "guidance": "the guidance's gradient on finite images; set prior.dtype to float32",
-    "penalties": "the sum of the penalties; lower the lambdas of optimize.regularizers",
+    "penalties": "the sum of the penalties; lower the lambdas of optimize.penalties",
 }
 
 

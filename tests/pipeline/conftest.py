@@ -17,32 +17,20 @@ from dreamfusion_kit.toybox.settings import ClipTrainingSection
 from dreamfusion_kit.toybox.view_model import ViewModel
 
 ROOT = Path(__file__).parents[2]
-FILES = ("dvc.yaml", "recipes", "dreamfusion_kit", ".dvc/config", ".dvcignore", ".gitignore")
+FILES = (
+    "dvc.yaml",
+    "recipes",
+    "protocols",
+    "dreamfusion_kit",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+)
 ASSETS = ("first", "second")
 ASSET_STAGES = ("embed", "optimize", "mesh", "evaluate")
 WEIGHTS = Path("dreamfusion_kit/toybox/weights")
 
 KIT_PROGRAM = """
-import atexit
-import sys
-from pathlib import Path
-
-opened = set()
-
-
-def note(event, arguments):
-    if event == "open" and "/dreamfusion_kit/" in str(arguments[0]):
-        opened.add(str(arguments[0]).partition("/dreamfusion_kit/")[2])
-
-
-def write():
-    with Path(__file__).with_name("opened.log").open("a") as log:
-        log.writelines(f"{sys.argv[1]} {name}\\n" for name in sorted(opened))
-
-
-atexit.register(write)
-sys.addaudithook(note)
-
 from dreamfusion_kit.__main__ import main
 
 main()
@@ -153,10 +141,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def kit_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the `dreamfusion-kit` that an installation writes.
-
-    It also notes in opened.log, beside it, which files of the package each command opened.
-    """
+    """Return a folder with the `dreamfusion-kit` that an installation writes."""
     return _program(tmp_path_factory.mktemp("programs"), KIT_PROGRAM)
 
 

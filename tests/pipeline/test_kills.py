@@ -1,4 +1,7 @@
-"""DVC killed at any moment leaves nothing that the next `dvc repro` stumbles over."""
+"""DVC or its stage, killed at any moment, leave nothing that the next `dvc repro` stumbles over.
+
+KILLS=50 in the environment kills that often.
+"""
 
 import os
 import random
@@ -8,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc"),
 ]
 
-NUM_KILLS = 6
+NUM_KILLS = int(os.environ.get("KILLS", "6"))
 CPU = torch.device("cpu")
 REPRO = (sys.executable, "-m", "dvc", "repro", "--force")
 
@@ -73,8 +77,8 @@ def running_in(folder: Path) -> list[int]:
     return found
 
 
-def kill_dvc(workspace: Path, delay_s: float) -> None:
-    """Start `dvc repro`, and kill it a moment after it says that the stage runs."""
+def kill(workspace: Path, delay_s: float, *, stage: bool) -> None:
+    """Start `dvc repro`, and kill it or its stage a moment after it says that the stage runs."""
     with subprocess.Popen(
         REPRO,
         cwd=workspace,
@@ -89,14 +93,18 @@ def kill_dvc(workspace: Path, delay_s: float) -> None:
             if line.startswith("Running stage"):
                 break
         time.sleep(delay_s)
-        os.kill(dvc.pid, signal.SIGKILL)
+        running = [pid for pid in running_in(workspace) if pid != dvc.pid] if stage else []
+        for pid in running or [dvc.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         dvc.stdout.close()
 
 
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(workspace: Path) -> None:
     chance = random.Random(0)
-    for _ in range(NUM_KILLS):
-        kill_dvc(workspace, chance.choice([0.0, 0.05, 0.2, chance.uniform(0.2, 4.0)]))
+    for index in range(NUM_KILLS):
+        delay_s = chance.choice([0.0, 0.05, 0.2, chance.uniform(0.2, 4.0)])
+        kill(workspace, delay_s, stage=index % 3 == 2)
     done = subprocess.run(
         REPRO,
         cwd=workspace,

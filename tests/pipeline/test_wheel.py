@@ -58,8 +58,9 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 def test_the_wheel_carries_all_that_a_workspace_is_made_from(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for path in (ROOT / "recipes").glob("*.yaml"):
-        assert f"dreamfusion_kit/workspace/shipped/recipes/{path.name}" in names
+    for folder in ("recipes", "protocols"):
+        for path in (ROOT / folder).glob("*.yaml"):
+            assert f"dreamfusion_kit/workspace/shipped/{folder}/{path.name}" in names
     assert "dreamfusion_kit/workspace/shipped/dvc.yaml" in names
     for folder in ("toybox/weights", "workspace/templates", "report/templates", "report/vendor"):
         for path in (ROOT / "dreamfusion_kit" / folder).rglob("*"):

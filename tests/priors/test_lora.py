@@ -1,53 +1,97 @@
-"""LoRA on a tiny U-Net: a copy that starts as the prior, learns, and leaves the prior alone."""
+"""LoRA on every pretrained family: a copy that starts as the prior, learns, and leaves it alone."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+from pydantic import TypeAdapter
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.guidance.base import Views
-from dreamfusion_kit.guidance.build import build_guidance
-from dreamfusion_kit.guidance.conditioning import PromptFeatures
-from dreamfusion_kit.guidance.view_prompts import guidance_prompts
-from dreamfusion_kit.priors.lora import LoraUnet
-from dreamfusion_kit.priors.pixel_unet import PixelUnetPrior
-from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import PixelUnetSection as Section
-from dreamfusion_kit.records import Cameras
+from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.priors.lora import LoraDenoiser, LoraLinear
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe import schema
 
-SECTION: dict[str, Any] = {
-    "kind": "pixel_unet",
-    "source": {"kind": "local", "path": "unused"},
-    "dtype": "float32",
-    "image_size_px": 8,
+from .families.conftest import COMPONENTS, saved
+
+__all__ = ["saved"]
+
+LOCAL = {"kind": "local", "path": "somewhere"}
+LATENT = {"dtype": "float32", "vae_dtype": "float32", "image_size_px": 16, "cpu_offload": False}
+FLOW = {"kind": "flow_transformer", **LATENT, "t5_enabled": True, "t5_tokens": 20}
+SECTIONS: dict[str, dict[str, Any]] = {
+    "pipeline": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
+    "make_if": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
+    "stable_diffusion": {"kind": "latent_unet", **LATENT},
+    "stable_diffusion_xl": {"kind": "latent_unet", **LATENT},
+    "stable_diffusion_3": FLOW,
+    "aura_flow": FLOW,
+}
+TOKENS = {"pixart_sigma": 16, "qwen_image": 150}  # what the tiny models read
+SECTIONS |= {
+    family: {
+        "kind": "latent_transformer",
+        **LATENT,
+        "text_dtype": "float32",
+        "text_tokens": TOKENS.get(family, 64),
+    }
+    for family in COMPONENTS
 }
 TIMESTEP = torch.tensor([300, 800])
 POSES = torch.eye(4).flatten().repeat(2, 1)
+CPU = torch.device("cpu")
+
+
+def directory_of(name: str, request: pytest.FixtureRequest) -> Path:
+    """Return the directory of a family, saved at its first use."""
+    if name in COMPONENTS:
+        return request.getfixturevalue("saved")(name)
+    return request.getfixturevalue(name)
+
+
+def build(directory: Path, section: dict[str, Any], **changes: Any) -> Any:
+    adapter: TypeAdapter[Any] = TypeAdapter(schema.PriorSection)
+    validated = adapter.validate_python({"source": LOCAL, **section, **changes})
+    return build_prior(validated, directory, "cpu")
+
+
+@pytest.fixture(params=SECTIONS)
+def prior(request: pytest.FixtureRequest) -> Any:
+    return build(directory_of(request.param, request), SECTIONS[request.param])
 
 
 @pytest.fixture
-def prior(pipeline: Path) -> PixelUnetPrior:
-    return PixelUnetPrior(Section.model_validate(SECTION), pipeline, "cpu")
+def noisy(prior: Any) -> torch.Tensor:
+    shape = prior.to_model_space(torch.zeros(2, 3, 8, 8)).shape
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture
-def noisy() -> torch.Tensor:
-    return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-
-
-def adapter(prior: PixelUnetPrior, seed: int = 0) -> LoraUnet:
+def adapter(prior: Any, seed: int = 0) -> LoraDenoiser:
     return prior.adapter(3, generator=torch.Generator().manual_seed(seed))
 
 
-def test_it_starts_as_the_prior_and_the_prior_stays(
-    prior: PixelUnetPrior, noisy: torch.Tensor
-) -> None:
-    text = prior.encode_text(["a mug", "a robot"])
+def denoiser(prior: Any) -> torch.nn.Module:
+    return prior._transformer if hasattr(type(prior), "_transformer") else prior._unet
+
+
+def stir(phi: LoraDenoiser, seed: int = 1) -> LoraDenoiser:
+    """Move every trainable number, so that nothing is hidden behind a zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in phi.trainable().values():
+            value.add_(0.1 * torch.randn(value.shape, generator=generator))
+    return phi
+
+
+def test_it_starts_as_the_prior_and_the_prior_stays(prior: Any, noisy: torch.Tensor) -> None:
+    text = prior.encode_text(["a", "a b"])
     before = prior.predict(noisy, TIMESTEP, text)
+    weights = copy.deepcopy(denoiser(prior).state_dict())
     phi = adapter(prior)
     torch.testing.assert_close(phi(noisy, TIMESTEP, text, POSES), before)
     optimizer = torch.optim.Adam(phi.trainable().values(), lr=0.1)
@@ -57,100 +101,209 @@ def test_it_starts_as_the_prior_and_the_prior_stays(
         optimizer.step()
     assert not torch.allclose(phi(noisy, TIMESTEP, text, POSES), before, atol=1e-3)
     assert torch.equal(prior.predict(noisy, TIMESTEP, text), before)
+    after = denoiser(prior).state_dict()
+    assert after.keys() == weights.keys()
+    assert all(torch.equal(after[name], weights[name]) for name in weights)
 
 
-def test_only_the_adaptation_learns_and_all_of_it(
-    prior: PixelUnetPrior, noisy: torch.Tensor
-) -> None:
-    text = prior.encode_text(["a mug", "a robot"])
-    phi = adapter(prior)
-    with torch.no_grad():
-        for value in phi.trainable().values():
-            value.fill_(0.1)
+def test_only_the_adaptation_learns_and_all_of_it(prior: Any, noisy: torch.Tensor) -> None:
+    text = prior.encode_text(["a", "a b"])
+    phi = stir(adapter(prior))
     phi(noisy, TIMESTEP, text, POSES).square().mean().backward()
     names = phi.trainable()
-    assert all(".down" in n or ".up" in n or "class_embedding" in n for n in names)
+    assert all(".down" in n or ".up" in n or n.startswith("camera.") for n in names)
     assert {name.rpartition(".")[2] for name in names} == {"down", "up", "weight", "bias"}
+    # A transformer's last joint block passes no text on: nothing reads what its text asked for.
+    unread = {name for name in names if ".add_q_proj." in name or ".to_add_out." in name}
+    assert len(unread) < len(names) / 2
     for name, value in phi.named_parameters():
-        assert (value.grad is not None) == (name in names)
-        assert value.grad is None or value.grad.abs().max() > 0, name
+        if name in names:
+            assert name in unread or value.grad.abs().max() > 0, name
+        else:
+            assert value.grad is None, name
 
 
-def test_frozen_numbers_are_shared_and_not_copied(prior: PixelUnetPrior) -> None:
-    prior.predict(torch.zeros(1, 3, 8, 8), TIMESTEP[:1], prior.encode_text(["a mug"]))
+def test_every_attention_projection_is_adapted(prior: Any) -> None:
+    adapted = {n for n, m in adapter(prior).denoiser.named_modules() if isinstance(m, LoraLinear)}
+    attentions = {
+        name: module
+        for name, module in denoiser(prior).named_modules()
+        if hasattr(module, "to_q") or hasattr(module, "to_qkv_mlp_proj")
+    }
+    assert attentions
+    for name, module in attentions.items():
+        linear = [n for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)]
+        assert {f"{name}.{part}" for part in linear} <= adapted
+    assert all(any(n.startswith(f"{a}.") for a in attentions) for n in adapted)
+
+
+def test_frozen_numbers_are_shared_and_not_copied(prior: Any) -> None:
     first, second = adapter(prior), adapter(prior, seed=1)
     frozen = {n: p for n, p in first.named_parameters() if not p.requires_grad}
-    others = dict(second.named_parameters())
+    frozen |= dict(first.named_buffers())
+    others = dict(second.named_parameters()) | dict(second.named_buffers())
     assert len(frozen) > 20
     assert all(value.data_ptr() == others[name].data_ptr() for name, value in frozen.items())
+    own = {tensor.data_ptr() for tensor in denoiser(prior).state_dict().values()}
+    assert {value.data_ptr() for value in frozen.values()} <= own | {
+        buffer.data_ptr() for buffer in denoiser(prior).buffers()
+    }
 
 
-def test_its_first_numbers_come_from_the_generator(prior: PixelUnetPrior) -> None:
+def test_what_moves_the_prior_moves_the_copy_s_frozen_part_alone(prior: Any) -> None:
+    phi = adapter(prior)
+    denoiser(prior).to(torch.float64)
+    assert {p.dtype for p in phi.parameters() if not p.requires_grad} == {torch.float64}
+    assert {b.dtype for b in phi.buffers() if b.is_floating_point()} <= {torch.float64}
+    assert {p.dtype for p in phi.trainable().values()} == {torch.float32}
+
+
+def test_its_first_numbers_come_from_the_generator_alone(prior: Any) -> None:
+    denoiser(prior)  # loading draws and restores
+    before = torch.get_rng_state()
     states = [adapter(prior, seed).trainable() for seed in (0, 0, 1)]
+    assert torch.equal(torch.get_rng_state(), before)
     down = next(name for name in states[0] if name.endswith("down"))
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0][down], states[2][down])
 
 
-def test_the_camera_enters(prior: PixelUnetPrior, noisy: torch.Tensor) -> None:
-    text, phi = prior.encode_text(["a mug", "a mug"]), adapter(prior)
+def test_the_camera_enters_phi_and_not_the_prior(prior: Any, noisy: torch.Tensor) -> None:
+    text = prior.encode_text(["a", "a"])
+    before = prior.predict(noisy, TIMESTEP, text)
+    phi = stir(adapter(prior))
     with torch.no_grad():
-        for value in phi.trainable().values():
-            value.add_(0.05)
-    with_pose = phi(noisy, TIMESTEP, text, POSES)
-    without = phi(noisy, TIMESTEP, text, torch.zeros_like(POSES))
-    assert (with_pose - without).abs().max() > 1e-4
+        one, none = (phi(noisy, TIMESTEP, text, p) for p in (POSES, torch.zeros_like(POSES)))
+        mixed = phi(noisy, TIMESTEP, text, torch.stack([POSES[0], torch.zeros(16)]))
+    assert (one - none).abs().amax(dim=(1, 2, 3)).min() > 1e-4
+    torch.testing.assert_close(mixed, torch.stack([one[0], none[1]]))  # each image's own
+    assert torch.equal(prior.predict(noisy, TIMESTEP, text), before)
+    assert not any(module._forward_hooks for module in phi.modules())
 
 
-def test_a_second_class_embedding_is_refused(prior: PixelUnetPrior) -> None:
-    unet = UNet2DConditionModel(
+def test_after_an_error_the_camera_is_gone(prior: Any, noisy: torch.Tensor) -> None:
+    phi = adapter(prior)
+    with pytest.raises((KeyError, RuntimeError)):
+        phi(noisy, TIMESTEP, TextFeatures({}), POSES)
+    assert not any(module._forward_hooks for module in phi.modules())
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_3"])
+def test_an_offloaded_prior_is_there_while_phi_learns(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = {"stable_diffusion": "latent_unet", "stable_diffusion_3": "flow_transformer"}[name]
+    moves: list[Any] = []
+
+    @contextmanager
+    def watched(model: Any, device: Any, *, offload: bool) -> Iterator[Any]:
+        moves.append((model, device.type, offload))
+        yield model
+        moves.append("out")
+
+    monkeypatch.setattr(f"dreamfusion_kit.priors.{family}.resident", watched)
+    prior = build(request.getfixturevalue(name), SECTIONS[name], cpu_offload=True)
+    phi = adapter(prior)
+    with phi.resident():
+        noisy = torch.zeros_like(prior.to_model_space(torch.zeros(2, 3, 8, 8)))
+        phi(noisy, TIMESTEP, prior.encode_text(["a mug", "a"]), POSES).sum().backward()
+        assert moves == [(denoiser(prior), "cpu", True)]
+    assert moves[1:] == ["out"]
+
+
+class Toy(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_q = torch.nn.Linear(2, 2)
+
+
+def no_call(*_: Any) -> torch.Tensor:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (torch.nn.Linear(2, 2), "its Linear has no attention to adapt"),
+        (torch.nn.ModuleDict({"attention": Toy()}), "camera would enter a ModuleDict is not known"),
+    ],
+)
+def test_a_network_it_does_not_fit_is_refused(network: torch.nn.Module, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        LoraDenoiser(network, no_call, 2, device=CPU, generator=torch.Generator())
+
+
+# ---- at the widths of the published models, one block of each
+
+
+def wide_unet() -> Any:
+    return UNet2DConditionModel(
         sample_size=8,
-        block_out_channels=(8,),
-        norm_num_groups=4,
-        cross_attention_dim=12,
-        down_block_types=("CrossAttnDownBlock2D",),
-        up_block_types=("CrossAttnUpBlock2D",),
-        class_embed_type="timestep",
+        block_out_channels=(320, 640),
+        layers_per_block=1,
+        attention_head_dim=8,
+        cross_attention_dim=768,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     )
-    with pytest.raises(RecipeError, match="already has a class embedding"):
-        LoraUnet(unet, lambda *_: torch.zeros(1), 2, generator=torch.Generator())
 
 
-def test_a_network_without_attention_is_refused() -> None:
-    with pytest.raises(RecipeError, match="no attention to adapt"):
-        LoraUnet(torch.nn.Linear(2, 2), lambda *_: torch.zeros(1), 2, generator=torch.Generator())
+def wide_transformer() -> Any:
+    return SD3Transformer2DModel(
+        sample_size=8,
+        num_layers=1,
+        attention_head_dim=64,
+        num_attention_heads=24,
+        joint_attention_dim=4096,
+        caption_projection_dim=1536,
+        pooled_projection_dim=2048,
+        pos_embed_max_size=8,
+        qk_norm="rms_norm",
+    )
 
 
-def views(step: int) -> Views:
-    generator = torch.Generator().manual_seed(step)
-    pose = torch.randn(2, 4, 4, generator=generator)
-    angles = torch.tensor([0.0, 120.0])
-    cameras = Cameras(pose, angles, angles, torch.zeros(2), torch.ones(2), 8, 8)
-    return Views(torch.rand(2, 3, 8, 8, generator=generator), torch.zeros(2, 8, 8), cameras)
+def call_unet(unet: Any, noisy: Any, timestep: Any, text: TextFeatures) -> torch.Tensor:
+    return unet(noisy, timestep, text.tensors["hidden"]).sample
 
 
-def test_vsd_on_a_unet_resumes_to_the_bit(prior: PixelUnetPrior) -> None:
-    section = load_recipe(Path(__file__).parents[2] / "recipes" / "toybox-vsd.yaml").guidance
-    words = {"left": "left", "right": "right", "overhead": "front"}  # 16 letters fit
-    short = section.view_prompts.model_copy(update=words)
-    section = section.model_copy(update={"view_prompts": short})
-    prompts = guidance_prompts("a", section)
-    features = PromptFeatures.of(prior.encode_text(list(prompts.values())), prompts)
+def call_transformer(model: Any, noisy: Any, timestep: Any, text: TextFeatures) -> torch.Tensor:
+    hidden, pooled = text.tensors["hidden"], text.tensors["pooled"]
+    return model(noisy, hidden, pooled, timestep).sample
 
-    def build() -> Any:
-        generator = torch.Generator().manual_seed(5)
-        return build_guidance(section, prior, features, generator=generator)
 
-    def draw(step: int) -> Callable[[str], torch.Generator]:
-        return lambda stream: torch.Generator().manual_seed(100 * step + len(stream))
+@pytest.mark.parametrize(
+    ("make", "call", "channels", "width"),
+    [(wide_unet, call_unet, 4, 768), (wide_transformer, call_transformer, 16, 4096)],
+)
+def test_at_published_widths_it_starts_at_the_prior_and_repeats_to_the_bit(
+    make: Callable[[], Any], call: Any, channels: int, width: int
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = make().eval().requires_grad_(False)
+    draw = torch.Generator().manual_seed(1)
+    noisy = torch.randn(2, channels, 8, 8, generator=draw)
+    text = TextFeatures(
+        {
+            "hidden": torch.randn(2, 20, width, generator=draw),
+            "pooled": torch.randn(2, 2048, generator=draw),
+        }
+    )
 
-    whole, resumed = build(), build()
-    for step in range(3):
-        whole.guide(views(step), step, draw(step))
-    saved = {name: tensor.detach().clone() for name, tensor in whole.state_tensors().items()}
-    assert {name.split("/")[0] for name in saved} == {"phi", "optimizer"}
-    resumed.load_state_tensors(saved)
-    for step in range(3, 6):
-        expected = whole.guide(views(step), step, draw(step)).gradient
-        assert torch.equal(resumed.guide(views(step), step, draw(step)).gradient, expected)
-    assert expected.abs().max() > 0
+    def learn(steps: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        generator = torch.Generator().manual_seed(2)
+        phi = LoraDenoiser(network, call, 4, device=CPU, generator=generator)
+        with torch.no_grad():
+            started = phi(noisy, TIMESTEP, text, POSES)
+        optimizer = torch.optim.Adam(phi.trainable().values(), lr=1e-3, fused=True)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (phi(noisy, TIMESTEP, text, POSES) - noisy).square().mean().backward()
+            optimizer.step()
+        return started, phi.trainable()
+
+    started, once = learn(2)
+    _, again = learn(2)
+    with torch.no_grad():
+        torch.testing.assert_close(started, call(network, noisy, TIMESTEP, text))
+    assert all(torch.equal(once[name], again[name]) for name in once)

@@ -2,15 +2,18 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
+import torch
 from pydantic import TypeAdapter
 
 from dreamfusion_kit.errors import DreamFusionKitError, WeightsError
+from dreamfusion_kit.priors import components
+from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.model_files import check_clip, check_model
 from dreamfusion_kit.priors.prediction import PREDICTION_TYPES
@@ -56,11 +59,9 @@ def edit(file: Path, **changes: Any) -> None:
 
 
 def refusal(family: str, directory: Path) -> str:
-    """Return what `check_model` says, which is soon and in lines for a terminal."""
-    start = time.monotonic()
+    """Return what `check_model` says, in lines for a terminal."""
     with pytest.raises(DreamFusionKitError) as caught:
         check_model(section(family), directory)
-    assert time.monotonic() - start < 2
     lines = str(caught.value).splitlines()
     assert all(line.isprintable() and len(line) < 500 for line in lines)
     return "\n".join(lines)
@@ -157,6 +158,51 @@ def test_every_prediction_type_is_read() -> None:
                 "prediction_type": name,
             }
         )
+
+
+@pytest.mark.parametrize("name", sorted(components.DIFFUSION_SCHEDULERS))
+def test_schedulers_that_step_otherwise_mean_the_same_betas(copy: Copy, name: str) -> None:
+    """Saved by the class itself: the betas that it computes are those that the prior reads."""
+    scheduler_class: Any = getattr(diffusers, name)
+    keys = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    directory = copy("stable_diffusion")
+    try:
+        own = scheduler_class(**keys, prediction_type="v_prediction")
+    except (ImportError, DeprecationWarning):
+        # One needs torchsde, and two warn with this NumPy; only their files are read.
+        edit(directory / "scheduler" / "scheduler_config.json", _class_name=name, **keys)
+        own = diffusers.DDIMScheduler(**keys)
+    else:
+        shutil.rmtree(directory / "scheduler")
+        own.save_pretrained(directory / "scheduler")
+    edit(directory / "model_index.json", scheduler=["diffusers", name])
+    check_model(section("stable_diffusion"), directory)
+    prior = build_prior(section("stable_diffusion"), directory, "cpu")
+    assert isinstance(prior, Prior)
+    torch.testing.assert_close(prior.schedule.alpha_bar, own.alphas_cumprod.float())
+
+
+# ---- distilled models
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "said"),
+    [
+        ("scheduler/scheduler_config.json", {"use_flow_sigmas": True}, "use_flow_sigmas is True"),
+        ("model_index.json", {"is_distilled": True}, "is_distilled is true: a model of a few"),
+        ("model_index.json", {"scheduler": ["diffusers", "LCMScheduler"]}, "a consistency model"),
+        ("model_index.json", {"scheduler": ["diffusers", "TCDScheduler"]}, "a consistency model"),
+        ("unet/config.json", {"time_cond_proj_dim": 256}, "distilled for guidance"),
+        ("unet/config.json", {"guidance_embeds": True}, "distilled for guidance"),
+        ("unet/config.json", {"_class_name": "FluxTransformer2DModel"}, "FLUX.1 was published"),
+    ],
+)
+def test_a_distilled_model_is_refused_with_the_reason(
+    copy: Copy, file: str, changes: dict[str, Any], said: str
+) -> None:
+    directory = copy("stable_diffusion")
+    edit(directory / file, **changes)
+    assert said in refusal("stable_diffusion", directory)
 
 
 # ---- channels

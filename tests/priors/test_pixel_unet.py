@@ -119,6 +119,7 @@ def test_patches_are_read_as_channels(make_pipeline: Callable[..., Path]) -> Non
         color, row, column = channel // 4, channel % 4 // 2, channel % 2
         expected = 2 * images[:, color, row::2, column::2] - 1
         torch.testing.assert_close(folded[:, channel], expected)
+    assert prior.num_pixels(folded) == 8 * 8
     timestep = torch.tensor([300, 800])
     found = prior.predict(folded, timestep, prior.encode_text(PROMPTS))
     expected = by_hand(directory, folded, timestep)

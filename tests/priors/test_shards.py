@@ -15,7 +15,7 @@ from transformers import CLIPTextModel
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors import fetch
-from dreamfusion_kit.priors.clip_directory import load_clip_model
+from dreamfusion_kit.priors.clip_model import load_clip_model
 from dreamfusion_kit.priors.directory import load_model
 from dreamfusion_kit.priors.shards import check_indices
 from dreamfusion_kit.recipe.schema import LocalSourceSection
@@ -145,7 +145,7 @@ def test_a_clip_is_not_read_from_outside(
     split(directory, TRANSFORMERS, "../../outside.safetensors", "../../outside.safetensors")
     source = LocalSourceSection(kind="local", path="clip")
     attempts: list[Callable[[], object]] = [
-        lambda: load_clip_model(directory, device="cpu"),
+        lambda: load_clip_model(directory),
         lambda: fetch.fetch(source, tmp_path / "workspace"),
     ]
     for attempt in attempts:

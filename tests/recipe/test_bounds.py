@@ -85,7 +85,7 @@ _DEADLY = [
     ("toybox", "distance_range: [1.8, 3.0]", "distance_range: [1.8, 1.0e+30]", "distance_range[1]"),
     ("toybox", "guidance_scale: 8.0", "guidance_scale: 1.0e+39", "guidance.guidance_scale"),
     ("toybox", "density_learning_rate: 0.1", "density_learning_rate: 1.0e+38", "learning_rate"),
-    ("toybox", "opacity_lambda: 4.0", "opacity_lambda: 1.0e+200", "regularizers.opacity_lambda"),
+    ("toybox", "opacity_lambda: 0.0009765625", "opacity_lambda: 1.0e+200", "penalties.opacity"),
     ("toybox", "max_faces: 8000", "max_faces: 100000000000", "mesh.max_faces"),
     ("toybox", "smoothing_iterations: 5", "smoothing_iterations: 1000000000", "mesh.smoothing"),
     ("toybox", "    front: front view", r'    front: "a\u202Eb"', "guidance.view_prompts.front"),

@@ -1,5 +1,6 @@
 """Captions in text files, and which are refused."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,41 @@ def test_no_file_is_named_with_a_way_out(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     with pytest.raises(RecipeError, match=r"one caption a line; write it, or set"):
         read_captions(path, tmp_path)
+
+
+def test_a_pinned_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a blue car.\na red mug.\n")
+    assert declared_captions(PINNED, {}, tmp_path) == ("a blue car.", "a red mug.")
+    (tmp_path / "captions.txt").write_text("a red mug.\na blue car.\n")  # in whatever order
+    assert declared_captions(PINNED, {}, tmp_path) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "No such file; expected the captions of the pool"),
+        ("a red mug.\n", "found 1 captions, expected the 2 of the pool"),
+        ("a red mug.\na red car.\n", "found other captions than the pool's"),
+        ("A red mug\na blue car\n", "found the pool's captions, not normalised"),
+    ],
+)
+def test_another_file_than_the_pinned_one_is_refused(
+    tmp_path: Path, text: str | None, problem: str
+) -> None:
+    if text is not None:
+        (tmp_path / "captions.txt").write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        declared_captions(PINNED, {}, tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/captions.txt: {problem}")
+    assert message.endswith("; get it from the authors")
+    assert "\n" not in message
+
+
+PINNED = FilePoolSection(
+    kind="file",
+    path="captions.txt",
+    size=2,
+    sha256=hashlib.sha256(b"a blue car.\na red mug.").hexdigest(),
+    source="the authors",
+)

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 import dreamfusion_kit.recipe
+from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.evaluation import (
     EvaluationSection,
     GeometrySection,
@@ -61,7 +62,7 @@ def test_a_complete_protocol_is_read_and_written_alike() -> None:
 )
 def test_every_number_of_the_protocol_is_described_and_required(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
-        assert field.is_required(), name
+        assert field.is_required() or name == "vqa", name  # null leaves a measure out
         is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         assert is_section or field.description, name
 
@@ -107,3 +108,47 @@ def test_the_judge_may_be_left_out() -> None:
 def test_pools_that_are_none_are_refused(pool: object) -> None:
     with pytest.raises(ValidationError, match="caption_pool"):
         _validated({"caption_pool": pool})
+
+
+B32 = {"kind": "local", "path": "models/b32"}
+L14 = {"kind": "local", "path": "models/l14"}
+
+
+def test_one_judge_or_several() -> None:
+    one, several = _validated({}), _validated({"clip": [named("b32", B32), named("l14", L14)]})
+    assert list(one.judges) == ["clip"]
+    assert one.is_plain
+    assert {name: source.name for name, source in several.judges.items()} == {
+        "b32": "models/b32",
+        "l14": "models/l14",
+    }
+    assert not several.is_plain
+    assert _validated({"clip": None}).judges == {}
+    assert list(_validated({"vqa": B32}).sources) == ["clip", "vqa"]
+
+
+def test_the_main_judge_is_part_of_the_identity() -> None:
+    forth = _validated({"clip": [named("b32", B32), named("l14", L14)]})
+    back = _validated({"clip": [named("l14", L14), named("b32", B32)]})
+    assert identity(forth) != identity(back)
+    # As before there could be several, so that nothing is evaluated again for a new key.
+    assert identity(_validated({})) == identity(_PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    ("clips", "problem"),
+    [
+        ([], "at least 1"),
+        ([("b32", B32), ("b32", L14)], "found the names b32, b32, expected each once"),
+        ([("vqa", B32)], "none vqa"),
+        ([("b32", B32), ("l14", B32)], "the model of l14 twice"),
+        ([("B 32", B32)], "pattern"),
+    ],
+)
+def test_judges_that_cannot_be_told_apart_are_refused(clips: list[Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        _validated({"clip": [named(*clip) for clip in clips]})
+
+
+def named(name: str, source: dict[str, str]) -> dict[str, Any]:
+    return {"name": name, "source": source}

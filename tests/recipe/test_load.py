@@ -2,7 +2,7 @@
 
 import os
 import socket
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,13 +110,13 @@ def recipe(workspace: Path) -> Path:
         (
             "      to_step: 260",
             "      to_step: 0",
-            "optimize.regularizers.orientation_lambda: found from_step 0 and to_step 0, "
+            "optimize.penalties.orientation_lambda: found from_step 0 and to_step 0, "
             "expected from_step below to_step",
         ),
         (
             "      to_step: 260",
             "      until: 260",
-            "optimize.regularizers.orientation_lambda.until: unknown key",
+            "optimize.penalties.orientation_lambda.until: unknown key",
         ),
         (
             "timestep_max: 0.98",
@@ -186,22 +186,20 @@ def test_keys_and_values_that_reorder_the_line_are_escaped(recipe: Path) -> None
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
-        ("unknown keys", "".join(f"k{number}: 1\n" for number in range(10_000))),
-        ("misspelt", "".join(f"optimiz{number}: 1\n" for number in range(10_000))),
-        ("list", "x: [" + "[]," * 10_000 + "]\n"),
+        ("unknown keys", "".join(f"k{number}: 1\n" for number in range(5_000))),
+        ("misspelt", "".join(f"optimiz{number}: 1\n" for number in range(5_000))),
+        ("list", "x: [" + "[]," * 5_000 + "]\n"),
         ("word", "x: " + "a." * 200_000 + "\n"),
     ],
 )
-def test_a_large_broken_file_takes_little_longer_than_reading_it(
-    recipe: Path, name: str, broken: str
+def test_a_large_broken_file_costs_little_more_than_reading_it(
+    recipe: Path, name: str, broken: str, count_calls: Callable[..., int]
 ) -> None:
     recipe.write_text(recipe.read_text().replace("optimize:", "optimise:") + broken)
-    start = time.process_time()
-    load.load_yaml(recipe)
-    reading = time.process_time() - start
-    lines = _messages(recipe)
-    both = time.process_time() - start - reading
-    assert both < 3 * reading + 0.1, name  # 1.2 times; 20,000 unknown keys once took 4 times
+    lines: list[str] = []
+    reading = count_calls(load.load_yaml, recipe)
+    both = count_calls(lambda: lines.extend(_messages(recipe)))
+    assert both < 1.5 * reading, name  # 1.2 times; 20,000 unknown keys once took 4 times
     assert "optimize: missing key" in lines or "optimise: unknown key (did you mean" in lines[0]
     assert all(len(line) < 1000 for line in lines)
 

@@ -154,7 +154,49 @@ def test_a_mutated_suite_is_valid_or_refused_in_lines(
     _check(path, r"params\.yaml")
 
 
+_SUITE_FILE = """\
+suite: folder
+seeds: [0, 1]
+overrides:
+  optimize.num_steps: 900
+  camera.radius_range: [2.0, 2.5]
+evaluation: null
+"""
+_ASSET_FILE = """\
+prompt: a red mug
+recipe: toybox
+seed: null
+overrides:
+  background: {kind: constant, color: [1, 1, 1]}
+"""
+
+
+def _write_suite(workspace: Path, suite_text: str, asset_text: str) -> Path:
+    """Write a suite with a folder of one asset beside a valid params.yaml; return its file."""
+    (workspace / "params.yaml").write_text(_SUITE)
+    folder = workspace / "suites" / "folder"
+    (folder / "assets" / "mug").mkdir(parents=True, exist_ok=True)
+    for path, text in ((folder / "assets/mug/asset.yaml", asset_text),
+                       (folder / "suite.yaml", suite_text)):  # fmt: skip
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    return folder / "suite.yaml"
+
+
+@_SETTINGS
+@given(of_asset=st.booleans(), mutations=_mutations)
+def test_a_mutated_suites_folder_is_valid_or_refused_in_lines(
+    workspace: Path, of_asset: bool, mutations: list[tuple[str, float, float, str]]
+) -> None:
+    texts = {False: _SUITE_FILE, True: _ASSET_FILE}
+    for mutation in mutations:
+        texts[of_asset] = _mutated(texts[of_asset], *mutation)
+    path = _write_suite(workspace, texts[False], texts[True])
+    _check(path, r"suites/folder/(?:suite|assets/mug/asset)\.yaml")
+
+
 def test_what_is_mutated_is_valid(workspace: Path) -> None:
+    path = _write_suite(workspace, _SUITE_FILE, _ASSET_FILE)
+    assert _validated(path) == (0, "suites/folder/suite.yaml: ok\n", "")
     (workspace / "params.yaml").write_text(_OVERRIDDEN)
     assert _validated(Path("params.yaml")) == (0, "params.yaml: ok\n", "")
     assert suite.resolve(workspace, "default", "red_mug").recipe.optimize.num_steps == 900

@@ -1,4 +1,4 @@
-"""recipes/dreamfusion.yaml against the paper: arXiv 2209.14988, s. 3 and appendix A.2."""
+"""recipes/dreamfusion.yaml against arXiv 2209.14988, prolificdreamer.yaml against threestudio."""
 
 import math
 from pathlib import Path
@@ -9,11 +9,11 @@ import pytest
 from dreamfusion_kit.recipe.load import load_yaml
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "dreamfusion.yaml"
-PIXELS = 64 * 64  # penalties are means over rays, the guidance's gradient a sum over pixels
+PROLIFICDREAMER = RECIPE.with_name("prolificdreamer.yaml")
 
 
-def _value(path: str) -> Any:
-    node: Any = load_yaml(RECIPE).data
+def _value(path: str, recipe: Path = RECIPE) -> Any:
+    node: Any = load_yaml(recipe).data
     for key in path.split("."):
         node = node[key]
     return node
@@ -77,14 +77,55 @@ def test_the_learning_rate_rises_and_falls_as_published(section: str) -> None:
     assert rate * decay["final_fraction"] == pytest.approx(1e-6)
 
 
-def test_the_penalties_are_those_published_for_a_sum_over_pixels() -> None:
-    orientation = _value("optimize.regularizers.orientation_lambda")
-    assert orientation["start"] / PIXELS == pytest.approx(1e-4)
-    assert orientation["end"] / PIXELS == pytest.approx(1e-2)
-    assert (orientation["from_step"], orientation["to_step"]) == (0, 5000)
-    assert 1e-3 <= _value("optimize.regularizers.opacity_lambda") / PIXELS <= 5e-3
+def test_the_penalties_are_those_published() -> None:
+    orientation = _value("optimize.penalties.orientation_lambda")
+    assert orientation == {"start": 1e-4, "end": 1e-2, "from_step": 0, "to_step": 5000}
+    assert 1e-3 <= _value("optimize.penalties.opacity_lambda") <= 5e-3
 
 
 def test_what_is_left_out_as_empty_changes_little() -> None:
     threshold = _value("renderer.occupancy.density_threshold")
     assert -math.expm1(-threshold * 2 * _value("field.bounding_radius")) < 0.003
+
+
+@pytest.mark.parametrize(
+    ("path", "published"),
+    [
+        ("guidance.guidance_scale", 7.5),
+        ("guidance.timestep_weight", "sigma_squared"),
+        ("guidance.timestep_min", 0.02),
+        ("guidance.timestep_max", {"points": [[0, 0.98], [5000, 0.98], [5001, 0.5]]}),
+        ("guidance.phi.rank", 4),
+        ("guidance.phi.learning_rate", 1e-4),
+        ("guidance.phi.optimizer.betas", [0.9, 0.99]),
+        ("guidance.phi.timestep_max", 1),
+        ("guidance.phi.camera_dropout", 0.1),
+        ("guidance.view_prompts.front_half_width_deg", 30),
+        ("camera.image_size_px", {"sizes": [[0, 64], [5000, 512]]}),
+        ("camera.elevation_range_deg", [-10, 45]),
+        ("camera.radius_range", [1.0, 1.5]),
+        ("field.bounding_radius", 1),
+        ("field.density_bias.scale", 10),
+        ("field.density_bias.radius", 0.5),
+        ("field.encoding_learning_rate", 0.01),
+        ("field.network_learning_rate", 0.001),
+        ("background.learning_rate", 0.001),
+        ("optimize.num_steps", 25_000),
+        ("optimize.optimizer.epsilon", 1e-15),
+    ],
+)
+def test_prolificdreamer_has_threestudio_s_number(path: str, published: Any) -> None:
+    """Its configs/prolificdreamer.yaml and vsd guidance at commit 28d9d80."""
+    assert _value(path, PROLIFICDREAMER) == published
+
+
+def test_prolificdreamer_s_penalties_and_lens_are_threestudio_s() -> None:
+    """Its guidance is a sum over 64 x 64 latents; fields of view are 40 and 70 degrees."""
+    penalties = _value("optimize.penalties", PROLIFICDREAMER)
+    assert penalties["opacity_lambda"] * 64**2 == 10
+    steps, lambdas = zip(*penalties["entropy_lambda"]["points"], strict=True)
+    assert steps == (0, 10_000, 10_001)
+    assert [value * 64**2 for value in lambdas] == [0, 0, 1000]
+    shortest, longest = _value("camera.focal_range", PROLIFICDREAMER)
+    for focal, degrees in ((shortest, 70), (longest, 40)):
+        assert focal == pytest.approx(0.5 / math.tan(math.radians(degrees / 2)), abs=5e-4)

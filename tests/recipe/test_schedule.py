@@ -1,9 +1,15 @@
 """Schedules against the values that DreamFusion's own annealings take."""
 
 import pytest
+from pydantic import ValidationError
 
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import LinearSchedule, PiecewiseSchedule, SqrtSchedule
+from dreamfusion_kit.recipe.schema import (
+    LinearSchedule,
+    PiecewiseSchedule,
+    SizeSchedule,
+    SqrtSchedule,
+)
 
 
 def test_a_number_is_constant() -> None:
@@ -38,3 +44,22 @@ def test_pieces_meet_at_their_points_and_may_jump() -> None:
     found = [value_at(schedule, step) for step in (0, 100, 3000, 4999, 5000, 5500, 6000, 10**6)]
     assert found == pytest.approx([0.98, 0.98, 0.98, 0.98, 0.5, 0.35, 0.2, 0.2], abs=1e-12)
     assert (found[0], found[4], found[-1]) == (0.98, 0.5, 0.2)
+
+
+def test_a_size_holds_until_the_next_step() -> None:
+    schedule = SizeSchedule(sizes=((0, 64), (5000, 512), (8000, 256)))
+    steps = (0, 4999, 5000, 7999, 8000, 10**9)
+    assert [schedule.value_at(step) for step in steps] == [64, 64, 512, 512, 256, 256]
+    assert SizeSchedule(sizes=((0, 7),)).value_at(3) == 7
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (((1, 64),), "found step 1 first, expected 0"),
+        (((0, 64), (5, 32), (5, 16)), "found step 5 after step 5, expected rising steps"),
+    ],
+)
+def test_sizes_begin_at_zero_and_their_steps_rise(sizes: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        SizeSchedule.model_validate({"sizes": sizes})

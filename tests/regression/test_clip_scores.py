@@ -71,7 +71,7 @@ def test_prior_samples(clip: Clip, num_regression: NumericRegressionFixture) -> 
     from dreamfusion_kit.stages.toybox import settings
 
     sections = settings(ROOT)
-    prior = ToyboxPrior(sections.prior, sections.dataset.camera.image_size_px)
+    prior = ToyboxPrior(sections.prior, sections.dataset.camera.largest_image_size_px)
     prior.load_pretrained(WEIGHTS / "prior")
     prompts = [caption(color, name) for color, name in PAIRS]
     with torch.no_grad():

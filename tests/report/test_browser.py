@@ -117,3 +117,37 @@ def test_nothing_overflows_sideways(chromium, make_suite, tmp_path, width_px):
     visit = Visit(chromium, write_gallery(suite, tmp_path / "out"), width_px=width_px)
     visit.page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width_px
+
+
+def brightness(visit: Visit) -> np.ndarray:
+    """Return the mean colour of the part of the picture that shows the mesh."""
+    picture = Image.open(io.BytesIO(visit.page.locator(".stage").first.screenshot()))
+    height, width = picture.height, picture.width
+    middle = picture.convert("RGB").crop((width // 3, height // 3, 2 * width // 3, 2 * height // 3))
+    return np.asarray(middle).reshape(-1, 3).mean(axis=0)
+
+
+def test_the_light_can_be_switched(chromium, make_suite, tmp_path):
+    suite = make_suite(tmp_path / "in", color=(200, 200, 200))
+    visit = Visit(chromium, write_gallery(suite, tmp_path / "out"))
+    visit.wait_for("ready")
+    seen = {"": brightness(visit)}
+    for name in ("studio", "sunset", "overcast"):
+        visit.page.locator(f"[data-light=light-{name}]").first.click()
+        visit.page.evaluate(
+            "() => new Promise(go => document.querySelector('model-viewer')"
+            ".addEventListener('environment-change', go, {once: true}))"
+        )
+        visit.wait_for("ready")
+        seen[name] = brightness(visit)
+        assert visit.page.locator("[data-light][aria-pressed=true]").count() == 1
+    colors = list(seen.values())
+    for index, one in enumerate(colors):
+        for other in colors[:index]:
+            assert np.abs(one - other).max() > 2, seen
+    warmth = {name: color[0] - color[2] for name, color in seen.items()}
+    assert warmth["sunset"] > warmth["overcast"] + 10
+    visit.page.locator("[data-light='']").first.click()
+    assert visit.page.evaluate("document.querySelector('model-viewer').environmentImage") is None
+    assert visit.complaints == []
+    assert visit.outside_requests() == []

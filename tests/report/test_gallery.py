@@ -11,7 +11,8 @@ import pytest
 
 from dreamfusion_kit.report import gallery
 from dreamfusion_kit.report.content import Curve, SuiteReport
-from dreamfusion_kit.report.gallery import data_uri, render_page, write_gallery
+from dreamfusion_kit.report.gallery import render_page, write_gallery
+from dreamfusion_kit.report.page import data_uri
 
 HOSTILE = "</script></style></title>\"'><img src=x onerror=alert(1)>&amp;{{ 7 * 7 }}"
 
@@ -73,6 +74,15 @@ def test_what_must_be_known_of_the_scores_stands_beside_them(make_suite, tmp_pat
     text = visible(Page(render_page(make_suite(tmp_path, caveat="judged by <itself>"))))
     assert "Read with care: judged by <itself>." in text
     assert "Read with care" not in visible(Page(render_page(make_suite(tmp_path))))
+
+
+def test_what_the_optimisation_warned_of_stands_above_its_curves(make_suite, tmp_path):
+    warned = make_suite(tmp_path, warnings=("step 8: opacity is <weak>", "step 9: entropy"))
+    text = visible(Page(render_page(warned)))
+    at = [text.index(part) for part in ("Curves", "Warning at step 8: opacity is <weak>.")]
+    assert at == sorted(at)
+    assert "Warning at step 9: entropy." in text
+    assert "Warning at" not in visible(Page(render_page(make_suite(tmp_path))))
 
 
 def test_the_mesh_stands_in_the_page_whole(make_suite, tmp_path):
@@ -230,3 +240,18 @@ def test_no_script_of_ours_could_end_its_element_early():
         text = path.read_text()
         assert not re.search(r"</?script", text, re.IGNORECASE), path
         assert "\r" not in text, path  # a parser would turn it into \n, and the hash would fail
+
+
+def test_an_imported_mesh_is_not_said_to_be_distilled(make_suite, tmp_path):
+    page = render_page(make_suite(tmp_path, imported="model.glb"))
+    assert "imported from model.glb" in page
+    assert "1 imported from a file." in " ".join(page.split())
+    assert "distilled" not in page.partition("<main>")[0].partition("<body>")[2]
+    assert "distilled from one sentence" in render_page(make_suite(tmp_path / "made"))
+
+
+def test_the_lights_are_in_the_page_once(make_suite, tmp_path):
+    page = render_page(make_suite(tmp_path))
+    for name in ("studio", "sunset", "overcast"):
+        assert page.count(f'id="light-{name}"') == 1
+        assert page.count(f'data-light="light-{name}"') == 1

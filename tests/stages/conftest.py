@@ -64,7 +64,7 @@ def _cost(seconds: float, peak_memory_bytes: int) -> dict[str, object]:
 
 def entry_of(asset: str, suite: Suite, workspace: Path) -> dict[str, object]:
     """Return the metrics.json of an asset whose every share is one half, whatever is measured."""
-    judge, pool = judging.entries_of(suite, workspace)
+    named = judging.entries_of(suite, workspace)
     halves = {metric.key: 0.5 for metric in METRICS if metric.measure is not None}
     no_fronts = dict.fromkeys(("front_views", "true_front_views"), None)
     entry = AssetEntry(
@@ -73,8 +73,8 @@ def entry_of(asset: str, suite: Suite, workspace: Path) -> dict[str, object]:
         prompt=suite.assets[asset].prompt,
         held_out=False,
         num_views=4,
-        judge=judge,
-        caption_pool=pool,
+        judge=named.judge,
+        caption_pool=named.pool,
         inputs=InputsEntry(field_sha256="ab" * 32, mesh_sha256="cd" * 32),
         metrics=halves | no_fronts | {"watertight": float(asset != "green_cube")},
         views=None,

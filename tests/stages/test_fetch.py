@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from dreamfusion_kit.errors import DreamFusionKitError, RecipeError, WeightsError
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.stages import fetch, models
+from dreamfusion_kit.stages import fetch, judging, locked, models
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 from .conftest import SUITE
@@ -49,6 +50,34 @@ def test_a_file_that_changed_since_is_refused(workspace: Path, model: Path) -> N
     model.write_text("[]")
     with pytest.raises(WeightsError, match=r"config\.json"):
         models.locked_directory(source, lock, workspace)
+
+
+def test_several_judges_share_a_lock(workspace: Path, model: Path) -> None:
+    other = Path(shutil.copytree(model.parent, workspace / "models" / "other"))
+    params = workspace / "params.yaml"
+    data = yaml_text.parse(params.read_text(), "params.yaml").data
+    data["evaluation"]["clip"] = [
+        {"name": "main", "source": {"kind": "local", "path": str(WEIGHTS)}},
+        {"name": "other", "source": {"kind": "local", "path": "models/other"}},
+    ]
+    params.write_text(yaml_text.dump(data))
+    lock_path = fetch.run(workspace, "default", CLIP)
+    lock = json.loads(lock_path.read_text())
+    names = {path.name for path in other.iterdir()}
+    assert set(lock) == {f"{part}/{name}" for part in ("main", "other") for name in names}
+    suite = load_suite(workspace, "default")
+    layout = SuiteLayout(workspace, "default")
+    judges = judging.load_judges(suite, layout, "a red ball", None, torch.device("cpu"))
+    assert {name: judge.name for name, judge in judges.items()} == {
+        "main": str(WEIGHTS),
+        "other": "models/other",
+    }
+    edit(other / "config.json", changed=True)  # only the other one, and it is noticed
+    source = suite.evaluation.judges["other"]
+    main = suite.evaluation.judges["main"]
+    assert locked.locked_directory(main, lock_path, workspace, part="main") == model.parent
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        locked.locked_directory(source, lock_path, workspace, part="other")
 
 
 # ---- a model's own files

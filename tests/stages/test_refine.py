@@ -56,7 +56,7 @@ def refined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_measured_and_shown_is_the_refined_mesh(refined: Path) -> None:
     own = SuiteLayout(refined, "default").asset("red_mug")
     names = {path.name for path in own.refined.iterdir()}
-    assert {"mesh.glb", "mesh.obj", "albedo.png", "mesh.json", "origin.json"} <= names
+    assert {"mesh.glb", "mesh.obj", "red_mug_albedo.png", "mesh.json", "origin.json"} <= names
     assert sorted(path.name for path in (own.refined / "previews").iterdir()) == [
         "step_000002.png",
         "step_000003.png",

@@ -27,7 +27,7 @@ PROMPTS = {"ball": "a red ball", "cube": "a green cube", "horse": "a wooden hors
 def environment() -> dict[str, str]:
     """Return the environment of a program that runs this checkout's kit."""
     return os.environ | {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{FAKE.parent}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "DVC_NO_ANALYTICS": "1",
@@ -131,13 +131,18 @@ def contents(directory: Path, *, without: str = "cost") -> dict[str, bytes]:
     }
 
 
-def make_workspace(path: Path, prompts: dict[str, str], *, num_steps: int = 6) -> Workspace:
-    """Make a workspace whose suite `tiny` has these assets, on the analytic prior."""
+def make_workspace(
+    path: Path, prompts: dict[str, str], *, num_steps: int = 6, judged: bool = True
+) -> Workspace:
+    """Make a workspace whose suite `tiny` has these assets, on the analytic prior.
+
+    The CLIP that judges reads twenty tokens; without it, prompts may be longer.
+    """
     (path / "recipes").mkdir(parents=True)
     recipe = (ROOT / "recipes" / "analytic.yaml").read_text()
     recipe = re.sub(r"num_steps: \d+", f"num_steps: {num_steps}", recipe)
     (path / "recipes" / "analytic.yaml").write_text(recipe)
-    (path / "params.yaml").write_text(_params())
+    (path / "params.yaml").write_text(_params(judged=judged))
     dvc_project.make_project(path)
     folder.new_suite(path, SUITE)
     for asset, prompt in prompts.items():
@@ -145,17 +150,36 @@ def make_workspace(path: Path, prompts: dict[str, str], *, num_steps: int = 6) -
     return Workspace(path)
 
 
-def _params() -> str:
+def _params(*, judged: bool) -> str:
     """Return a default suite of one asset, and a protocol that takes a moment."""
     protocol = yaml_text.parse((ROOT / "params.yaml").read_text(), "params.yaml").data["evaluation"]
     protocol["views"] |= {"num_azimuths": 2, "image_size_px": 32, "supersampling": 1}
     protocol["turntable"] |= {"num_frames": 3, "image_size_px": 32}
     protocol["geometry"] |= {"num_points": 500, "surface_resolution": 24, "iou_resolution": 16}
+    if not judged:
+        protocol["clip"] = None
     asset = {"prompt": "a blue mug", "recipe": "analytic", "seed": 0, "overrides": {}}
     return (
         "suite: default\nrecipes: [analytic]\n"
         f"assets:\n  mug: {json.dumps(asset)}\nevaluation: {json.dumps(protocol)}\n"
     )
+
+
+def share(made: Workspace, url: str, **options: str) -> None:
+    """Give a workspace a remote, and commit it."""
+    config = made.path / ".dvc" / "config"
+    lines = [f"    {key} = {value}" for key, value in {"url": url, **options}.items()]
+    text = config.read_text().replace("[core]", "[core]\n    remote = shared")
+    config.write_text("\n".join([text.rstrip(), "['remote \"shared\"']", *lines, ""]))
+    dvc_project.make_subproject(made.suite, made.path)
+    commit(made)
+
+
+def commit(made: Workspace) -> None:
+    """Commit everything in a workspace."""
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["add", "-A"], ["commit", "-q", "--allow-empty", "-m", "as it is"]):
+        subprocess.run(["git", *identity, *command], cwd=made.path, check=True)
 
 
 @pytest.fixture

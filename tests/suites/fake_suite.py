@@ -1,6 +1,7 @@
 """Runs a suite whose stages cost nothing: they write a few bytes that their inputs decide.
 
     python fake_suite.py SUITE [--jobs N] [--sleep SECONDS] [--asset ID]
+                               [--ray ADDRESS | --slurm CLUSTER]
 
 An asset whose prompt holds `(fails in STAGE)` fails there; one with `(sleeps in STAGE)` sleeps
 there for a minute; one with `(dies in STAGE)` kills its worker.
@@ -20,6 +21,9 @@ from dreamfusion_kit.identity.stage_name import AssetStage
 from dreamfusion_kit.recipe.suite import resolve
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import driver, machine, plan
+from dreamfusion_kit.suites.crew import Crew
+from dreamfusion_kit.suites.ray_crew import RayCrew
+from dreamfusion_kit.suites.slurm_crew import SlurmCrew
 from dreamfusion_kit.suites.worker import Setting, Steps
 
 
@@ -49,17 +53,32 @@ def main() -> None:
     parser.add_argument("--jobs", default="2")
     parser.add_argument("--sleep", type=float, default=0.0)
     parser.add_argument("--asset", action="append", default=[])
+    parser.add_argument("--ray")
+    parser.add_argument("--slurm")
     options = parser.parse_args()
     outcome = driver.run_suite(
         Path(),
         options.suite,
-        settings=machine.settings(Path(), options.suite, device="cpu", jobs=options.jobs),
+        crew=crew(options),
         only=options.asset,
-        run_stage=partial(run_stage, sleep_s=options.sleep),
         and_score=False,  # the real one reads real outputs
     )
     print(outcome.summary())
     sys.exit(bool(outcome.failed))
+
+
+def crew(options: argparse.Namespace) -> Crew | RayCrew | SlurmCrew:
+    """Return the workers that the options ask for."""
+    import fake_suite  # not __main__, whose functions another node could not import
+
+    fake = partial(fake_suite.run_stage, sleep_s=options.sleep)
+    where = {"device": "cpu", "jobs": int(options.jobs), "run_stage": fake}
+    if options.ray:
+        return RayCrew(Path(), options.suite, address=options.ray, **where)
+    if options.slurm:
+        cluster = options.slurm
+        return SlurmCrew(Path(), options.suite, cluster=cluster, check_every_s=1.0, **where)
+    return Crew(machine.settings(Path(), options.suite, device="cpu", jobs=options.jobs), fake)
 
 
 if __name__ == "__main__":

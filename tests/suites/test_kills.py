@@ -1,10 +1,14 @@
-"""Workers and drivers killed at any moment: the next run ends in the same bytes."""
+"""Workers and drivers killed at any moment: the next run ends in the same bytes.
+
+KILLS=50 in the environment kills at that many random points instead of a handful.
+"""
 
 import os
 import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,6 +77,49 @@ def test_a_driver_that_ends_leaves_nothing(
         time.sleep(0.05)
     assert workspace.workers() == []
     assert_as_undisturbed(workspace, undisturbed)
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("KILLS", "4"))))
+def test_whoever_is_killed_the_next_run_ends_in_the_same_bytes(
+    workspace: Workspace, undisturbed: Workspace, seed: int
+) -> None:
+    """In turn the driver, a worker, DVC, and all of them at once, as the end of a machine does."""
+    chance = random.Random(f"kill {seed}")
+    driver = workspace.start(FAKE, SUITE, "--sleep", "0.1")
+    delay_s = chance.uniform(0.0, 8.0)
+    deadline = time.monotonic() + delay_s
+    while time.monotonic() < deadline and driver.poll() is None:
+        time.sleep(0.01)
+    victims = _victims(workspace, driver.pid, seed)
+    deadline = time.monotonic() + 30
+    while not victims and driver.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+        victims = _victims(workspace, driver.pid, seed)
+    for pid in victims:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    _, err = driver.communicate(timeout=120)
+    assert "Traceback" not in err
+    deadline = time.monotonic() + 30
+    while workspace.running() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert workspace.running() == []
+    assert_as_undisturbed(workspace, undisturbed)
+
+
+def _victims(workspace: Workspace, driver: int, seed: int) -> list[int]:
+    """Return whom to kill, if it is at work now."""
+    running = workspace.running()
+    workers = workspace.workers()
+    match seed % 4:
+        case 0:
+            return [driver]
+        case 1:
+            return workers[:1]
+        case 2:
+            return [pid for pid in running if pid != driver and pid not in workers][:1]
+        case _:
+            return running
 
 
 def test_a_killed_workers_optimisation_resumes(tmp_path: Path) -> None:

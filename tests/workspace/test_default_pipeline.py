@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
+from dreamfusion_kit.recipe.suite import DEFAULT, load_suite, refined_assets
 from dreamfusion_kit.workspace import edit
 from dreamfusion_kit.workspace.default_pipeline import with_refinement, without_refinement
 from dreamfusion_kit.workspace.init import init
@@ -18,6 +18,11 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path / "here"
 
 
+def _again(text: str, workspace: Path) -> str:
+    suite = load_suite(workspace, DEFAULT)
+    return with_refinement(text, suite, refined_assets(workspace, suite))
+
+
 def _add_refined(workspace: Path) -> None:
     edit.add(workspace, DEFAULT, "car", prompt="a pink car", recipe="magic3d-toybox", seed=0)
 
@@ -25,7 +30,7 @@ def _add_refined(workspace: Path) -> None:
 def test_a_suite_that_refines_nothing_keeps_the_shipped_pipeline(workspace: Path) -> None:
     text = (workspace / "dvc.yaml").read_text()
     assert "refine" not in text
-    assert with_refinement(text, workspace, load_suite(workspace, DEFAULT)) == text
+    assert _again(text, workspace) == text
     assert stale_pipelines(workspace, load_suite(workspace, DEFAULT)) == []
 
 
@@ -45,7 +50,7 @@ def test_a_refined_asset_has_a_stage_and_the_others_have_not(workspace: Path) ->
         list(stages).index("mesh") < list(stages).index("refine") < list(stages).index("evaluate")
     )
     assert without_refinement(text) == plain
-    assert with_refinement(text, workspace, load_suite(workspace, DEFAULT)) == text
+    assert _again(text, workspace) == text
     edit.remove(workspace, DEFAULT, "car")
     assert (workspace / "dvc.yaml").read_text() == plain
 

@@ -1,5 +1,6 @@
 """New suites, assets added to them and removed, and their generated pipelines."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,22 @@ def test_seeds_give_each_asset_its_stages(workspace: Path) -> None:
         "ball_s1": 1,
         "ball_s2": 2,
     }
+
+
+def test_a_suite_names_a_protocol_which_is_copied_from_the_kit(workspace: Path) -> None:
+    captions = Path("captions/coco-153.txt")
+    with pytest.raises(RecipeError, match=r"coco-153\.txt: No such file.* get it from "):
+        new_suite(workspace, "paper", protocol_name="dreamfusion")
+    assert not Path("suites/paper").exists()
+    protocol = Path("protocols/dreamfusion.yaml")
+    pinned = protocol.read_text()
+    captions.parent.mkdir()
+    captions.write_text("a red mug.\n")
+    protocol.write_text(re.sub(r"(size|sha256|source): .*", r"\1: null", pinned))
+    root = new_suite(workspace, "paper", protocol_name="dreamfusion")
+    suite = load_suite(workspace, "paper")
+    assert suite.protocol == "dreamfusion"
+    assert list(suite.evaluation.judges) == ["b32", "b16", "l14"]
+    assert "../../protocols/dreamfusion.yaml" in (root / "dvc.yaml").read_text()
+    with pytest.raises(RecipeError, match=r"--protocol nothing: found no .*dreamfusion"):
+        new_suite(workspace, "other", protocol_name="nothing")

@@ -23,6 +23,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Schedule,
     Section,
     Seed,
+    SizeSchedule,
     SqrtSchedule,
     Steps,
     Text,
@@ -40,6 +41,7 @@ from dreamfusion_kit.recipe.schema.field import (
 )
 from dreamfusion_kit.recipe.schema.guidance import (
     NEGATIVE,
+    PLAIN,
     UNCONDITIONAL,
     ClipGuidanceSection,
     CsdSection,
@@ -47,7 +49,9 @@ from dreamfusion_kit.recipe.schema.guidance import (
     IsmSection,
     PerpNegSection,
     PhiSection,
+    RfdsRevSection,
     ScoreGuidanceSection,
+    SdiSection,
     SdsSection,
     SjcSection,
     ViewPromptsSection,
@@ -56,6 +60,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
 from dreamfusion_kit.recipe.schema.mesh import (
     AdaptiveThresholdSection,
     FixedThresholdSection,
+    MeshFormat,
     MeshSection,
     ThresholdSection,
 )
@@ -65,23 +70,18 @@ from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
     OptimizerSection,
     OptimizeSection,
-    RegularizersSection,
+    PenaltiesSection,
     WatchdogSection,
 )
 from dreamfusion_kit.recipe.schema.prior import (
     AnalyticSection,
-    BundledSourceSection,
     ClipPriorSection,
     FlowTransformerSection,
-    HubMirrorSection,
-    HubSourceSection,
+    LatentTransformerSection,
     LatentUnetSection,
-    LocalSourceSection,
     MixtureComponentSection,
     PixelUnetSection,
     PriorSection,
-    SourceSection,
-    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.refine import (
     DmtetSection,
@@ -97,6 +97,17 @@ from dreamfusion_kit.recipe.schema.renderer import (
     ProposalSection,
     RendererSection,
     UnboundedSection,
+)
+from dreamfusion_kit.recipe.schema.source import (
+    NAMED_PATH,
+    BundledSourceSection,
+    FileSourceSection,
+    HubMirrorSection,
+    HubSourceSection,
+    LocalSourceSection,
+    ModelSourceSection,
+    SourceSection,
+    WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.view import (
     BackgroundSection,
@@ -176,9 +187,21 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _texts_that_are_compared_are_read(self) -> Self:
+        if self.guidance.compares_texts and not self.prior.reads_text:
+            raise ValueError(
+                f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
+                "which ignores the text, so that the gradient is always 0; expected a prior that "
+                "reads text, or the guidance sds"
+            )
+        return self
+
 
 __all__ = [
+    "NAMED_PATH",
     "NEGATIVE",
+    "PLAIN",
     "UNCONDITIONAL",
     "AdamSection",
     "AdaptiveThresholdSection",
@@ -198,6 +221,7 @@ __all__ = [
     "DmtetSection",
     "FieldOrParticlesSection",
     "FieldSection",
+    "FileSourceSection",
     "FixedThresholdSection",
     "FlowTransformerSection",
     "Fraction",
@@ -208,6 +232,7 @@ __all__ = [
     "HubSourceSection",
     "ImageSize",
     "IsmSection",
+    "LatentTransformerSection",
     "LatentUnetSection",
     "LearningRateDecaySection",
     "Length",
@@ -215,15 +240,18 @@ __all__ = [
     "Lighter",
     "LinearSchedule",
     "LocalSourceSection",
+    "MeshFormat",
     "MeshSection",
     "MipMlpSection",
     "MixtureComponentSection",
     "MlpBackgroundSection",
+    "ModelSourceSection",
     "NonNegative",
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
     "ParticlesSection",
+    "PenaltiesSection",
     "PerpNegSection",
     "PhiSection",
     "PiecewiseSchedule",
@@ -236,15 +264,17 @@ __all__ = [
     "Recipe",
     "RefineOptimizeSection",
     "RefineSection",
-    "RegularizersSection",
     "RendererSection",
     "RepresentationSection",
+    "RfdsRevSection",
     "Schedule",
     "ScoreGuidanceSection",
+    "SdiSection",
     "SdsSection",
     "Section",
     "Seed",
     "ShadingSection",
+    "SizeSchedule",
     "SjcSection",
     "SourceSection",
     "SqrtSchedule",

@@ -3,6 +3,7 @@
 import bisect
 import itertools
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,6 +13,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    model_serializer,
     model_validator,
 )
 
@@ -23,7 +25,15 @@ NUMBER_TAG = "<number>"
 LINEAR_TAG = "<linear>"
 SQRT_TAG = "<sqrt>"
 PIECEWISE_TAG = "<piecewise>"
-SCHEDULE_TAGS = (NUMBER_TAG, LINEAR_TAG, SQRT_TAG, PIECEWISE_TAG)
+SIZES_TAG = "<sizes>"
+SCHEDULE_TAGS = (NUMBER_TAG, LINEAR_TAG, SQRT_TAG, PIECEWISE_TAG, SIZES_TAG)
+
+# The same for one judge or several, and for a protocol that is written out or named.
+ONE_TAG = "<one>"
+SEVERAL_TAG = "<several>"
+WRITTEN_TAG = "<written>"
+NAMED_TAG = "<named>"
+UNION_TAGS = (*SCHEDULE_TAGS, ONE_TAG, SEVERAL_TAG, WRITTEN_TAG, NAMED_TAG)
 
 # Every number has an upper and a lower bound, far beyond what any method uses. The bounds keep
 # squares and inverse squares within float32 and counts within int32, and no single key can
@@ -84,6 +94,23 @@ class Section(BaseModel):
     """Base of every section: immutable, strict, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class SparseSection(Section):
+    """A section whose optional keys are not written where they are None or empty.
+
+    So a file without them reads and writes alike, and has the identity that it had before the
+    schema knew them.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if fields[name].is_required() or value not in (None, {})
+        }
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -170,6 +197,38 @@ class PiecewiseSchedule(Section):
         (before, start), (after, end) = self.points[index - 1 : index + 1]
         progress = max((step - before) / (after - before), 0.0)
         return (1.0 - progress) * start + progress * end
+
+
+class SizeSchedule(Section):
+    """A size in pixels that holds from each step to the next: [[0, 64], [5000, 512]]."""
+
+    sizes: tuple[tuple[Steps, ImageSize], ...] = Field(
+        min_length=1, max_length=100, description="Pairs [step, pixels], from step 0, steps rising."
+    )
+
+    @model_validator(mode="after")
+    def _steps_rise_from_zero(self) -> Self:
+        if self.sizes[0][0] != 0:
+            raise ValueError(f"found step {self.sizes[0][0]} first, expected 0")
+        for (before, _), (after, _) in itertools.pairwise(self.sizes):
+            if before >= after:
+                raise ValueError(f"found step {after} after step {before}, expected rising steps")
+        return self
+
+    def value_at(self, step: int) -> int:
+        """Return the size at optimiser step `step`."""
+        index = bisect.bisect_right(self.sizes, step, key=lambda pair: pair[0])
+        return self.sizes[index - 1][1]
+
+
+def _size_tag(value: Any) -> str:  # Any: pydantic passes the raw input or the model.
+    return SIZES_TAG if isinstance(value, dict | SizeSchedule) else NUMBER_TAG
+
+
+ScheduledImageSize = Annotated[
+    Annotated[ImageSize, Tag(NUMBER_TAG)] | Annotated[SizeSchedule, Tag(SIZES_TAG)],
+    Discriminator(_size_tag),
+]
 
 
 def _schedule_tag(value: Any) -> str:  # Any: pydantic passes the raw input or the model.

@@ -191,8 +191,9 @@ class HashGridSection(Section):
     @property
     def lighter(self) -> Lighter:
         """Return keys that cost memory, with a cheaper value."""
+        fewer = max(self.initial_levels, self.num_levels // 2)
         return {
-            "num_levels": max(self.initial_levels, self.num_levels // 2),
+            **({"num_levels": fewer} if fewer < self.num_levels else {}),
             "initial_levels": max(1, self.initial_levels // 2),
             "features_per_level": max(1, self.features_per_level // 2),
             "log2_table_size": max(4, self.log2_table_size - 1),

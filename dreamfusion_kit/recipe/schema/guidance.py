@@ -4,7 +4,9 @@ Each guidance class states what that kind asks for:
 
     model           the kind of model that the recipe's prior has to be
     other_texts     the texts that it reads beside the views', by what they are for
+    plain_prompt    whether it reads the prompt without words for the view as well
     num_texts       how many texts per image one call of the denoiser reads
+    compares_texts  whether it is 0 for a model that ignores the text
     adapter_rank    rank of the second denoiser trained beside the field; None without one
     lighter         the keys that cost memory, each with a cheaper value to try
 """
@@ -24,15 +26,25 @@ from dreamfusion_kit.recipe.schema.base import (
     Section,
 )
 from dreamfusion_kit.recipe.schema.optimize import AdamSection
-from dreamfusion_kit.recipe.schema.order import first_disorder
+from dreamfusion_kit.recipe.schema.order import Course, first_disorder
 from dreamfusion_kit.recipe.schema.prior import Model
 
 NEGATIVE = "negative"
+PLAIN = "plain"
 UNCONDITIONAL = "unconditional"
 HalfWidth = Annotated[float, Field(ge=1e-3, le=179)]
 DecayFactor = Annotated[float, Field(ge=0, le=1000)]
 DecayOffset = Annotated[float, Field(ge=-1000, le=1000)]
 DecayCoefficients = tuple[DecayFactor, DecayFactor, DecayOffset]
+
+
+def _check_order(lower: Course, upper: Course) -> None:
+    wrong = first_disorder(lower, upper)
+    if wrong is not None:
+        raise ValueError(
+            f"found timestep_min {wrong.lower:g} and timestep_max {wrong.upper:g} at step "
+            f"{wrong.step}, expected 0 <= timestep_min < timestep_max <= 1"
+        )
 
 
 class ViewPromptsSection(Section):
@@ -113,9 +125,10 @@ class ScoreGuidanceSection(Section):
     perp_neg: PerpNegSection | None = Field(
         description="Perp-Neg's weights; null is plain classifier-free guidance (DF: null)."
     )
-    timestep_weight: Literal["sigma_squared", "uniform", "sigma_over_alpha"] = Field(
+    timestep_weight: Literal["sigma_squared", "uniform", "sigma_over_alpha", "flow"] = Field(
         description="w(t) of the gradient (DF s. 3.2: sigma_t squared; uniform performs alike; "
-        "SJC: uniform; VSD: sigma_t squared; ISM: sigma_t over alpha_t)."
+        "SJC: uniform; VSD: sigma_t squared; ISM, SDI: sigma_t over alpha_t; RFDS: flow, which is "
+        "1 + sigma_t / alpha_t, a velocity's error per error of the noise)."
     )
     timestep_min: Schedule = Field(
         description="Lowest timestep drawn, as a fraction of the diffusion time (DF: 0.02)."
@@ -131,11 +144,17 @@ class ScoreGuidanceSection(Section):
         description="Text that follows the camera (DF s. 3.2)."
     )
     model: ClassVar[Model] = "diffusion"
+    compares_texts: ClassVar[bool] = False
 
     @property
     def other_texts(self) -> dict[str, str]:
         """Return the negative prompt, whose prediction stands for the unconditional one."""
         return {NEGATIVE: self.negative_prompt}
+
+    @property
+    def plain_prompt(self) -> bool:
+        """Return False: the view's own text is enough."""
+        return False
 
     @property
     def num_texts(self) -> int:
@@ -155,16 +174,11 @@ class ScoreGuidanceSection(Section):
     @property
     def divides_by_signal(self) -> bool:
         """Return whether the guidance computes sigma_t / alpha_t."""
-        return self.timestep_weight == "sigma_over_alpha"
+        return self.timestep_weight in ("sigma_over_alpha", "flow")
 
     @model_validator(mode="after")
     def _timesteps_are_ordered_fractions(self) -> Self:
-        wrong = first_disorder(self.timestep_min, self.timestep_max)
-        if wrong is not None:
-            raise ValueError(
-                f"found timestep_min {wrong.lower:g} and timestep_max {wrong.upper:g} at step "
-                f"{wrong.step}, expected 0 <= timestep_min < timestep_max <= 1"
-            )
+        _check_order(self.timestep_min, self.timestep_max)
         return self
 
     @model_validator(mode="after")
@@ -206,6 +220,7 @@ class CsdSection(ScoreGuidanceSection):
         description="omega_2, the weight of eps_u - eps_negative; the paper lowers it during "
         "the run, since a constant one costs detail. At 0 the negative prompt is not asked for."
     )
+    compares_texts: ClassVar[bool] = True
 
     @property
     def other_texts(self) -> dict[str, str]:
@@ -238,14 +253,37 @@ class PhiSection(Section):
     steps: int = Field(
         ge=1, le=1000, description="Steps of phi per step of the field (ProlificDreamer: 1)."
     )
-    loss: Literal["epsilon", "v"] = Field(
-        description="Squared error of the noise, or of v = alpha_t eps - sigma_t x, which weighs "
-        "the noise's by 1 / alpha_t^2 (ProlificDreamer's code: v)."
+    loss: Literal["epsilon", "v", "flow"] = Field(
+        description="What the squared error is of: the noise; v = alpha_t eps - sigma_t x, which "
+        "weighs the noise's by 1 / alpha_t^2 (ProlificDreamer's code: v); or a flow's velocity "
+        "eps - x, by (1 + sigma_t / alpha_t)^2, which flow models were trained with."
+    )
+    text: Literal["view", "plain"] = Field(
+        description="What phi reads: the view's text, or the prompt without words for the view, "
+        "since it is told the camera (ProlificDreamer's code: plain)."
+    )
+    timestep_min: Schedule = Field(
+        description="Lowest timestep that phi learns, as a fraction of the diffusion time "
+        "(ProlificDreamer's code: 0)."
+    )
+    timestep_max: Schedule = Field(
+        description="Highest timestep that phi learns, as a fraction of the diffusion time "
+        "(ProlificDreamer's code: 1, also after the field's has fallen to 0.5)."
     )
     camera_dropout: Fraction = Field(
         description="Share of phi's training images without their camera "
         "(ProlificDreamer's code: 0.1)."
     )
+
+    @property
+    def divides_by_signal(self) -> bool:
+        """Return whether the loss has a finite weight only where alpha_t is above 0."""
+        return self.loss != "epsilon"
+
+    @model_validator(mode="after")
+    def _timesteps_are_ordered_fractions(self) -> Self:
+        _check_order(self.timestep_min, self.timestep_max)
+        return self
 
 
 class VsdSection(ScoreGuidanceSection):
@@ -258,6 +296,16 @@ class VsdSection(ScoreGuidanceSection):
     def adapter_rank(self) -> int | None:
         """Return phi's rank."""
         return self.phi.rank
+
+    @property
+    def plain_prompt(self) -> bool:
+        """Return whether phi reads it."""
+        return self.phi.text == "plain"
+
+    @property
+    def divides_by_signal(self) -> bool:
+        """Return whether w(t) or phi's loss does."""
+        return super().divides_by_signal or self.phi.divides_by_signal
 
 
 class IsmSection(ScoreGuidanceSection):
@@ -272,6 +320,37 @@ class IsmSection(ScoreGuidanceSection):
         ge=1e-3,
         description="delta_S, the stride of the DDIM inversion up to s, as a fraction of the "
         "diffusion time (LucidDreamer: 200 of 1000).",
+    )
+
+
+class SdiSection(ScoreGuidanceSection):
+    """Score Distillation via Inversion (Lukoianov et al. 2024, arXiv 2405.15891)."""
+
+    kind: Literal["sdi"] = Field(description="Score Distillation via Inversion.")
+    inversion_scale: float = Field(
+        ge=-1000,
+        le=1000,
+        description="guidance_scale of the inversion (SDI: -7.5, the negative of guidance_scale).",
+    )
+    inversion_stride: Fraction = Field(
+        ge=1e-3,
+        description="Stride of the DDIM inversion, as a fraction of the diffusion time "
+        "(SDI: 0.1, which is 10 steps over all of it).",
+    )
+    inversion_noise: Fraction = Field(
+        description="eta, the share of DDIM's deviation that each stride adds at random "
+        "(SDI's code: 0.3)."
+    )
+
+
+class RfdsRevSection(ScoreGuidanceSection):
+    """RFDS-Rev: the noise reversed first, then distillation (Yang et al. 2024, arXiv 2406.03293).
+
+    RFDS without the reversal is sds with timestep_weight flow.
+    """
+
+    kind: Literal["rfds_rev"] = Field(
+        description="Rectified-flow distillation with reversal; for diffusions as well."
     )
 
 
@@ -292,12 +371,21 @@ class ClipGuidanceSection(Section):
     )
     model: ClassVar[Model] = "clip"
     other_texts: ClassVar[dict[str, str]] = {}
+    plain_prompt: ClassVar[bool] = False
     num_texts: ClassVar[int] = 1
+    compares_texts: ClassVar[bool] = False
     adapter_rank: ClassVar[int | None] = None
     lighter: ClassVar[Lighter] = {}
 
 
 GuidanceSection = Annotated[
-    SdsSection | SjcSection | CsdSection | VsdSection | IsmSection | ClipGuidanceSection,
+    SdsSection
+    | SjcSection
+    | CsdSection
+    | VsdSection
+    | IsmSection
+    | SdiSection
+    | RfdsRevSection
+    | ClipGuidanceSection,
     Field(discriminator="kind"),
 ]

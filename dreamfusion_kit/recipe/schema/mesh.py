@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dreamfusion_kit.recipe.schema.base import Fraction, NonNegative, Positive, Section
 
@@ -28,6 +28,23 @@ ThresholdSection = Annotated[
 ]
 
 
+MeshFormat = Literal["glb", "obj", "ply", "stl", "usdz"]
+REQUIRED_FORMATS: tuple[MeshFormat, ...] = ("glb", "obj")
+"""What later stages read: the gallery shows the GLB, the evaluation measures the OBJ."""
+
+
+def _each_once_with_those_required(formats: tuple[MeshFormat, ...]) -> tuple[MeshFormat, ...]:
+    found = f"found [{', '.join(formats)}]"
+    if len(set(formats)) < len(formats):
+        raise ValueError(f"{found}, expected each format once")
+    missing = [name for name in REQUIRED_FORMATS if name not in formats]
+    if missing:
+        raise ValueError(
+            f"{found}, expected {' and '.join(missing)} too: gallery and evaluation read them"
+        )
+    return formats
+
+
 class MeshSection(Section):
     """Surface extraction, cleaning and texture."""
 
@@ -50,4 +67,10 @@ class MeshSection(Section):
     texture_depth: NonNegative = Field(
         description="How far below the surface the texture's albedo is gathered, as a camera right "
         "above sees it, scene units; 0 takes the surface's own."
+    )
+    formats: Annotated[tuple[MeshFormat, ...], AfterValidator(_each_once_with_those_required)] = (
+        Field(
+            description="Files to write: glb and obj always, ply, stl, and usdz, which needs the "
+            "package usd-core."
+        )
     )

@@ -24,7 +24,10 @@ class AdamSection(Section):
     betas: tuple[Beta, Beta] = Field(
         description="Decay of the first and the second moment, in [0, 1)."
     )
-    epsilon: Epsilon = Field(description="Added to the root of the second moment.")
+    epsilon: Epsilon = Field(
+        description="Added to the root of the second moment. Gradients are those of the loss "
+        "summed over 4096 pixels, whatever the size of the image."
+    )
     counts_steps_per_parameter: ClassVar[bool] = True
 
 
@@ -75,23 +78,32 @@ class LearningRateDecaySection(Section):
     )
 
 
-class RegularizersSection(Section):
-    """Multipliers of the losses beside the guidance; each may be a linear schedule."""
+class PenaltiesSection(Section):
+    """Multipliers of the losses beside the guidance; each may be a schedule.
+
+    Guidance and penalties are on one scale, each a mean over views and pixels: a lambda means
+    the same at every image size and batch size, in pixels and in latents. Code that sums its
+    guidance over P pixels or latents has lambdas P times as large.
+    """
 
     opacity_lambda: Schedule = Field(
         description="Of sqrt(opacity^2 + 0.01), mean over rays (DF A.2: 1e-3 to 5e-3)."
     )
     orientation_lambda: Schedule = Field(
-        description="Of the penalty on normals that face away (DF A.2: 1e-4 to 1e-2 in 5000 steps)."
+        description="Of the penalty on normals that face away, mean over rays (DF A.2: 1e-4 to "
+        "1e-2 in 5000 steps)."
     )
     entropy_lambda: Schedule = Field(
-        description="Of the binary entropy of each ray's opacity; not in DF."
+        description="Of the binary entropy of each ray's opacity in nats, mean over rays; not in "
+        "DF."
     )
     distortion_lambda: Schedule = Field(
-        description="Of the spread of each ray's weights (mip-NeRF 360, eq. 15: 0.01); not in DF."
+        description="Of the spread of each ray's weights, mean over rays (mip-NeRF 360, eq. 15: "
+        "0.01); not in DF."
     )
     smoothness_lambda: Schedule = Field(
-        description="Of the field's own total variation; not in DF."
+        description="Of the field's own total variation, mean over a voxel grid's neighbours; not "
+        "in DF."
     )
 
 
@@ -128,9 +140,12 @@ class OptimizeSection(Section):
     )
     max_gradient_norm: Positive | None = Field(
         description="Norm of the gradient of all parameters above which it is scaled down to it; "
-        "null clips nothing (DF does not say)."
+        "null clips nothing (DF does not say). Of the loss summed over 4096 pixels, whatever the "
+        "size of the image."
     )
-    regularizers: RegularizersSection = Field(description="Losses beside the guidance.")
+    penalties: PenaltiesSection = Field(
+        description="Losses beside the guidance, on its scale: all are means over pixels."
+    )
     checkpoint_every_steps: Count = Field(description="Steps between two checkpoints.")
     preview_every_steps: Count = Field(description="Steps between two preview images.")
     watchdog: WatchdogSection = Field(description="When to stop a run that is dead.")

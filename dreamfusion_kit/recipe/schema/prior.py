@@ -1,18 +1,18 @@
-"""Sources of pretrained models, and the priors: frozen text-to-image diffusion models.
+"""The priors: frozen text-to-image diffusion models.
 
 Each prior class states these facts, for code that prepares, sizes or checks a prior:
 
     source         where its pretrained files come from; None without any
     folders        which of its components stay in memory while a field is optimised
     model          what a guidance can ask it for
+    reads_text     whether its predictions depend on the text
     cpu_offload    whether the denoiser is kept in main memory between two predictions
     lighter        the keys that cost memory, each with a cheaper value to try
 """
 
-from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from dreamfusion_kit.recipe.schema.base import (
     Color,
@@ -20,102 +20,11 @@ from dreamfusion_kit.recipe.schema.base import (
     Lighter,
     Positive,
     Section,
-    Text,
-    is_one_line,
 )
-
-
-def _inside_workspace(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path:
-        raise ValueError(
-            f"found {path!r}, expected a relative path with forward slashes that stays "
-            "inside the workspace"
-        )
-    return path
-
+from dreamfusion_kit.recipe.schema.source import ModelSourceSection, SourceSection
 
 # What a guidance asks for: a diffusion model's score, or a CLIP's likeness of image and text.
 Model = Literal["diffusion", "clip"]
-
-WorkspacePath = Annotated[
-    str, Field(max_length=500), AfterValidator(is_one_line), AfterValidator(_inside_workspace)
-]
-
-
-class LocalSourceSection(Section):
-    """A pretrained model that lies in the workspace."""
-
-    kind: Literal["local"] = Field(description="A directory of this workspace.")
-    path: WorkspacePath = Field(description="Directory of the model, relative to the workspace.")
-
-    @property
-    def name(self) -> str:
-        """Return what identifies the model in reports."""
-        return self.path
-
-
-class BundledSourceSection(Section):
-    """A model that comes with the kit: the toybox's."""
-
-    kind: Literal["bundled"] = Field(description="A model that is part of the installed kit.")
-    name: Literal["prior", "clip"] = Field(
-        description="Which one: the toybox's diffusion prior, or its CLIP."
-    )
-
-
-def _is_safe_pattern(pattern: str) -> str:
-    if not pattern.endswith((".json", ".txt", ".model", ".safetensors")) or ".." in pattern:
-        raise ValueError(
-            f"found {pattern!r}, expected a pattern that ends in .json, .txt, .model or "
-            ".safetensors: pickles are never fetched"
-        )
-    return pattern
-
-
-FilePattern = Annotated[
-    str, Field(max_length=500), AfterValidator(is_one_line), AfterValidator(_is_safe_pattern)
-]
-_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}"
-REPOSITORY = rf"^{_NAME}/{_NAME}$"  # never `..`
-
-
-class HubMirrorSection(Section):
-    """Another repository with the same model, for when the first is gone."""
-
-    repository: str = Field(pattern=REPOSITORY, description="Repository as owner/name.")
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="Commit as 40 hex digits.")
-
-
-class HubSourceSection(Section):
-    """A pretrained model on the Hugging Face hub, pinned to one commit."""
-
-    kind: Literal["hub"] = Field(description="A repository of the Hugging Face hub.")
-    repository: str = Field(pattern=REPOSITORY, description="Repository as owner/name on the hub.")
-    revision: str = Field(
-        pattern=r"^[0-9a-f]{40}$",
-        description="Commit as 40 hex digits: a branch name would let the model change.",
-    )
-    mirrors: tuple[HubMirrorSection, ...] = Field(
-        max_length=100,
-        description="Repositories to try in order where the first cannot be had.",
-    )
-    files: tuple[FilePattern, ...] = Field(
-        min_length=1,
-        max_length=1000,
-        description="Patterns of the files to fetch; weights in one number format only.",
-    )
-    license_note: Text = Field(min_length=1, description="Licence, and what has to be accepted.")
-
-    @property
-    def name(self) -> str:
-        """Return what identifies the model in reports."""
-        return f"{self.repository}@{self.revision}"
-
-
-SourceSection = Annotated[
-    BundledSourceSection | LocalSourceSection | HubSourceSection, Field(discriminator="kind")
-]
 
 
 class PixelUnetSection(Section):
@@ -131,6 +40,7 @@ class PixelUnetSection(Section):
     )
     folders: ClassVar[tuple[str, ...]] = ("unet",)
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
     cpu_offload: ClassVar[bool] = False
 
     @property
@@ -143,7 +53,9 @@ class LatentUnetSection(Section):
     """A U-Net on VAE latents: Stable Diffusion 1.5, 2.1-base or SDXL (Rombach et al. 2022)."""
 
     kind: Literal["latent_unet"] = Field(description="A latent diffusion U-Net.")
-    source: SourceSection = Field(description="Where the diffusers directory comes from.")
+    source: ModelSourceSection = Field(
+        description="Where the diffusers directory, or a single file, comes from."
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format the U-Net computes in."
     )
@@ -158,6 +70,7 @@ class LatentUnetSection(Section):
     )
     folders: ClassVar[tuple[str, ...]] = ("unet", "vae")
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
 
     @property
     def lighter(self) -> Lighter:
@@ -190,6 +103,44 @@ class FlowTransformerSection(Section):
     )
     folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return _lighter_latent_prior(self)
+
+
+class LatentTransformerSection(Section):
+    """Today's open transformers: FLUX.2 klein base, Z-Image, Qwen-Image, Sana, PixArt-Sigma."""
+
+    kind: Literal["latent_transformer"] = Field(description="A text-to-image transformer.")
+    source: SourceSection = Field(description="Where the diffusers directory comes from.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format the transformer computes in (all were trained in bfloat16)."
+    )
+    vae_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format of the VAE's encoder."
+    )
+    text_dtype: Literal["float32", "bfloat16"] = Field(
+        description="Number format of the text encoder, which is in memory only while it encodes."
+    )
+    text_tokens: int = Field(
+        ge=1,
+        le=4096,
+        description="Most tokens of a prompt with its view words and the model's template; what "
+        "the model was trained with (FLUX.2 and Z-Image 512, Qwen-Image 1024, Sana and "
+        "PixArt-Sigma 300).",
+    )
+    image_size_px: ImageSize = Field(
+        description="Side that renders are resized to before encoding, in pixels."
+    )
+    cpu_offload: bool = Field(
+        description="Keep the denoiser in main memory and move it in for each prediction."
+    )
+    folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
+    model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
 
     @property
     def lighter(self) -> Lighter:
@@ -220,6 +171,7 @@ class AnalyticSection(Section):
     source: ClassVar[None] = None
     folders: ClassVar[tuple[str, ...]] = ()
     model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = False
     cpu_offload: ClassVar[bool] = False
     lighter: ClassVar[Lighter] = {}
 
@@ -231,11 +183,14 @@ class ClipPriorSection(Section):
     source: SourceSection = Field(description="Where the model's directory comes from.")
     folders: ClassVar[tuple[str, ...]] = ("clip",)
     model: ClassVar[Model] = "clip"
+    reads_text: ClassVar[bool] = True
     cpu_offload: ClassVar[bool] = False
     lighter: ClassVar[Lighter] = {}
 
 
-def _lighter_latent_prior(prior: LatentUnetSection | FlowTransformerSection) -> Lighter:
+def _lighter_latent_prior(
+    prior: LatentUnetSection | FlowTransformerSection | LatentTransformerSection,
+) -> Lighter:
     found: Lighter = {}
     if prior.dtype == "float32":
         found["dtype"] = "bfloat16"
@@ -252,6 +207,7 @@ PriorSection = Annotated[
     PixelUnetSection
     | LatentUnetSection
     | FlowTransformerSection
+    | LatentTransformerSection
     | AnalyticSection
     | ClipPriorSection,
     Field(discriminator="kind"),

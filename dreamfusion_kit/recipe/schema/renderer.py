@@ -50,9 +50,9 @@ class ProposalSection(Section):
         description="Power of the weights that samples are drawn from; 0 spreads them evenly over "
         "the others (mip-NeRF 360: 0 to 1, half of it in a tenth of the run)."
     )
-    interlevel_lambda: Positive = Field(
-        description="Of the loss that has the network's weights bound the field's, mean over rays "
-        "(mip-NeRF 360, eq. 13: 1)."
+    loss_lambda: Positive = Field(
+        description="Of the loss that has the network's weights bound the field's, mean over rays, "
+        "on the guidance's scale (mip-NeRF 360, eq. 13: 1)."
     )
     learning_rate: LearningRate = Field(description="Step size for the network.")
 

@@ -11,11 +11,11 @@ from dreamfusion_kit.recipe.schema.base import (
     FocalRange,
     Fraction,
     FractionRange,
-    ImageSize,
     Layers,
     LearningRate,
     LengthRange,
     NonNegative,
+    ScheduledImageSize,
     Section,
     Steps,
     Width,
@@ -25,8 +25,9 @@ from dreamfusion_kit.recipe.schema.base import (
 class CameraSection(Section):
     """Random training cameras on an orbit around the origin (DF s. 3.2 and A.2)."""
 
-    image_size_px: ImageSize = Field(
-        description="Side of the square training renders in pixels (DF: 64)."
+    image_size_px: ScheduledImageSize = Field(
+        description="Side of the square training renders in pixels (DF: 64), or a size per stretch "
+        "of steps (threestudio's ProlificDreamer: 64, from step 5000 on 512)."
     )
     elevation_range_deg: ElevationRange = Field(
         description="Lowest and highest elevation in degrees; 0 is level (DF: [-10, 90])."
@@ -64,6 +65,23 @@ class CameraSection(Section):
                 f"azimuth_range_deg: found a width of {upper - lower:g}, expected at most 360"
             )
         return self
+
+    @property
+    def largest_image_size_px(self) -> int:
+        """Return the largest side that any step renders."""
+        size = self.image_size_px
+        return size if isinstance(size, int) else max(pixels for _, pixels in size.sizes)
+
+    @property
+    def preview_image_size_px(self) -> int:
+        """Return the side of previews: the smallest, since a preview shows two views at once."""
+        size = self.image_size_px
+        return size if isinstance(size, int) else min(pixels for _, pixels in size.sizes)
+
+    def image_size_at(self, step: int) -> int:
+        """Return the side at optimiser step `step`."""
+        size = self.image_size_px
+        return size if isinstance(size, int) else size.value_at(step)
 
 
 class LightSection(Section):

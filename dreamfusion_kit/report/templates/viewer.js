@@ -3,15 +3,15 @@
 (() => {
   "use strict";
 
-  function blobFrom(base64) {
+  function blobFrom(id, type) {
+    const base64 = document.getElementById(id).textContent.trim();
     const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-    return new Blob([bytes], { type: "model/gltf-binary" });
+    return new Blob([bytes], { type });
   }
 
   function show(stage) {
     stage.dataset.state = "loading";
-    const data = document.getElementById(stage.dataset.mesh);
-    const address = URL.createObjectURL(blobFrom(data.textContent.trim()));
+    const address = URL.createObjectURL(blobFrom(stage.dataset.mesh, "model/gltf-binary"));
     const model = document.createElement("model-viewer");
     const settings = {
       src: address,
@@ -26,6 +26,8 @@
       "interaction-prompt": "none",
       "shadow-intensity": "0.6",
     };
+    const pressed = stage.closest(".viewer").querySelector("[data-light][aria-pressed=true]");
+    if (pressed?.dataset.light) settings["environment-image"] = environment(pressed.dataset.light);
     for (const [name, value] of Object.entries(settings)) model.setAttribute(name, value);
     const finish = (state) => {
       stage.dataset.state = state;
@@ -37,6 +39,30 @@
     model.addEventListener("focusin", () => model.removeAttribute("disable-zoom"));
     model.addEventListener("focusout", () => model.setAttribute("disable-zoom", ""));
     stage.append(model);
+  }
+
+  // One address for each light, for all viewers; its end tells the viewer the format.
+  const environments = new Map();
+  function environment(id) {
+    if (!environments.has(id)) {
+      const address = URL.createObjectURL(blobFrom(id, "image/vnd.radiance"));
+      environments.set(id, `${address}#light.hdr`);
+    }
+    return environments.get(id);
+  }
+
+  function light(button) {
+    const viewer = button.closest(".viewer");
+    for (const other of viewer.querySelectorAll("[data-light]")) {
+      other.setAttribute("aria-pressed", String(other === button));
+    }
+    const model = viewer.querySelector("model-viewer");
+    if (!model) return; // it asks which light is pressed when it starts
+    if (button.dataset.light) {
+      model.setAttribute("environment-image", environment(button.dataset.light));
+    } else {
+      model.removeAttribute("environment-image");
+    }
   }
 
   function turn(button) {
@@ -56,6 +82,9 @@
   for (const stage of document.querySelectorAll(".stage")) observer.observe(stage);
   for (const button of document.querySelectorAll("[data-orbit]")) {
     button.addEventListener("click", () => turn(button));
+  }
+  for (const button of document.querySelectorAll("[data-light]")) {
+    button.addEventListener("click", () => light(button));
   }
   document.documentElement.classList.add("with-script");
 })();

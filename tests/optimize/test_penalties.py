@@ -6,13 +6,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dreamfusion_kit.optimize.regularizers import (
+from dreamfusion_kit.optimize.penalties import (
     entropy_penalty,
     needs_normals,
     opacity_penalty,
-    regularization,
+    sum_of,
+    weighted_penalties,
 )
-from dreamfusion_kit.recipe.schema import LinearSchedule, RegularizersSection
+from dreamfusion_kit.recipe.schema import LinearSchedule, PenaltiesSection
 from dreamfusion_kit.renderer import ray_penalties
 from dreamfusion_kit.renderer.ray_samples import Packing, RaySamples
 
@@ -75,9 +76,9 @@ def samples(normals: bool = True, proposed: bool = True) -> RaySamples:
     )
 
 
-def test_the_sum_follows_the_schedules(regularizers: Callable[..., RegularizersSection]) -> None:
+def test_the_sum_follows_the_schedules(penalties: Callable[..., PenaltiesSection]) -> None:
     rising = LinearSchedule(start=0.0, end=2.0, from_step=0, to_step=10)
-    section = regularizers(
+    section = penalties(
         opacity_lambda=1.0,
         orientation_lambda=rising,
         entropy_lambda=0.5,
@@ -87,14 +88,15 @@ def test_the_sum_follows_the_schedules(regularizers: Callable[..., RegularizersS
     distortion = 0.04 + 0.17 / 6
     others = 0.5099020 + 0.5 * math.log(2) + 2 * distortion + 0.1 * 3 + 0.7 * 0.1
     for step, orientation_lambda in ((0, 0.0), (5, 1.0), (99, 2.0)):
-        found = regularization(section, OPACITY, samples(), Model(0.7), step)
+        terms = weighted_penalties(section, OPACITY, samples(), Model(0.7), step)
         expected = others + orientation_lambda * 0.425
-        assert float(found) == pytest.approx(expected, abs=1e-6)
+        assert float(sum_of(terms, OPACITY.device)) == pytest.approx(expected, abs=1e-6)
+        assert ("orientation" in terms) == (orientation_lambda > 0)
         assert needs_normals(section, step) == (orientation_lambda > 0)
 
 
 def test_what_weighs_nothing_is_not_computed(
-    regularizers: Callable[..., RegularizersSection], monkeypatch: pytest.MonkeyPatch
+    penalties: Callable[..., PenaltiesSection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def computed(*_: object) -> torch.Tensor:
         raise AssertionError
@@ -103,4 +105,5 @@ def test_what_weighs_nothing_is_not_computed(
         monkeypatch.setattr(ray_penalties, name, computed)
     monkeypatch.setattr(Model, "smoothness", computed)
     bare = samples(normals=False, proposed=False)
-    assert float(regularization(regularizers(), OPACITY, bare, Model(), 0)) == 0
+    assert weighted_penalties(penalties(), OPACITY, bare, Model(), 0) == {}
+    assert float(sum_of({}, OPACITY.device)) == 0

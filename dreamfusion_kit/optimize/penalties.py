@@ -1,19 +1,29 @@
-"""Penalties beside the guidance (DreamFusion, A.2), each a mean over rays or the field's own.
+"""Penalties beside the guidance (DreamFusion, A.2), each a mean over rays or the field's own."""
 
-The guidance's gradient is a sum over pixels, while these are means over them: a lambda here
-is larger, by the number of pixels, than in code that also sums its penalties.
-"""
-
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.recipe.schedule import value_at
-from dreamfusion_kit.recipe.schema import RegularizersSection
+from dreamfusion_kit.recipe.schema import PenaltiesSection
 from dreamfusion_kit.renderer import ray_penalties
 from dreamfusion_kit.renderer.ray_samples import RaySamples
+
+Penalty = Literal[
+    "opacity",
+    "orientation",
+    "entropy",
+    "distortion",
+    "smoothness",
+    "interlevel",
+    "normal_consistency",
+    "laplacian",
+    "edge_length",
+]
+"""The first six are a field's, the others a surface's."""
 
 # Keeps the entropy's slope finite where a ray is empty or opaque.
 _ENTROPY_MARGIN = 1e-4
@@ -44,14 +54,14 @@ def entropy_penalty(opacity: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
     return (torch.special.entr(inside) + torch.special.entr(1 - inside)).mean()
 
 
-def regularization(
-    section: RegularizersSection,
+def weighted_penalties(
+    section: PenaltiesSection,
     opacity: Float[Tensor, "batch h w"],
     samples: RaySamples,
     model: Penalized,
     step: int,
-) -> Float[Tensor, ""]:
-    """Return the weighted sum of the penalties at `step`; those whose lambda is 0 cost nothing.
+) -> dict[Penalty, Float[Tensor, ""]]:
+    """Return each penalty times its lambda at `step`; those whose lambda is 0 are left out.
 
     Args:
         section: The recipe's lambdas.
@@ -60,22 +70,32 @@ def regularization(
         model: Has penalties of its own: the field's roughness, the proposal network's loss.
         step: The optimiser's step, for lambdas that are schedules.
     """
-    total = torch.zeros((), device=opacity.device)
+    terms: dict[Penalty, Float[Tensor, ""]] = {}
     if (opacity_lambda := value_at(section.opacity_lambda, step)) > 0:
-        total = total + opacity_lambda * opacity_penalty(opacity)
+        terms["opacity"] = opacity_lambda * opacity_penalty(opacity)
     if (orientation_lambda := value_at(section.orientation_lambda, step)) > 0:
-        total = total + orientation_lambda * ray_penalties.orientation(samples).mean()
+        terms["orientation"] = orientation_lambda * ray_penalties.orientation(samples).mean()
     if (entropy_lambda := value_at(section.entropy_lambda, step)) > 0:
-        total = total + entropy_lambda * entropy_penalty(opacity)
+        terms["entropy"] = entropy_lambda * entropy_penalty(opacity)
     if (distortion_lambda := value_at(section.distortion_lambda, step)) > 0:
-        total = total + distortion_lambda * ray_penalties.distortion(samples).mean()
+        terms["distortion"] = distortion_lambda * ray_penalties.distortion(samples).mean()
     if (smoothness_lambda := value_at(section.smoothness_lambda, step)) > 0:
-        total = total + smoothness_lambda * model.smoothness()
+        terms["smoothness"] = smoothness_lambda * model.smoothness()
     if model.interlevel_lambda > 0:
-        total = total + model.interlevel_lambda * ray_penalties.interlevel(samples).mean()
+        terms["interlevel"] = model.interlevel_lambda * ray_penalties.interlevel(samples).mean()
+    return terms
+
+
+def sum_of(
+    penalties: Mapping[Penalty, Float[Tensor, ""]], device: torch.device
+) -> Float[Tensor, ""]:
+    """Return the sum of the weighted penalties, in their order; 0 of none."""
+    total = torch.zeros((), device=device)
+    for term in penalties.values():
+        total = total + term
     return total
 
 
-def needs_normals(section: RegularizersSection, step: int) -> bool:
+def needs_normals(section: PenaltiesSection, step: int) -> bool:
     """Return whether a penalty reads the normals at `step`."""
     return value_at(section.orientation_lambda, step) > 0

@@ -11,7 +11,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from dreamfusion_kit import seeding
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.evaluation.clip_model import load_clip_model, read_config
+from dreamfusion_kit.priors.clip_model import ClipModel, load_clip_model, read_config
 
 _SHARED = {
     "hidden_size": 24, "intermediate_size": 40, "num_attention_heads": 3, "num_hidden_layers": 2,
@@ -107,3 +107,44 @@ def test_what_a_configuration_leaves_out_is_as_in_transformers(tmp_path: Path) -
     ):
         for name, value in ours.items():
             assert value == getattr(theirs, name), name
+
+
+WIDTHS = {
+    "B/32": {"vision": {"patch_size": 32}},
+    "B/16": {"vision": {"patch_size": 16}},
+    "L/14": {
+        "text": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+        "vision": {
+            "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16,
+            "num_hidden_layers": 24, "patch_size": 14,
+        },
+    },
+    "OpenCLIP H/14": {
+        "text": {
+            "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16,
+            "num_hidden_layers": 24, "hidden_act": "gelu",
+        },
+        "vision": {
+            "hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16,
+            "num_hidden_layers": 32, "patch_size": 14, "hidden_act": "gelu",
+        },
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_published_architectures_have_the_tensors_of_transformers(
+    tmp_path: Path, name: str
+) -> None:
+    """Names and shapes alone, without memory for the values."""
+    config = CLIPConfig(
+        text_config=WIDTHS[name].get("text", {}),
+        vision_config=WIDTHS[name]["vision"],
+        projection_dim=512,
+    )
+    (tmp_path / "config.json").write_text(config.to_json_string(use_diff=False))
+    with torch.device("meta"):
+        ours, theirs = ClipModel(read_config(tmp_path / "config.json")), CLIPModel(config)
+    expected = {key: value.shape for key, value in theirs.state_dict().items()}
+    expected = {key: shape for key, shape in expected.items() if "position_ids" not in key}
+    assert {key: value.shape for key, value in ours.state_dict().items()} == expected

@@ -1,7 +1,10 @@
 """The two towers of a CLIP, as transformers writes them, in plain torch (Radford et al. 2021).
 
-transformers' own class gives the same features, but importing it takes longer than judging
-an asset: it loads torch's compiler, distributed tensors and SymPy. The tests compare the two.
+The one way in which a CLIP is loaded, for the guidance and for the judges: OpenAI's, and
+OpenCLIP's as converted to transformers' layout. transformers' own class gives the same features,
+but importing it takes longer than judging an asset: it loads torch's compiler, distributed tensors
+and SymPy. The tests compare the two. A SigLIP is another architecture (its text tower is not
+causal, and its image tower pools by attention), and is refused.
 
 Module names are those of the checkpoint's tensors, `pre_layrnorm` included.
 """
@@ -104,6 +107,11 @@ def load_clip_model(directory: Path) -> ClipModel:
             "fetch it again"
         )
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def padded(tokens: list[int], length: int) -> list[int]:
+    """Return a caption's tokens with its last one, the end mark, repeated up to `length`."""
+    return tokens + tokens[-1:] * (length - len(tokens))
 
 
 def read_config(path: Path) -> ClipConfig:

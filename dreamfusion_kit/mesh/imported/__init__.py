@@ -1,0 +1,1 @@
+"""Meshes that come from files which others made: untrusted, in any shape."""

@@ -1,0 +1,136 @@
+"""Today's open text-to-image transformers with a true unconditional branch, on latents.
+
+FLUX.2 [klein] base, Z-Image, Qwen-Image, Sana and PixArt-Sigma. The transformer's class in the
+directory's index tells them apart; `families/` holds what differs. A flow is read as
+`flow_transformer.py` and `prediction.py` explain.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dreamfusion_kit.priors.attention import repeatable_attention
+from dreamfusion_kit.priors.base import Prior, to_pixel_space
+from dreamfusion_kit.priors.components import TRANSFORMERS, read_index
+from dreamfusion_kit.priors.directory import load_model, load_schedule
+from dreamfusion_kit.priors.families.base import encode_prompts
+from dreamfusion_kit.priors.families.choose import family_of
+from dreamfusion_kit.priors.flow_transformer import NUM_TRAIN_TIMESTEPS, flow_schedule
+from dreamfusion_kit.priors.latent_space import check_finite
+from dreamfusion_kit.priors.lora import LoraDenoiser
+from dreamfusion_kit.priors.offload import resident
+from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
+from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.recipe.schema import LatentTransformerSection
+
+
+@final
+class LatentTransformerPrior(Prior):
+    """A transformer of one of the families, behind the interface of a diffusion.
+
+    Text encoders are in memory only while they encode; VAE and transformer are read when
+    they are first needed.
+    """
+
+    def __init__(
+        self, section: LatentTransformerSection, directory: Path, device: torch.device | str
+    ) -> None:
+        """Check the directory's index and read its schedule; it is the same for every flow."""
+        self._family = family_of(read_index(directory, TRANSFORMERS)["transformer"])
+        self._directory = directory
+        self._device = torch.device(device)
+        self._section = section
+        self._dtype: torch.dtype = getattr(torch, section.dtype)
+        self._prediction: PredictionType = "flow"
+        if self._family.prediction == "flow":
+            self.schedule = flow_schedule(NUM_TRAIN_TIMESTEPS, self._device)
+        else:
+            self.schedule, self._prediction = load_schedule(directory, self._device)
+
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        """Return hidden states in float32, with a mask where the family reads one."""
+        return encode_prompts(
+            self._family,
+            self._directory,
+            prompts,
+            num_tokens=self._section.text_tokens,
+            dtype=getattr(torch, self._section.text_dtype),
+            device=self._device,
+        )
+
+    def to_model_space(
+        self, images: Float[Tensor, "batch 3 h w"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Resize images to the recipe's size and encode them, in the images' own precision."""
+        vae: Any = self._vae
+        signed = to_pixel_space(images, self._section.image_size_px).to(vae.dtype)
+        with repeatable_attention(signed.device):
+            latents = self._family.encode_images(vae, signed).to(images.dtype)
+        check_finite(latents, vae.dtype)
+        return latents
+
+    def num_pixels(self, clean: Float[Tensor, "batch channels height width"]) -> int:
+        """Return the cells of the latents, those of a folded patch one by one."""
+        return super().num_pixels(clean) * self._family.folded_side**2
+
+    @torch.no_grad()
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Return the epsilon that the transformer's output stands for, as `noisy`'s type."""
+        offload = self._section.cpu_offload
+        with resident(self._transformer, self._device, offload=offload) as transformer:
+            return self._epsilon(transformer, noisy, timestep, text)
+
+    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraDenoiser:
+        """Return the transformer with LoRA and camera poses."""
+        offload = self._section.cpu_offload
+        return LoraDenoiser(
+            self._transformer,
+            self._epsilon,
+            rank,
+            device=self._device,
+            generator=generator,
+            resident=partial(resident, self._transformer, self._device, offload=offload),
+        )
+
+    def _epsilon(
+        self,
+        transformer: torch.nn.Module,
+        noisy: Float[Tensor, "batch channels height width"],
+        timestep: Int[Tensor, " batch"],
+        text: TextFeatures,
+    ) -> Float[Tensor, "batch channels height width"]:
+        alpha_t, sigma_t = self.alpha_t(timestep), self.sigma_t(timestep)
+        if self._prediction == "flow":
+            length = alpha_t + sigma_t
+            read, time = noisy / length[:, None, None, None], sigma_t / length
+        else:
+            read, time = noisy, timestep
+        rows = {
+            name: rows.to(self._device, None if rows.dtype == torch.bool else self._dtype)
+            for name, rows in text.tensors.items()
+        }
+        output = self._family.call(transformer, read.to(self._dtype), time, rows)
+        return to_epsilon(output.to(noisy.dtype), noisy, alpha_t, sigma_t, self._prediction)
+
+    @cached_property
+    def _vae(self) -> torch.nn.Module:
+        dtype: torch.dtype = getattr(torch, self._section.vae_dtype)
+        vae = load_model(self._family.vae_class, self._directory / "vae", dtype=dtype)
+        self._family.drop_decoder(vae)
+        return vae.to(self._device)
+
+    @cached_property
+    def _transformer(self) -> torch.nn.Module:
+        folder = self._directory / "transformer"
+        model = load_model(self._family.transformer_class, folder, dtype=self._dtype)
+        return model if self._section.cpu_offload else model.to(self._device)

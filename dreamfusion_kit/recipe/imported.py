@@ -1,0 +1,77 @@
+"""What an asset.yaml says about a mesh that comes from a file.
+
+Files lie in the folder `source` beside asset.yaml, tracked by DVC and pinned here by their hashes.
+"""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from dreamfusion_kit.recipe.schema import Section
+from dreamfusion_kit.recipe.schema.base import Positive
+
+SUFFIXES = ("glb", "gltf", "obj", "ply", "stl")
+Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
+Uvs = Literal["unwrap", "keep", "cells"]
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. +()-]{0,119}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def is_inside(path: str) -> bool:
+    """Return whether a relative path stays in its folder and has plain characters alone."""
+    parts = path.split("/")
+    return len(parts) <= 8 and all(_PART.fullmatch(part) for part in parts)
+
+
+def _inside(path: str) -> str:
+    if not is_inside(path):
+        raise ValueError("expected a relative path of letters, digits, spaces and _.+()-")
+    return path
+
+
+def _of_known_suffix(path: str) -> str:
+    if path.rpartition(".")[2].lower() not in SUFFIXES:
+        raise ValueError(f"found {path!r}, expected a file of {', '.join(SUFFIXES)}")
+    return path
+
+
+def _hash(text: str) -> str:
+    if not _SHA256.fullmatch(text):
+        raise ValueError("expected a SHA-256 of 64 hex digits")
+    return text
+
+
+SourcePath = Annotated[str, AfterValidator(_inside)]
+
+
+class ImportSection(Section):
+    """Where an imported mesh comes from, and how its file is read."""
+
+    file: Annotated[SourcePath, AfterValidator(_of_known_suffix)] = Field(
+        description="The model in source/: GLB, glTF, OBJ, PLY or STL."
+    )
+    files: dict[SourcePath, Annotated[str, AfterValidator(_hash)]] = Field(
+        description="SHA-256 of every file in source/: the model and what it refers to."
+    )
+    up: Axis = Field(description="The file's axis that points up.")
+    front: Axis = Field(description="The file's axis that the object's front looks along.")
+    meters_per_unit: Positive = Field(description="Length of the file's unit.")
+    uvs: Uvs = Field(
+        description="unwrap: a new atlas; keep: the file's own UVs, which one texture of at most "
+        "8192 pixels has to cover; cells: a square of texels per pair of triangles, for meshes "
+        "that cannot be unwrapped."
+    )
+
+    @model_validator(mode="after")
+    def _axes_differ(self) -> Self:
+        if self.up[-1] == self.front[-1]:
+            raise ValueError(f"found up {self.up} and front {self.front}, expected two axes")
+        return self
+
+    @model_validator(mode="after")
+    def _model_is_among_the_files(self) -> Self:
+        if self.file not in self.files:
+            raise ValueError(f"found file {self.file}, expected it among files too")
+        return self

@@ -1,0 +1,1 @@
+"""Two assets, suites or revisions side by side on one page."""

@@ -1,0 +1,86 @@
+"""A mesh that others made, and a scene of finished assets, through the command line and DVC."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import trimesh
+
+from .conftest import Clone
+
+pytestmark = pytest.mark.pipeline
+
+SHIPPED = Path(__file__).parents[2] / "scenes" / "toy-table.yaml"
+IMPORTED = "suites/imported"
+
+
+@pytest.fixture(scope="module")
+def clone(made: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """Return a copy of the workspace whose assets are made."""
+    path = tmp_path_factory.mktemp("scenes") / "clone"
+    return Clone(Path(shutil.copytree(made.path, path, symlinks=True)), made.programs)
+
+
+def test_an_imported_mesh_is_made_measured_and_shown(clone: Clone) -> None:
+    trimesh.creation.capsule(height=20.0, radius=8.0).export(clone.path / "pill.stl")
+    said = clone.kit(
+        "import", "pill", "pill.stl", "--prompt", "a grey pill", "--recipe", "analytic"
+    )
+    assert "0.036 m" in said
+    ran = clone.repro(folder=IMPORTED)
+    of_asset = {f"assets/pill/dvc.yaml:{stage}" for stage in ("mesh", "evaluate")}
+    assert ran == of_asset | {"fetch_clip", "score", "report"}
+    assert clone.repro(folder=IMPORTED) == set()
+    assert "1 made" in clone.kit("suite", "status", folder=IMPORTED)
+    out = clone.path / IMPORTED / "out"
+    assert (out / "mesh/pill/mesh.glb").read_bytes()[:4] == b"glTF"
+    assert 'id="pill"' in (out / "report/index.html").read_text()
+    clone.kit("validate")
+    refused = clone.call("dreamfusion-kit", "optimize", "pill", "--suite", "imported")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+
+
+def test_the_imported_file_is_pinned(clone: Clone) -> None:
+    """As above; a changed file is refused by the stage, since asset.yaml names its hash."""
+    source = clone.path / IMPORTED / "assets/pill/source/model.stl"
+    source.unlink()  # DVC may have linked it to its cache
+    trimesh.creation.box().export(source)
+    done = clone.call("dreamfusion-kit", "mesh", "pill", "--suite", "imported")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "found other content" in done.stderr
+    clone.dvc("checkout", "--force", folder=IMPORTED)
+    clone.kit("mesh", "pill", "--suite", "imported")
+
+
+def test_broken_files_are_one_line(clone: Clone) -> None:
+    for name, content in (("a.obj", b"v nan 0 0\nf 1 1 1\n"), ("a.glb", b"glTF"), ("a.stl", b"x")):
+        (clone.path / name).write_bytes(content)
+        done = clone.call("dreamfusion-kit", "import", "broken", name, "--prompt", "x")
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert done.stderr.startswith(name)
+
+
+def test_a_scene_is_a_stage_that_only_its_own_target_runs(clone: Clone) -> None:
+    text = re.sub(r"asset: \w+", "asset: first", SHIPPED.read_text())
+    text = re.sub(r"image_size_px: .*", "image_size_px: [32, 16]", text)
+    text = re.sub(r"samples_per_pixel: .*", "samples_per_pixel: 1", text)
+    text = re.sub(r"num_frames: .*", "num_frames: 2", text)
+    (clone.path / "scenes").mkdir()
+    (clone.path / "scenes/toy-table.yaml").write_text(text)
+    assert "scenes/dvc.yaml: written" in clone.kit("upgrade")
+    assert clone.repro() == set()
+    target = "scenes/dvc.yaml"
+    assert clone.repro(target) == {"scenes/dvc.yaml:toy-table"}
+    assert clone.repro(target) == set()
+    scene = clone.path / "out/scene/toy-table"
+    assert (scene / "scene.glb").read_bytes()[:4] == b"glTF"
+    clone.edit(str(Path("scenes/toy-table.yaml")), r"strength: 1\.15", "strength: 1.0")
+    assert clone.repro(target) == {"scenes/dvc.yaml:toy-table"}
+
+
+def test_an_asset_is_relit(clone: Clone) -> None:
+    said = clone.kit(
+        "relight", "first", "--light", "sunset", "--size", "16", "--samples", "1", "--frames", "0"
+    )
+    assert said.split() == ["out/relight/first/sunset"]

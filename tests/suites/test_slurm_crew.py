@@ -1,0 +1,147 @@
+"""Suites as Slurm jobs: by a Slurm of one machine that really runs them, and by submitit alone."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from . import fake_slurm
+from .conftest import (
+    FAKE,
+    KIT,
+    PROMPTS,
+    SUITE,
+    Workspace,
+    contents,
+    make_workspace,
+    share,
+    wait_until,
+)
+
+pytestmark = [
+    pytest.mark.pipeline,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc"),
+]
+
+
+@dataclass
+class Slurm:
+    """The state of the Slurm of one machine."""
+
+    state: Path
+
+    def scripts(self) -> list[str]:
+        return [path.read_text() for path in sorted(self.state.glob("*.sh"))]
+
+    def jobs(self) -> list[int]:
+        """Return the process groups of running jobs."""
+        return [
+            int(path.read_text())
+            for path in sorted(self.state.glob("*.pid"))
+            if path.with_suffix(".state").read_text() == "RUNNING"
+        ]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
+    fake_slurm.install(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "slurm"))
+    started = Slurm(tmp_path / "slurm")
+    yield started
+    for group in started.jobs():
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a workspace made by local workers, whose outputs are a serial run's."""
+    made = make_workspace(tmp_path_factory.mktemp("undisturbed") / "workspace", PROMPTS)
+    done = made.run()
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def assert_as_undisturbed(workspace: Workspace, undisturbed: Workspace) -> None:
+    assert contents(workspace.suite / "out") == contents(undisturbed.suite / "out")
+    assert workspace.locks() == undisturbed.locks()
+
+
+def test_outputs_and_locks_are_those_of_a_serial_repro(
+    serial: Workspace, cluster: Slurm, tmp_path: Path
+) -> None:
+    ours = make_workspace(tmp_path / "workspace", dict(list(PROMPTS.items())[:2]))
+    share(ours, str(tmp_path / "remote"))
+    options = ("--slurm-option", "partition=gpu", "--slurm-option", "time=30")
+    done = ours.call(KIT, "suite", "run", SUITE, "--slurm", *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2 made, 0 failed\n"
+    assert ours.locks() == serial.locks()
+    assert contents(ours.suite / "out") == contents(serial.suite / "out")
+    assert ours.repro().count("Running stage") == 1  # `kit`, which always runs
+    for script in cluster.scripts():
+        assert "#SBATCH --partition=gpu\n" in script
+        assert "#SBATCH --time=30\n" in script
+        assert "#SBATCH --cpus-per-task=1\n" in script
+        assert "#SBATCH --mem=" in script
+
+
+def test_submitits_own_executor(
+    workspace: Workspace, undisturbed: Workspace, tmp_path: Path
+) -> None:
+    share(workspace, str(tmp_path / "remote"))
+    done = workspace.run("--slurm", "local")
+    assert (done.returncode, done.stdout) == (0, "3 made, 0 failed\n"), done.stderr
+    assert_as_undisturbed(workspace, undisturbed)
+
+
+def test_a_killed_job_is_submitted_again(
+    workspace: Workspace, cluster: Slurm, undisturbed: Workspace, tmp_path: Path
+) -> None:
+    share(workspace, str(tmp_path / "remote"))
+    driver = workspace.start(FAKE, SUITE, "--slurm", "slurm", "--sleep", "1")
+    wait_until(lambda: list(workspace.logs.glob("*.running")), driver)
+    os.killpg(cluster.jobs()[0], signal.SIGKILL)
+    out, err = driver.communicate(timeout=240)
+    assert (driver.returncode, out) == (0, "3 made, 0 failed\n"), err
+    assert "; it is taken again" in err
+    assert len(cluster.scripts()) == 4
+    assert_as_undisturbed(workspace, undisturbed)
+
+
+def test_an_interrupted_driver_cancels_its_jobs(
+    workspace: Workspace, cluster: Slurm, tmp_path: Path
+) -> None:
+    share(workspace, str(tmp_path / "remote"))
+    driver = workspace.start(FAKE, SUITE, "--slurm", "slurm", "--sleep", "30")
+    wait_until(lambda: list(workspace.logs.glob("*.running")), driver)
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130, err
+    assert "Traceback" not in err
+    deadline = time.monotonic() + 10
+    while workspace.running() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert workspace.running() == []
+    assert {path.read_text() for path in cluster.state.glob("*.state")} == {"CANCELLED by 0"}
+
+
+def test_what_cannot_work_is_refused_in_one_line(
+    workspace: Workspace, cluster: Slurm, tmp_path: Path
+) -> None:
+    share(workspace, str(tmp_path / "remote"))
+    run = ("suite", "run", SUITE, "--slurm", "--slurm-option")
+    for option, problem in (("partition=full", "Queue is full"), ("colour=red", "colour")):
+        done = workspace.call(KIT, *run, option)
+        *others, last = done.stderr.splitlines()
+        assert done.returncode == 2, done.stderr
+        assert last.startswith("--slurm: ")
+        assert problem in last
+        assert all(line.startswith("sbatch: error: ") for line in others)  # its own
