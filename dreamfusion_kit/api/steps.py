@@ -19,9 +19,9 @@ from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize.checkpoint import open_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, Monitor, Monitors
+from dreamfusion_kit.priors.additions import Model
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.build import build_prior
-from dreamfusion_kit.priors.fetch import Fetched
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.stages import devices
 from dreamfusion_kit.stages.fetch import fetch_prior
@@ -50,10 +50,12 @@ def load_prior(recipe: Recipe, device: str = "cpu", *, offline: bool = False) ->
     return prior_on(place, recipe, fetch_prior(recipe, HERE, offline=offline))
 
 
-def prior_on(device: torch.device, recipe: Recipe, fetched: Fetched | None) -> Teacher:
+def prior_on(device: torch.device, recipe: Recipe, fetched: Model | None) -> Teacher:
     """Return the prior from its fetched files, if the whole recipe fits `device`."""
     check_fits(recipe, HERE, device)
-    return build_prior(recipe.prior, None if fetched is None else fetched.directory, device)
+    if fetched is None:
+        return build_prior(recipe.prior, None, device)
+    return build_prior(recipe.prior, fetched.directory, device, fetched.additions)
 
 
 def optimize_model(

@@ -8,6 +8,7 @@ import torch
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.memory.architectures import Components
+from dreamfusion_kit.memory.cards import USABLE_SHARE, advice_for_cards
 from dreamfusion_kit.memory.device import Device, describe_device, format_bytes
 from dreamfusion_kit.memory.estimate import (
     Moment,
@@ -21,9 +22,6 @@ from dreamfusion_kit.memory.field import field_memory, rough_bytes
 from dreamfusion_kit.memory.prior import PriorMemory, components
 from dreamfusion_kit.recipe.schema import Recipe
 
-# Kernels' temporary memory, the allocator's rounding and a CUDA context are not counted: a tenth
-# of the device is left for them.
-USABLE_SHARE = 0.9
 _WIDTH = 32
 
 # Limits on the advice of `check_fits`: keys, and how often each is halved.
@@ -74,10 +72,11 @@ def report(recipe: Recipe, title: str, parts: Components, origin: str, device: D
         _row("  free now", format_bytes(device.free_bytes)),
         _row("  to be used", f"{format_bytes(usable)}, the rest is for what is not counted"),
     ]
+    cards = advice_for_cards(recipe, parts)
     if peak.total <= usable:
-        return "\n".join([*lines, _row("fits", "yes")])
+        return "\n".join([*lines, _row("fits", "yes"), *cards])
     lines.append(_row("fits", f"no, {format_bytes(peak.total - usable)} too much"))
-    return "\n".join([*lines, *_advice(recipe, parts, device, peak.total, usable)])
+    return "\n".join([*lines, *_advice(recipe, parts, device, peak.total, usable), *cards])
 
 
 def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:

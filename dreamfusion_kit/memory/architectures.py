@@ -166,20 +166,20 @@ SANA_1600M_512: Components = {
         "scaling_factor": 0.41407,
     },
 }
-PIXART_SIGMA_512: Components = {
+PIXART_SIGMA_1024: Components = {
     "transformer": {
         "_class_name": "PixArtTransformer2DModel",
         "caption_channels": 4096,
-        "sample_size": 64,
+        "sample_size": 128,
         "use_additional_conditions": False,
     },
-    "vae": {**_VAE, "scaling_factor": 0.13025, "sample_size": 512},
+    "vae": {**_VAE, "scaling_factor": 0.13025, "sample_size": 1024},
 }
 
 PUBLISHED: Mapping[str, Components] = {
     "DeepFloyd/IF-I-XL-v1.0": DEEPFLOYD_IF_XL,
     "Efficient-Large-Model/Sana_1600M_512px_diffusers": SANA_1600M_512,
-    "PixArt-alpha/PixArt-Sigma-XL-2-512-MS": PIXART_SIGMA_512,
+    "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS": PIXART_SIGMA_1024,
     "Qwen/Qwen-Image": QWEN_IMAGE,
     "Tongyi-MAI/Z-Image": Z_IMAGE,
     "black-forest-labs/FLUX.2-klein-base-4B": FLUX_2_KLEIN_BASE_4B,

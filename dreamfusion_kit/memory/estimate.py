@@ -70,7 +70,7 @@ def combine(recipe: Recipe, prior: PriorMemory, field: FieldMemory, device: Devi
         "optimiser's state": field.optimizer,
         "occupancy grid": field.occupancy,
     }
-    denoiser = {"denoiser, weights": prior.denoiser}
+    denoiser = {"denoiser, weights": _weights(recipe, prior, device)}
     is_moved_out = device.is_gpu and recipe.prior.cpu_offload
     at_rest = always if is_moved_out else denoiser | always
     gradient = {"field's gradient": field.gradient}
@@ -100,11 +100,17 @@ def rough_moment(recipe: Recipe, prior: PriorMemory, device: Device) -> Moment:
         "it takes a step",
         {
             "python and its libraries": device.libraries_bytes,
-            "prior": prior.denoiser + prior.encoder + prior.phi,
+            "prior": _weights(recipe, prior, device) + prior.encoder + prior.phi,
             "prior at work": max(prior.predicting + prior.encoded, prior.encoding, prior.learning),
             "field and its renders": rough_bytes(recipe),
         },
     )
+
+
+def _weights(recipe: Recipe, prior: PriorMemory, device: Device) -> int:
+    """Return what of the denoiser is on the device while it predicts."""
+    in_blocks = device.is_gpu and recipe.prior.cpu_offload == "group"
+    return prior.moved if in_blocks else prior.denoiser
 
 
 def mesh_bytes(recipe: Recipe) -> int:

@@ -27,7 +27,7 @@ from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.memory.architectures import PUBLISHED, Components, Config
 from dreamfusion_kit.memory.line import extrapolate
 from dreamfusion_kit.memory.live import LiveMemory
-from dreamfusion_kit.priors import fetch
+from dreamfusion_kit.priors import fetch, offload
 from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.components import read_config
 from dreamfusion_kit.priors.families.choose import FAMILIES, family_of
@@ -35,6 +35,7 @@ from dreamfusion_kit.priors.json_file import read_object
 from dreamfusion_kit.priors.lora import LoraDenoiser
 from dreamfusion_kit.priors.model_files import check_configs
 from dreamfusion_kit.priors.resize import resized
+from dreamfusion_kit.priors.single_file import converted_directory
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
 
@@ -58,7 +59,8 @@ class PriorMemory:
     `encoder` is what a gradient passes on its way to the image: a VAE's encoder, or a CLIP.
     `encoded` are its activations that wait for the gradient while the denoiser predicts,
     `encoding` its peak memory, forward and backward. `phi` is VSD's second
-    denoiser with gradient and moments, `learning` what its backward pass holds.
+    denoiser with gradient and moments, `learning` what its backward pass holds. `moved` is what
+    of the denoiser is on the device at once where its blocks are moved in one by one.
     """
 
     denoiser: int = 0
@@ -68,6 +70,7 @@ class PriorMemory:
     encoding: int = 0
     phi: int = 0
     learning: int = 0
+    moved: int = 0
 
 
 def components(section: schema.PriorSection, workspace: Path) -> tuple[Components, str]:
@@ -82,7 +85,7 @@ def components(section: schema.PriorSection, workspace: Path) -> tuple[Component
     if source is None:
         return {}, "a formula"
     try:
-        directory = fetch.present(source, workspace)
+        directory = _present(source, workspace)
         configs = {name: _config(directory, name) for name in section.folders}
     except WeightsError as error:
         published = source.kind == "hub" and PUBLISHED.get(source.repository)
@@ -127,9 +130,9 @@ def prior_memory(
             case schema.LatentTransformerSection():
                 return _transformer(section, guidance, parts, batch, render_size_px)
             case schema.LatentUnetSection():
-                denoiser, num_tokens = on_meta(parts["unet"], section.dtype), CLIP_TOKENS
+                denoiser, num_tokens = _stored(parts["unet"], section), CLIP_TOKENS
             case schema.FlowTransformerSection():
-                denoiser = on_meta(parts["transformer"], section.dtype)
+                denoiser = _stored(parts["transformer"], section)
                 num_tokens = section.t5_tokens
                 num_tokens += CLIP_TOKENS if _reads_clip_too(denoiser) else 0
             case _:
@@ -157,6 +160,37 @@ def on_meta(config: Config, dtype: str) -> Any:
         model = _CLASSES[name].from_config(public)
     # Not with diffusers' own `to`, which warns about precision, as if there were numbers.
     return torch.nn.Module.to(model, getattr(torch, dtype)).eval().requires_grad_(False)
+
+
+def _present(source: schema.ModelSourceSection, workspace: Path) -> Path:
+    if not isinstance(source, schema.FileSourceSection):
+        return fetch.present(source, workspace)
+    directory = converted_directory(source)
+    if not directory.is_dir():
+        raise WeightsError(f"{source.path}: not converted yet; run the fetch stage")
+    return directory
+
+
+def _stored(config: Config, section: offload.Section) -> Any:
+    """Return a denoiser on the meta device in the format in which its weights wait."""
+    model = on_meta(config, section.dtype)
+    offload.store(model, section)
+    return model
+
+
+def _moved_at_once(model: torch.nn.Module) -> int:
+    """Return the bytes on the device where blocks are moved in one by one, at their most.
+
+    As diffusers groups them: the members of lists move, all that is outside of lists stays.
+    """
+    blocks = [
+        block
+        for child in model.children()
+        if isinstance(child, torch.nn.ModuleList | torch.nn.Sequential)
+        for block in child
+    ]
+    sizes = [module_bytes(block) for block in blocks]
+    return module_bytes(model) - sum(sizes) + max(sizes, default=0)
 
 
 def module_bytes(module: torch.nn.Module) -> int:
@@ -203,10 +237,8 @@ def _transformer(
     render_size_px: int,
 ) -> PriorMemory:
     """Return the memory of one of the families, called as the prior calls it."""
-    model, vae = (
-        on_meta(parts["transformer"], section.dtype),
-        on_meta(parts["vae"], section.vae_dtype),
-    )
+    model = _stored(parts["transformer"], section)
+    vae = on_meta(parts["vae"], section.vae_dtype)
     family = family_of(type(model).__name__)
     family.drop_decoder(vae)
     images = _renders(batch, render_size_px)
@@ -229,6 +261,7 @@ def _transformer(
         predict(model, guidance.num_texts)
     found = PriorMemory(
         denoiser=module_bytes(model),
+        moved=_moved_at_once(model),
         predicting=forward.peak_bytes,
         encoder=module_bytes(vae),
         encoded=waiting,
@@ -247,7 +280,9 @@ def _denoiser(
 ) -> PriorMemory:
     with LiveMemory() as memory, torch.device("meta"), _FusedAttention(), torch.no_grad():
         _predict(model, guidance.num_texts * batch, side, num_tokens)
-    found = PriorMemory(denoiser=module_bytes(model), predicting=memory.peak_bytes)
+    found = PriorMemory(
+        denoiser=module_bytes(model), moved=_moved_at_once(model), predicting=memory.peak_bytes
+    )
     noisy = torch.empty(batch, model.config["in_channels"], side, side, device="meta")
 
     def predict(adapted: Any) -> Tensor:

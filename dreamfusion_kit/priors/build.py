@@ -1,10 +1,12 @@
 """From a recipe's `prior:` to the object."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
 import torch
 
+from dreamfusion_kit.priors.additions import NOTHING
 from dreamfusion_kit.priors.analytic import AnalyticPrior
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.model_files import check_configs
@@ -12,20 +14,26 @@ from dreamfusion_kit.recipe import schema
 
 
 def build_prior(
-    section: schema.PriorSection, directory: Path | None, device: torch.device | str
+    section: schema.PriorSection,
+    directory: Path | None,
+    device: torch.device | str,
+    additions: Mapping[str, Path] = NOTHING,
 ) -> Teacher:
     """Return the recipe's prior on `device`.
 
     `directory` is where `fetch.locate` found the pretrained files; the analytic prior
-    has none.
+    has none. `additions` has the places of LoRAs and the like: see `additions.locate`.
     """
     if directory is not None:
         check_configs(section, directory)
-    return unchecked_prior(section, directory, device)
+    return unchecked_prior(section, directory, device, additions)
 
 
 def unchecked_prior(
-    section: schema.PriorSection, directory: Path | None, device: torch.device | str
+    section: schema.PriorSection,
+    directory: Path | None,
+    device: torch.device | str,
+    additions: Mapping[str, Path] = NOTHING,
 ) -> Teacher:
     """Return the prior without checking its files: benchmarks have none for the text."""
     match section:
@@ -39,15 +47,15 @@ def unchecked_prior(
         case schema.LatentUnetSection():
             from dreamfusion_kit.priors.latent_unet import LatentUnetPrior
 
-            return LatentUnetPrior(section, _present(directory), device)
+            return LatentUnetPrior(section, _present(directory), device, additions)
         case schema.FlowTransformerSection():
             from dreamfusion_kit.priors.flow_transformer import FlowTransformerPrior
 
-            return FlowTransformerPrior(section, _present(directory), device)
+            return FlowTransformerPrior(section, _present(directory), device, additions)
         case schema.LatentTransformerSection():
             from dreamfusion_kit.priors.latent_transformer import LatentTransformerPrior
 
-            return LatentTransformerPrior(section, _present(directory), device)
+            return LatentTransformerPrior(section, _present(directory), device, additions)
         case schema.ClipPriorSection():
             from dreamfusion_kit.priors.clip import ClipTeacher
 

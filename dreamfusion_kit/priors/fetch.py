@@ -37,11 +37,12 @@ from dreamfusion_kit.priors.printable import printable
 from dreamfusion_kit.priors.shards import check_indices
 from dreamfusion_kit.recipe.schema import (
     BundledSourceSection,
-    FileSourceSection,
     HubMirrorSection,
     HubSourceSection,
     LocalSourceSection,
-    ModelSourceSection,
+    PartSourceSection,
+    SourceSection,
+    WeightsFileSection,
 )
 
 # Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
@@ -60,21 +61,22 @@ Lock = dict[str, LockedFile]  # by path inside the directory, "/" between its pa
 
 
 _LOCK = TypeAdapter(Lock)
+Source = SourceSection | PartSourceSection
 
 
 class Fetched(NamedTuple):
-    """Where the files are, and what pins them."""
+    """Where the files are, and what pins them. One weights file is its own directory."""
 
     directory: Path
     lock: Lock
 
 
-def fetch(source: ModelSourceSection, workspace: Path, *, offline: bool = False) -> Lock:
+def fetch(source: Source, workspace: Path, *, offline: bool = False) -> Lock:
     """Bring the files of `source` here and return their lock: see `bring`."""
     return bring(source, workspace, offline=offline).lock
 
 
-def bring(source: ModelSourceSection, workspace: Path, *, offline: bool = False) -> Fetched:
+def bring(source: Source, workspace: Path, *, offline: bool = False) -> Fetched:
     """Bring the files of `source` here and return where they are, and their lock.
 
     A hub source's mirrors are tried in order. Files in the hub's local cache are not fetched
@@ -96,9 +98,9 @@ def bring(source: ModelSourceSection, workspace: Path, *, offline: bool = False)
         case LocalSourceSection():
             directory = places.model_directory(source.path, workspace)
             lock = _lock(source, directory)
-        case FileSourceSection():
-            directory = _converted(source, workspace)
-            lock = _lock(source, directory)
+        case WeightsFileSection():
+            file = places.model_file(source.path, workspace)
+            return Fetched(file, _lock_file(source, file))
         case HubSourceSection():
             place, snapshot = _snapshot(source, offline=offline or is_offline_mode())
             directory, lock = snapshot.directory, _lock(source, snapshot.directory)
@@ -109,7 +111,7 @@ def bring(source: ModelSourceSection, workspace: Path, *, offline: bool = False)
     return Fetched(directory, lock)
 
 
-def locate(source: ModelSourceSection, workspace: Path, lock: object) -> Path:
+def locate(source: Source, workspace: Path, lock: object) -> Path:
     """Return the directory of `source` whose files are those of `lock`, a lock file's content.
 
     Several of a hub source and its mirrors can be in the cache, complete or in part; only the
@@ -125,14 +127,33 @@ def locate(source: ModelSourceSection, workspace: Path, lock: object) -> Path:
             directory = places.model_directory(source.path, workspace)
             _verify(source, directory, expected)
             return directory
-        case FileSourceSection():
-            directory = _converted(source, workspace)
-            _verify(source, directory, expected)
-            return directory
+        case WeightsFileSection():
+            file = places.model_file(source.path, workspace)
+            if _lock_file(source, file) != expected:
+                raise _changed(file.parent, file.name, "not the one in the lock file")
+            return file
         case HubSourceSection():
             return _locked_snapshot(source, expected)
         case _:
             assert_never(source)
+
+
+def lock_of(directory: Path) -> Lock:
+    """Return the lock of a directory that was made here, and is nobody else's."""
+    return {
+        path.relative_to(directory).as_posix(): LockedFile(
+            sha256=sha256(path), size_bytes=path.stat().st_size
+        )
+        for path in _allowed_files(directory)
+    }
+
+
+def verify_made(directory: Path, expected: Lock) -> None:
+    """Raise WeightsError at the first file that is not the one `lock_of` saw."""
+    found = lock_of(directory)
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise _changed(directory, name, "missing" if name not in found else "another file")
 
 
 def _checked_lock(lock: object) -> Lock:
@@ -148,7 +169,7 @@ def _checked_lock(lock: object) -> Lock:
         ) from None
 
 
-def present(source: ModelSourceSection, workspace: Path) -> Path:
+def present(source: Source, workspace: Path) -> Path:
     """Return the first directory of `source` that is present, complete or not and unchecked.
 
     For estimates made before anything is fetched; stages that compute use `locate`.
@@ -158,13 +179,8 @@ def present(source: ModelSourceSection, workspace: Path) -> Path:
             return _bundled(source)
         case LocalSourceSection():
             return places.model_directory(source.path, workspace)
-        case FileSourceSection():
-            from dreamfusion_kit.priors.single_file import converted_directory
-
-            directory = converted_directory(source)
-            if not directory.is_dir():
-                raise WeightsError(f"{source.path}: not converted yet; run the fetch stage")
-            return directory
+        case WeightsFileSection():
+            return places.model_file(source.path, workspace)
         case HubSourceSection():
             repositories = _places(source)
             for directory in map(hub.snapshot_directory, repositories):
@@ -187,13 +203,15 @@ def _bundled(source: BundledSourceSection) -> Path:
     return directory
 
 
-def _converted(source: FileSourceSection, workspace: Path) -> Path:
-    """Return the directory made from a single file, converting it where that is to be done."""
-    file = places.model_file(source.path, workspace)
-    # Imported here: torch and diffusers take seconds to import, and only this source needs them.
-    from dreamfusion_kit.priors.single_file import convert
-
-    return convert(source, file)
+def _lock_file(source: WeightsFileSection, file: Path) -> Lock:
+    """Return the lock of one file, or raise WeightsError where it is not the pinned one."""
+    actual = sha256(file)
+    if actual != source.sha256:
+        raise WeightsError(
+            f"{source.path}: has the sha256 {actual}; expected {source.sha256}, which the recipe "
+            "pins; restore the file, or write its hash into the recipe"
+        )
+    return {file.name: LockedFile(sha256=actual, size_bytes=file.stat().st_size)}
 
 
 def _places(source: HubSourceSection) -> tuple[HubMirrorSection, ...]:
@@ -278,7 +296,7 @@ def _token(error: HfHubHTTPError) -> str:
     return "a token was sent" if sent else "no token was sent"
 
 
-def _lock(source: ModelSourceSection, directory: Path) -> Lock:
+def _lock(source: Source, directory: Path) -> Lock:
     """Return the hash and size of every file of `source`."""
     return {
         name: LockedFile(sha256=sha256(path), size_bytes=path.stat().st_size)
@@ -286,9 +304,7 @@ def _lock(source: ModelSourceSection, directory: Path) -> Lock:
     }
 
 
-def _verify(
-    source: ModelSourceSection, directory: Path, expected: Mapping[str, LockedFile]
-) -> None:
+def _verify(source: Source, directory: Path, expected: Mapping[str, LockedFile]) -> None:
     """Raise WeightsError at the first file that is not the one `_lock` saw."""
     files = _files(source, directory)
     for name in sorted(files.keys() ^ expected.keys()):
@@ -312,7 +328,7 @@ def _check_indices(directory: Path, names: Iterable[str]) -> None:
         check_indices(directory / folder, locked)
 
 
-def _files(source: ModelSourceSection, directory: Path) -> dict[str, Path]:
+def _files(source: Source, directory: Path) -> dict[str, Path]:
     """Return every file of `source` that the kit may read, by its path, in order of path.
 
     The hub's cache is shared: files of the same commit that others fetched are ignored. Beside the

@@ -12,7 +12,7 @@ class or unfit: they take the guidance scale as an input, or were trained for on
 have no unconditional prediction for classifier-free guidance to subtract.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
@@ -26,6 +26,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.additions import NOTHING
 from dreamfusion_kit.priors.base import NoiseSchedule, Prior
 from dreamfusion_kit.priors.components import (
     AURA_FLOW_ENCODERS,
@@ -39,7 +41,7 @@ from dreamfusion_kit.priors.components import (
 from dreamfusion_kit.priors.directory import load_model
 from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
 from dreamfusion_kit.priors.lora import LoraDenoiser
-from dreamfusion_kit.priors.offload import resident
+from dreamfusion_kit.priors.offload import placed, resident
 from dreamfusion_kit.priors.prediction import to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_penultimate, t5_hidden, tokenize
@@ -67,7 +69,11 @@ class FlowTransformerPrior(Prior):
     """
 
     def __init__(
-        self, section: FlowTransformerSection, directory: Path, device: torch.device | str
+        self,
+        section: FlowTransformerSection,
+        directory: Path,
+        device: torch.device | str,
+        additions: Mapping[str, Path] = NOTHING,
     ) -> None:
         """Check the directory's index; the schedule is the same for every flow."""
         self._class = read_index(directory, FLOW_TRANSFORMER)["transformer"]
@@ -82,6 +88,7 @@ class FlowTransformerPrior(Prior):
         self._directory = directory
         self._device = torch.device(device)
         self._section = section
+        self._adapted = Adapted(section, directory, additions)
         self._dtype: torch.dtype = getattr(torch, section.dtype)
         self.schedule = flow_schedule(NUM_TRAIN_TIMESTEPS, self._device)
 
@@ -144,7 +151,12 @@ class FlowTransformerPrior(Prior):
         """Return both CLIPs side by side, zeros to T5's width, then T5 (Esser 2024, s. 4)."""
         parts = [
             clip_penultimate(
-                self._directory, suffix, "CLIPTextModelWithProjection", prompts, self._device
+                self._directory,
+                suffix,
+                "CLIPTextModelWithProjection",
+                prompts,
+                self._device,
+                adapted=self._adapted,
             )
             for suffix in ("", "_2")
         ]
@@ -161,6 +173,7 @@ class FlowTransformerPrior(Prior):
                 self._device,
                 num_tokens=num_tokens,
                 masked=False,
+                adapted=self._adapted,
             )
         else:
             t5 = clip.new_zeros(len(prompts), num_tokens, width)
@@ -178,6 +191,7 @@ class FlowTransformerPrior(Prior):
             self._device,
             num_tokens=num_tokens,
             masked=True,
+            adapted=self._adapted,
         )
         _, mask = tokenize(self._directory / "tokenizer", prompts, num_tokens)
         return TextFeatures({"hidden": hidden * mask[:, :, None].to(hidden)})
@@ -185,10 +199,12 @@ class FlowTransformerPrior(Prior):
     @cached_property
     def _vae(self) -> torch.nn.Module:
         dtype: torch.dtype = getattr(torch, self._section.vae_dtype)
-        return load_encoder(self._directory, dtype, self._device)
+        return load_encoder(
+            self._directory, dtype, self._device, other=self._adapted.other_vae(dtype)
+        )
 
     @cached_property
     def _transformer(self) -> torch.nn.Module:
         model_class: Any = SD3Transformer2DModel if self._is_sd3 else AuraFlowTransformer2DModel
         model = load_model(model_class, self._directory / "transformer", dtype=self._dtype)
-        return model if self._section.cpu_offload else model.to(self._device)
+        return placed(self._adapted.adapt(model, "denoiser"), self._section, self._device)

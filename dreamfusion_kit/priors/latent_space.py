@@ -17,9 +17,15 @@ from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.directory import load_model
 
 
-def load_encoder(directory: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
-    """Return the VAE of `vae/` without its decoder, frozen, on `device`."""
-    vae: Any = load_model(AutoencoderKL, directory / "vae", dtype=dtype)
+def load_encoder(
+    directory: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    other: torch.nn.Module | None = None,
+) -> torch.nn.Module:
+    """Return the VAE of `vae/`, or an `other` one, without its decoder, frozen, on `device`."""
+    vae: Any = other or load_model(AutoencoderKL, directory / "vae", dtype=dtype)
     del vae.decoder, vae.post_quant_conv
     return vae.to(device)
 

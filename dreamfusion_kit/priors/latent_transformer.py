@@ -5,7 +5,7 @@ directory's index tells them apart; `families/` holds what differs. A flow is re
 `flow_transformer.py` and `prediction.py` explain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.additions import NOTHING
 from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import Prior, to_pixel_space
 from dreamfusion_kit.priors.components import TRANSFORMERS, read_index
@@ -23,7 +25,7 @@ from dreamfusion_kit.priors.families.choose import family_of
 from dreamfusion_kit.priors.flow_transformer import NUM_TRAIN_TIMESTEPS, flow_schedule
 from dreamfusion_kit.priors.latent_space import check_finite
 from dreamfusion_kit.priors.lora import LoraDenoiser
-from dreamfusion_kit.priors.offload import resident
+from dreamfusion_kit.priors.offload import placed, resident
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import LatentTransformerSection
@@ -38,13 +40,18 @@ class LatentTransformerPrior(Prior):
     """
 
     def __init__(
-        self, section: LatentTransformerSection, directory: Path, device: torch.device | str
+        self,
+        section: LatentTransformerSection,
+        directory: Path,
+        device: torch.device | str,
+        additions: Mapping[str, Path] = NOTHING,
     ) -> None:
         """Check the directory's index and read its schedule; it is the same for every flow."""
         self._family = family_of(read_index(directory, TRANSFORMERS)["transformer"])
         self._directory = directory
         self._device = torch.device(device)
         self._section = section
+        self._adapted = Adapted(section, directory, additions)
         self._dtype: torch.dtype = getattr(torch, section.dtype)
         self._prediction: PredictionType = "flow"
         if self._family.prediction == "flow":
@@ -61,6 +68,7 @@ class LatentTransformerPrior(Prior):
             num_tokens=self._section.text_tokens,
             dtype=getattr(torch, self._section.text_dtype),
             device=self._device,
+            adapted=self._adapted,
         )
 
     def to_model_space(
@@ -133,4 +141,4 @@ class LatentTransformerPrior(Prior):
     def _transformer(self) -> torch.nn.Module:
         folder = self._directory / "transformer"
         model = load_model(self._family.transformer_class, folder, dtype=self._dtype)
-        return model if self._section.cpu_offload else model.to(self._device)
+        return placed(self._adapted.adapt(model, "denoiser"), self._section, self._device)

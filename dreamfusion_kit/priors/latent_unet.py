@@ -6,7 +6,7 @@ also reads a pooled text feature and six numbers on the picture's size and crop 
 2023, s. 2.2); they are given as an uncropped picture of the recipe's size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
@@ -16,6 +16,8 @@ from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImpor
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.additions import NOTHING
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.components import (
     LATENT_UNET,
@@ -27,7 +29,7 @@ from dreamfusion_kit.priors.components import (
 from dreamfusion_kit.priors.directory import load_model, load_schedule
 from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
 from dreamfusion_kit.priors.lora import LoraDenoiser
-from dreamfusion_kit.priors.offload import resident
+from dreamfusion_kit.priors.offload import placed, resident
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_hidden, clip_penultimate
@@ -43,7 +45,11 @@ class LatentUnetPrior(Prior):
     """
 
     def __init__(
-        self, section: LatentUnetSection, directory: Path, device: torch.device | str
+        self,
+        section: LatentUnetSection,
+        directory: Path,
+        device: torch.device | str,
+        additions: Mapping[str, Path] = NOTHING,
     ) -> None:
         """Check the directory's index and read its noise schedule."""
         read_index(directory, LATENT_UNET)
@@ -53,17 +59,23 @@ class LatentUnetPrior(Prior):
         self._directory = directory
         self._device = torch.device(device)
         self._section = section
+        self._adapted = Adapted(section, directory, additions)
         self._dtype: torch.dtype = getattr(torch, section.dtype)
         self.schedule, prediction_type = load_schedule(directory, self._device)
         self._prediction_type: PredictionType = prediction_type
 
     def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
         """Return hidden states, and for SDXL the pooled feature beside them."""
+        place, device = self._directory, self._device
+        options: Any = {
+            "adapted": self._adapted,
+            "chunk": self._section.long_prompts == "chunk",
+        }
         if not self._is_xl:
-            return TextFeatures({"hidden": clip_hidden(self._directory, prompts, self._device)})
-        first, _ = clip_penultimate(self._directory, "", "CLIPTextModel", prompts, self._device)
+            return TextFeatures({"hidden": clip_hidden(place, prompts, device, **options)})
+        first, _ = clip_penultimate(place, "", "CLIPTextModel", prompts, device, **options)
         second, pooled = clip_penultimate(
-            self._directory, "_2", "CLIPTextModelWithProjection", prompts, self._device
+            place, "_2", "CLIPTextModelWithProjection", prompts, device, **options
         )
         hidden = torch.cat([first, second], dim=-1)
         if zeros_for_empty_prompts(self._directory):
@@ -132,10 +144,13 @@ class LatentUnetPrior(Prior):
     @cached_property
     def _vae(self) -> torch.nn.Module:
         dtype: torch.dtype = getattr(torch, self._section.vae_dtype)
-        return load_encoder(self._directory, dtype, self._device)
+        return load_encoder(
+            self._directory, dtype, self._device, other=self._adapted.other_vae(dtype)
+        )
 
     @cached_property
     def _unet(self) -> torch.nn.Module:
         unet: Any = load_model(UNet2DConditionModel, self._directory / "unet", dtype=self._dtype)
+        self._adapted.adapt(unet, "denoiser")
         unet = unet.to(memory_format=torch.channels_last)
-        return unet if self._section.cpu_offload else unet.to(self._device)
+        return placed(unet, self._section, self._device)

@@ -77,7 +77,9 @@ def _write(source: FileSourceSection, file: Path, target: Path) -> None:
     place = source.path
     try:
         with safe_open(file, framework="pt") as opened:
-            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
+            shapes = {
+                name: tuple(opened.get_slice(name).get_shape()) for name in list(opened.keys())
+            }
             # Read first: nothing is written for a file of another layout.
             configs = layout.read_configs(shapes, place, source.prediction_type)
             _write_configs(configs, target)

@@ -38,7 +38,7 @@ class Flux2Config(DiffusersConfig):
     joint_attention_dim: Width
     timestep_guidance_channels: Width = 256
     mlp_ratio: _Ratio = 3.0
-    axes_dims_rope: _Shares = [32, 32, 32, 32]
+    axes_dims_rope: _Shares = Field(default=[32, 32, 32, 32])
     guidance_embeds: Literal[False]
 
     @property
@@ -52,8 +52,12 @@ class ZImageConfig(DiffusersConfig):
 
     in_channels: Width = 16
     out_channels: None = None
-    all_patch_size: Annotated[list[Literal[2]], Field(min_length=1, max_length=1)] = [2]
-    all_f_patch_size: Annotated[list[Literal[1]], Field(min_length=1, max_length=1)] = [1]
+    all_patch_size: Annotated[list[Literal[2]], Field(min_length=1, max_length=1)] = Field(
+        default=[2]
+    )
+    all_f_patch_size: Annotated[list[Literal[1]], Field(min_length=1, max_length=1)] = Field(
+        default=[1]
+    )
     dim: Width = 3840
     n_layers: Layers = 30
     n_refiner_layers: Layers = 2
@@ -61,8 +65,8 @@ class ZImageConfig(DiffusersConfig):
     n_kv_heads: _Heads = 30
     cap_feat_dim: Width = 2560
     siglip_feat_dim: None = None
-    axes_dims: _Shares = [32, 48, 48]
-    axes_lens: _Shares = [1024, 512, 512]
+    axes_dims: _Shares = Field(default=[32, 48, 48])
+    axes_lens: _Shares = Field(default=[1024, 512, 512])
 
     @property
     def text_width(self) -> int:
@@ -81,7 +85,7 @@ class QwenImageConfig(DiffusersConfig):
     num_attention_heads: _Heads = 24
     joint_attention_dim: Width = 3584
     guidance_embeds: Literal[False] = False
-    axes_dims_rope: _Shares = [16, 56, 56]
+    axes_dims_rope: _Shares = Field(default=[16, 56, 56])
     zero_cond_t: Literal[False] = False
     use_additional_t_cond: Literal[False] = False
     use_layer3d_rope: Literal[False] = False
@@ -147,7 +151,9 @@ class Flux2VaeConfig(DiffusersConfig):
     block_out_channels: Annotated[list[Width], Field(min_length=1, max_length=16)]
     layers_per_block: Layers = 2
     norm_num_groups: Width = 32
-    patch_size: Annotated[list[Literal[2]], Field(min_length=2, max_length=2)] = [2, 2]
+    patch_size: Annotated[list[Literal[2]], Field(min_length=2, max_length=2)] = Field(
+        default=[2, 2]
+    )
 
 
 class QwenVaeConfig(DiffusersConfig):
@@ -155,10 +161,14 @@ class QwenVaeConfig(DiffusersConfig):
 
     base_dim: Width = 96
     z_dim: Width = 16
-    dim_mult: Annotated[list[Width], Field(min_length=1, max_length=16)] = [1, 2, 4, 4]
+    dim_mult: Annotated[list[Width], Field(min_length=1, max_length=16)] = Field(
+        default=[1, 2, 4, 4]
+    )
     num_res_blocks: Layers = 2
     input_channels: Literal[3] = 3
-    temperal_downsample: Annotated[list[bool], Field(max_length=16)] = [False, True, True]
+    temperal_downsample: Annotated[list[bool], Field(max_length=16)] = Field(
+        default=[False, True, True]
+    )
     latents_mean: _Numbers
     latents_std: _Numbers
 

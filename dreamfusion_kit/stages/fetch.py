@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.priors import fetch, model_files
+from dreamfusion_kit.priors import additions, fetch, model_files
 from dreamfusion_kit.priors.question_answerer import check_question_answerer
 from dreamfusion_kit.priors.transformer_files import diffuses
 from dreamfusion_kit.recipe import schema
@@ -35,7 +35,7 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
     return target
 
 
-def fetch_prior(recipe: schema.Recipe, workspace: Path, *, offline: bool) -> fetch.Fetched | None:
+def fetch_prior(recipe: schema.Recipe, workspace: Path, *, offline: bool) -> additions.Model | None:
     """Bring a recipe's prior to this machine, check its files, and return where they are.
 
     None for a prior without files. `offline` uses no network: see `priors.fetch.bring`.
@@ -44,12 +44,26 @@ def fetch_prior(recipe: schema.Recipe, workspace: Path, *, offline: bool) -> fet
         WeightsError: if the files are not available, or are not those of the recipe's prior.
         RecipeError: if the guidance cannot work with the prior's schedule.
     """
-    if recipe.prior.source is None:
+    prior = recipe.prior
+    if prior.source is None:
         return None
-    fetched = fetch.bring(recipe.prior.source, workspace, offline=offline)
-    model_files.check_model(recipe.prior, fetched.directory)
+    fetched = additions.bring(prior.source, prior.additions, workspace, offline=offline)
+    model_files.check_model(prior, fetched.directory)
+    _check_additions(prior, fetched)
     _refuse_pure_noise(recipe, fetched.directory)
     return fetched
+
+
+def _check_additions(prior: schema.PriorSection, fetched: additions.Model) -> None:
+    """Raise WeightsError where a LoRA, a learned word or a VAE belongs to another model."""
+    if not prior.additions or isinstance(
+        prior, schema.PixelUnetSection | schema.ClipPriorSection | schema.AnalyticSection
+    ):
+        return
+    # Imported here: it loads torch and diffusers, and only these checks need them.
+    from dreamfusion_kit.priors.adapted import Adapted
+
+    Adapted(prior, fetched.directory, fetched.additions).check()
 
 
 def _fetch_judges(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:

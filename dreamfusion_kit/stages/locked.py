@@ -5,11 +5,11 @@ from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.priors import fetch
-from dreamfusion_kit.recipe.schema import ModelSourceSection
+from dreamfusion_kit.recipe.schema import SourceSection
 
 
 def locked_directory(
-    source: ModelSourceSection, lock_path: Path, workspace: Path, *, part: str | None = None
+    source: SourceSection, lock_path: Path, workspace: Path, *, part: str | None = None
 ) -> Path:
     """Return the directory that holds exactly the files of the lock file.
 

@@ -1,6 +1,6 @@
 """What earlier stages wrote down about an asset or a suite, read back and checked."""
 
-from typing_extensions import TypedDict  # pydantic accepts the one in `typing` from 3.12 on
+from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError, shortened

@@ -6,7 +6,7 @@ from dreamfusion_kit.memory.architectures import (
     AURA_FLOW,
     DEEPFLOYD_IF_XL,
     FLUX_2_KLEIN_BASE_4B,
-    PIXART_SIGMA_512,
+    PIXART_SIGMA_1024,
     QWEN_IMAGE,
     SANA_1600M_512,
     STABLE_DIFFUSION_1,
@@ -38,7 +38,7 @@ def count(parts: Components, name: str) -> int:
         (QWEN_IMAGE, "transformer", 20.43e9, 0.01e9),
         (SANA_1600M_512, "transformer", 1.60e9, 0.01e9),
         (SANA_1600M_512, "vae", 312e6, 0.5e6),
-        (PIXART_SIGMA_512, "transformer", 0.61e9, 0.005e9),
+        (PIXART_SIGMA_1024, "transformer", 0.61e9, 0.005e9),
     ],
 )
 def test_parameters(parts: Components, name: str, published: float, half_a_digit: float) -> None:

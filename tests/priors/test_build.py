@@ -23,10 +23,12 @@ from dreamfusion_kit.recipe.load import load_recipe
 ROOT = Path(__file__).parents[2]
 LOCAL = {"kind": "local", "path": "somewhere"}
 LATENT = {"dtype": "float32", "vae_dtype": "float32", "image_size_px": 16, "cpu_offload": False}
+LATENT |= {"storage_dtype": None, "vae": None, "loras": ()}
+UNET = LATENT | {"kind": "latent_unet", "textual_inversions": (), "long_prompts": "refuse"}
 SECTIONS = {
     "make_if": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
-    "stable_diffusion": {"kind": "latent_unet", **LATENT},
-    "stable_diffusion_xl": {"kind": "latent_unet", **LATENT},
+    "stable_diffusion": UNET,
+    "stable_diffusion_xl": UNET,
     "stable_diffusion_3": {
         "kind": "flow_transformer",
         **LATENT,

@@ -28,6 +28,9 @@ def section(**changes: Any) -> Section:
         "t5_enabled": True,
         "t5_tokens": 20,
         "cpu_offload": False,
+        "storage_dtype": None,
+        "vae": None,
+        "loras": (),
     }
     return Section.model_validate(keys | changes)
 

@@ -26,6 +26,11 @@ def section(**changes: Any) -> Section:
         "vae_dtype": "float32",
         "image_size_px": 16,
         "cpu_offload": False,
+        "storage_dtype": None,
+        "vae": None,
+        "loras": (),
+        "textual_inversions": (),
+        "long_prompts": "refuse",
     }
     return Section.model_validate(keys | changes)
 

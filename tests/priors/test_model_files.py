@@ -21,12 +21,14 @@ from dreamfusion_kit.recipe import schema
 
 ROOT = Path(__file__).parents[2]
 LATENT = {"dtype": "float32", "vae_dtype": "float32", "image_size_px": 16, "cpu_offload": False}
+LATENT |= {"storage_dtype": None, "vae": None, "loras": ()}
+UNET = LATENT | {"kind": "latent_unet", "textual_inversions": (), "long_prompts": "refuse"}
 FLOW = LATENT | {"kind": "flow_transformer", "t5_enabled": True, "t5_tokens": 20}
 SECTIONS: dict[str, dict[str, Any]] = {
     "pipeline": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
     "make_if": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
-    "stable_diffusion": {"kind": "latent_unet", **LATENT},
-    "stable_diffusion_xl": {"kind": "latent_unet", **LATENT},
+    "stable_diffusion": UNET,
+    "stable_diffusion_xl": UNET,
     "stable_diffusion_3": FLOW,
     "aura_flow": FLOW,
     "clip_directory": {"kind": "clip"},

@@ -63,7 +63,7 @@ def test_a_named_folder_is_not_left(workspace: Path) -> None:
     store.mkdir()
     (store / "sd").symlink_to(workspace / "sd", target_is_directory=True)
     name_folder(workspace, f"models: {{store: {store}}}\n")
-    with pytest.raises(WeightsError, match="leads out of the folder store of models.local.yaml"):
+    with pytest.raises(WeightsError, match=r"leads out of the folder store of models\.local\.yaml"):
         model_directory("store:sd", workspace)
     with pytest.raises(ValueError, match="stays inside the workspace"):
         source("store:../other")

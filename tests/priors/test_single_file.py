@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors import fetch, single_file
+from dreamfusion_kit.priors import additions, single_file
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.model_files import check_model
 from dreamfusion_kit.recipe.schema import FileSourceSection, LatentUnetSection
@@ -94,13 +94,8 @@ def original_vae_name(name: str, levels: int) -> str:
         r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", name
     )
     name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
-    attention = {
-        "group_norm": "norm",
-        "to_q": "q",
-        "to_k": "k",
-        "to_v": "v",
-        "to_out.0": "proj_out",
-    }
+    attention = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v"}
+    attention |= {"to_out.0": "proj_out"}
     for new, old in attention.items():
         name = name.replace(f"mid_block.attentions.0.{new}.", f"mid.attn_1.{old}.")
     return name
@@ -221,10 +216,8 @@ def write_single_file(directory: Path, family: str, **extra: Tensor) -> Path:
         tensors |= {f"{prefix}{name}": rows for name, rows in open_clip(whole).items()}
     else:
         first = text_encoder(CLIPTextModel, 2, "quick_gelu")
-        prefix = {
-            "sd15": "cond_stage_model.transformer.",
-            "sdxl": "conditioner.embedders.0.transformer.",
-        }[family]
+        of_xl = family == "sdxl"
+        prefix = f"{'conditioner.embedders.0' if of_xl else 'cond_stage_model'}.transformer."
         for name, rows in first.state_dict().items():
             tensors[f"{prefix}text_model.{name.removeprefix('text_model.')}"] = rows
         tensors[f"{prefix}text_model.embeddings.position_ids"] = torch.arange(77)[None]
@@ -261,7 +254,7 @@ def test_a_single_file_predicts_what_its_pipeline_does(tmp_path: Path, family: s
     file = write_single_file(tmp_path, family)
     kind = "v_prediction" if family == "sd21" else "epsilon"
     asked: LatentUnetSection = section(source=source(file, kind), image_size_px=32)
-    fetched = fetch.bring(asked.source, tmp_path)
+    fetched = additions.bring(asked.source, {}, tmp_path, offline=False)
     check_model(asked, fetched.directory)
     prior = build_prior(asked, fetched.directory, "cpu")
 
@@ -294,7 +287,9 @@ def save_index(directory: Path, tokenizer: str) -> None:
 
 
 def test_the_vocabulary_is_clip_s(tmp_path: Path) -> None:
-    fetched = fetch.bring(source(write_single_file(tmp_path, "sd15")), tmp_path)
+    fetched = additions.bring(
+        source(write_single_file(tmp_path, "sd15")), {}, tmp_path, offline=False
+    )
     tokenizer = CLIPTokenizer.from_pretrained(fetched.directory / "tokenizer")
     # The numbers of OpenAI's own tokenizer, as its repository's and transformers' tests have them.
     assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
@@ -306,22 +301,24 @@ def test_a_conversion_is_pinned_and_made_again_where_it_is_gone(
     tmp_path: Path, own_cache: Path
 ) -> None:
     own = source(write_single_file(tmp_path, "sd15"))
-    fetched = fetch.bring(own, tmp_path)
+    fetched = additions.bring(own, {}, tmp_path, offline=False)
     before = {file: file.stat().st_mtime_ns for file in fetched.directory.rglob("*")}
-    assert fetch.locate(own, tmp_path, fetched.lock) == fetched.directory
+    assert additions.locate(own, {}, tmp_path, fetched.lock).directory == fetched.directory
     assert {file: file.stat().st_mtime_ns for file in fetched.directory.rglob("*")} == before
     fetched.directory.rename(own_cache / "gone")
-    assert fetch.locate(own, tmp_path, fetched.lock) == fetched.directory  # to the byte
+    assert (
+        additions.locate(own, {}, tmp_path, fetched.lock).directory == fetched.directory
+    )  # to the byte
     (fetched.directory / "unet" / "config.json").write_text("{}")
-    with pytest.raises(WeightsError, match="unet/config.json"):
-        fetch.locate(own, tmp_path, fetched.lock)
+    with pytest.raises(WeightsError, match=r"unet/config\.json"):
+        additions.locate(own, {}, tmp_path, fetched.lock)
 
 
 def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path, own_cache: Path) -> None:
     own = source(write_single_file(tmp_path, "sd15"))
     changed = own.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(WeightsError, match=f"has the sha256 {own.sha256}; expected 0000"):
-        fetch.bring(changed, tmp_path)
+        additions.bring(changed, {}, tmp_path, offline=False)
     assert not list(own_cache.rglob("*.json"))
 
 
@@ -364,7 +361,7 @@ def test_a_file_that_is_no_text_to_image_model_is_refused(
     save_file(tensors, file)
     asked = section(source=source(file))
     with pytest.raises(WeightsError, match=said):
-        check_model(asked, fetch.bring(asked.source, tmp_path).directory)
+        check_model(asked, additions.bring(asked.source, {}, tmp_path, offline=False).directory)
     assert not list((single_file.converted_directory(asked.source).parent).glob(".partial*"))
 
 
@@ -372,14 +369,14 @@ def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"PK\x03\x04 a pickle by another name")
     with pytest.raises(WeightsError, match=r"model\.safetensors: cannot be read"):
-        fetch.bring(source(file), tmp_path)
+        additions.bring(source(file), {}, tmp_path, offline=False)
 
 
 def test_a_mark_for_v_prediction_has_to_be_followed(tmp_path: Path) -> None:
     file = write_single_file(tmp_path, "sdxl", v_pred=torch.zeros(0), ztsnr=torch.zeros(0))
     with pytest.raises(WeightsError, match="marked as a model of v_prediction"):
-        fetch.bring(source(file), tmp_path)
-    fetched = fetch.bring(source(file, "v_prediction"), tmp_path)
+        additions.bring(source(file), {}, tmp_path, offline=False)
+    fetched = additions.bring(source(file, "v_prediction"), {}, tmp_path, offline=False)
     assert (
         '"rescale_betas_zero_snr": true'
         in (fetched.directory / "scheduler" / "scheduler_config.json").read_text()

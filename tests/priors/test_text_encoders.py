@@ -59,3 +59,30 @@ def test_a_token_outside_the_embedding_is_named(stable_diffusion: Path, tmp_path
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "<new>"}))
     with pytest.raises(WeightsError, match=r"^sd/tokenizer: numbers a token 56; expected less"):
         clip_hidden(directory, ["a mug"], torch.device("cpu"))
+
+
+def test_a_long_prompt_is_refused_or_read_in_chunks(stable_diffusion: Path) -> None:
+    """Each chunk is what the prompt of its words alone would give, one after the other."""
+    device = torch.device("cpu")
+    words = ["a" * 14, "b" * 14, "c" * 3]  # a letter is a token: two chunks of 14, and three more
+    with pytest.raises(RecipeError, match=r"33 tokens .* reads at most 16; .*long_prompts"):
+        clip_hidden(stable_diffusion, ["".join(words)], device)
+    # The tokenizer marks a word's last letter, so the words are told apart by spaces.
+    prompts = [" ".join("".join(words)), "a"]
+    found = clip_hidden(stable_diffusion, prompts, device, chunk=True)
+    assert found.shape == (2, 3 * 16, 12)
+    for index, word in enumerate(words):
+        alone = clip_hidden(stable_diffusion, [" ".join(word)], device)
+        torch.testing.assert_close(found[:1, 16 * index : 16 * (index + 1)], alone)
+    nothing = clip_hidden(stable_diffusion, [""], device)
+    torch.testing.assert_close(found[1:, 16:32], nothing)
+    torch.testing.assert_close(found[1:, :16], clip_hidden(stable_diffusion, ["a"], device))
+
+
+def test_short_prompts_are_the_same_in_chunks(stable_diffusion: Path) -> None:
+    device = torch.device("cpu")
+    prompts = ["a mug", ""]
+    assert torch.equal(
+        clip_hidden(stable_diffusion, prompts, device, chunk=True),
+        clip_hidden(stable_diffusion, prompts, device),
+    )

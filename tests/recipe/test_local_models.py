@@ -11,7 +11,5 @@ def test_a_plain_path_belongs_to_the_workspace(tmp_path: Path) -> None:
 
 def test_a_named_path_belongs_to_its_folder(tmp_path: Path) -> None:
     (tmp_path / "models.local.yaml").write_text("models:\n  big_disk: /srv/models\n")
-    assert resolve_path("big_disk:sd/x", tmp_path) == (
-        Path("/srv/models/sd/x"),
-        Path("/srv/models"),
-    )
+    found = resolve_path("big_disk:sd/x", tmp_path)
+    assert found == (Path("/srv/models/sd/x"), Path("/srv/models"))

@@ -314,3 +314,12 @@ def test_clip_goes_with_clip(guidance: str, prior: str) -> None:
     }
     with pytest.raises(ValidationError, match="expected clip with clip"):
         _adapt(schema.Recipe, mixed)
+
+
+@pytest.mark.parametrize("key", ["cpu_offload", "storage_dtype"])
+def test_vsd_s_second_denoiser_shares_plain_weights(key: str) -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "prolificdreamer.yaml")
+    data = recipe.model_dump(mode="json")
+    data["prior"][key] = {"cpu_offload": "group", "storage_dtype": "float8_e4m3fn"}[key]
+    with pytest.raises(ValidationError, match="second denoiser shares the weights"):
+        schema.Recipe.model_validate_json(json.dumps(data))

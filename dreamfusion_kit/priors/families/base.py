@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.priors.adapted import Adapted
 from dreamfusion_kit.priors.directory import load_model, readable
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.vocabulary import check_readable
@@ -89,6 +90,7 @@ def encode_prompts(
     num_tokens: int,
     dtype: torch.dtype,
     device: torch.device,
+    adapted: Adapted,
 ) -> TextFeatures:
     """Return the features of `prompts`, loading tokenizer and text encoder and dropping them.
 
@@ -109,6 +111,7 @@ def encode_prompts(
                 "model was trained with more"
             )
     encoder: Any = load_model(family.encoder_class, directory / "text_encoder", dtype=dtype)
+    adapted.adapt(encoder, "text_encoder")
     pipeline = text_pipeline(family, tokenizer, encoder.to(device))
     with torch.no_grad():
         found = family.encode(pipeline, prompts, num_tokens, device)

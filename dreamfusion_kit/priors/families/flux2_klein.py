@@ -23,6 +23,8 @@ from dreamfusion_kit.priors.families.base import (
     vae_pipeline,
 )
 
+_PIPELINE: Any = Flux2KleinPipeline  # its helpers have no public names
+
 
 @final
 class Flux2Klein(Family):
@@ -56,12 +58,12 @@ class Flux2Klein(Family):
         """Return the velocity."""
         hidden = text["hidden"]
         velocity = transformer(
-            hidden_states=Flux2KleinPipeline._pack_latents(noisy),
+            hidden_states=_PIPELINE._pack_latents(noisy),
             timestep=time,
             guidance=None,
             encoder_hidden_states=hidden,
-            txt_ids=Flux2KleinPipeline._prepare_text_ids(hidden).to(noisy.device),
-            img_ids=Flux2KleinPipeline._prepare_latent_ids(noisy).to(noisy.device),
+            txt_ids=_PIPELINE._prepare_text_ids(hidden).to(noisy.device),
+            img_ids=_PIPELINE._prepare_latent_ids(noisy).to(noisy.device),
         ).sample
         return velocity.transpose(1, 2).reshape(noisy.shape)
 

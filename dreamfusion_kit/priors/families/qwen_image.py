@@ -17,6 +17,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from dreamfusion_kit.priors.families.base import Family, Tensors, padded
 
+_PIPELINE: Any = QwenImagePipeline  # its helpers have no public names
+
 
 @final
 class QwenImage(Family):
@@ -64,7 +66,7 @@ class QwenImage(Family):
         if mask is not None:  # no more padding than the longest row needs
             longest = int(mask.sum(dim=1).max())
             hidden, mask = hidden[:, :longest], mask[:, :longest]
-        packed = QwenImagePipeline._pack_latents(noisy, batch, channels, height, width)
+        packed = _PIPELINE._pack_latents(noisy, batch, channels, height, width)
         velocity = transformer(
             hidden_states=packed,
             timestep=time,
@@ -73,7 +75,7 @@ class QwenImage(Family):
             img_shapes=[[(1, height // 2, width // 2)]] * batch,
         ).sample
         # With a scale factor of 1 its sizes are those of the latents themselves.
-        unpacked = QwenImagePipeline._unpack_latents(velocity, height, width, 1)
+        unpacked = _PIPELINE._unpack_latents(velocity, height, width, 1)
         return unpacked.squeeze(2)
 
     def text_like(self, config: Mapping[str, Any], rows: int, num_tokens: int) -> Tensors:

@@ -9,6 +9,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from dreamfusion_kit.recipe.schema.addition import (
+    Additions,
+    LoraSection,
+    TextualInversionSection,
+)
 from dreamfusion_kit.recipe.schema.base import (
     Color,
     Count,
@@ -106,7 +111,9 @@ from dreamfusion_kit.recipe.schema.source import (
     HubSourceSection,
     LocalSourceSection,
     ModelSourceSection,
+    PartSourceSection,
     SourceSection,
+    WeightsFileSection,
     WorkspacePath,
 )
 from dreamfusion_kit.recipe.schema.view import (
@@ -160,6 +167,21 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _phi_shares_plain_weights(self) -> Self:
+        guidances = [self.guidance, *([] if self.refine is None else [self.refine.guidance])]
+        trained = next((one for one in guidances if one.adapter_rank is not None), None)
+        if trained is None:
+            return self
+        in_blocks = self.prior.cpu_offload == "group"
+        if in_blocks or getattr(self.prior, "storage_dtype", None) is not None:
+            raise ValueError(
+                f"found guidance.kind {trained.kind} with prior.cpu_offload group or "
+                "prior.storage_dtype, expected neither: its second denoiser shares the weights as "
+                "they are; set cpu_offload to true or false and storage_dtype to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _clip_goes_with_clip(self) -> Self:
         sections = {"guidance": self.guidance}
         if self.refine is not None:
@@ -205,6 +227,7 @@ __all__ = [
     "UNCONDITIONAL",
     "AdamSection",
     "AdaptiveThresholdSection",
+    "Additions",
     "AnalyticSection",
     "BackgroundSection",
     "BundledSourceSection",
@@ -240,6 +263,7 @@ __all__ = [
     "Lighter",
     "LinearSchedule",
     "LocalSourceSection",
+    "LoraSection",
     "MeshFormat",
     "MeshSection",
     "MipMlpSection",
@@ -250,6 +274,7 @@ __all__ = [
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
+    "PartSourceSection",
     "ParticlesSection",
     "PenaltiesSection",
     "PerpNegSection",
@@ -280,6 +305,7 @@ __all__ = [
     "SqrtSchedule",
     "Steps",
     "SurfacePenaltiesSection",
+    "TextualInversionSection",
     "TextureSection",
     "ThresholdSection",
     "UnboundedSection",
@@ -288,5 +314,6 @@ __all__ = [
     "VoxelGridSection",
     "VsdSection",
     "WatchdogSection",
+    "WeightsFileSection",
     "WorkspacePath",
 ]

@@ -7,6 +7,7 @@ Each prior class states these facts, for code that prepares, sizes or checks a p
     model          what a guidance can ask it for
     reads_text     whether its predictions depend on the text
     cpu_offload    whether the denoiser is kept in main memory between two predictions
+    additions      what is added to its pretrained files, by the recipe's own key
     lighter        the keys that cost memory, each with a cheaper value to try
 """
 
@@ -14,6 +15,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from dreamfusion_kit.recipe.schema.addition import (
+    Additions,
+    Loras,
+    LoraSection,
+    OtherVae,
+    TextualInversions,
+    TextualInversionSection,
+)
 from dreamfusion_kit.recipe.schema.base import (
     Color,
     ImageSize,
@@ -21,8 +30,26 @@ from dreamfusion_kit.recipe.schema.base import (
     Positive,
     Section,
 )
-from dreamfusion_kit.recipe.schema.source import ModelSourceSection, SourceSection
+from dreamfusion_kit.recipe.schema.source import (
+    ModelSourceSection,
+    PartSourceSection,
+    SourceSection,
+)
 
+Offload = Annotated[
+    bool | Literal["group"],
+    Field(
+        description="Keep the denoiser in main memory and move it in for each prediction: whole "
+        "(true), or block by block (group), which needs the least memory and the most time."
+    ),
+]
+StorageDtype = Annotated[
+    Literal["float8_e4m3fn"] | None,
+    Field(
+        description="Number format in which the denoiser's large layers wait, converted to dtype "
+        "one by one as they compute; null for dtype itself. Halves the weights; results differ."
+    ),
+]
 # What a guidance asks for: a diffusion model's score, or a CLIP's likeness of image and text.
 Model = Literal["diffusion", "clip"]
 
@@ -42,6 +69,7 @@ class PixelUnetSection(Section):
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = True
     cpu_offload: ClassVar[bool] = False
+    additions: ClassVar[Additions] = {}
 
     @property
     def lighter(self) -> Lighter:
@@ -65,12 +93,23 @@ class LatentUnetSection(Section):
     image_size_px: ImageSize = Field(
         description="Side that renders are resized to before encoding, in pixels (SD: 512)."
     )
-    cpu_offload: bool = Field(
-        description="Keep the denoiser in main memory and move it in for each prediction."
+    cpu_offload: Offload
+    storage_dtype: StorageDtype
+    vae: OtherVae
+    loras: Loras
+    textual_inversions: TextualInversions
+    long_prompts: Literal["refuse", "chunk"] = Field(
+        description="What happens to prompts beyond the tokenizer's 77 tokens: refused, or read in "
+        "chunks of 75 whose features stand one after the other. Nothing is ever cut off."
     )
     folders: ClassVar[tuple[str, ...]] = ("unet", "vae")
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = True
+
+    @property
+    def additions(self) -> Additions:
+        """Return the sources of what is added, by key."""
+        return _additions(self.vae, self.loras, self.textual_inversions)
 
     @property
     def lighter(self) -> Lighter:
@@ -98,12 +137,18 @@ class FlowTransformerSection(Section):
     t5_tokens: int = Field(
         ge=1, le=4096, description="Length that T5's features are padded to (256)."
     )
-    cpu_offload: bool = Field(
-        description="Keep the denoiser in main memory and move it in for each prediction."
-    )
+    cpu_offload: Offload
+    storage_dtype: StorageDtype
+    vae: OtherVae
+    loras: Loras
     folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = True
+
+    @property
+    def additions(self) -> Additions:
+        """Return the sources of what is added, by key."""
+        return _additions(self.vae, self.loras)
 
     @property
     def lighter(self) -> Lighter:
@@ -135,12 +180,17 @@ class LatentTransformerSection(Section):
     image_size_px: ImageSize = Field(
         description="Side that renders are resized to before encoding, in pixels."
     )
-    cpu_offload: bool = Field(
-        description="Keep the denoiser in main memory and move it in for each prediction."
-    )
+    cpu_offload: Offload
+    storage_dtype: StorageDtype
+    loras: Loras
     folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = True
+
+    @property
+    def additions(self) -> Additions:
+        """Return the sources of what is added, by key."""
+        return _additions(None, self.loras)
 
     @property
     def lighter(self) -> Lighter:
@@ -173,6 +223,7 @@ class AnalyticSection(Section):
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = False
     cpu_offload: ClassVar[bool] = False
+    additions: ClassVar[Additions] = {}
     lighter: ClassVar[Lighter] = {}
 
 
@@ -185,7 +236,21 @@ class ClipPriorSection(Section):
     model: ClassVar[Model] = "clip"
     reads_text: ClassVar[bool] = True
     cpu_offload: ClassVar[bool] = False
+    additions: ClassVar[Additions] = {}
     lighter: ClassVar[Lighter] = {}
+
+
+def _additions(
+    vae: PartSourceSection | None,
+    loras: tuple[LoraSection, ...],
+    inversions: tuple[TextualInversionSection, ...] = (),
+) -> Additions:
+    found: Additions = {} if vae is None else {"vae": vae}
+    for index, lora in enumerate(loras):
+        found[f"loras.{index}"] = lora.source
+    for index, inversion in enumerate(inversions):
+        found[f"textual_inversions.{index}"] = inversion.source
+    return found
 
 
 def _lighter_latent_prior(
@@ -196,8 +261,10 @@ def _lighter_latent_prior(
         found["dtype"] = "bfloat16"
     if prior.vae_dtype == "float32":
         found["vae_dtype"] = "bfloat16"
-    if not prior.cpu_offload:
-        found["cpu_offload"] = True
+    if prior.storage_dtype is None:
+        found["storage_dtype"] = "float8_e4m3fn"
+    if prior.cpu_offload != "group":
+        found["cpu_offload"] = "group" if prior.cpu_offload else True
     if prior.image_size_px > 256:
         found["image_size_px"] = prior.image_size_px // 2
     return found

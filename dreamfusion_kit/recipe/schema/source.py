@@ -158,3 +158,24 @@ ModelSourceSection = Annotated[
     BundledSourceSection | LocalSourceSection | HubSourceSection | FileSourceSection,
     Field(discriminator="kind"),
 ]
+
+
+class WeightsFileSection(Section):
+    """One safetensors file with a part of a model: a LoRA, an embedding or a VAE."""
+
+    kind: Literal["file"] = Field(description="One safetensors file.")
+    path: Annotated[ModelPath, AfterValidator(_is_safetensors)] = Field(
+        description="The file, relative to the workspace, or as NAME:PATH below a folder that "
+        "models.local.yaml names."
+    )
+    sha256: Sha256 = Field(description="Its hash as 64 hex digits (`sha256sum FILE`).")
+
+    @property
+    def name(self) -> str:
+        """Return what identifies the file in reports."""
+        return f"{self.path}@{self.sha256}"
+
+
+PartSourceSection = Annotated[
+    WeightsFileSection | LocalSourceSection | HubSourceSection, Field(discriminator="kind")
+]

@@ -39,7 +39,7 @@ from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe.schema import LatentTransformerSection
 
-from ..conftest import build_tokenizer, save_all
+from ..conftest import build_tokenizer, save_all  # noqa: TID252
 
 # As Qwen3's own tokenizer has it for one message; the kit does not run what it finds here.
 QWEN3_TEMPLATE = (
@@ -57,9 +57,8 @@ LANGUAGE: dict[str, Any] = {
 
 
 def alphabet() -> dict[str, int]:
-    return {
-        letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
-    }
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return {letter: index for index, letter in enumerate(letters)}
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
@@ -307,6 +306,8 @@ def section(**changes: Any) -> LatentTransformerSection:
         "text_tokens": 300,
         "image_size_px": 16,
         "cpu_offload": False,
+        "storage_dtype": None,
+        "loras": (),
     }
     return LatentTransformerSection.model_validate(keys | changes)
 
@@ -317,7 +318,7 @@ def build(directory: Path, **changes: Any) -> Prior:
     return prior
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     pass
 
 
@@ -334,10 +335,10 @@ def own_prediction(
 
     def step(output: Tensor, timestep: Any, *_: Any, **__: Any) -> Any:
         seen.append((output, float(timestep)))
-        raise _Stopped
+        raise _StoppedError
 
     pipeline.scheduler.step = step
-    with pytest.raises(_Stopped):
+    with pytest.raises(_StoppedError):
         pipeline(prompt=prompt, latents=latents, output_type="latent", **arguments)
     return seen[0]
 

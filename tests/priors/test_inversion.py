@@ -1,0 +1,105 @@
+"""Learned words: their vectors stand where the word stood."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.build import build_prior
+
+from .test_latent_unet import section
+
+TOKEN = "<my-style>"
+SOURCE = {"kind": "file", "path": "word.safetensors", "sha256": "0" * 64}
+KEYS = {"textual_inversions": ({"source": SOURCE, "token": TOKEN},)}
+
+
+def vectors(count: int, width: int = 12) -> Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(count))
+
+
+def prior_with(directory: Path, folder: Path, tensors: dict[str, Tensor]) -> Any:
+    file = folder / "word.safetensors"
+    save_file(tensors, file)
+    paths = {"textual_inversions.0": file}
+    Adapted(section(**KEYS), directory, paths).check()
+    return build_prior(section(**KEYS), directory, "cpu", paths)
+
+
+@pytest.mark.parametrize("name", ["emb_params", "clip_l", "<as-it-was-called>"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_word_is_read_as_its_vectors(
+    stable_diffusion: Path, tmp_path: Path, name: str, count: int
+) -> None:
+    prior = prior_with(stable_diffusion, tmp_path, {name: vectors(count)})
+    found = prior.encode_text([f"a {TOKEN} mug", "a mug"]).tensors["hidden"]
+
+    encoder = CLIPTextModel.from_pretrained(stable_diffusion / "text_encoder").eval()
+    tokenizer = CLIPTokenizer.from_pretrained(stable_diffusion / "tokenizer")
+    start, mug = (tokenizer(word, add_special_tokens=False).input_ids for word in ("a", "mug"))
+    embed = encoder.get_input_embeddings()
+    end = tokenizer.eos_token_id
+    before = embed(torch.tensor([tokenizer.bos_token_id, *start]))
+    after = embed(torch.tensor([*mug, *[end] * 16]))
+    rows = torch.cat([before, vectors(count), after])[:16]
+
+    class Fixed(torch.nn.Module):
+        def forward(self, _: Tensor) -> Tensor:
+            return rows[None]
+
+    ids = torch.full((1, 16), end)
+    encoder.set_input_embeddings(Fixed())
+    with torch.no_grad():
+        expected = encoder(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(found[:1], expected, rtol=1e-4, atol=1e-5)
+    plain: Any = build_prior(section(), stable_diffusion, "cpu")
+    torch.testing.assert_close(found[1:], plain.encode_text(["a mug"]).tensors["hidden"])
+
+
+def test_sdxl_s_file_has_vectors_for_both_encoders(
+    stable_diffusion_xl: Path, tmp_path: Path
+) -> None:
+    tensors = {"clip_l": vectors(2), "clip_g": vectors(2, 8)}
+    prior = prior_with(stable_diffusion_xl, tmp_path, tensors)
+    with_word, without = prior.encode_text([f"a {TOKEN}", "a mug"]).tensors["hidden"]
+    for part in (slice(0, 12), slice(12, 20)):
+        assert not torch.allclose(with_word[:, part], without[:, part])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"clip_g": vectors(1)}, "has no vectors for text_encoder "),
+        ({"a": vectors(1), "b": vectors(1)}, "has no vectors for text_encoder "),
+        ({"emb_params": torch.zeros(1, 2, 3)}, "has a tensor of"),
+        ({"emb_params": torch.zeros(300, 12)}, "has a tensor of"),
+    ],
+)
+def test_another_file_is_refused(
+    stable_diffusion: Path, tmp_path: Path, tensors: dict[str, Tensor], said: str
+) -> None:
+    with pytest.raises(WeightsError, match=said):
+        prior_with(stable_diffusion, tmp_path, tensors)
+
+
+def test_an_inversion_of_another_width_is_refused(stable_diffusion: Path, tmp_path: Path) -> None:
+    prior = prior_with(stable_diffusion, tmp_path, {"emb_params": vectors(1, 768)})
+    with pytest.raises(WeightsError, match="has vectors of 768; expected 12"):
+        prior.encode_text([TOKEN])
+
+
+def test_a_word_of_the_model_s_own_cannot_be_learned_again(
+    stable_diffusion: Path, tmp_path: Path
+) -> None:
+    prior = prior_with(stable_diffusion, tmp_path, {"emb_params": vectors(1)})
+    twice = {"textual_inversions": KEYS["textual_inversions"] * 2}
+    paths = {f"textual_inversions.{index}": tmp_path / "word.safetensors" for index in range(2)}
+    prior = build_prior(section(**twice), stable_diffusion, "cpu", paths)
+    with pytest.raises(WeightsError, match="already knows '<my-style>'"):
+        prior.encode_text(["a"])
