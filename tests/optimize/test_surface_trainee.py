@@ -86,7 +86,7 @@ def _run(recipe: Recipe, scratch: Scratch, after: int | None = None) -> dict[str
     trainee = _trainee(recipe)
     prior = build_prior(recipe.prior, None, CPU)
     prompts = guidance_prompts("a red mug", _section(recipe).guidance)
-    history, _ = run(
+    done = run(
         trainee,
         surface_method(recipe, _section(recipe)),
         seed=0,
@@ -97,7 +97,7 @@ def _run(recipe: Recipe, scratch: Scratch, after: int | None = None) -> dict[str
         device=CPU,
         monitor=Stops(after),
     )
-    return {**trainee.state_tensors(), "history": history}
+    return {**trainee.state_tensors(), "history": done.history, "digests": done.digests}
 
 
 def test_it_repeats_and_resumes_to_the_bit(
