@@ -170,7 +170,6 @@ def test_every_direct_dependency_has_its_reason() -> None:
 
 
 def _optional(extras: dict[str, list[str]]) -> list[str]:
-<<<<<<< HEAD
     """Return the requirements of the extras in the page's order, each once.
 
     `dev` also names the kit's own extras.
@@ -178,12 +177,6 @@ def _optional(extras: dict[str, list[str]]) -> list[str]:
     order = ("render", "usd", "ray", "slurm", "t5", "docs", "dev")
     names = dict.fromkeys(name for extra in order for name in extras[extra])
     return [name for name in names if not name.startswith("dreamfusion-kit")]
-=======
-    """Return the requirements of the extras in the page's order, each once."""
-    order = ("render", "usd", "t5", "docs", "dev")
-    asked = dict.fromkeys(name for extra in order for name in extras[extra])
-    return [name for name in asked if not name.startswith("dreamfusion-kit[")]
->>>>>>> refs/heads/scenes
 
 
 def test_every_direct_dependency_is_pinned() -> None:
