@@ -627,6 +627,17 @@ def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption =
         print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
 
 
+@_command(app, "refine", "python cli.py refine red_mug")
+def refine(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
+    """Refine an asset's mesh, if its recipe has a section `refine`; a killed run resumes."""
+    name = _name(asset)
+    with _here("refine", suite, name) as here:
+        from dreamfusion_kit.stages import devices
+        from dreamfusion_kit.stages import refine as stage
+
+        print(stage.run(here.workspace, here.suite, name, devices.pick(device)))
+
+
 @_command(app, "evaluate", "python cli.py evaluate red_mug")
 def evaluate(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Render and measure an asset's fixed views, and measure its shape if the truth is known."""

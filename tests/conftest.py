@@ -35,7 +35,7 @@ _FIELD = tuple(
 # tensor functions and whose signatures Typer inspects.
 _CHECKED = (
     "camera", "evaluation", *_FIELD, "guidance", "image_files", "memory", "mesh", "model",
-    "optimize", "priors", "records", "renderer", "report", "seeding", "toybox",
+    "optimize", "priors", "records", "renderer", "report", "seeding", "shape", "toybox",
 )  # fmt: skip
 # As for the type checker, an int is a float (PEP 484).
 _CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"

@@ -69,7 +69,9 @@ class GeometryMetrics:
     one surface to the other surface, scene units. `f_score` is the harmonic mean of the
     shares of points nearer than the protocol's distance. `iou` compares volumes. One
     alignment, the one of least Chamfer distance, serves all three, so the other two may be
-    slightly better on the unaligned mesh. `watertight` False
+    slightly better on the unaligned mesh. `normal_angle` is the mean angle in degrees between a
+    point's face and the face of the other surface nearest to it, both directions, after alignment:
+    unlike distances, it notices bumps. `watertight` False
     means that the mesh bounds no volume: `iou` is then a majority vote of three rays'
     crossing parities per point and should be read with care. An aligned Chamfer distance
     never exceeds the raw one: if the search finds no better pose, the mesh stays.
@@ -78,6 +80,7 @@ class GeometryMetrics:
     chamfer: float
     f_score: float
     iou: float
+    normal_angle: float
     chamfer_raw: float
     f_score_raw: float
     iou_raw: float
@@ -114,6 +117,7 @@ def measure_geometry(
         chamfer=_chamfer(*aligned),
         f_score=_f_score(*aligned, distance),
         iou=_volumetric_iou(pair, signed_distance, best, resolution),
+        normal_angle=_normal_angle(pair, best),
         chamfer_raw=_chamfer(*raw),
         f_score_raw=_f_score(*raw, distance),
         iou_raw=_volumetric_iou(pair, signed_distance, IDENTITY, resolution),
@@ -174,7 +178,7 @@ class _Pair:
         self.mesh_points = _drawn(mesh, num_points, generator)
         self.true_points = _drawn(truth, num_points, generator)
         self.mesh_bulk, self.true_bulk = _bulk(self.mesh_points), _bulk(self.true_points)
-        self.mesh_index, self._true_index = SpatialIndex(mesh), SpatialIndex(truth)
+        self.mesh_index, self.true_index = SpatialIndex(mesh), SpatialIndex(truth)
 
     def distances(self, alignment: Alignment, first: int | None = None) -> _Distances:
         """Return exact distances from mesh points to the truth, and from true points to the mesh.
@@ -182,7 +186,7 @@ class _Pair:
         Distances to triangles rather than to drawn points: equal shapes measure 0, not the
         spacing of the draw. `first` limits them to that many points of each surface.
         """
-        to_truth = self._true_index.distances(alignment.apply(self.mesh_points[:first]))
+        to_truth = self.true_index.distances(alignment.apply(self.mesh_points[:first]))
         to_mesh = self.mesh_index.distances(alignment.undo(self.true_points[:first]))
         return to_truth, alignment.scale * to_mesh
 
@@ -202,6 +206,22 @@ def _f_score(
 ) -> float:
     precision, recall = float((to_truth < distance).mean()), float((to_mesh < distance).mean())
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+
+
+def _normal_angle(pair: "_Pair", alignment: Alignment) -> float:
+    """Return the mean angle between normals of nearest points, degrees, both directions."""
+    turn = _yaw_matrix(alignment.yaw_deg).T
+    moved, back = alignment.apply(pair.mesh_points), alignment.undo(pair.true_points)
+    own = pair.mesh_index.normals(pair.mesh_points) @ turn
+    true = pair.true_index.normals(pair.true_points)
+    to_truth = _angles(own, pair.true_index.normals(moved))
+    to_mesh = _angles(true, pair.mesh_index.normals(back) @ turn)
+    return float(to_truth.mean() + to_mesh.mean()) / 2
+
+
+def _angles(first: _Points, second: _Points) -> Float[np.ndarray, " points"]:
+    sine = np.linalg.norm(np.cross(first, second), axis=1)
+    return np.degrees(np.arctan2(sine, (first * second).sum(axis=1)))
 
 
 # ---- volumes

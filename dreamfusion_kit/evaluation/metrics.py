@@ -148,6 +148,17 @@ METRICS: tuple[Metric, ...] = (
         measure=_of_shape(lambda shape: shape.f_score_raw),
     ),
     Metric(
+        key="normal_angle",
+        label="Normal angle",
+        short="normals",
+        unit="angle",
+        better="lower",
+        meaning="Mean angle between the normals of the mesh and of the true shape, where they are "
+        "nearest.",
+        measure=_of_shape(lambda shape: shape.normal_angle),
+        places=frozenset({"comparison"}),
+    ),
+    Metric(
         key="front_views",
         label="Front views",
         short="fronts",

@@ -110,6 +110,13 @@ class SpatialIndex:
         query = self._tensor(points.astype(np.float32))
         return self._scene.compute_distance(query).numpy().astype(np.float64)
 
+    def normals(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
+        """Return the unit normal of the nearest triangle; zero where it has no area."""
+        query = self._tensor(points.astype(np.float32))
+        found = self._scene.compute_closest_points(query)["primitive_normals"].numpy()
+        normals = found.astype(np.float64)
+        return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(min=1e-12)
+
     def contains(self, points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, " points"]:
         """Return which points are inside, by a majority of three rays' crossing parities."""
         query = self._tensor(points.astype(np.float32))

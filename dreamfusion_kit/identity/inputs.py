@@ -18,7 +18,7 @@ from dreamfusion_kit.recipe.scene import Scene
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite
 
-# Sections of a recipe that determine a field. The rest are `summary` and `mesh`.
+# Sections of a recipe that determine a field. The rest are `summary`, `mesh` and `refine`.
 FIELD_SECTIONS = (
     "prior",
     "guidance",
@@ -30,11 +30,13 @@ FIELD_SECTIONS = (
     "renderer",
     "optimize",
 )
+# Those that determine a refined mesh.
+REFINE_SECTIONS = (*FIELD_SECTIONS, "mesh", "refine")
 
 
 def asset_digests(asset: ResolvedAsset, protocol: EvaluationSection) -> dict[AssetStage, str]:
     """Return what each stage of an asset reads beside the outputs of earlier stages."""
-    stages = asset_stages(imported=asset.imported is not None)
+    stages = asset_stages(imported=asset.imported is not None, refined=asset.refines)
     return {stage: identity(_reads(stage, asset, protocol)) for stage in stages}
 
 
@@ -48,6 +50,8 @@ def _reads(
             return {"seed": asset.seed, **sections(asset.recipe, *FIELD_SECTIONS)}
         case "mesh":  # The GLB names everything it was made from.
             return {"recipe": asset.recipe_name, "identity": asset.identity}
+        case "refine":
+            return {"seed": asset.seed, **sections(asset.recipe, *REFINE_SECTIONS)}
         case "evaluate" if asset.imported is not None:
             return {"prompt": asset.prompt, "evaluation": protocol}
         case "evaluate":
@@ -56,6 +60,7 @@ def _reads(
                 "evaluation": protocol,
                 **sections(asset.recipe, "field", "renderer", "background"),
                 "num_steps": asset.recipe.optimize.num_steps,
+                **({"refined": True} if asset.refines else {}),
             }
         case _:
             assert_never(stage)

@@ -154,7 +154,7 @@ def _keys(workspace: Path, name: str, stage: CodeName, subject: str | None) -> l
             return [code, _Key(path, ("suite", "clip"))]
         case "fetch":
             return [code, _Key(path, ("recipes", str(subject), "fetch"))]
-        case "embed" | "optimize" | "mesh":
+        case "embed" | "optimize" | "mesh" | "refine":
             return [code, _asset_key(workspace, name, stage, str(subject))]
         case "evaluate":
             pool = _Key(path, ("suite", "pool"))
@@ -177,10 +177,10 @@ def _now(workspace: Path, name: str, stage: CodeName, subject: str | None) -> li
             return [code, clip_digest(load_protocol(workspace, name))]
         case "fetch":
             return [code, recipe_digest(load_recipe(recipe_file(workspace, str(subject))))]
-        case "embed" | "optimize" | "mesh" | "evaluate":
+        case "embed" | "optimize" | "mesh" | "refine" | "evaluate":
             resolved = resolve(workspace, name, str(subject))
             protocol = load_protocol(workspace, name)
-            own = asset_digests(resolved, protocol)[stage]
+            own = asset_digests(resolved, protocol).get(stage, "")
             if stage != "evaluate":
                 return [code, own]
             # Only a pool of the suite's own prompts requires reading every asset.

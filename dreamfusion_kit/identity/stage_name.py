@@ -2,12 +2,13 @@
 
 from typing import Literal, get_args
 
-AssetStage = Literal["embed", "optimize", "mesh", "evaluate"]
+AssetStage = Literal["embed", "optimize", "mesh", "refine", "evaluate"]
 CodeName = Literal[
     "fetch",
     "embed",
     "optimize",
     "mesh",
+    "refine",
     "evaluate",
     "score",
     "report",
@@ -20,6 +21,11 @@ ASSET_STAGES: tuple[AssetStage, ...] = get_args(AssetStage)
 IMPORTED_STAGES: tuple[AssetStage, ...] = ("mesh", "evaluate")
 
 
-def asset_stages(*, imported: bool) -> tuple[AssetStage, ...]:
-    """Return an asset's stages in their order; an imported mesh needs no field."""
-    return IMPORTED_STAGES if imported else ASSET_STAGES
+def asset_stages(*, imported: bool, refined: bool) -> tuple[AssetStage, ...]:
+    """Return an asset's stages in their order.
+
+    An imported mesh needs no field; only an asset whose recipe refines has the stage `refine`.
+    """
+    if imported:
+        return IMPORTED_STAGES
+    return tuple(stage for stage in ASSET_STAGES if refined or stage != "refine")

@@ -11,7 +11,7 @@ from dreamfusion_kit.mesh.clean import SurfaceFacts, clean_surface, vertex_norma
 from dreamfusion_kit.mesh.density_grid import DensityGrid, fill_cavities, sample_density_grid
 from dreamfusion_kit.mesh.isosurface import Isosurface, extract_isosurface
 from dreamfusion_kit.mesh.query import AlbedoFunction, DensityFunction
-from dreamfusion_kit.mesh.skin import skin_albedo
+from dreamfusion_kit.mesh.skin import SkinFunction, skin_albedo
 from dreamfusion_kit.mesh.texture import UvAtlas, bake_texture, query_colors, unwrap
 from dreamfusion_kit.mesh.threshold import surface_threshold
 from dreamfusion_kit.recipe.schema import MeshSection
@@ -57,8 +57,31 @@ def extract_mesh(
     threshold = surface_threshold(section.threshold, sampled)
     grid, cavity_points = fill_cavities(sampled, threshold)
     surface, surface_facts = clean_surface(extract_isosurface(grid, threshold), section)
-    normals = vertex_normals(surface)
     seen = skin_albedo(densities, albedo, section.texture_depth)
+    facts = _density_facts(sampled, threshold, cavity_points)
+    return bake(surface, surface_facts, seen, section, facts=facts, device=device)
+
+
+def bake(
+    surface: Isosurface,
+    surface_facts: SurfaceFacts,
+    seen: SkinFunction,
+    section: MeshSection,
+    *,
+    facts: Facts,
+    device: torch.device,
+) -> BakedMesh:
+    """Return a clean surface with its colours in a texture.
+
+    Args:
+        surface: As `clean_surface` returns it.
+        surface_facts: What that measured.
+        seen: Its colours.
+        section: The texture's size.
+        facts: What is known beside that.
+        device: Where `seen` computes.
+    """
+    normals = vertex_normals(surface)
     size = section.texture_size_px
     atlas = unwrap(surface, texture_size_px=size)
     return BakedMesh(
@@ -67,10 +90,7 @@ def extract_mesh(
         vertex_colors=query_colors(seen, surface.vertices, normals, device=device),
         atlas=atlas,
         texture=bake_texture(surface, normals, atlas, seen, texture_size_px=size, device=device),
-        facts={
-            **_density_facts(sampled, threshold, cavity_points),
-            **_surface_facts(surface_facts, atlas, size),
-        },
+        facts={**facts, **_surface_facts(surface_facts, atlas, size)},
     )
 
 

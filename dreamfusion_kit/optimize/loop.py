@@ -1,9 +1,11 @@
-"""Optimise a field until its renders look like the prompt to the prior (DreamFusion, s. 3)."""
+"""Optimise a model until its renders look like the prompt to the prior (DreamFusion, s. 3).
+
+One loop for both stages: a radiance field, and the surface that starts from it.
+"""
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -12,9 +14,8 @@ from torch.nn import Parameter
 
 from dreamfusion_kit import files, seeding
 from dreamfusion_kit.camera.light import sample_lighting
-from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.camera.sampler import sample_cameras
-from dreamfusion_kit.guidance.base import Views
+from dreamfusion_kit.guidance.base import Draw, Views
 from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.model.nerf import NerfModel
@@ -25,6 +26,7 @@ from dreamfusion_kit.optimize.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from dreamfusion_kit.optimize.field_trainee import FieldTrainee, field_method
 from dreamfusion_kit.optimize.loss import total_loss
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.monitor import Monitor
@@ -33,15 +35,14 @@ from dreamfusion_kit.optimize.optimizers import (
     clip_gradients,
     set_learning_rates,
 )
-from dreamfusion_kit.optimize.penalties import needs_normals, sum_of, weighted_penalties
+from dreamfusion_kit.optimize.penalties import sum_of
 from dreamfusion_kit.optimize.preview import preview_png
-from dreamfusion_kit.optimize.proportion import new_complaints
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
 from dreamfusion_kit.optimize.trace import Digests, DrawnViews, Trace
+from dreamfusion_kit.optimize.trainee import Method, Trainee
 from dreamfusion_kit.priors.base import Teacher
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.records import Cameras, Lighting
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ class OptimizedModel:
     """
 
     model: NerfModel
+    history: list[StepMetrics]
+    seconds: float
+    digests: Digests
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run leaves beside the optimised trainee; see `OptimizedModel`."""
+
     history: list[StepMetrics]
     seconds: float
     digests: Digests
@@ -68,61 +78,84 @@ def optimize(
     device: torch.device,
     monitor: Monitor,
 ) -> OptimizedModel:
-    """Run the recipe from its first step, or from the scratch's newest checkpoint, to its last.
+    """Optimise the field of a recipe from its first step, or from the newest checkpoint.
+
+    See `run` for the arguments.
+    """
+    model = NerfModel.build(recipe, seed=seed).to(device)
+    done = run(
+        FieldTrainee(recipe, model),
+        field_method(recipe),
+        seed=seed,
+        prior=prior,
+        text=text,
+        prompts=prompts,
+        scratch=scratch,
+        device=device,
+        monitor=monitor,
+    )
+    return OptimizedModel(model, done.history, done.seconds, done.digests)
+
+
+def run(
+    trainee: Trainee,
+    method: Method,
+    *,
+    seed: int,
+    prior: Teacher,
+    text: TextFeatures,
+    prompts: Mapping[str, str],
+    scratch: Scratch,
+    device: torch.device,
+    monitor: Monitor,
+) -> Run:
+    """Run the method from its first step, or from the scratch's newest checkpoint, to its last.
 
     Every random number is addressed by (seed, stream, step), so that a resumed run
     produces the same bytes as one that was never stopped.
 
     Args:
-        recipe: The complete method.
+        trainee: Optimised in place; it is on `device`.
+        method: The sections of the recipe.
         seed: The asset's seed.
         prior: The frozen model that the guidance queries.
         text: Its features of `prompts`, one row each.
         prompts: The purpose of each row (see `guidance.view_prompts.guidance_prompts`).
         scratch: The held working directory; checkpoints and previews go there.
-        device: Holds the model; everything is computed there.
+        device: Everything is computed there.
         monitor: Notified of every step.
     """
-    section = recipe.optimize
-    state = _initial_state(recipe, seed, prior, PromptFeatures.of(text, prompts), device)
-    model = state.model
+    section = method.optimize
+    state = _initial_state(trainee, method, seed, prior, PromptFeatures.of(text, prompts), device)
     seconds_before = _resume(state, scratch, monitor)
     started = time.monotonic()
     monitor.start(state.history, section.num_steps)
 
     for step in range(len(state.history), section.num_steps):
         # Set everything that depends on the step; nothing depends on earlier steps.
-        draw = partial(seeding.generator, seed, step=step, device=device)
+        draw = _streams(method, seed, step, device)
         set_learning_rates(state.optimizer, section, step)
-        model.set_step(step)
-        model.update_occupancy(step, generator=draw("occupancy"))
+        trainee.set_step(step)
 
-        # Render the field from random cameras, under random lights, over random backgrounds.
+        # Render from random cameras, under random lights, over random backgrounds.
         cameras = sample_cameras(
-            recipe.camera, section.batch_size, generator=draw("camera"), step=step
+            method.camera, section.batch_size, generator=draw("camera"), step=step
         )
         lighting = sample_lighting(
-            recipe.light, recipe.shading, cameras, step, generator=draw("light")
+            method.light, method.shading, cameras, step, generator=draw("light")
         )
-        rays = pixel_rays(cameras)
-        background = model.draw_background(rays, generator=draw("background"))
-        output, samples = model.render_with_samples(
-            rays,
-            lighting,
-            background,
-            with_normals=needs_normals(section.penalties, step),
-            generator=draw("render"),
-        )
+        views = trainee.training_views(cameras, lighting, step, draw)
+        output = views.output
 
         # Query the prior for how each image should change, given the text of its view.
         images = output.image.movedim(-1, 1)
         guidance = state.guidance.guide(Views(images, output.opacity, cameras), step, draw)
 
-        # Propagate that gradient, and the penalties', back into the field (DreamFusion, Fig. 8).
-        penalties = weighted_penalties(section.penalties, output.opacity, samples, model, step)
+        # Propagate that gradient, and the penalties', back into the model (DreamFusion, Fig. 8).
+        penalties = views.penalties()
         penalty = sum_of(penalties, device)
         norms = (
-            shares.measure(guidance, penalties, output, samples, _parameters(state))
+            views.norms(guidance, penalties, _parameters(state))
             if step % section.watchdog.check_every_steps == 0
             else None
         )
@@ -138,7 +171,7 @@ def optimize(
             {
                 "cameras": cameras.positions.square(),
                 "lights": lighting.positions.square(),
-                "background": background,
+                "background": views.background,
                 "opacity": output.opacity,
                 "images": images,
                 "guidance": guidance.gradient,
@@ -146,13 +179,13 @@ def optimize(
             },
         )
 
-        # Update the field and report the step.
+        # Update the model and report the step.
         state.optimizer.step()
         drawn = DrawnViews(cameras, lighting)
         state.trace.record(step, drawn, output, guidance, _gradients(state), _fields(state))
         state.history.append(metrics)
         monitor.step(step, metrics)
-        for complaint in new_complaints(section.penalties, state.history):
+        for complaint in trainee.complaints(state.history):
             monitor.note(complaint)
         watchdog.check_opacity(section.watchdog, state.history)
 
@@ -160,28 +193,40 @@ def optimize(
         done = step + 1
         last = done == section.num_steps
         if last or done % section.preview_every_steps == 0:
-            _save_preview(recipe, state, scratch, device)
+            _save_preview(method, state, scratch, device)
         if last or done % section.checkpoint_every_steps == 0:
             seconds = seconds_before + time.monotonic() - started
             save_checkpoint(scratch, Checkpoint(done, seconds, to_tensors(state)))
 
     monitor.finish()
-    model.set_step(section.num_steps)
+    trainee.set_step(section.num_steps)
     seconds = seconds_before + time.monotonic() - started
-    return OptimizedModel(model, state.history, seconds, state.trace.digests(section.num_steps))
+    return Run(state.history, seconds, state.trace.digests(section.num_steps))
+
+
+def _streams(method: Method, seed: int, step: int, device: torch.device) -> Draw:
+    """Return the generators of a step by the names of their streams."""
+
+    def draw(stream: str) -> torch.Generator:
+        return seeding.generator(seed, method.streams + stream, step=step, device=device)
+
+    return draw
 
 
 def _initial_state(
-    recipe: Recipe, seed: int, prior: Teacher, prompts: PromptFeatures, device: torch.device
+    trainee: Trainee,
+    method: Method,
+    seed: int,
+    prior: Teacher,
+    prompts: PromptFeatures,
+    device: torch.device,
 ) -> RunState:
     """Return the state before the first step; all random values are drawn on the CPU."""
-    model = NerfModel.build(recipe, seed=seed).to(device)
-    optimizer = build_optimizer(recipe.optimize, model.parameter_groups())
-    guidance = build_guidance(
-        recipe.guidance, prior, prompts, generator=seeding.generator(seed, "phi-initial")
-    )
-    trace = Trace(recipe.optimize.num_steps, device)
-    return RunState(model, optimizer, guidance, history=[], trace=trace)
+    optimizer = build_optimizer(method.optimize, trainee.parameter_groups())
+    phi = seeding.generator(seed, method.streams + "phi-initial")
+    guidance = build_guidance(method.guidance, prior, prompts, generator=phi)
+    trace = Trace(method.optimize.num_steps, device)
+    return RunState(trainee, optimizer, guidance, history=[], trace=trace)
 
 
 def _parameters(state: RunState) -> list[Parameter]:
@@ -196,7 +241,7 @@ def _gradients(state: RunState) -> list[Tensor | None]:
 
 def _fields(state: RunState) -> list[Tensor]:
     """Return everything in the model that a step changes."""
-    return list(state.model.state_tensors().values())
+    return list(state.trainee.state_tensors().values())
 
 
 def _resume(state: RunState, scratch: Scratch, monitor: Monitor) -> float:
@@ -223,13 +268,7 @@ def _metrics(
     return StepMetrics(*torch.stack([number.detach() for number in numbers]).tolist(), norms=norms)
 
 
-def _save_preview(recipe: Recipe, state: RunState, scratch: Scratch, device: torch.device) -> None:
-    """Write the picture of the field after the last step of the history."""
-
-    def render_view(
-        cameras: Cameras, lighting: Lighting, background: Float[Tensor, "batch h w 3"]
-    ) -> Float[Tensor, "batch h w 3"]:
-        return state.model.render(pixel_rays(cameras), lighting, background).image
-
-    png = preview_png(recipe.camera, recipe.shading, render_view, device=device)
+def _save_preview(method: Method, state: RunState, scratch: Scratch, device: torch.device) -> None:
+    """Write the picture of the model after the last step of the history."""
+    png = preview_png(method.camera, method.shading, state.trainee.preview, device=device)
     files.write_bytes(scratch.previews / f"step_{len(state.history):06d}.png", png)

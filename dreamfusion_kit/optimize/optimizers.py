@@ -15,11 +15,12 @@ from dreamfusion_kit.recipe.schema import (
     DistributedShampooSection,
     LearningRateDecaySection,
     OptimizeSection,
+    RefineOptimizeSection,
 )
 
 
 def build_optimizer(
-    section: OptimizeSection, groups: list[ParameterGroup]
+    section: OptimizeSection | RefineOptimizeSection, groups: list[ParameterGroup]
 ) -> torch.optim.Optimizer:
     """Return the recipe's optimiser over a field's parameter groups.
 
@@ -61,7 +62,7 @@ def learning_rate_factor(section: LearningRateDecaySection, step: int, num_steps
 
 
 def set_learning_rates(
-    optimizer: torch.optim.Optimizer, section: OptimizeSection, step: int
+    optimizer: torch.optim.Optimizer, section: OptimizeSection | RefineOptimizeSection, step: int
 ) -> None:
     """Set each group's rate for `step`; a pure function of the step, so resuming is exact."""
     factor = learning_rate_factor(section.learning_rate_decay, step, section.num_steps)

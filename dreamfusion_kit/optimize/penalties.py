@@ -12,7 +12,18 @@ from dreamfusion_kit.recipe.schema import PenaltiesSection
 from dreamfusion_kit.renderer import ray_penalties
 from dreamfusion_kit.renderer.ray_samples import RaySamples
 
-Penalty = Literal["opacity", "orientation", "entropy", "distortion", "smoothness", "interlevel"]
+Penalty = Literal[
+    "opacity",
+    "orientation",
+    "entropy",
+    "distortion",
+    "smoothness",
+    "interlevel",
+    "normal_consistency",
+    "laplacian",
+    "edge_length",
+]
+"""The first six are a field's, the others a surface's."""
 
 # Keeps the entropy's slope finite where a ray is empty or opaque.
 _ENTROPY_MARGIN = 1e-4

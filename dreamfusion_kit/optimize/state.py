@@ -8,10 +8,10 @@ from torch import Tensor
 
 from dreamfusion_kit.errors import CheckpointError
 from dreamfusion_kit.guidance.base import Guidance
-from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize import metrics
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.trace import Trace
+from dreamfusion_kit.optimize.trainee import Trainee
 from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
 
 
@@ -19,7 +19,7 @@ from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_te
 class RunState:
     """The changing parts of a run. The number of steps done is the history's length."""
 
-    model: NerfModel
+    trainee: Trainee
     optimizer: torch.optim.Optimizer
     guidance: Guidance
     history: list[StepMetrics]
@@ -31,7 +31,7 @@ def to_tensors(state: RunState) -> dict[str, Tensor]:
     tensors = {
         "history": metrics.to_tensor(state.history),
         "trace": state.trace.digests(len(state.history)),
-        **state.model.state_tensors(),
+        **state.trainee.state_tensors(),
     }
     for name, tensor in optimizer_tensors(state.optimizer).items():
         tensors[f"optimizer/{name}"] = tensor
@@ -43,7 +43,7 @@ def to_tensors(state: RunState) -> dict[str, Tensor]:
 def restore(state: RunState, tensors: Mapping[str, Tensor]) -> None:
     """Replace the state's tensors with a checkpoint's."""
     try:
-        state.model.load_state_tensors(tensors)
+        state.trainee.load_state_tensors(tensors)
         load_optimizer_tensors(state.optimizer, under("optimizer/", tensors))
         state.guidance.load_state_tensors(under("guidance/", tensors))
         state.trace.load(tensors["trace"])

@@ -216,6 +216,11 @@ class ResolvedAsset:
         inputs = {"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe}
         return canonical.identity(inputs | self._imported)
 
+    @property
+    def refines(self) -> bool:
+        """Return whether the asset's final mesh is that of the stage `refine`."""
+        return self.imported is None and self.recipe.refine is not None
+
     def summary(self) -> dict[str, Value]:
         """Return everything as JSON data, for people and for provenance."""
         return {
@@ -367,6 +372,31 @@ def parse_params(document: Document, workspace: Path) -> Suite:
             for name in file.assets
         },
     )
+
+
+def refined_assets(workspace: Path, suite: Suite) -> frozenset[str]:
+    """Return the assets whose recipe, with their overrides, has a second stage.
+
+    Raises:
+        RecipeError: with every problem of the suite's assets, where one of them may refine.
+    """
+    # Most suites have no such recipe, and then need not be resolved, asset by asset.
+    files = (recipe_file(workspace, name) for name in suite.recipes)
+    may_refine = any(validate(load_yaml(file), Recipe).refine for file in files if file.is_file())
+    if not may_refine and not any(map(_overrides_refine, suite.declared.values())):
+        return frozenset()
+    resolved = resolve_all(workspace, suite)
+    return frozenset(name for name, one in resolved.items() if one.refines)
+
+
+def _overrides_refine(declaration: Declaration) -> bool:
+    for document, key in declaration.overrides:
+        value: Value = document.data
+        for part in key:
+            value = value[str(part)] if isinstance(value, dict) else None
+        if isinstance(value, dict) and any(name.split(".")[0] == "refine" for name in value):
+            return True
+    return False
 
 
 def asset_folders(workspace: Path, name: str) -> list[str]:

@@ -35,7 +35,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     files.check_writable(own.evaluation, folder=True)
     facts, inputs = checked_inputs(own, resolved)
     protocol = loaded.evaluation
-    mesh = load_mesh(own.mesh / "mesh.obj")
+    mesh = load_mesh(own.final_mesh(resolved) / "mesh.obj")
     truth = judging.known_truth(resolved.prompt, device)
     judges = judging.load_judges(loaded, own.suite, resolved.prompt, truth, device)
     main = next(iter(judges), None)

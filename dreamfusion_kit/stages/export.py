@@ -122,7 +122,9 @@ def gpteval3d(
     for resolved in assets:
         target = directory / str(numbers[resolved.prompt]) / str(resolved.seed)
         target.mkdir(parents=True, exist_ok=True)
-        mesh = load_mesh(SuiteLayout(workspace, suite).asset(resolved.id).mesh / "mesh.obj")
+        mesh = load_mesh(
+            SuiteLayout(workspace, suite).asset(resolved.id).final_mesh(resolved) / "mesh.obj"
+        )
         render = mesh_renderer(mesh, normals=views.normals)
         for index, view in enumerate(each_view(render, views, supersampling=views.supersampling)):
             for name, image in (("rgb", view.color), ("normal", view.normals)):
@@ -154,7 +156,9 @@ def _made(workspace: Path, suite: str, seed: int | None) -> list[ResolvedAsset]:
             problems.append(
                 f"{asset.id}: found the prompt of {twin} again, expected each once; choose --seed"
             )
-        if not (SuiteLayout(workspace, suite).asset(asset.id).mesh / "mesh.obj").is_file():
+        if not (
+            SuiteLayout(workspace, suite).asset(asset.id).final_mesh(asset) / "mesh.obj"
+        ).is_file():
             problems.append(f"{asset.id}: not made yet, expected a mesh; run `dvc repro`")
     if problems:
         raise EvaluationError("\n".join(problems))

@@ -19,15 +19,23 @@ def checked_inputs(own: AssetLayout, resolved: ResolvedAsset) -> tuple[MeshFacts
     if resolved.imported is None:
         origin.check_field(own, resolved)
         field_sha256 = files.sha256(own.field / "field.safetensors")
-    origin.check_mesh(own, resolved)
-    return mesh_facts(own), InputsEntry(field_sha256=field_sha256, mesh_sha256=mesh_hash(own))
+    origin.check_final_mesh(own, resolved)
+    hashes = InputsEntry(field_sha256=field_sha256, mesh_sha256=mesh_hash(own, resolved))
+    return mesh_facts(own, resolved), hashes
 
 
-def mesh_facts(own: AssetLayout) -> MeshFacts:
+def mesh_facts(own: AssetLayout, resolved: ResolvedAsset) -> MeshFacts:
+    """Return what was measured on the asset's final surface."""
+    path = own.final_mesh(resolved) / "mesh.json"
+    return files.read_json(path, MeshFacts, made_by=origin.made_by(resolved))
+
+
+def coarse_facts(own: AssetLayout) -> MeshFacts:
     """Return what the mesh stage measured on the asset's surface."""
     return files.read_json(own.mesh / "mesh.json", MeshFacts, made_by="mesh")
 
 
-def mesh_hash(own: AssetLayout) -> str:
-    """Return the hash of the mesh's origin, which names each of its files by its hash."""
-    return files.sha256(own.mesh / origin.NAME, made_by="mesh")
+def mesh_hash(own: AssetLayout, resolved: ResolvedAsset) -> str:
+    """Return the hash of the final mesh's origin, which names each of its files by its hash."""
+    path = own.final_mesh(resolved) / origin.NAME
+    return files.sha256(path, made_by=origin.made_by(resolved))

@@ -4,9 +4,10 @@
     out/text/ASSET.safetensors
     out/field/ASSET/           field.safetensors, previews/, live/
     out/mesh/ASSET/            mesh.json, mesh.glb .obj .mtl and so on, ASSET_albedo.png
+    out/refined/ASSET/         the same, previews/, live/; only where the recipe refines
     out/evaluation/ASSET/      metrics.json, features.safetensors, views/, turntable.webp
-    out/run/ASSET/             optimize.json, mesh.json: code, packages and machine
-    out/cost/ASSET/            optimize.json, mesh.json: seconds and memory, not tracked
+    out/run/ASSET/             optimize.json, mesh.json, refine.json: code, packages and machine
+    out/cost/ASSET/            the same names: seconds and memory, not tracked
     out/assets.csv             one row per asset
     out/report/index.html      the gallery
     out/scene/SCENE/           scene.glb .usdz .json, stills, fly_around.webp
@@ -21,6 +22,7 @@ out/run or out/cost as a dependency.
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreamfusion_kit.recipe.suite import ResolvedAsset
 from dreamfusion_kit.recipe.workspace import suite_root
 
 CLIP = "clip"  # its lock file's name; recipes' lock files have their recipes' names
@@ -96,8 +98,17 @@ class AssetLayout:
 
     @property
     def mesh(self) -> Path:
-        """Return the folder of its mesh."""
+        """Return the folder of its mesh, coarse where the recipe refines it."""
         return self.suite.root / "mesh" / self.asset
+
+    @property
+    def refined(self) -> Path:
+        """Return the folder of its refined mesh."""
+        return self.suite.root / "refined" / self.asset
+
+    def final_mesh(self, asset: ResolvedAsset) -> Path:
+        """Return the folder of the mesh that is measured and shown."""
+        return self.refined if asset.refines else self.mesh
 
     @property
     def evaluation(self) -> Path:

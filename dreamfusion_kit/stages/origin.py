@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic accepts the one in `typing` 
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
-from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
+from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, REFINE_SECTIONS, sections
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.suite import ResolvedAsset
 from dreamfusion_kit.stages.layout import AssetLayout
@@ -57,6 +57,24 @@ def check_mesh(own: AssetLayout, resolved: ResolvedAsset) -> None:
     _check(own.mesh, resolved, resolved.identity, made_by="mesh")
 
 
+def write_refined(directory: Path, resolved: ResolvedAsset) -> None:
+    """Write the origin of a refined mesh, whose files are all there."""
+    _write(directory, resolved, _refine_sections(resolved))
+
+
+def check_final_mesh(own: AssetLayout, resolved: ResolvedAsset) -> None:
+    """Refuse a mesh that is not this asset's last: refined if its recipe refines."""
+    if resolved.refines:
+        _check(own.refined, resolved, _refine_sections(resolved), made_by="refine")
+    else:
+        check_mesh(own, resolved)
+
+
+def made_by(resolved: ResolvedAsset) -> str:
+    """Return the stage that makes an asset's final mesh."""
+    return "refine" if resolved.refines else "mesh"
+
+
 def refuse_imported(resolved: ResolvedAsset, stage: str) -> None:
     """Refuse to run a stage that makes a field for an asset whose mesh is imported."""
     if resolved.imported is not None:
@@ -81,6 +99,11 @@ def check_prompts(
 def _field_sections(resolved: ResolvedAsset) -> str:
     """Return the identity of what determines a field: the recipe without its mesh and summary."""
     return identity(sections(resolved.recipe, *FIELD_SECTIONS))
+
+
+def _refine_sections(resolved: ResolvedAsset) -> str:
+    """Return the identity of what determines a refined mesh: the recipe without its summary."""
+    return identity(sections(resolved.recipe, *REFINE_SECTIONS))
 
 
 def _write(directory: Path, resolved: ResolvedAsset, sections_identity: str) -> None:

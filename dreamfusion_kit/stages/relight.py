@@ -63,8 +63,9 @@ def run(
             f"--light: found {', '.join(map(ascii, lights))}, expected lights of different names"
         )
     own = SuiteLayout(workspace, suite).asset(asset)
-    origin.check_mesh(own, resolve(workspace, suite, asset))
-    model = read_model(own.mesh / "mesh.glb", asset)
+    resolved = resolve(workspace, suite, asset)
+    origin.check_final_mesh(own, resolved)
+    model = read_model(own.final_mesh(resolved) / "mesh.glb", asset)
     folders: list[Path] = []
     for name, radiance in found.items():
         target = own.relit(name)

@@ -63,17 +63,15 @@ def _measure(metric: Metric) -> Measure:
 
 
 def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSection) -> AssetReport:
-    origin.check_mesh(own, resolved)
+    origin.check_final_mesh(own, resolved)
+    final = own.final_mesh(resolved)
     entry = asset_entry(own, resolved.prompt)
-    if entry.inputs.mesh_sha256 != mesh_hash(own):
+    if entry.inputs.mesh_sha256 != mesh_hash(own, resolved):
         raise EvaluationError(
             f"{own.evaluation / 'metrics.json'}: found the metrics of another mesh than that in "
-            f"{own.mesh}, expected those of this one; run `dvc repro`"
+            f"{final}, expected those of this one; run `dvc repro`"
         )
-    records = {
-        stage: run_record(own, stage)
-        for stage in timed_stages(imported=resolved.imported is not None)
-    }
+    records = {stage: run_record(own, stage) for stage in timed_stages(resolved)}
     return AssetReport(
         id=own.asset,
         prompt=resolved.prompt,
@@ -81,10 +79,10 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         identity=resolved.identity,
         recipe_name=resolved.recipe_name,
         recipe_yaml=yaml_text.dump(resolved.recipe.model_dump(mode="json")),
-        glb=own.mesh / "mesh.glb",
+        glb=final / "mesh.glb",
         held_out=entry.held_out,
         numbers=entry.metrics,
-        details={**entry.model_dump(mode="json"), "mesh": mesh_facts(own)},
+        details={**entry.model_dump(mode="json"), "mesh": mesh_facts(own, resolved)},
         provenance={stage: record for stage, record in records.items() if record is not None},
         turntable=own.evaluation / "turntable.webp",
         views=_views(own),
@@ -95,7 +93,7 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         warnings=() if resolved.imported is not None else run_warnings(own),
         downloads=tuple(
             path
-            for path in sorted(own.mesh.iterdir())
+            for path in sorted(final.iterdir())
             if path.is_file() and path.name not in _NOT_FOR_DOWNLOAD
         ),
         caveat=caveat(resolved, evaluation),

@@ -6,6 +6,7 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError, shortened
 from dreamfusion_kit.evaluation.entry import AssetEntry, CostRow, SuiteMetrics
 from dreamfusion_kit.provenance import Provenance, StageCost
+from dreamfusion_kit.recipe.suite import ResolvedAsset
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 _AGAIN = "run `dvc repro`"
@@ -28,9 +29,10 @@ def run_warnings(own: AssetLayout) -> tuple[str, ...]:
     return tuple(files.read_json(path, _Warnings, made_by="optimize")["warnings"])
 
 
-def timed_stages(*, imported: bool) -> tuple[str, ...]:
+def timed_stages(asset: ResolvedAsset) -> tuple[str, ...]:
     """Return the stages whose time and machine are recorded."""
-    return ("mesh",) if imported else ("optimize", "mesh")
+    made = ("mesh",) if asset.imported is not None else ("optimize", "mesh")
+    return (*made, "refine") if asset.refines else made
 
 
 def asset_entry(own: AssetLayout, prompt: str) -> AssetEntry:
@@ -75,9 +77,9 @@ def judged(metrics: SuiteMetrics) -> str:
     return f"Judged by CLIP {judges} over a pool of {pool.size} captions ({pool.kind})."
 
 
-def cost_of(own: AssetLayout, *, imported: bool) -> CostRow | None:
+def cost_of(own: AssetLayout, resolved: ResolvedAsset) -> CostRow | None:
     """Return the time from text features, or a file, to mesh and the peak memory, if known."""
-    paths = [own.cost(stage) for stage in timed_stages(imported=imported)]
+    paths = [own.cost(stage) for stage in timed_stages(resolved)]
     if not all(path.is_file() for path in paths):
         return None
     costs = [files.read_json(path, StageCost, made_by=path.stem) for path in paths]

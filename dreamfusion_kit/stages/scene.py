@@ -65,9 +65,10 @@ def _models(layout: SuiteLayout, scene: Scene) -> tuple[dict[str, Model], dict[s
     hashes: dict[str, str] = {}
     for asset in scene.assets:
         own = layout.asset(asset)
-        origin.check_mesh(own, resolve(layout.workspace, layout.suite, asset))
-        models[asset] = read_model(own.mesh / "mesh.glb", asset)
-        hashes[asset] = mesh_hash(own)
+        resolved = resolve(layout.workspace, layout.suite, asset)
+        origin.check_final_mesh(own, resolved)
+        models[asset] = read_model(own.final_mesh(resolved) / "mesh.glb", asset)
+        hashes[asset] = mesh_hash(own, resolved)
     return models, hashes
 
 

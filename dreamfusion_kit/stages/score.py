@@ -23,43 +23,48 @@ from dreamfusion_kit.evaluation.summary import (
 )
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.stage_name import CodeName
-from dreamfusion_kit.recipe.suite import Suite, load_suite, resolve_all
+from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite, load_suite, resolve_all
 from dreamfusion_kit.stages import judging
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 from dreamfusion_kit.stages.results import asset_entry, cost_of, run_record, short, timed_stages
-
-_SCORED_CODE: tuple[CodeName, ...] = ("optimize", "mesh", "evaluate")
 
 
 def run(workspace: Path, suite: str) -> Path:
     """Write metrics/<suite>.json, the suite's CSV, and the suite's cost if it is known."""
     loaded = load_suite(workspace, suite)
     layout = SuiteLayout(workspace, suite)
-    measured = _measured(loaded, layout)
+    resolved = resolve_all(workspace, loaded)
+    measured = _measured(loaded, layout, resolved)
     metrics = metrics_of(loaded.evaluation)
     found = suite_metrics(
         suite,
         measured,
         confidence_level=loaded.evaluation.confidence_level,
-        code={stage: code_digest(stage) for stage in _SCORED_CODE},
-        machine=_machine(layout, loaded),
+        code={stage: code_digest(stage) for stage in _scored_code(resolved)},
+        machine=_machine(layout, resolved),
         metrics=metrics,
     )
     files.write_text(layout.table, _csv([table_row(one, metrics) for one in measured]))
     files.write_text(layout.metrics, dumped(found))
-    costs = {
-        name: cost_of(layout.asset(name), imported=asset.imported is not None)
-        for name, asset in loaded.assets.items()
-    }
+    costs = {name: cost_of(layout.asset(name), asset) for name, asset in resolved.items()}
     known = {asset: cost for asset, cost in costs.items() if cost is not None}
     if known:  # otherwise the record of an earlier run stays
         files.write_text(layout.cost, dumped(suite_cost(suite, known)))
     return layout.metrics
 
 
-def _measured(suite: Suite, layout: SuiteLayout) -> list[Measured]:
+def _scored_code(resolved: Mapping[str, ResolvedAsset]) -> tuple[CodeName, ...]:
+    """Return the stages whose code made what is scored."""
+    refined = any(asset.refines for asset in resolved.values())
+    return (
+        ("optimize", "mesh", "refine", "evaluate") if refined else ("optimize", "mesh", "evaluate")
+    )
+
+
+def _measured(
+    suite: Suite, layout: SuiteLayout, resolved: Mapping[str, ResolvedAsset]
+) -> list[Measured]:
     expected = judging.entries_of(suite, layout.workspace)
-    resolved = resolve_all(layout.workspace, suite)
     entries = {
         asset: asset_entry(layout.asset(asset), declared.prompt)
         for asset, declared in suite.assets.items()
@@ -139,12 +144,14 @@ def _features(own: AssetLayout) -> Tensor:
 # ---- where it was made
 
 
-def _machine(layout: SuiteLayout, suite: Suite) -> Mapping[str, Any] | None:
+def _machine(
+    layout: SuiteLayout, resolved: Mapping[str, ResolvedAsset]
+) -> Mapping[str, Any] | None:
     """Return the machine of all assets' stages; None if it is unknown or not the same for all."""
     records = [
         run_record(layout.asset(name), stage)
-        for name, asset in suite.assets.items()
-        for stage in timed_stages(imported=asset.imported is not None)
+        for name, asset in resolved.items()
+        for stage in timed_stages(asset)
     ]
     machines = [None if record is None else dict(record["machine"]) for record in records]
     first = machines[0]

@@ -23,8 +23,7 @@ def table(workspace: Path, suite: str) -> str:
     notes: list[str] = []
     for asset, resolved in resolve_all(workspace, loaded).items():
         own = layout.asset(asset)
-        numbers = asset_entry(own, resolved.prompt).metrics
-        cost = cost_of(own, imported=resolved.imported is not None)
+        numbers, cost = asset_entry(own, resolved.prompt).metrics, cost_of(own, resolved)
         cells = (written(numbers.get(metric.key), metric.unit) for metric in shown)
         rows.append((asset, *cells, written(None if cost is None else cost.seconds, "seconds")))
         if text := caveat(resolved, loaded.evaluation):

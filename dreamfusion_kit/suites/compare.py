@@ -244,13 +244,14 @@ def _resolved(side: Side, asset: str) -> ResolvedAsset | None:
 
 def _column(side: Side, asset: str, resolved: ResolvedAsset | None, row: AssetRow | None) -> Column:
     own = SuiteLayout(side.workspace, side.target.suite).asset(asset)
-    glb, views, note = own.mesh / "mesh.glb", own.evaluation / "views", ""
+    mesh = own.mesh if resolved is None else own.final_mesh(resolved)
+    glb, views, note = mesh / "mesh.glb", own.evaluation / "views", ""
     found = glb if glb.is_file() else None
     if found is None:
         note = "not made yet" if side.target.revision is None else "not in DVC's cache"
     elif resolved is not None:
         try:
-            origin.check_mesh(own, resolved)
+            origin.check_final_mesh(own, resolved)
         except DreamFusionKitError:
             found, note = None, "made from other inputs; run `dvc repro`"
     pictures = tuple(sorted(views.glob("color_*.png"))) if found else ()

@@ -11,7 +11,7 @@ from pathlib import Path
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.kit_file import Kit
 from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
-from dreamfusion_kit.recipe.suite import DEFAULT, Suite
+from dreamfusion_kit.recipe.suite import DEFAULT, Suite, refined_assets
 from dreamfusion_kit.recipe.workspace import SOURCE, suite_root
 from dreamfusion_kit.suites.lock_file import LockedStage, read_lock
 
@@ -108,7 +108,9 @@ def _plan_asset(
     written = dict(models)
     states: list[StageState] = []
     reason = ""
-    for stage in stages_of(suite, asset):
+    imported = suite.assets[asset].imported is not None
+    refined = "refine" in _digests(suite, kit, asset)
+    for stage in asset_stages(imported=imported, refined=refined):
         recorded = lock.get(stage_name(suite, stage, asset))
         if not reason:
             outs = tuple(root / path for path in outputs(stage, asset))
@@ -121,9 +123,10 @@ def _plan_asset(
     return AssetPlan(asset, suite.declared[asset].folder, tuple(states))
 
 
-def stages_of(suite: Suite, asset: str) -> tuple[AssetStage, ...]:
+def stages_of(workspace: Path, suite: Suite, asset: str) -> tuple[AssetStage, ...]:
     """Return the stages of an asset in their order."""
-    return asset_stages(imported=suite.assets[asset].imported is not None)
+    imported = suite.assets[asset].imported is not None
+    return asset_stages(imported=imported, refined=asset in refined_assets(workspace, suite))
 
 
 def inputs(suite: Suite, asset: str) -> list[str]:
@@ -146,6 +149,8 @@ def outputs(stage: AssetStage, asset: str) -> tuple[str, ...]:
             return (f"out/field/{asset}", f"out/run/{asset}/optimize.json")
         case "mesh":
             return (f"out/mesh/{asset}", f"out/run/{asset}/mesh.json")
+        case "refine":
+            return (f"out/refined/{asset}", f"out/run/{asset}/refine.json")
         case "evaluate":
             return (f"out/evaluation/{asset}",)
 
@@ -155,10 +160,17 @@ def _keys(suite: Suite, kit: Kit, stage: AssetStage, asset: str) -> dict[str, di
     shared = [f"code.{stage}", *(["suite.pool"] if stage == "evaluate" else [])]
     folder = suite.declared[asset].folder
     keys: dict[str, object] = {key: _at(kit.suite, key) for key in shared}
+    digest = _digests(suite, kit, asset)[stage]
     if folder is None:
-        return {"kit.json": {**keys, f"assets.{asset}.{stage}": kit.suite["assets"][asset][stage]}}
-    own = {f"{asset}.{stage}": kit.folders[folder][asset][stage]}
+        return {"kit.json": {**keys, f"assets.{asset}.{stage}": digest}}
+    own: dict[str, object] = {f"{asset}.{stage}": digest}
     return {"kit.json": keys, f"assets/{folder}/{kit_file.KIT_FILE}": own}
+
+
+def _digests(suite: Suite, kit: Kit, asset: str) -> Mapping[str, str]:
+    """Return the digests of an asset's stages; only those that it has."""
+    folder = suite.declared[asset].folder
+    return kit.suite["assets"][asset] if folder is None else kit.folders[folder][asset]
 
 
 def _why_stale(

@@ -50,7 +50,7 @@ class RemoteCrew(ABC):
         self._snapshot = snapshot.take(self._workspace, suite.name)
         targets = {target for plan in todo for target in inputs(suite, plan.asset)}
         for plan in todo:
-            stages = stages_of(suite, plan.asset)
+            stages = stages_of(self._workspace, suite, plan.asset)
             made = stages[: stages.index(plan.stale[0])]
             targets |= {stage_target(suite, stage, plan.asset) for stage in made}
         dvc_commands.push(self._root, sorted(targets), log)
@@ -116,7 +116,7 @@ class RemoteCrew(ABC):
             path = lock_path(self._root, self._suite, asset)
             names = {
                 stage_name(self._suite, stage, asset)
-                for stage in stages_of(self._suite, asset)
+                for stage in stages_of(self._workspace, self._suite, asset)
                 if stage_target(self._suite, stage, asset) in targets
             }
             known = self._entries[asset]

@@ -63,7 +63,7 @@ def reproduce(
         DreamFusionKitError: with `bisect`, if the run has no digests.
     """
     resolved = resolve(workspace, suite, asset)
-    stages = asset_stages(imported=resolved.imported is not None)
+    stages = asset_stages(imported=resolved.imported is not None, refined=resolved.refines)
     fetched = [FETCHED_CLIP] if resolved.imported else [resolved.recipe_name, FETCHED_CLIP]
     root = suite_root(workspace, suite)
     record = read_record(workspace, suite, asset)

@@ -151,7 +151,7 @@ class Site:
         for path, content in order.locks.items():
             files.write_bytes(self._workspace / path, content)
         asset = order.job.asset
-        stages = stages_of(self._suite, asset)
+        stages = stages_of(self._workspace, self._suite, asset)
         before = stages[: stages.index(order.job.stages[0])]
         wanted = inputs(self._suite, asset)
         wanted += [stage_target(self._suite, stage, asset) for stage in before]

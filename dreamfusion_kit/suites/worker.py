@@ -163,6 +163,10 @@ def run_stage(stage: AssetStage, setting: Setting, asset: str, steps: "Steps") -
             from dreamfusion_kit.stages import mesh
 
             mesh.run(*where)
+        case "refine":
+            from dreamfusion_kit.stages import refine
+
+            refine.run(*where, also=(steps,))
         case "evaluate":
             from dreamfusion_kit.stages import evaluate
 

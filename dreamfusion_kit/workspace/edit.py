@@ -19,8 +19,18 @@ from dreamfusion_kit.recipe.suite import (
 from dreamfusion_kit.recipe.workspace import suite_file, suite_root
 from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace.folder import refresh
+from dreamfusion_kit.workspace.pipeline import write_pipelines
 
-_PER_ASSET = ("text", "field", "mesh", "evaluation", "run", "cost", "relight")  # folders in out/
+_PER_ASSET = (  # folders in out/
+    "text",
+    "field",
+    "mesh",
+    "refined",
+    "evaluation",
+    "run",
+    "cost",
+    "relight",
+)
 _LOCK_ENTRY = re.compile(r"^  (\S.*):$")
 
 
@@ -33,7 +43,9 @@ def add(workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str,
     if not re.fullmatch(ASSET_ID, asset_id):
         raise RecipeError(f"asset {asset_id!r}: expected an id of 1 to 64 of a-z, 0-9 and _")
     if suite == DEFAULT:
-        return params.add_asset(workspace, asset_id, prompt=prompt, recipe=recipe, seed=seed)
+        path = params.add_asset(workspace, asset_id, prompt=prompt, recipe=recipe, seed=seed)
+        write_pipelines(workspace, load_suite(workspace, DEFAULT))
+        return path
     return _add_folder(workspace, suite, asset_id, prompt=prompt, recipe=recipe, seed=seed)
 
 
@@ -46,6 +58,7 @@ def remove(workspace: Path, suite: str, asset_id: str) -> Path:
     if suite == DEFAULT:
         before = set(load_recipes(workspace, suite))
         path = params.remove_asset(workspace, asset_id)
+        write_pipelines(workspace, load_suite(workspace, DEFAULT))
         gone = [asset_id]
         unused = before - set(load_recipes(workspace, suite))
         _forget(workspace / "dvc.lock", {f"@{name}" for name in [asset_id, *unused]})

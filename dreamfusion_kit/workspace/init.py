@@ -8,9 +8,10 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.recipe.document import did_you_mean
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
 from dreamfusion_kit.workspace import shipped
 from dreamfusion_kit.workspace.dvc_project import make_project
-from dreamfusion_kit.workspace.pipeline import TEMPLATES
+from dreamfusion_kit.workspace.pipeline import TEMPLATES, write_pipelines
 from dreamfusion_kit.workspace.protocol import is_pretrained, protocol
 from dreamfusion_kit.workspace.sync import sync
 from dreamfusion_kit.workspace.upgrade import stamp_pipeline
@@ -43,6 +44,7 @@ def init(directory: Path, recipe: str) -> str:
     pipeline = shipped.pipeline().replace("recipes/toybox.yaml", f"recipes/{recipe}.yaml")
     files.write_text(directory / "dvc.yaml", pipeline)
     stamp_pipeline(directory)
+    write_pipelines(directory, load_suite(directory, DEFAULT))
     files.write_text(directory / "README.md", _filled("README.md", words))
     make_project(directory)
     sync(directory, "default")

@@ -4,14 +4,15 @@ Names are written into them as literal text, checked before. DVC would pass inte
 a shell, and interpolation takes half of the time to read such a file.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from string import Template
 
 from dreamfusion_kit import files
 from dreamfusion_kit.recipe.scene import FOLDER, Scene, load_scene, scene_names
-from dreamfusion_kit.recipe.suite import Suite
+from dreamfusion_kit.recipe.suite import Suite, refined_assets
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_root
+from dreamfusion_kit.workspace.default_pipeline import with_refinement
 
 TEMPLATES = Path(__file__).with_name("templates")
 _ASSET_HEADER = (
@@ -36,46 +37,56 @@ def write_pipelines(workspace: Path, suite: Suite) -> list[Path]:
 
 
 def stale_pipelines(workspace: Path, suite: Suite) -> list[Path]:
-    """Return the dvc.yaml files of a suite's folder and scenes that are not what they should be."""
+    """Return the dvc.yaml files of a suite and its scenes that are not what they should be."""
     return [path for path, text in _texts(workspace, suite).items() if not _says(path, text)]
 
 
 def _texts(workspace: Path, suite: Suite) -> dict[Path, str]:
     """Return the texts of the dvc.yaml files that the kit writes, by their places.
 
-    The default suite's own pipeline is not among them, but that of its scenes is.
+    Of the default suite's own pipeline only the stages of refined assets are the kit's; the
+    rest may be edited by hand, and stays.
     """
     root = suite_root(workspace, suite.name)
-    own = {} if suite.name == DEFAULT else {root / name: text for name, text in pipelines(suite)}
+    refined = refined_assets(workspace, suite)
+    if suite.name == DEFAULT:
+        found = _read(root / "dvc.yaml")
+        text = with_refinement(found, suite, refined)
+        own = {} if text == found else {root / "dvc.yaml": text}
+    else:
+        own = {root / name: text for name, text in pipelines(suite, refined)}
     scenes = [
         load_scene(workspace, suite.name, name) for name in scene_names(workspace, suite.name)
     ]
     if scenes:
-        own[root / FOLDER / "dvc.yaml"] = scene_pipeline(scenes)
+        own[root / FOLDER / "dvc.yaml"] = scene_pipeline(scenes, refined)
     return own
 
 
-def scene_pipeline(scenes: Iterable[Scene]) -> str:
+def scene_pipeline(scenes: Iterable[Scene], refined: Set[str]) -> str:
     """Return the dvc.yaml in a folder of scenes: a stage for each."""
     stages = [
         _filled(
             "scene.dvc.yaml",
             scene=scene.scene,
-            meshes="".join(f"      - out/mesh/{asset}\n" for asset in scene.assets),
+            meshes="".join(
+                f"      - out/{'refined' if asset in refined else 'mesh'}/{asset}\n"
+                for asset in scene.assets
+            ),
         )
         for scene in scenes
     ]
     return _SCENES_HEADER + "".join(stages)
 
 
-def pipelines(suite: Suite) -> Iterator[tuple[str, str]]:
+def pipelines(suite: Suite, refined: Set[str]) -> Iterator[tuple[str, str]]:
     """Yield the place, relative to the suite's folder, and the text of every dvc.yaml."""
-    yield "dvc.yaml", _suite_pipeline(suite)
+    yield "dvc.yaml", _suite_pipeline(suite, refined)
     for folder in suite.folders:
-        yield f"assets/{folder}/dvc.yaml", _asset_pipeline(suite, folder)
+        yield f"assets/{folder}/dvc.yaml", _asset_pipeline(suite, folder, refined)
 
 
-def _suite_pipeline(suite: Suite) -> str:
+def _suite_pipeline(suite: Suite, refined: Set[str]) -> str:
     has_fields = not suite.assets or any(not each.imported for each in suite.assets.values())
     params = ["suite.yaml", *(f"../../recipes/{name}.yaml" for name in suite.recipes)]
     if suite.protocol is not None:
@@ -85,22 +96,32 @@ def _suite_pipeline(suite: Suite) -> str:
         suite=suite.name,
         params=f"[{', '.join(params)}]",
         field="      - out/field\n" if has_fields else "",
+        refined="      - out/refined\n" if refined else "",
         fetches="".join(_filled("fetch.dvc.yaml", recipe=name) for name in suite.recipes),
     )
 
 
-def _asset_pipeline(suite: Suite, folder: str) -> str:
-    stages = [
-        _filled(
-            "imported.dvc.yaml" if suite.assets[asset_id].imported else "asset.dvc.yaml",
-            asset=asset_id,
-            folder=folder,
-            recipe=suite.assets[asset_id].recipe,
-            suffix=asset_id.removeprefix(folder),
-        )
-        for asset_id in suite.in_folder(folder)
-    ]
-    return _ASSET_HEADER + "".join(stages)
+def _asset_pipeline(suite: Suite, folder: str, refined: Set[str]) -> str:
+    parts = [_asset_stages(suite, folder, asset, refined) for asset in suite.in_folder(folder)]
+    return _ASSET_HEADER + "".join(parts)
+
+
+def _asset_stages(suite: Suite, folder: str, asset_id: str, refined: Set[str]) -> str:
+    words = {
+        "asset": asset_id,
+        "folder": folder,
+        "recipe": suite.assets[asset_id].recipe,
+        "suffix": asset_id.removeprefix(folder),
+    }
+    if suite.assets[asset_id].imported:
+        return _filled("imported.dvc.yaml", **words)
+    is_refined = asset_id in refined
+    return _filled(
+        "asset.dvc.yaml",
+        **words,
+        refine=_filled("refine.dvc.yaml", **words) if is_refined else "",
+        mesh="refined" if is_refined else "mesh",
+    )
 
 
 def _filled(template: str, **words: str) -> str:
@@ -109,7 +130,11 @@ def _filled(template: str, **words: str) -> str:
 
 
 def _says(path: Path, text: str) -> bool:
+    return _read(path) == text
+
+
+def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8") == text
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return False
+        return ""

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
+from dreamfusion_kit.identity.stage_name import ASSET_STAGES
+
 # In pipeline order: a stage reads outputs of earlier ones.
-_ORDER = ("fetch", "embed", "optimize", "mesh", "evaluate", "score", "report")
+_ORDER = ("fetch", "embed", "optimize", "mesh", "refine", "evaluate", "score", "report")
 _EVERY = "every asset"
 _NAMED = 5
 
@@ -31,7 +33,7 @@ def _reader(key: str) -> tuple[str, str]:
     """Return the stage that depends on a key, and its asset or recipe."""
     match key.split("."):
         case ["code", stage]:
-            return stage, _EVERY if stage in ("embed", "optimize", "mesh", "evaluate") else ""
+            return stage, _EVERY if stage in ASSET_STAGES else ""
         case ["assets", asset, stage]:
             return stage, asset
         case ["recipes", recipe, stage]:

@@ -9,6 +9,7 @@ from dreamfusion_kit import files
 from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
 from dreamfusion_kit.recipe.workspace import suite_names, suite_root
 from dreamfusion_kit.workspace import reruns, shipped
+from dreamfusion_kit.workspace.default_pipeline import without_refinement
 from dreamfusion_kit.workspace.dvc_project import make_subproject
 from dreamfusion_kit.workspace.pipeline import write_pipelines
 from dreamfusion_kit.workspace.sync import sync
@@ -61,7 +62,8 @@ def _upgrade_pipeline(workspace: Path) -> list[str]:
 
 def _digest(pipeline: str) -> str:
     """Return the SHA-256 of a pipeline's text, whichever recipes it shows in experiments."""
-    lines = [line for line in pipeline.splitlines() if not line.startswith(_RECIPE)]
+    plain = without_refinement(pipeline)
+    lines = [line for line in plain.splitlines() if not line.startswith(_RECIPE)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -122,6 +122,25 @@ def test_concentric_spheres_are_apart_by_the_difference_of_radii() -> None:
     assert _measured(sphere, _sphere_distance(0.5), wide).f_score_raw == 1.0
 
 
+def test_normals_of_equal_shapes_agree_and_bumps_show_in_them() -> None:
+    """Faces of a ridge of slope 1 are turned by 45 degrees, whatever its height."""
+    smooth = _measured(_surface(trimesh.creation.icosphere(5, radius=0.5)), _sphere_distance(0.5))
+    assert smooth.normal_angle < 3.0
+    slab = trimesh.creation.box(extents=(1.0, 1.0, 0.4)).subdivide_to_size(0.021)
+    vertices = np.array(slab.vertices)
+    top = vertices[:, 2] > 0.199
+    ridges = np.abs((vertices[:, 0] / 0.04) % 1 - 0.5) * 0.04
+    vertices[:, 2] += np.where(top, ridges, 0.0)
+    bumpy = _surface(trimesh.Trimesh(vertices, slab.faces, process=False))
+    metrics = _measured(bumpy, _box_distance((0, 0, 0), (1.0, 1.0, 0.4)), _RAW)
+    area, rest = 1.0, 1.0 + 4 * 0.4
+    # Of the drawn points, those on the ridges and those below them; the true surface is
+    # that of a lattice, whose edges are rounded.
+    on_mesh, on_truth = area * 2**0.5 / (area * 2**0.5 + rest), area / (area + rest)
+    assert metrics.normal_angle == pytest.approx(45 * (on_mesh + on_truth) / 2, abs=4.0)
+    assert metrics.chamfer < 0.02
+
+
 def test_sphere_in_a_cube_fills_pi_over_six() -> None:
     cube = _surface(trimesh.creation.box(extents=(1.0, 1.0, 1.0)))
     metrics = _measured(cube, _sphere_distance(0.5), _RAW)

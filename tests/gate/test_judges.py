@@ -47,5 +47,7 @@ def test_a_fall_that_one_judge_sees_is_refused(gate: GateSection) -> None:
 
 def test_other_judges_are_another_protocol(gate: GateSection) -> None:
     rows = made_rows(4, 0)
-    with pytest.raises(EvaluationError, match=r"^other_judges: found .*, expected the same protocol"):
+    with pytest.raises(
+        EvaluationError, match=r"^other_judges: found .*, expected the same protocol"
+    ):
         judge(judged(rows), judged(rows, other_judges={"b16": {"name": "L/14"}}), gate)

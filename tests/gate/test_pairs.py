@@ -46,7 +46,9 @@ def test_null_is_nan_and_a_lost_measure_is_named(gate: GateSection) -> None:
 def test_another_protocol_is_refused_on_one_line(
     gate: GateSection, changes: dict, named: str
 ) -> None:
-    with pytest.raises(EvaluationError, match=rf"^{named}: found .*expected the same protocol") as error:
+    with pytest.raises(
+        EvaluationError, match=rf"^{named}: found .*expected the same protocol"
+    ) as error:
         pair(as_metrics([ROW]), as_metrics([ROW], **changes), gate.metrics)
     assert "\n" not in str(error.value)
 

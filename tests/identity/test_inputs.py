@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dreamfusion_kit.identity.inputs import (
-    FIELD_SECTIONS,
+    REFINE_SECTIONS,
     asset_digests,
     recipe_digest,
     suite_digests,
@@ -82,7 +82,7 @@ def test_layout_and_comments_of_a_file_are_no_inputs() -> None:
 
 
 def test_every_section_of_a_recipe_is_read_by_a_stage() -> None:
-    assert {*FIELD_SECTIONS, "summary", "mesh"} == set(Recipe.model_fields)
+    assert {*REFINE_SECTIONS, "summary"} == set(Recipe.model_fields)
 
 
 @pytest.mark.usefixtures("workspace")

@@ -44,10 +44,10 @@ def test_what_belongs_together_is_accepted(workspace: Path) -> None:
 
 def test_any_other_mesh_has_another_hash(workspace: Path) -> None:
     own, resolved = _make(workspace, "red_ball")
-    before = mesh_hash(own)
+    before = mesh_hash(own, resolved)
     (own.mesh / "mesh.obj").write_text("another mesh of red_ball")
     origin.write_mesh(own.mesh, resolved)
-    assert mesh_hash(own) != before
+    assert mesh_hash(own, resolved) != before
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_damaged_mesh_json_is_one_line(workspace: Path, changes: dict[str, Any
     origin.write_mesh(own.mesh, resolved)
     _refused(own, resolved, r"mesh\.json: ")
     with pytest.raises(DreamFusionKitError, match=r"mesh\.json: .*mesh stage"):
-        mesh_facts(own)
+        mesh_facts(own, resolved)
 
 
 def _refused(own: AssetLayout, resolved: ResolvedAsset, message: str) -> None:

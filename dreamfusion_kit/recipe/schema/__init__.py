@@ -88,6 +88,15 @@ from dreamfusion_kit.recipe.schema.prior import (
     PixelUnetSection,
     PriorSection,
 )
+from dreamfusion_kit.recipe.schema.refine import (
+    DmtetSection,
+    RefineOptimizeSection,
+    RefineSection,
+    RepresentationSection,
+    SurfacePenaltiesSection,
+    TextureSection,
+    VertexOffsetsSection,
+)
 from dreamfusion_kit.recipe.schema.renderer import (
     OccupancySection,
     ProposalSection,
@@ -135,6 +144,9 @@ class Recipe(Section):
     renderer: RendererSection = Field(description="How a field becomes an image.")
     optimize: OptimizeSection = Field(description="The optimisation loop.")
     mesh: MeshSection = Field(description="How a field becomes a textured mesh.")
+    refine: RefineSection | None = Field(
+        description="How that mesh is refined (Magic3D, s. 4); null leaves it as it is."
+    )
 
     @model_validator(mode="after")
     def _cones_meet_a_field_that_knows_them(self) -> Self:
@@ -156,12 +168,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _phi_shares_plain_weights(self) -> Self:
-        if self.guidance.adapter_rank is None:
+        guidances = [self.guidance, *([] if self.refine is None else [self.refine.guidance])]
+        trained = next((one for one in guidances if one.adapter_rank is not None), None)
+        if trained is None:
             return self
         in_blocks = self.prior.cpu_offload == "group"
         if in_blocks or getattr(self.prior, "storage_dtype", None) is not None:
             raise ValueError(
-                f"found guidance.kind {self.guidance.kind} with prior.cpu_offload group or "
+                f"found guidance.kind {trained.kind} with prior.cpu_offload group or "
                 "prior.storage_dtype, expected neither: its second denoiser shares the weights as "
                 "they are; set cpu_offload to true or false and storage_dtype to null"
             )
@@ -169,10 +183,29 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _clip_goes_with_clip(self) -> Self:
-        if self.guidance.model != self.prior.model:
+        sections = {"guidance": self.guidance}
+        if self.refine is not None:
+            sections["refine.guidance"] = self.refine.guidance
+        for key, guidance in sections.items():
+            if guidance.model != self.prior.model:
+                raise ValueError(
+                    f"found {key}.kind {guidance.kind} with prior.kind {self.prior.kind}, "
+                    "expected clip with clip, and any other guidance with a diffusion model"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _both_stages_read_the_same_texts(self) -> Self:
+        if self.refine is None:
+            return self
+        first, second = (
+            (guidance.view_prompts, dict(guidance.other_texts))
+            for guidance in (self.guidance, self.refine.guidance)
+        )
+        if first != second:
             raise ValueError(
-                f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
-                "expected clip with clip, and any other guidance with a diffusion model"
+                "found other texts in refine.guidance than in guidance, expected the same "
+                "view_prompts and negative_prompt, since a prompt's features are made once"
             )
         return self
 
@@ -208,6 +241,7 @@ __all__ = [
     "CsdSection",
     "DensityBiasSection",
     "DistributedShampooSection",
+    "DmtetSection",
     "FieldOrParticlesSection",
     "FieldSection",
     "FileSourceSection",
@@ -253,7 +287,10 @@ __all__ = [
     "ProposalSection",
     "RandomBackgroundSection",
     "Recipe",
+    "RefineOptimizeSection",
+    "RefineSection",
     "RendererSection",
+    "RepresentationSection",
     "RfdsRevSection",
     "Schedule",
     "ScoreGuidanceSection",
@@ -267,9 +304,12 @@ __all__ = [
     "SourceSection",
     "SqrtSchedule",
     "Steps",
+    "SurfacePenaltiesSection",
     "TextualInversionSection",
+    "TextureSection",
     "ThresholdSection",
     "UnboundedSection",
+    "VertexOffsetsSection",
     "ViewPromptsSection",
     "VoxelGridSection",
     "VsdSection",

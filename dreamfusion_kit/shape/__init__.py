@@ -1,0 +1,1 @@
+"""Surfaces that are optimised as such: how they are represented, coloured and kept smooth."""

@@ -1,0 +1,34 @@
+"""Offsets of the vertices of the coarse mesh."""
+
+import torch
+from torch import Tensor, nn
+
+from dreamfusion_kit.field.base import ParameterGroup
+from dreamfusion_kit.recipe.schema import VertexOffsetsSection
+from dreamfusion_kit.records import Surface
+from dreamfusion_kit.shape.representation import Representation
+from dreamfusion_kit.shape.start import Start
+
+
+class VertexOffsets(Representation):
+    """The start's vertices and faces; every vertex has an offset."""
+
+    vertices: Tensor
+    faces: Tensor
+
+    def __init__(self, section: VertexOffsetsSection, start: Start) -> None:
+        """Start with no offset."""
+        super().__init__()
+        self.section = section
+        self.register_buffer("vertices", start.surface.vertices)
+        self.register_buffer("faces", start.surface.faces)
+        self.offsets = nn.Parameter(torch.zeros_like(start.surface.vertices))
+
+    def surface(self) -> Surface:
+        """Return the moved surface."""
+        return Surface(self.vertices + self.offsets, self.faces)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the offsets."""
+        rate = self.section.learning_rate
+        return [{"name": "offsets", "params": [self.offsets], "lr": rate}]

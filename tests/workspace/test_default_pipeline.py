@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.suite import DEFAULT, load_suite, refined_assets
+from dreamfusion_kit.workspace import edit
+from dreamfusion_kit.workspace.default_pipeline import with_refinement, without_refinement
+from dreamfusion_kit.workspace.init import init
+from dreamfusion_kit.workspace.pipeline import stale_pipelines
+from dreamfusion_kit.workspace.sync import sync
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    init(tmp_path / "here", "toybox")
+    return tmp_path / "here"
+
+
+def _again(text: str, workspace: Path) -> str:
+    suite = load_suite(workspace, DEFAULT)
+    return with_refinement(text, suite, refined_assets(workspace, suite))
+
+
+def _add_refined(workspace: Path) -> None:
+    edit.add(workspace, DEFAULT, "car", prompt="a pink car", recipe="magic3d-toybox", seed=0)
+
+
+def test_a_suite_that_refines_nothing_keeps_the_shipped_pipeline(workspace: Path) -> None:
+    text = (workspace / "dvc.yaml").read_text()
+    assert "refine" not in text
+    assert _again(text, workspace) == text
+    assert stale_pipelines(workspace, load_suite(workspace, DEFAULT)) == []
+
+
+def test_a_refined_asset_has_a_stage_and_the_others_have_not(workspace: Path) -> None:
+    plain = (workspace / "dvc.yaml").read_text()
+    _add_refined(workspace)
+    text = (workspace / "dvc.yaml").read_text()
+    stages = yaml.safe_load(text)["stages"]
+    assert stages["refine"]["foreach"] == {"car": {"recipe": "magic3d-toybox"}}
+    assert stages["evaluate"]["foreach"] == {
+        "red_mug": {"mesh": "mesh"},
+        "car": {"mesh": "refined"},
+    }
+    assert "out/${item.mesh}/${key}" in stages["evaluate"]["do"]["deps"]
+    assert "out/refined" in stages["report"]["deps"]
+    assert (
+        list(stages).index("mesh") < list(stages).index("refine") < list(stages).index("evaluate")
+    )
+    assert without_refinement(text) == plain
+    assert _again(text, workspace) == text
+    edit.remove(workspace, DEFAULT, "car")
+    assert (workspace / "dvc.yaml").read_text() == plain
+
+
+def test_a_pipeline_of_other_assets_is_refused(workspace: Path) -> None:
+    plain = (workspace / "dvc.yaml").read_text()
+    _add_refined(workspace)
+    sync(workspace, DEFAULT)
+    (workspace / "dvc.yaml").write_text(plain)
+    with pytest.raises(RecipeError, match=r"dvc\.yaml: found a pipeline of other assets.*upgrade"):
+        sync(workspace, DEFAULT)
+
+
+def test_what_was_edited_by_hand_stays(workspace: Path) -> None:
+    path = workspace / "dvc.yaml"
+    edited = path.read_text().replace("  mesh:\n", "  mesh:  # mine\n")
+    path.write_text(edited)
+    _add_refined(workspace)
+    assert "  mesh:  # mine\n" in path.read_text()
+    edit.remove(workspace, DEFAULT, "car")
+    assert path.read_text() == edited
