@@ -485,7 +485,7 @@ def _per_seed(
         text = f"found {found}, expected {expected}"
         raise recipe_error([Problem(document.place(("seed",)), ("seed",), text)])
     seeds = shared.seeds if file.seed is None else (file.seed,)
-    fields = dict(file) | {"import": file.imported}
+    fields: dict[str, Any] = dict(file) | {"import": file.imported}
     del fields["seed"], fields["imported"]
     return [
         (asset_id, Asset(seed=seed, **fields))

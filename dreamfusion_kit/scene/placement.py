@@ -51,6 +51,7 @@ def read_model(path: Path, name: str) -> Model:
         MeshError: if it cannot be read.
     """
     try:
+        mesh: Any
         (mesh,) = trimesh.load_scene(path, process=False).dump()
         material: Any = mesh.visual.material
         image = material.baseColorTexture

@@ -30,7 +30,7 @@ def test_an_imported_mesh_is_made_measured_and_shown(clone: Clone) -> None:
     assert "0.036 m" in said
     ran = clone.repro(folder=IMPORTED)
     of_asset = {f"assets/pill/dvc.yaml:{stage}" for stage in ("mesh", "evaluate")}
-    assert ran == of_asset | {"fetch_clip", "score", "report"}
+    assert ran - {"fetch_clip"} == of_asset | {"score", "report"}  # the judge may be in the cache
     assert clone.repro(folder=IMPORTED) == set()
     assert "1 made" in clone.kit("suite", "status", folder=IMPORTED)
     out = clone.path / IMPORTED / "out"

@@ -119,6 +119,13 @@ def test_nothing_overflows_sideways(chromium, make_suite, tmp_path, width_px):
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width_px
 
 
+LIGHT_CHANGED = """() => {
+  window.lit = false;
+  const model = document.querySelector("model-viewer");
+  model.addEventListener("environment-change", () => { window.lit = true; }, { once: true });
+}"""
+
+
 def brightness(visit: Visit) -> np.ndarray:
     """Return the mean colour of the part of the picture that shows the mesh."""
     picture = Image.open(io.BytesIO(visit.page.locator(".stage").first.screenshot()))
@@ -133,11 +140,9 @@ def test_the_light_can_be_switched(chromium, make_suite, tmp_path):
     visit.wait_for("ready")
     seen = {"": brightness(visit)}
     for name in ("studio", "sunset", "overcast"):
+        visit.page.evaluate(LIGHT_CHANGED)
         visit.page.locator(f"[data-light=light-{name}]").first.click()
-        visit.page.evaluate(
-            "() => new Promise(go => document.querySelector('model-viewer')"
-            ".addEventListener('environment-change', go, {once: true}))"
-        )
+        visit.page.wait_for_function("window.lit === true", timeout=TIMEOUT_MS)
         visit.wait_for("ready")
         seen[name] = brightness(visit)
         assert visit.page.locator("[data-light][aria-pressed=true]").count() == 1

@@ -190,12 +190,12 @@ def test_damaged_suite_metrics_never_break_a_table(evaluated: Path) -> None:
 def test_damaged_costs_never_break_a_summary(evaluated: Path) -> None:
     layout = SuiteLayout(evaluated, SUITE)
     path = layout.asset(ASSETS[0]).cost("mesh")
-    recipe = resolve(evaluated, SUITE, ASSETS[0]).recipe
+    asset = resolve(evaluated, SUITE, ASSETS[0])
     valid = json.loads(path.read_text())
     for content in attacks(valid):
         path.write_bytes(content)
         try:
-            results.cost_of(layout.asset(ASSETS[0]), recipe)
+            results.cost_of(layout.asset(ASSETS[0]), asset)
         except DreamFusionKitError as error:
             refused(error, path)
             continue

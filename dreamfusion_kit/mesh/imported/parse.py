@@ -52,8 +52,8 @@ class _Given(Resolver):
             if path.is_file()
         }
 
-    def get(self, name: str) -> bytes:
-        plain = name.strip().replace("\\", "/").removeprefix("./")
+    def get(self, key: str) -> bytes:
+        plain = key.strip().replace("\\", "/").removeprefix("./")
         if plain not in self._files:
             raise RefusedError(f"refers to {shortened(ascii(plain), 80)}, which is not there")
         return self._files[plain].read_bytes()

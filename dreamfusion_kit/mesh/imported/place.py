@@ -91,7 +91,7 @@ def split_at_creases(
     corners = vertices[faces]
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = across / np.linalg.norm(across, axis=1, keepdims=True)
-    pairs = face_adjacency(faces)
+    pairs = np.asarray(face_adjacency(faces))
     cosines = np.einsum("pd,pd->p", normals[pairs[:, 0]], normals[pairs[:, 1]])
     smooth = pairs[cosines > np.cos(np.radians(CREASE_DEG))]
     graph = coo_matrix((np.ones(len(smooth)), smooth.T), shape=(len(faces), len(faces)))
