@@ -12,7 +12,7 @@ from types import TracebackType
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.identity.stage_name import AssetStage
 
-COMMIT_AFTER: tuple[AssetStage, ...] = ("optimize", "evaluate")  # the expensive one, and the last
+COMMIT_AFTER: tuple[AssetStage, ...] = ("optimize", "refine", "evaluate")  # the dear, and the last
 
 Commit = Callable[[Sequence[str], Sequence[str]], None]  # of assets, by DVC's targets
 

@@ -10,11 +10,13 @@ _EVERY = "every asset"
 _NAMED = 5
 
 
-def describe(keys: Iterable[str], assets: Sequence[str]) -> list[str]:
+def describe(keys: Iterable[str], assets: Sequence[str], *, refined: bool = False) -> list[str]:
     """Return what reruns in a suite of `assets`, one line per stage, and what may follow.
 
     Args:
         keys: The dotted keys that changed, as `changed_keys` returns them.
+        assets: All of the suite.
+        refined: Whether any of them has the stage `refine`.
     """
     subjects: dict[str, dict[str, None]] = {}
     for key in keys:
@@ -23,7 +25,11 @@ def describe(keys: Iterable[str], assets: Sequence[str]) -> list[str]:
             subjects.setdefault(stage, {})[subject] = None
     lines = [_line(stage, list(subjects[stage]), assets) for stage in _ORDER if stage in subjects]
     first = next((place for place, stage in enumerate(_ORDER) if stage in subjects), len(_ORDER))
-    later = [stage for stage in _ORDER[first:] if stage not in subjects]
+    later = [
+        stage
+        for stage in _ORDER[first:]
+        if stage not in subjects and (refined or stage != "refine")
+    ]
     if later:
         lines.append(f"then {', '.join(later)}, where what they read has changed")
     return lines

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dreamfusion_kit import files
-from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
+from dreamfusion_kit.recipe.suite import DEFAULT, Suite, load_suite, refined_assets
 from dreamfusion_kit.recipe.workspace import suite_names, suite_root
 from dreamfusion_kit.workspace import reruns, shipped
 from dreamfusion_kit.workspace.default_pipeline import without_refinement
@@ -33,8 +33,13 @@ def upgrade(workspace: Path, names: Iterable[str] | None = None) -> str:
             make_subproject(suite_root(workspace, name), workspace)
         lines += [f"{path}: written" for path in write_pipelines(workspace, suite)]
         changed = sync(workspace, name)
-        lines += [f"{name}: {line}" for line in reruns.describe(changed, list(suite.assets))]
+        lines += [f"{name}: {line}" for line in _reruns(workspace, suite, changed)]
     return "".join(f"{line}\n" for line in lines or ["everything is up to date"])
+
+
+def _reruns(workspace: Path, suite: Suite, changed: list[str]) -> list[str]:
+    refined = bool(refined_assets(workspace, suite))
+    return reruns.describe(changed, list(suite.assets), refined=refined)
 
 
 def stamp_pipeline(workspace: Path) -> None:

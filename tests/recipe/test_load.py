@@ -211,7 +211,7 @@ def test_an_empty_mapping_misses_every_section(tmp_path: Path) -> None:
         load_recipe(path)
     sections = [line.split(": ")[1] for line in str(caught.value).splitlines()]
     assert sections[:3] == ["summary", "prior", "guidance"]
-    assert len(sections) == 11
+    assert len(sections) == 12
 
 
 def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path: Path) -> None:
