@@ -31,6 +31,7 @@ from dreamfusion_kit.recipe.schema import MeshFormat
 
 # y-up x, y, z are world y, z, x: a rotation that only renames axes, hence exact.
 WORLD_AXES_OF_Y_UP = [1, 2, 0]
+Y_UP_AXES_OF_WORLD = [2, 0, 1]
 
 _MTL = """newmtl {name}
 Ka 1 1 1

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.clean import clean_surface
+from dreamfusion_kit.mesh.export import Y_UP_AXES_OF_WORLD
 from dreamfusion_kit.mesh.extract import BakedMesh, Facts, bake
 from dreamfusion_kit.mesh.isosurface import Isosurface
 from dreamfusion_kit.recipe.schema import MeshSection
@@ -63,7 +64,7 @@ def bake_refined(
 
 
 def read_surface(path: Path) -> Isosurface:
-    """Return the surface of an OBJ that `mesh.export` wrote, every vertex once.
+    """Return the surface of an OBJ that `mesh.export` wrote, in world coordinates, every vertex once.
 
     Raises:
         MeshError: if the file is missing or damaged.
@@ -72,7 +73,8 @@ def read_surface(path: Path) -> Isosurface:
         mesh = trimesh.load_mesh(path, process=False)
         mesh.merge_vertices(merge_tex=True, merge_norm=True)  # split along the charts' borders
         return Isosurface(
-            np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
+            np.asarray(mesh.vertices, dtype=np.float64)[:, Y_UP_AXES_OF_WORLD],
+            np.asarray(mesh.faces, dtype=np.int64),
         )
     except Exception as error:  # a damaged file can raise anything from inside the parser
         raise MeshError(

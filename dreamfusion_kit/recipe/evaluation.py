@@ -36,7 +36,7 @@ class NamedClipSection(Section):
         str,
         Field(pattern=JUDGE_NAME, description="Its name in metrics, such as b32; each once."),
     ]
-    source: SourceSection
+    source: Annotated[SourceSection, Field(description="Where the model's directory comes from.")]
 
 
 def _number_tag(value: object) -> str:
@@ -178,7 +178,8 @@ class FilePoolSection(SparseSection):
         WorkspacePath, Field(description="The file, UTF-8, one caption a line; relative path.")
     ]
     size: Annotated[
-        int | None, Field(ge=1, description="How many captions it has to hold; null for any.")
+        int | None,
+        Field(ge=1, le=1_000_000, description="How many captions it has to hold; null for any."),
     ] = None
     sha256: Annotated[
         str | None,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from dreamfusion_kit.recipe.evaluation import SHA256
 from dreamfusion_kit.recipe.schema import Section
 from dreamfusion_kit.recipe.schema.base import Positive
 
@@ -16,7 +17,6 @@ Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
 Uvs = Literal["unwrap", "keep", "cells"]
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. +()-]{0,119}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_inside(path: str) -> bool:
@@ -37,13 +37,7 @@ def _of_known_suffix(path: str) -> str:
     return path
 
 
-def _hash(text: str) -> str:
-    if not _SHA256.fullmatch(text):
-        raise ValueError("expected a SHA-256 of 64 hex digits")
-    return text
-
-
-SourcePath = Annotated[str, AfterValidator(_inside)]
+SourcePath = Annotated[str, Field(max_length=1000), AfterValidator(_inside)]
 
 
 class ImportSection(Section):
@@ -52,7 +46,7 @@ class ImportSection(Section):
     file: Annotated[SourcePath, AfterValidator(_of_known_suffix)] = Field(
         description="The model in source/: GLB, glTF, OBJ, PLY or STL."
     )
-    files: dict[SourcePath, Annotated[str, AfterValidator(_hash)]] = Field(
+    files: dict[SourcePath, Annotated[str, Field(pattern=SHA256)]] = Field(
         description="SHA-256 of every file in source/: the model and what it refers to."
     )
     up: Axis = Field(description="The file's axis that points up.")

@@ -30,6 +30,7 @@ from ..priors.conftest import (  # noqa: TID252
     tokenizer,
 )
 from ..priors.families.conftest import COMPONENTS, saved  # noqa: TID252
+from ..priors.sections import FLOW, OPEN, PIXELS, UNET  # noqa: TID252
 
 __all__ = [
     "aura_flow",
@@ -45,15 +46,11 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).parents[2]
-LATENT = {"dtype": "float32", "vae_dtype": "float32", "image_size_px": 16, "cpu_offload": False}
-PIXELS = {"dtype": "float32", "image_size_px": 8}
-FLOW = {**LATENT, "t5_enabled": True, "t5_tokens": 20}
-OPEN = {**LATENT, "text_dtype": "float32", "text_tokens": 64}
 COLORS = [{"weight": 1.0, "mean_color": [0.8, 0.2, 0.1], "std": 0.2}]
 # By kind of prior, tiny models of every family that it reads, with the keys that they need.
 MODELS: dict[str, dict[str | None, dict[str, Any]]] = {
     "pixel_unet": {"pipeline": PIXELS, "make_if": PIXELS},
-    "latent_unet": {"stable_diffusion": LATENT, "stable_diffusion_xl": LATENT},
+    "latent_unet": {"stable_diffusion": UNET, "stable_diffusion_xl": UNET},
     "flow_transformer": {"stable_diffusion_3": FLOW, "aura_flow": FLOW},
     # The other families in test_adapter.py, by VSD, which asks most of a prior.
     "latent_transformer": {"sana": OPEN},

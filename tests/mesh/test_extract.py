@@ -8,6 +8,8 @@ from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.export import write_mesh
 from dreamfusion_kit.mesh.extract import extract_mesh
 
+FORMATS = ("glb", "obj", "ply", "stl", "usdz")
+
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 100.0, 1000.0])
 def test_a_sphere_becomes_that_sphere(section, cpu, solid, sphere, rainbow, scale):
@@ -71,7 +73,7 @@ def test_the_same_field_twice_gives_the_same_files(tmp_path, section, cpu, solid
     for name in ("first", "second"):
         mesh = extract_mesh(solid(wobbly), rainbow, section, bounding_radius=1.0, device=cpu)
         (tmp_path / name).mkdir()
-        write_mesh(tmp_path / name, mesh, provenance={"seed": 0})
+        write_mesh(tmp_path / name, mesh, name="ball", formats=FORMATS, provenance={"seed": 0})
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
@@ -86,4 +88,4 @@ def test_no_global_generator_is_drawn_from(
 ):
     with no_global_draws():
         mesh = extract_mesh(solid(sphere(0.6)), rainbow, section, bounding_radius=1.0, device=cpu)
-        write_mesh(tmp_path, mesh, provenance={})
+        write_mesh(tmp_path, mesh, name="ball", formats=FORMATS, provenance={})

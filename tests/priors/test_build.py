@@ -20,23 +20,11 @@ from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
 
+from .sections import FAMILIES
+
 ROOT = Path(__file__).parents[2]
 LOCAL = {"kind": "local", "path": "somewhere"}
-LATENT = {"dtype": "float32", "vae_dtype": "float32", "image_size_px": 16, "cpu_offload": False}
-LATENT |= {"storage_dtype": None, "vae": None, "loras": ()}
-UNET = LATENT | {"kind": "latent_unet", "textual_inversions": (), "long_prompts": "refuse"}
-SECTIONS = {
-    "make_if": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
-    "stable_diffusion": UNET,
-    "stable_diffusion_xl": UNET,
-    "stable_diffusion_3": {
-        "kind": "flow_transformer",
-        **LATENT,
-        "t5_enabled": True,
-        "t5_tokens": 20,
-    },
-    "aura_flow": {"kind": "flow_transformer", **LATENT, "t5_enabled": True, "t5_tokens": 20},
-}
+SECTIONS = {name: keys for name, keys in FAMILIES.items() if name != "pipeline"}
 
 
 @pytest.fixture(params=SECTIONS)

@@ -18,29 +18,15 @@ from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
 
 from .families.conftest import COMPONENTS, saved
+from .sections import FAMILIES, OPEN
 
 __all__ = ["saved"]
 
 LOCAL = {"kind": "local", "path": "somewhere"}
-LATENT = {"dtype": "float32", "vae_dtype": "float32", "image_size_px": 16, "cpu_offload": False}
-FLOW = {"kind": "flow_transformer", **LATENT, "t5_enabled": True, "t5_tokens": 20}
-SECTIONS: dict[str, dict[str, Any]] = {
-    "pipeline": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
-    "make_if": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
-    "stable_diffusion": {"kind": "latent_unet", **LATENT},
-    "stable_diffusion_xl": {"kind": "latent_unet", **LATENT},
-    "stable_diffusion_3": FLOW,
-    "aura_flow": FLOW,
-}
+SECTIONS: dict[str, dict[str, Any]] = dict(FAMILIES)
 TOKENS = {"pixart_sigma": 16, "qwen_image": 150}  # what the tiny models read
 SECTIONS |= {
-    family: {
-        "kind": "latent_transformer",
-        **LATENT,
-        "text_dtype": "float32",
-        "text_tokens": TOKENS.get(family, 64),
-    }
-    for family in COMPONENTS
+    family: OPEN | {"text_tokens": TOKENS.get(family, OPEN["text_tokens"])} for family in COMPONENTS
 }
 TIMESTEP = torch.tensor([300, 800])
 POSES = torch.eye(4).flatten().repeat(2, 1)

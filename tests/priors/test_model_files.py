@@ -19,20 +19,10 @@ from dreamfusion_kit.priors.model_files import check_clip, check_model
 from dreamfusion_kit.priors.prediction import PREDICTION_TYPES
 from dreamfusion_kit.recipe import schema
 
+from .sections import FAMILIES
+
 ROOT = Path(__file__).parents[2]
-LATENT = {"dtype": "float32", "vae_dtype": "float32", "image_size_px": 16, "cpu_offload": False}
-LATENT |= {"storage_dtype": None, "vae": None, "loras": ()}
-UNET = LATENT | {"kind": "latent_unet", "textual_inversions": (), "long_prompts": "refuse"}
-FLOW = LATENT | {"kind": "flow_transformer", "t5_enabled": True, "t5_tokens": 20}
-SECTIONS: dict[str, dict[str, Any]] = {
-    "pipeline": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
-    "make_if": {"kind": "pixel_unet", "dtype": "float32", "image_size_px": 8},
-    "stable_diffusion": UNET,
-    "stable_diffusion_xl": UNET,
-    "stable_diffusion_3": FLOW,
-    "aura_flow": FLOW,
-    "clip_directory": {"kind": "clip"},
-}
+SECTIONS: dict[str, dict[str, Any]] = FAMILIES | {"clip_directory": {"kind": "clip"}}
 LOCAL = {"kind": "local", "path": "model"}
 Copy = Callable[[str], Path]
 

@@ -52,4 +52,4 @@ def test_a_prompt_that_may_be_too_long_for_the_judge_is_noted(workspace: Path) -
     files = [params, workspace / "recipes" / "toybox.yaml"]
     check_files(files)
     (line,) = notes(files)
-    assert line.startswith("params.yaml: assets.red_mug.prompt: some ")
+    assert line.startswith("params.yaml: assets.red_mug.prompt: about ")

@@ -9,9 +9,10 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from dreamfusion_kit.recipe import schema
+from dreamfusion_kit.recipe.evaluation import EvaluationSection, FilePoolSection
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import base
-from dreamfusion_kit.recipe.suite import AssetFile, ParamsFile, SuiteFile
+from dreamfusion_kit.recipe.suite import Asset, AssetFile, ParamsFile, SuiteFile
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,8 +32,15 @@ _SECTIONS = {section for file in _FILES for section in _models(file)}
 SECTIONS = sorted(_SECTIONS, key=lambda model: model.__name__)
 KEYS = [(model, name) for model in SECTIONS for name in model.model_fields]
 
-# A workspace without a gate can do all but `gate`, which then says what is missing.
-OPTIONAL = [(ParamsFile, "gate")]
+OPTIONAL = [
+    # A workspace without a gate can do all but `gate`, which then says what is missing.
+    (ParamsFile, "gate"),
+    # Written by `dreamfusion-kit import` alone.
+    *((model, "imported") for model in (Asset, AssetFile)),
+    # Asked of published pools and for VQAScore alone; identities of other protocols stay.
+    *((FilePoolSection, key) for key in ("size", "sha256", "source")),
+    (EvaluationSection, "vqa"),
+]
 
 
 def _kinds(model: type[BaseModel]) -> list[str]:
