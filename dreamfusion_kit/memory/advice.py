@@ -26,6 +26,8 @@ _WIDTH = 32
 
 # Limits on the advice of `check_fits`: keys, and how often each is halved.
 _MOST_ADVICE, _MOST_HALVINGS = 3, 64
+# Ways to store and move a prior's weights that VSD's second denoiser cannot share.
+_NOT_WITH_PHI = ("float8_e4m3fn", "group")
 
 # `rough_moment` is within this factor of the estimate.
 _ROUGH_FACTOR = 3
@@ -84,7 +86,8 @@ def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
     sections = (("prior", recipe.prior), ("guidance", recipe.guidance), ("field", recipe.field))
     for name, section in sections:
         for key, value in section.lighter.items():
-            yield f"{name}.{key}", value
+            if recipe.guidance.adapter_rank is None or value not in _NOT_WITH_PHI:
+                yield f"{name}.{key}", value
     if recipe.optimize.batch_size > 1:
         yield "optimize.batch_size", recipe.optimize.batch_size // 2
     yield "camera.image_size_px", max(1, recipe.camera.largest_image_size_px // 2)

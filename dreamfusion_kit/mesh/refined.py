@@ -64,7 +64,7 @@ def bake_refined(
 
 
 def read_surface(path: Path) -> Isosurface:
-    """Return the surface of an OBJ that `mesh.export` wrote, in world coordinates, every vertex once.
+    """Return the surface of an OBJ of `mesh.export`, in world axes, every vertex once.
 
     Raises:
         MeshError: if the file is missing or damaged.

@@ -17,7 +17,7 @@ from dreamfusion_kit.mesh.facts import MeshFacts
 from dreamfusion_kit.priors.fetch import Lock
 from dreamfusion_kit.recipe.schema import LocalSourceSection
 from dreamfusion_kit.recipe.suite import load_suite, resolve
-from dreamfusion_kit.stages import fetch, models, origin, results, score, summary
+from dreamfusion_kit.stages import fetch, locked, origin, results, score, summary
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 from .conftest import ASSETS, FACTS, SUITE
@@ -210,11 +210,11 @@ def test_a_damaged_lock_never_breaks_a_prior(workspace: Path) -> None:
     source = LocalSourceSection(kind="local", path="weights")
     path = SuiteLayout(workspace, "default").model(CLIP)
     files.write_json(path, fetch.fetch.fetch(source, workspace))
-    assert models.locked_directory(source, path, workspace) == folder
+    assert locked.locked_directory(source, path, workspace) == folder
     for content in attacks(json.loads(path.read_text())):
         path.write_bytes(content)
         with pytest.raises(DreamFusionKitError) as caught:
-            models.locked_directory(source, path, workspace)
+            locked.locked_directory(source, path, workspace)
         assert str(caught.value).isprintable(), str(caught.value)
 
 

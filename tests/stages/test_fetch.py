@@ -11,7 +11,7 @@ import torch
 from dreamfusion_kit.errors import DreamFusionKitError, RecipeError, WeightsError
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.stages import fetch, judging, locked, models
+from dreamfusion_kit.stages import fetch, judging, locked
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 from .conftest import SUITE
@@ -46,10 +46,10 @@ def test_a_prior_without_files_has_an_empty_lock(workspace: Path) -> None:
 def test_a_file_that_changed_since_is_refused(workspace: Path, model: Path) -> None:
     lock = fetch.run(workspace, SUITE, CLIP)
     source = load_suite(workspace, SUITE).evaluation.clip
-    assert models.locked_directory(source, lock, workspace) == workspace / WEIGHTS
+    assert locked.locked_directory(source, lock, workspace) == workspace / WEIGHTS
     model.write_text("[]")
     with pytest.raises(WeightsError, match=r"config\.json"):
-        models.locked_directory(source, lock, workspace)
+        locked.locked_directory(source, lock, workspace)
 
 
 def test_several_judges_share_a_lock(workspace: Path, model: Path) -> None:
