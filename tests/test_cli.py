@@ -181,7 +181,7 @@ def test_a_bug_keeps_its_traceback(run: Cli, monkeypatch: pytest.MonkeyPatch) ->
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli.check, "check_files", fail)
+    monkeypatch.setattr("dreamfusion_kit.recipe.check.check_files", fail)
     with pytest.raises(ZeroDivisionError):
         run("validate")
 
