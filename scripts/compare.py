@@ -19,7 +19,7 @@ from dreamfusion_kit.stages.costs import COSTS, cost_numbers
 from dreamfusion_kit.evaluation.entry import Numbers
 from dreamfusion_kit.evaluation.metric import Metric
 from dreamfusion_kit.evaluation.metrics import METRICS
-from dreamfusion_kit.recipe.suite import Asset, Suite, load_suite
+from dreamfusion_kit.recipe.suite import Asset, ResolvedAsset, Suite, load_suite, resolve_all
 from dreamfusion_kit.report.measures import written
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.stages.results import cost_of, suite_metrics
@@ -48,12 +48,13 @@ def table(name: str) -> list[str]:
     shown = [metric for metric in METRICS if "comparison" in metric.places]
     headings = [*(metric.heading for metric in shown), *(cost.short for cost in COSTS)]
     lines = [f"| method | {' | '.join(headings)} |", "|---|" + "---:|" * len(headings)]
+    resolved = resolve_all(Path(), suite)
     for method, assets in methods(suite).items():
         firsts = list({suite.assets[one].prompt: one for one in reversed(assets)}.values())
         cells = [
             _cell(numbers, assets if metric.among_seeds else firsts, metric) for metric in shown
         ]
-        lines.append(f"| {method} | {' | '.join([*cells, *_costs(layout, firsts)])} |")
+        lines.append(f"| {method} | {' | '.join([*cells, *_costs(layout, resolved, firsts)])} |")
     return [*lines, f"| true shapes | {' | '.join(_truth(suite, numbers, shown))} |"]
 
 
@@ -80,8 +81,11 @@ def _mean(numbers: Mapping[str, Numbers], assets: Sequence[str], key: str) -> fl
     return fmean(known) if known else None
 
 
-def _costs(layout: SuiteLayout, assets: Sequence[str]) -> list[str]:
-    costs = [cost for asset in assets if (cost := cost_of(layout.asset(asset))) is not None]
+def _costs(
+    layout: SuiteLayout, resolved: Mapping[str, ResolvedAsset], assets: Sequence[str]
+) -> list[str]:
+    found = [cost_of(layout.asset(asset), resolved[asset]) for asset in assets]
+    costs = [cost for cost in found if cost is not None]
     if len(costs) < len(assets):
         return [written(None, cost.unit) for cost in COSTS]
     totals = {"seconds_per_asset": fmean, "peak_memory_bytes": max}

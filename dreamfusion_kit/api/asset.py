@@ -190,6 +190,11 @@ def make_asset(
     _check(prompt, seed)
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
+    if recipe.refine is not None:
+        raise RecipeError(
+            "recipe.refine: found a section, expected null: make_asset ends with the coarse mesh; "
+            "set refine to null, or make the asset in a workspace"
+        )
     place = devices.pick(device, given_as="device")
     with nullcontext(str(directory)) if directory is not None else temporary_folder() as work:
         result = _optimized(prompt, recipe, seed, place, progress, Path(work), offline)

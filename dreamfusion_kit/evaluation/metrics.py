@@ -5,7 +5,7 @@ The evaluate stage, the suite's summary, its CSV, the gallery, the terminal's ta
 `judged_metrics.py` if a judge gives it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from dreamfusion_kit.evaluation.appearance import fog, saturation, seed_distance
@@ -23,13 +23,18 @@ def metrics_of(protocol: EvaluationSection) -> tuple[Metric, ...]:
     The first judge's metrics have plain keys. Those of any other judge NAME are repeated as
     `judges.NAME.<key>`.
     """
+    return metrics_by(list(protocol.judges)[1:], vqa=protocol.vqa is not None)
+
+
+def metrics_by(other_judges: Iterable[str], *, vqa: bool) -> tuple[Metric, ...]:
+    """Return the metrics with those of further judges, and of a question answerer."""
     others = [
         _by_judge(metric, name)
-        for name in list(protocol.judges)[1:]
+        for name in other_judges
         for metric in JUDGED_METRICS
         if metric.by_judge
     ]
-    return (*METRICS, *others, *(() if protocol.vqa is None else (VQA_SCORE,)))
+    return (*METRICS, *others, *((VQA_SCORE,) if vqa else ()))
 
 
 def _by_judge(metric: Metric, name: str) -> Metric:

@@ -15,19 +15,22 @@ from dreamfusion_kit.recipe.schema import (
 MIN_ALPHA_TO_DIVIDE_BY = 1e-6
 
 
-def refuse_pure_noise(section: ScoreGuidanceSection, schedule: NoiseSchedule) -> None:
+def refuse_pure_noise(
+    section: ScoreGuidanceSection, schedule: NoiseSchedule, *, place: str = "guidance"
+) -> None:
     """Raise RecipeError where sigma_t / alpha_t is needed at a timestep without signal.
 
-    Schedules with zero terminal SNR (Lin et al. 2023, s. 3.1) end in such a timestep.
+    `place` is the section's key in the recipe. Schedules with zero terminal SNR (Lin et al.
+    2023, s. 3.1) end in such a timestep.
     """
     if isinstance(section, SjcSection):
-        _refuse("guidance", section.timestep_max, "kind sjc", schedule)
+        _refuse(place, section.timestep_max, f"{place}.kind sjc", schedule)
     if section.timestep_weight in ("sigma_over_alpha", "flow"):
-        asks = f"timestep_weight {section.timestep_weight}"
-        _refuse("guidance", section.timestep_max, asks, schedule)
+        asks = f"{place}.timestep_weight {section.timestep_weight}"
+        _refuse(place, section.timestep_max, asks, schedule)
     if isinstance(section, VsdSection) and section.phi.divides_by_signal:
-        asks = f"phi.loss {section.phi.loss}"
-        _refuse("guidance.phi", section.phi.timestep_max, asks, schedule)
+        asks = f"{place}.phi.loss {section.phi.loss}"
+        _refuse(f"{place}.phi", section.phi.timestep_max, asks, schedule)
 
 
 def _refuse(
@@ -43,6 +46,6 @@ def _refuse(
     if alpha_t < MIN_ALPHA_TO_DIVIDE_BY:
         raise RecipeError(
             f"{place}.timestep_max: found {highest:g}, where this prior's schedule has no signal "
-            f"left (alpha_t = {alpha_t:.3g}) and guidance.{asks} divides by it; expected a "
+            f"left (alpha_t = {alpha_t:.3g}) and {asks} divides by it; expected a "
             f"timestep with signal; set {place}.timestep_max to 0.98"
         )

@@ -84,9 +84,10 @@ def report(recipe: Recipe, title: str, parts: Components, origin: str, device: D
 def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
     """Yield the recipe's keys that cost memory, with the value to try instead."""
     sections = (("prior", recipe.prior), ("guidance", recipe.guidance), ("field", recipe.field))
+    has_phi = any(one.adapter_rank is not None for one in recipe.guidances.values())
     for name, section in sections:
         for key, value in section.lighter.items():
-            if recipe.guidance.adapter_rank is None or value not in _NOT_WITH_PHI:
+            if not (has_phi and value in _NOT_WITH_PHI):
                 yield f"{name}.{key}", value
     if recipe.optimize.batch_size > 1:
         yield "optimize.batch_size", recipe.optimize.batch_size // 2

@@ -67,7 +67,7 @@ def t3bench(
         steps = resolved.recipe.optimize.num_steps
         target = root / folders[resolved.prompt] / "save" / f"it{steps}-export"
         target.mkdir(parents=True, exist_ok=True)
-        _write_z_up(SuiteLayout(workspace, suite).asset(resolved.id).mesh, target)
+        _write_z_up(SuiteLayout(workspace, suite).asset(resolved.id).final_mesh(resolved), target)
         written.append(target)
     return written
 

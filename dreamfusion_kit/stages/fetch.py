@@ -80,14 +80,17 @@ def _fetch_judges(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
 
 
 def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
-    """Raise RecipeError if the guidance divides by the signal at a timestep that has none."""
-    prior, guidance = recipe.prior, recipe.guidance
+    """Raise RecipeError if a guidance divides by the signal at a timestep that has none."""
+    prior = recipe.prior
     has_betas = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection) or (
         isinstance(prior, schema.LatentTransformerSection) and diffuses(directory)
     )
-    if not has_betas or not isinstance(guidance, schema.ScoreGuidanceSection):
-        return
-    if not guidance.divides_by_signal:
+    dividing = {
+        place: guidance
+        for place, guidance in recipe.guidances.items()
+        if isinstance(guidance, schema.ScoreGuidanceSection) and guidance.divides_by_signal
+    }
+    if not has_betas or not dividing:
         return
     # Imported here: torch and diffusers take seconds to import, and only this check needs them.
     import torch
@@ -96,7 +99,8 @@ def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
     from dreamfusion_kit.priors.directory import load_schedule
 
     schedule, _ = load_schedule(directory, torch.device("cpu"))
-    refuse_pure_noise(guidance, schedule)
+    for place, guidance in dividing.items():
+        refuse_pure_noise(guidance, schedule, place=place)
 
 
 def _require_readable_prompts(workspace: Path, suite: str, clip: Path) -> None:

@@ -86,10 +86,8 @@ def _asset(own: AssetLayout, resolved: ResolvedAsset, evaluation: EvaluationSect
         provenance={stage: record for stage, record in records.items() if record is not None},
         turntable=own.evaluation / "turntable.webp",
         views=_views(own),
-        previews=_previews(own),
-        curves=tuple(
-            Curve(path.stem, path) for path in sorted((own.field / "live").rglob("*.tsv"))
-        ),
+        previews=_previews(own.refined if resolved.refines else own.field),
+        curves=_curves(own, resolved),
         warnings=() if resolved.imported is not None else run_warnings(own),
         downloads=tuple(
             path
@@ -113,9 +111,19 @@ def _views(own: AssetLayout) -> tuple[View, ...]:
     )
 
 
-def _previews(own: AssetLayout) -> tuple[Preview, ...]:
+def _curves(own: AssetLayout, resolved: ResolvedAsset) -> tuple[Curve, ...]:
+    """Return the curves of the field's optimisation, then those of the mesh's."""
+    optimised = {"": own.field} | ({"refine_": own.refined} if resolved.refines else {})
+    return tuple(
+        Curve(f"{prefix}{path.stem}", path)
+        for prefix, folder in optimised.items()
+        for path in sorted((folder / "live").rglob("*.tsv"))
+    )
+
+
+def _previews(optimised: Path) -> tuple[Preview, ...]:
     """Return at most ten previews, evenly spread, the last among them."""
-    paths = sorted((own.field / "previews").glob("step_*.png"))
+    paths = sorted((optimised / "previews").glob("step_*.png"))
     stride = -(-len(paths) // _MAX_PREVIEWS)
     chosen = paths[::-1][:: max(1, stride)][::-1]
     return tuple(Preview(int(path.stem.removeprefix("step_")), path) for path in chosen)

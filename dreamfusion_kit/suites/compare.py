@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError, EvaluationError, RecipeError, SuiteError
+from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metrics import metrics_by
 from dreamfusion_kit.gate.metrics import AssetRow, Metrics, read_workspace
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.suite import ResolvedAsset, load_suite, resolve
@@ -173,7 +175,7 @@ def _comparison(a: Side, b: Side) -> Comparison:
     order = sorted(range(len(names)), key=lambda index: -change_of(rows, index))
     shown, rest = sorted(order[:_MOST_SHOWN]), sorted(order[_MOST_SHOWN:])
     whole = a.target.asset is None
-    summary, num_paired = summary_rows(rows) if whole else ((), 0)
+    summary, num_paired = summary_rows(rows, _metrics(a, b)) if whole else ((), 0)
     return Comparison(
         left=_label(a.target),
         right=_label(b.target),
@@ -192,11 +194,7 @@ def _label(target: Target) -> str:
 
 def _notes(a: Side, b: Side, names: Sequence[tuple[str, str]]) -> Iterator[str]:
     yield from filter(None, (a.note, b.note))
-    if (
-        a.metrics
-        and b.metrics
-        and ((a.metrics.judge, a.metrics.caption_pool) != (b.metrics.judge, b.metrics.caption_pool))
-    ):
+    if a.metrics and b.metrics and _judged_by(a.metrics) != _judged_by(b.metrics):
         yield (
             "The two were judged by different protocols: R-Precision and CLIP score cannot be "
             "compared."
@@ -206,6 +204,17 @@ def _notes(a: Side, b: Side, names: Sequence[tuple[str, str]]) -> Iterator[str]:
         for side, which in ((a, "A"), (b, "B")):
             if alone := [asset for asset in side.assets if asset not in common]:
                 yield f"Only in {which}: {', '.join(alone)}."
+
+
+def _judged_by(metrics: Metrics) -> tuple[object, ...]:
+    return metrics.judge, metrics.other_judges, metrics.vqa, metrics.caption_pool
+
+
+def _metrics(a: Side, b: Side) -> tuple[Metric, ...]:
+    """Return what either side measures."""
+    sides = [side.metrics for side in (a, b) if side.metrics is not None]
+    judges = dict.fromkeys(name for side in sides for name in side.other_judges)
+    return metrics_by(judges, vqa=any(side.vqa is not None for side in sides))
 
 
 def _row(side: Side, asset: str) -> AssetRow | None:
@@ -228,7 +237,7 @@ def _pair(
         anchor=names[1],
         left=left,
         right=right,
-        rows=pair_rows(*rows),
+        rows=pair_rows(*rows, _metrics(a, b)),
         diff=_diff(*resolved),
         same_mesh=None not in glbs and len({files.sha256(glb) for glb in glbs if glb}) == 1,
     )

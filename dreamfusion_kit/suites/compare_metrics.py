@@ -17,22 +17,26 @@ _MINUS = "\N{MINUS SIGN}"
 Rows = Sequence[tuple[AssetRow | None, AssetRow | None]]
 
 
-def pair_rows(left: AssetRow | None, right: AssetRow | None) -> tuple[Row, ...]:
+def pair_rows(
+    left: AssetRow | None, right: AssetRow | None, metrics: Sequence[Metric] = METRICS
+) -> tuple[Row, ...]:
     """Return each measure that a side has, of two assets."""
     rows: list[Row] = []
-    for metric in METRICS:
+    for metric in metrics:
         a, b = (None if row is None else row.value(metric.key) for row in (left, right))
         if a is not None or b is not None:
             rows.append(_row(metric, a, b, None))
     return tuple(rows)
 
 
-def summary_rows(rows: Rows) -> tuple[tuple[Row, ...], int]:
+def summary_rows(rows: Rows, metrics: Sequence[Metric] = METRICS) -> tuple[tuple[Row, ...], int]:
     """Return the mean of each measure over pairs of one prompt, its change, and how many pairs."""
     paired = [(a, b) for a, b in rows if a is not None and b is not None and a.prompt == b.prompt]
     if not paired:
         return (), 0
-    table = np.array([[_values(row) for row in pair] for pair in paired])  # pairs sides metrics
+    table = np.array(
+        [[_values(row, metrics) for row in pair] for pair in paired]
+    )  # pairs sides metrics
     differences = table[:, 1] - table[:, 0]
     changes = compare(
         differences,
@@ -42,7 +46,7 @@ def summary_rows(rows: Rows) -> tuple[tuple[Row, ...], int]:
         generator=random_numbers(0, "compare.flips"),
     )
     found: list[Row] = []
-    for column, metric in enumerate(METRICS):
+    for column, metric in enumerate(metrics):
         both = ~np.isnan(differences[:, column])
         if both.any():
             a, b = table[both][:, :, column].mean(axis=0).tolist()
@@ -63,8 +67,8 @@ def change_of(rows: Rows, index: int) -> float:
     return max(shares)
 
 
-def _values(row: AssetRow) -> list[float]:
-    values = [row.value(metric.key) for metric in METRICS]
+def _values(row: AssetRow, metrics: Sequence[Metric]) -> list[float]:
+    values = [row.value(metric.key) for metric in metrics]
     return [np.nan if value is None else value for value in values]
 
 

@@ -36,10 +36,13 @@ def of_suite(workspace: Path, suite: Suite, *, device: str) -> Needs:
     cpus = int(threads) if threads.isascii() and threads.isdecimal() and int(threads) else 1
     libraries = describe_device(torch.device("cpu")).libraries_bytes
     recipes: list[Recipe] = []
+    most = 0
     for asset in resolve_all(workspace, suite).values():
-        if asset.recipe not in recipes:
+        if asset.imported is not None:  # which needs no prior
+            most = max(most, libraries + mesh_bytes(asset.recipe))
+        elif asset.recipe not in recipes:
             recipes.append(asset.recipe)
-    most = max(_main_memory(recipe, workspace, device, libraries) for recipe in recipes)
+            most = max(most, _main_memory(asset.recipe, workspace, device, libraries))
     return Needs(cpus, int(device == "cuda"), round(_MARGIN * most))
 
 

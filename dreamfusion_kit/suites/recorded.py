@@ -143,10 +143,11 @@ def _lock(workspace: Path, suite: str, asset: str) -> Path:
 
 def _noted_commit(workspace: Path, suite: str, asset: str) -> provenance.Commit | None:
     """Return the commit that the run noted; None if its note was not kept, as after a pull."""
-    path = suite_root(workspace, suite) / "out" / "cost" / asset / "optimize.json"
+    stage = _record_path(workspace, suite, asset).stem
+    path = suite_root(workspace, suite) / "out" / "cost" / asset / f"{stage}.json"
     if not path.is_file():
         return None
-    return files.read_json(path, StageCost, made_by="optimize")["commit"]
+    return files.read_json(path, StageCost, made_by=stage)["commit"]
 
 
 def _without_commit(noted: provenance.Commit | None) -> str:

@@ -1,6 +1,7 @@
 """Makes an asset again in a clone, and compares it with the existing one, file by file."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,8 +14,9 @@ from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.identity.stage_name import asset_stages
 from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.provenance import Provenance
-from dreamfusion_kit.recipe.suite import FETCHED_CLIP, resolve
-from dreamfusion_kit.recipe.workspace import suite_root
+from dreamfusion_kit.recipe import local_models
+from dreamfusion_kit.recipe.suite import FETCHED_CLIP, ResolvedAsset, resolve
+from dreamfusion_kit.recipe.workspace import asset_source, suite_root
 from dreamfusion_kit.suites import git
 from dreamfusion_kit.suites.plan import outputs
 from dreamfusion_kit.suites.recorded import Source, code_difference, read_record
@@ -79,6 +81,7 @@ def reproduce(
         if line := code_difference(clone, suite, record, stage=recorded):
             yield line
         again = suite_root(clone, suite)
+        _bring_untracked(workspace, clone, suite, asset, resolved)
         models = [f"out/model/{name}.json" for name in fetched]
         for name in fetched:
             _run(clone, record, ["fetch", name, "--suite", suite])
@@ -93,6 +96,20 @@ def reproduce(
             if stage == "optimize" and digests is not None and result.difference is not None:
                 result = replace(result, parting=_parting(digests, again / field, source))
             yield result
+
+
+def _bring_untracked(
+    workspace: Path, clone: Path, suite: str, asset: str, resolved: ResolvedAsset
+) -> None:
+    """Copy what Git does not hold: an imported mesh, which is checked, and where models lie."""
+    if resolved.imported is not None:
+        shutil.copytree(
+            asset_source(workspace, suite, asset),
+            asset_source(clone, suite, asset),
+            dirs_exist_ok=True,
+        )
+    if (models := workspace / local_models.FILE).is_file():
+        shutil.copyfile(models, clone / local_models.FILE)
 
 
 def _parting(digests: list[tuple[str, ...]], again: Path, source: Source) -> str:

@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from dreamfusion_kit import files
 from dreamfusion_kit.errors import SuiteError
+from dreamfusion_kit.recipe import local_models
+from dreamfusion_kit.recipe.evaluation import FilePoolSection
+from dreamfusion_kit.recipe.suite import load_protocol
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import git
 
@@ -33,12 +37,15 @@ _WHAT_DOES_NOT = (":(exclude,glob)**/dvc.lock", ":(exclude,glob)**/metrics/**")
 class Snapshot:
     """A commit.
 
-    `folder` is the workspace's place in the repository, empty if it is the root.
+    `folder` is the workspace's place in the repository, empty if it is the root. `models` is
+    the workspace's models.local.yaml, which Git ignores: its folders have to be there on every
+    node.
     """
 
     commit: str
     folder: str
     repository: bytes
+    models: bytes | None
 
 
 def take(workspace: Path, suite: str) -> Snapshot:
@@ -60,13 +67,19 @@ def take(workspace: Path, suite: str) -> Snapshot:
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             archive.add(copy, ".git")
     folder = git.output(workspace, "rev-parse", "--show-prefix")
-    return Snapshot(commit, folder, buffer.getvalue())
+    models = workspace / local_models.FILE
+    return Snapshot(
+        commit, folder, buffer.getvalue(), models.read_bytes() if models.is_file() else None
+    )
 
 
 def _refuse_uncommitted(workspace: Path, suite: str) -> None:
     paths = [*_WHAT_MATTERS, _PACKAGE]
     if suite_root(workspace, suite) != workspace:
         paths.append(suite_root(Path(), suite).as_posix())
+    pool = load_protocol(workspace, suite).caption_pool
+    if isinstance(pool, FilePoolSection):
+        paths.append(pool.path)
     status = git.output(
         workspace, "status", "--porcelain", "--untracked-files=all", "--", *paths, *_WHAT_DOES_NOT
     )
@@ -118,7 +131,10 @@ class Clone:
             archive.extractall(clone, filter="data")
         git.output(clone, "config", "core.bare", "false")
         git.output(clone, "checkout", "--quiet", "--detach", self._snapshot.commit)
-        return clone / self._snapshot.folder
+        workspace = clone / self._snapshot.folder
+        if self._snapshot.models is not None:
+            files.write_bytes(workspace / local_models.FILE, self._snapshot.models)
+        return workspace
 
     def __exit__(
         self,

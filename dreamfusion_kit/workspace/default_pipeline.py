@@ -8,6 +8,7 @@ for each, and for every asset the folder of the mesh that `evaluate` reads.
 import re
 from collections.abc import Mapping, Set
 
+from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.suite import DEFAULT, Suite
 
 _REFINE = """  refine:
@@ -41,6 +42,12 @@ def with_refinement(text: str, suite: Suite, refined: Set[str]) -> str:
     plain = without_refinement(text)
     if not refined:
         return plain
+    if not all(part in plain for part in (_PLAIN, _DEPENDENCY % "mesh", _REPORT)):
+        raise RecipeError(
+            f"dvc.yaml: found stages edited by hand where {', '.join(sorted(refined))} need the "
+            "stage refine, expected evaluate and report as the kit writes them; make these assets "
+            "in a suite of their own, or take the shipped dvc.yaml"
+        )
     recipes = {name: suite.assets[name].recipe for name in suite.assets if name in refined}
     return _with(plain, recipes, suite.assets.keys())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import edit as params
+from dreamfusion_kit.recipe.scene import load_scene, scene_file, scene_names
 from dreamfusion_kit.recipe.suite import (
     ASSET_FILE,
     ASSET_ID,
@@ -53,8 +54,10 @@ def remove(workspace: Path, suite: str, asset_id: str) -> Path:
     """Remove an asset, its outputs and its entries in dvc.lock; return the file that declared it.
 
     Raises:
-        RecipeError: if there is no such asset, or it is the only one of the default suite.
+        RecipeError: if there is no such asset, it is the only one of the default suite, or a
+            scene shows it; nothing is changed.
     """
+    _refuse_shown(workspace, suite, load_suite(workspace, suite).in_folder(asset_id) or [asset_id])
     if suite == DEFAULT:
         before = set(load_recipes(workspace, suite))
         path = params.remove_asset(workspace, asset_id)
@@ -74,6 +77,16 @@ def remove(workspace: Path, suite: str, asset_id: str) -> Path:
         _forget(path.parents[1] / "dvc.lock", {f"fetch_{name}" for name in unused})
     _remove_outputs(suite_root(workspace, suite) / "out", gone, unused)
     return path
+
+
+def _refuse_shown(workspace: Path, suite: str, assets: Iterable[str]) -> None:
+    for name in scene_names(workspace, suite):
+        shown = set(assets) & set(load_scene(workspace, suite, name).assets)
+        if shown:
+            raise RecipeError(
+                f"{scene_file(workspace, suite, name)}: found {', '.join(sorted(shown))} among its "
+                "objects, expected no scene that shows a removed asset; remove it there first"
+            )
 
 
 def load_recipes(workspace: Path, suite: str) -> tuple[str, ...]:

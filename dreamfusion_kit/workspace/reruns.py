@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dreamfusion_kit.identity.stage_name import ASSET_STAGES
 
 # In pipeline order: a stage reads outputs of earlier ones.
-_ORDER = ("fetch", "embed", "optimize", "mesh", "refine", "evaluate", "score", "report")
+_ORDER = ("fetch", "embed", "optimize", "mesh", "refine", "evaluate", "score", "report", "scene")
 _EVERY = "every asset"
 _NAMED = 5
 
@@ -28,7 +28,7 @@ def describe(keys: Iterable[str], assets: Sequence[str], *, refined: bool = Fals
     later = [
         stage
         for stage in _ORDER[first:]
-        if stage not in subjects and (refined or stage != "refine")
+        if stage not in subjects and (refined or stage != "refine") and stage != "scene"
     ]
     if later:
         lines.append(f"then {', '.join(later)}, where what they read has changed")
@@ -44,6 +44,8 @@ def _reader(key: str) -> tuple[str, str]:
             return stage, asset
         case ["recipes", recipe, stage]:
             return stage, recipe
+        case ["scenes", scene]:
+            return "scene", scene
         case ["suite", "clip"]:
             return "fetch", "clip"
         case ["suite", "pool"]:

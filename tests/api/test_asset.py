@@ -217,3 +217,8 @@ def test_a_recipe_that_cannot_fit_is_refused() -> None:
     )
     with pytest.raises(RecipeError, match="needs"):
         make_asset("a mug", large, progress=False)
+
+
+def test_a_recipe_that_refines_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"recipe\.refine: found a section"):
+        make_asset(PROMPT, load_recipe("magic3d-toybox"))

@@ -158,7 +158,9 @@ def test_an_edit_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
 def _copy_package(target: Path) -> None:
     """Copy all Python and small data; of the weights only their configurations."""
     for path in ROOT.rglob("*"):
-        if path.is_file() and path.suffix in {".py", ".json", ".j2", ".css", ".js"}:
+        if path.is_file() and path.suffix in {
+            ".py", ".json", ".j2", ".css", ".js", ".gz",
+        }:  # fmt: skip
             copied = target / path.relative_to(ROOT)
             copied.parent.mkdir(parents=True, exist_ok=True)
             copied.write_bytes(path.read_bytes())

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dreamfusion_kit.evaluation.metrics import metrics_by
 from dreamfusion_kit.gate.metrics import AssetRow
 from dreamfusion_kit.suites.compare_metrics import change_of, pair_rows, summary_rows
 
@@ -52,3 +53,11 @@ def test_only_pairs_of_one_prompt_are_averaged() -> None:
 def test_the_pairs_that_differ_most_come_first() -> None:
     pairs = [(row(iou=0.5), row(iou=0.5)), (row(iou=0.5), row(iou=0.1)), (None, row(iou=1.0))]
     assert [change_of(pairs, index) for index in range(3)] == pytest.approx([0.0, 0.8, 0.0])
+
+
+def test_every_judge_has_its_rows() -> None:
+    key = "judges.large.clip_score.color"
+    sides = row(**{key: 0.3, "vqa_score": 0.5}), row(**{key: 0.4, "vqa_score": 0.4})
+    assert pair_rows(*sides) == ()
+    rows = pair_rows(*sides, metrics_by(["large"], vqa=True))
+    assert [found.outcome for found in rows] == ["better", "worse"]

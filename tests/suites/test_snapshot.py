@@ -103,3 +103,9 @@ def test_clones_of_killed_processes_are_removed(shared: Workspace) -> None:
             assert in_use.exists()
     finally:
         os.close(descriptor)
+
+
+def test_where_models_lie_travels_beside_the_commit(shared: Workspace) -> None:
+    (shared.path / "models.local.yaml").write_text("models: {store: /somewhere}\n")
+    with snapshot.Clone(snapshot.take(shared.path, SUITE)) as clone:
+        assert (clone / "models.local.yaml").read_text() == "models: {store: /somewhere}\n"

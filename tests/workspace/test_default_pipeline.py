@@ -72,3 +72,10 @@ def test_what_was_edited_by_hand_stays(workspace: Path) -> None:
     assert "  mesh:  # mine\n" in path.read_text()
     edit.remove(workspace, DEFAULT, "car")
     assert path.read_text() == edited
+
+
+def test_an_edited_stage_that_cannot_take_the_refinement_is_refused(workspace: Path) -> None:
+    path = workspace / "dvc.yaml"
+    path.write_text(path.read_text().replace("  evaluate:\n", "  evaluate:  # ours\n"))
+    with pytest.raises(RecipeError, match="found stages edited by hand where car need"):
+        _add_refined(workspace)

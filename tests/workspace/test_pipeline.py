@@ -8,7 +8,7 @@ import yaml
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.workspace import sync
+from dreamfusion_kit.workspace import edit, sync
 from dreamfusion_kit.workspace.pipeline import stale_pipelines, write_pipelines
 
 SHIPPED = Path(__file__).parents[2] / "scenes"
@@ -67,3 +67,10 @@ def test_the_shipped_pipeline_of_scenes_is_current() -> None:
     root = SHIPPED.parent
     stale = stale_pipelines(root, load_suite(root, "default"))
     assert stale == []
+
+
+def test_an_asset_that_a_scene_shows_stays(scene: Path, workspace: Path) -> None:
+    before = (workspace / "params.yaml").read_bytes()
+    with pytest.raises(RecipeError, match=r"scenes/table\.yaml: found red_mug among its objects"):
+        edit.remove(workspace, "default", "red_mug")
+    assert (workspace / "params.yaml").read_bytes() == before

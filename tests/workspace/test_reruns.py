@@ -52,6 +52,8 @@ ASSETS = [f"asset_{index}" for index in range(8)]
                 "changed",
             ],
         ),
+        (["code.scene"], ["scene reruns"]),
+        (["scenes.report"], ["scene of report reruns"]),
         (["suite.pool", "suite.score", "suite.report"],
          ["evaluate of every asset reruns", "score reruns", "report reruns"]),
     ],

@@ -148,6 +148,12 @@ class Recipe(Section):
         description="How that mesh is refined (Magic3D, s. 4); null leaves it as it is."
     )
 
+    @property
+    def guidances(self) -> dict[str, GuidanceSection]:
+        """Return the guidance of each optimisation, by its key."""
+        first: dict[str, GuidanceSection] = {"guidance": self.guidance}
+        return first if self.refine is None else first | {"refine.guidance": self.refine.guidance}
+
     @model_validator(mode="after")
     def _cones_meet_a_field_that_knows_them(self) -> Self:
         if self.renderer.footprint == "cone" and not self.field.reads_cones:
@@ -168,7 +174,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _phi_shares_plain_weights(self) -> Self:
-        guidances = [self.guidance, *([] if self.refine is None else [self.refine.guidance])]
+        guidances = self.guidances.values()
         trained = next((one for one in guidances if one.adapter_rank is not None), None)
         if trained is None:
             return self
@@ -183,10 +189,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _clip_goes_with_clip(self) -> Self:
-        sections = {"guidance": self.guidance}
-        if self.refine is not None:
-            sections["refine.guidance"] = self.refine.guidance
-        for key, guidance in sections.items():
+        for key, guidance in self.guidances.items():
             if guidance.model != self.prior.model:
                 raise ValueError(
                     f"found {key}.kind {guidance.kind} with prior.kind {self.prior.kind}, "
@@ -211,12 +214,13 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _texts_that_are_compared_are_read(self) -> Self:
-        if self.guidance.compares_texts and not self.prior.reads_text:
-            raise ValueError(
-                f"found guidance.kind {self.guidance.kind} with prior.kind {self.prior.kind}, "
-                "which ignores the text, so that the gradient is always 0; expected a prior that "
-                "reads text, or the guidance sds"
-            )
+        for key, guidance in self.guidances.items():
+            if guidance.compares_texts and not self.prior.reads_text:
+                raise ValueError(
+                    f"found {key}.kind {guidance.kind} with prior.kind {self.prior.kind}, "
+                    "which ignores the text, so that the gradient is always 0; expected a prior "
+                    "that reads text, or the guidance sds"
+                )
         return self
 
 
