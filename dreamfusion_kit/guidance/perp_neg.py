@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dreamfusion_kit.guidance.view_prompts import View, nearest_view, side_of
@@ -59,14 +59,12 @@ def view_mix(
 def interpolate(
     first: TextFeatures, second: TextFeatures, share: Float[Tensor, " batch"]
 ) -> TextFeatures:
-    """Return `share * first + (1 - share) * second`, row by row."""
+    """Return `share * first + (1 - share) * second` by row; for masks, the union of both.
+
+    A text with no share adds nothing to a row's mask.
+    """
     return TextFeatures(
-        {
-            name: torch.lerp(
-                second.tensors[name], rows, share.to(rows).reshape(-1, *[1] * (rows.ndim - 1))
-            )
-            for name, rows in first.tensors.items()
-        }
+        {name: _mix(rows, second.tensors[name], share) for name, rows in first.tensors.items()}
     )
 
 
@@ -95,6 +93,17 @@ def perpendicular_part(
     along = (vector * axis).sum(dim=whole_image, keepdim=True)
     squared_length = axis.square().sum(dim=whole_image, keepdim=True)
     return vector - along / squared_length.clamp(min=_MIN_SQUARED_LENGTH) * axis
+
+
+def _mix(
+    rows: Shaped[Tensor, "batch *feature"],
+    others: Shaped[Tensor, "batch *feature"],
+    share: Float[Tensor, " batch"],
+) -> Shaped[Tensor, "batch *feature"]:
+    by_row = share.to(rows.device).reshape(-1, *[1] * (rows.ndim - 1))
+    if rows.is_floating_point():
+        return torch.lerp(others, rows, by_row.to(rows))
+    return ((rows * (by_row > 0)) | (others * (by_row < 1))).to(rows.dtype)
 
 
 def _decay(coefficients: tuple[float, float, float], share: float) -> float:

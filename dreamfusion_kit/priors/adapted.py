@@ -10,6 +10,7 @@ import torch
 
 from dreamfusion_kit.priors.additions import weights_file
 from dreamfusion_kit.priors.components import names_component, read_config
+from dreamfusion_kit.priors.directory import readable
 from dreamfusion_kit.priors.inversion import Inversion, read_inversion
 from dreamfusion_kit.priors.lora_merge import Lora, check_fits, merge, read_lora
 from dreamfusion_kit.priors.other_vae import load_other_vae
@@ -75,24 +76,24 @@ class Adapted:
         return weights_file(self.paths[key], key)
 
     def _on_meta(self, components: set[str]) -> list[tuple[str, torch.nn.Module]]:
-        # Imported here: only LoRAs need these classes before a model is read.
-        import diffusers
-        import transformers
+        # Imported here: the families import this module.
+        from dreamfusion_kit.priors.loaded_classes import loaded_classes
 
+        classes = loaded_classes(self.section, self.directory) if components else {}
         found: list[tuple[str, torch.nn.Module]] = []
         for component in sorted(components):
             folder = self.section.folders[0] if component == "denoiser" else component
-            if not names_component(self.directory, folder):
+            if component not in classes or not names_component(self.directory, folder):
                 found.append((component, torch.nn.Module()))  # every name is then refused
                 continue
-            config: dict[str, Any] = read_config(self.directory, folder)
-            name = config.get("_class_name")
             with torch.device("meta"):
-                if name is not None:
-                    public = {key: value for key, value in config.items() if key[0] != "_"}
-                    model = getattr(diffusers, name).from_config(public)
-                else:
-                    settings = transformers.AutoConfig.from_pretrained(self.directory / folder)
-                    model = transformers.AutoModel.from_config(settings)
-            found.append((component, model))
+                found.append((component, self._built(classes[component], folder)))
         return found
+
+    def _built(self, model_class: Any, folder: str) -> torch.nn.Module:
+        config = read_config(self.directory, folder)
+        public: Any = {key: value for key, value in config.items() if key[0] != "_"}
+        with readable(self.directory / folder):
+            if hasattr(model_class, "from_config"):  # diffusers'
+                return model_class.from_config(public)
+            return model_class(model_class.config_class.from_dict(config))

@@ -5,6 +5,7 @@ are read: AUTOMATIC1111's (`emb_params`), SDXL's (`clip_l` and `clip_g`) and dif
 word itself). The word in a prompt is always the recipe's, whatever the file calls it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,15 +80,23 @@ def teach_tokenizer(tokenizer: Any, inversions: Sequence[Inversion]) -> None:
 
 
 def spelled(prompt: str, inversions: Sequence[Inversion]) -> str:
-    """Return the prompt with each learned word as its pieces."""
-    for inversion in inversions:
-        prompt = prompt.replace(inversion.token, " ".join(inversion.pieces))
-    return prompt
+    """Return the prompt with each learned word as its pieces.
+
+    A word that starts or ends with a letter or digit is not read inside a longer one; of two
+    words at one place the longer counts.
+    """
+    pieces = {inversion.token: " ".join(inversion.pieces) for inversion in inversions}
+    if not pieces:
+        return prompt
+    # One pass: a word is never looked for in the pieces of another.
+    words = "|".join(_as_word(token) for token in sorted(pieces, key=len, reverse=True))
+    return re.sub(words, lambda match: pieces[match.group()], prompt)
 
 
-def teach_encoder(encoder: Any, inversions: Sequence[Inversion], first: int) -> None:
+def teach_encoder(encoder: Any, inversions: Sequence[Inversion], *, first: int, end: int) -> None:
     """Put the vectors behind the encoder's embedding, from token number `first` on.
 
+    `end` is the number of the tokenizer's end token, where the encoder is then pooled.
     Raises WeightsError where they have another width.
     """
     embedding: nn.Embedding = encoder.get_input_embeddings()
@@ -104,3 +113,15 @@ def teach_encoder(encoder: Any, inversions: Sequence[Inversion], first: int) -> 
     weight[: len(old)] = old
     weight[first : first + len(rows)] = rows.to(weight)
     encoder.set_input_embeddings(nn.Embedding.from_pretrained(weight, freeze=True))
+    # Published configurations have an end token of 2, with which transformers pools at the
+    # highest number of a row: that would be a learned piece.
+    for module in encoder.modules():
+        if hasattr(module, "eos_token_id"):
+            module.eos_token_id = end
+
+
+def _as_word(token: str) -> str:
+    """Return the pattern of a token that does not stand inside a longer word."""
+    before = r"(?<!\w)" if re.match(r"\w", token) else ""
+    after = r"(?!\w)" if re.search(r"\w$", token) else ""
+    return before + re.escape(token) + after

@@ -1,76 +1,26 @@
 """LoRAs from files (arXiv 2106.09685), merged into a model's weights when it is read.
 
-    W becomes W + scale * (alpha / rank) * up down,   in float32, then rounded to W's format.
+    W becomes W + scale * strength * up down,   in float32, then rounded to W's format;
+    the strength is alpha / rank, or what the file's header says (lora_header).
 
-Two layouts are read. kohya's names a module by its path with underscores behind `lora_unet_`,
-`lora_te_`, `lora_te1_` or `lora_te2_`; in SDXL's files the paths are those of the original
-repository. diffusers' has the path itself behind `unet.`, `transformer.` or `text_encoder.`.
-A file that has a tensor which finds no place is refused: it belongs to another model.
+Two layouts are read, kohya's and diffusers' (lora_names). A file that has a
+tensor which finds no place is refused: it belongs to another model.
 """
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers.loaders import lora_conversion_utils
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors.lora_header import Scaling, read_scalings
+from dreamfusion_kit.priors.lora_names import DIFFUSERS, place_of, renamed
 from dreamfusion_kit.priors.printable import printable
 
-_LIBRARY: Any = lora_conversion_utils  # its table of blocks has no public name
-_KOHYA = {
-    "lora_unet_": "denoiser",
-    "lora_transformer_": "denoiser",
-    "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder",
-    "lora_te2_": "text_encoder_2",
-    "lora_te3_": "text_encoder_3",
-}
-_DIFFUSERS = {
-    "unet.": "denoiser",
-    "transformer.": "denoiser",
-    "diffusion_model.": "denoiser",
-    "text_encoder.": "text_encoder",
-    "text_encoder_2.": "text_encoder_2",
-    "text_encoder_3.": "text_encoder_3",
-}
-_ROLES = {
-    ".lora_down.weight": "down",
-    ".lora_up.weight": "up",
-    ".lora_A.weight": "down",
-    ".lora_B.weight": "up",
-    ".lora.down.weight": "down",
-    ".lora.up.weight": "up",
-    "_lora.down.weight": "down",
-    "_lora.up.weight": "up",
-    ".alpha": "alpha",
-}
-# What the original repository calls the parts of a U-Net.
-_WORDS = {
-    "_input_blocks_0_0": "_conv_in",
-    "_input_blocks_": "_down_blocks_",
-    "_middle_block_": "_mid_block_",
-    "_output_blocks_": "_up_blocks_",
-    "_in_layers_2": "_conv1",
-    "_out_layers_3": "_conv2",
-    "_emb_layers_1": "_time_emb_proj",
-    "_skip_connection": "_conv_shortcut",
-    "_downsamplers_0_op": "_downsamplers_0_conv",
-    "_time_embed_0": "_time_embedding_linear_1",
-    "_time_embed_2": "_time_embedding_linear_2",
-    "_label_emb_0_0": "_add_embedding_linear_1",
-    "_label_emb_0_2": "_add_embedding_linear_2",
-    "lora_unet_out_2": "lora_unet_conv_out",
-}
-# Older diffusers files name the attention's processor, and its output without a number.
-_PROCESSOR = re.compile(r"\.processor(?=\.)")
 _OTHER_METHODS = {
     "dora_scale": "a DoRA",
     "lora_magnitude_vector": "a DoRA",
@@ -85,6 +35,7 @@ _OTHER_METHODS = {
 @dataclass
 class _Part:
     tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +63,7 @@ def read_lora(path: Path, *, layers_per_block: int | None = None) -> Lora:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
-            scales = _scales_of(file.metadata() or {})
+            metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise WeightsError(
             f"{name}: cannot be read ({printable(str(error))}); expected a LoRA's safetensors; "
@@ -127,19 +78,22 @@ def read_lora(path: Path, *, layers_per_block: int | None = None) -> Lora:
                     "a layer; merge it with its trainer's own tool, and use the merged model"
                 )
     parts: dict[str, dict[str, _Part]] = {}
-    for key, tensor in _renamed(tensors, layers_per_block, name).items():
-        component, module, role = _place(key, name)
+    for key, tensor in renamed(tensors, layers_per_block, name).items():
+        component, module, role = place_of(key, name)
         part = parts.setdefault(component, {}).setdefault(module, _Part())
+        if role in part.tensors:
+            raise WeightsError(
+                f"{name}: has two tensors for one place, the second {printable(key, 80)}; expected "
+                "one layout; save it again with its trainer"
+            )
         part.tensors[role] = tensor
-    for modules in parts.values():
+    scalings = _by_component(read_scalings(metadata, name))
+    for component, modules in parts.items():
         for module, part in modules.items():
-            if not {"down", "up"} <= part.tensors.keys():
-                raise WeightsError(
-                    f"{name}: {printable(module, 80)} lacks one of its two matrices; expected "
-                    "both; restore the file"
-                )
-            if "alpha" not in part.tensors and scales is not None:
-                part.tensors["alpha"] = torch.tensor(scales)
+            _check_tensors(part, module, name)
+            own = float(part.tensors["alpha"]) if "alpha" in part.tensors else None
+            scaling = scalings.get(component) or scalings.get("") or Scaling()
+            part.strength = scaling.strength(part.tensors["down"].shape[0], own)
     return Lora(name, parts)
 
 
@@ -163,66 +117,32 @@ def check_fits(model: nn.Module, component: str, loras: Iterable[Lora]) -> None:
             _shape(module, part, lora.name, name)
 
 
-def _scales_of(metadata: Mapping[str, str]) -> float | None:
-    """Return the alpha of all layers that diffusers keeps in a file's header, if one is there."""
-    try:
-        adapter: Any = json.loads(metadata.get("lora_adapter_metadata", "null"))
-    except ValueError:
-        return None
-    if not isinstance(adapter, dict):
-        return None
-    alphas: set[Any] = {value for key, value in adapter.items() if key.endswith("lora_alpha")}
-    if any(value for key, value in adapter.items() if key.endswith("alpha_pattern")):
+def _by_component(scalings: Mapping[str, Scaling]) -> dict[str, Scaling]:
+    """Return a header's settings by component; those of others adapt nothing that is read."""
+    components = {"": "", **{start.rstrip("."): name for start, name in DIFFUSERS.items()}}
+    return {components[name]: own for name, own in scalings.items() if name in components}
+
+
+def _check_tensors(part: _Part, module: str, name: str) -> None:
+    """Raise WeightsError where there are not two matrices, and perhaps one alpha."""
+    if not {"down", "up"} <= part.tensors.keys():
         raise WeightsError(
-            "a LoRA with an alpha of its own for some layers (alpha_pattern): expected one for "
-            "all; save it with its alphas as tensors, as kohya does"
+            f"{name}: {printable(module, 80)} lacks one of its two matrices; expected both; "
+            "restore the file"
         )
-    return float(alphas.pop()) if len(alphas) == 1 else None
-
-
-def _renamed(
-    tensors: dict[str, Tensor], layers_per_block: int | None, name: str
-) -> dict[str, Tensor]:
-    if layers_per_block is None or not any(key.startswith("lora_unet_") for key in tensors):
-        return tensors
-    try:
-        # The library's own table between the original repository's blocks and diffusers'.
-        counted = _LIBRARY._maybe_map_sgm_blocks_to_diffusers(
-            dict(tensors), SimpleNamespace(layers_per_block=layers_per_block)
-        )
-    except (ValueError, IndexError) as error:
+    for role in ("down", "up"):
+        tensor = part.tensors[role]
+        if tensor.ndim < 2 or not tensor.numel() or not tensor.is_floating_point():
+            raise WeightsError(
+                f"{name}: {printable(module, 80)} has a {role} of {tuple(tensor.shape)} in "
+                f"{tensor.dtype}; expected a matrix of floats; restore the file"
+            )
+    alpha = part.tensors.get("alpha", torch.ones(()))
+    if alpha.numel() != 1 or alpha.is_complex() or not bool(alpha.isfinite().all()):
         raise WeightsError(
-            f"{name}: names blocks that no U-Net has ({printable(str(error), 120)}); expected "
-            "kohya's or diffusers' layout; choose another file"
-        ) from None
-    return {_in_diffusers_words(key): tensor for key, tensor in counted.items()}
-
-
-def _in_diffusers_words(key: str) -> str:
-    """Return a key of the U-Net with the original repository's words for its parts replaced."""
-    if key.startswith("lora_unet_"):
-        for theirs, ours in _WORDS.items():
-            key = key.replace(theirs, ours)
-    return key
-
-
-def _place(key: str, name: str) -> tuple[str, str, str]:
-    """Return a tensor's component, its module with underscores, and its role."""
-    for ending, role in _ROLES.items():
-        if key.endswith(ending):
-            path = key.removesuffix(ending)
-            for start, component in _KOHYA.items():
-                if path.startswith(start):
-                    return component, path.removeprefix(start), role
-            for start, component in _DIFFUSERS.items():
-                if path.startswith(start):
-                    module = _PROCESSOR.sub("", path.removeprefix(start))
-                    module = module.removeprefix("base_model.model.")
-                    return component, module.replace(".", "_"), role
-    raise WeightsError(
-        f"{name}: has {printable(key, 80)}, which is no tensor of a LoRA in kohya's or diffusers' "
-        "layout; expected two matrices a layer; choose another file"
-    )
+            f"{name}: {printable(module, 80)} has an alpha of {tuple(alpha.shape)}; expected one "
+            "finite number; restore the file"
+        )
 
 
 def _by_underscores(model: nn.Module) -> dict[str, nn.Module]:
@@ -268,7 +188,6 @@ def _add(module: nn.Module, part: _Part, scale: float, file: str, name: str) -> 
     shape = _shape(module, part, file, name)
     weight: Any = module.weight
     down, up = part.tensors["down"].float(), part.tensors["up"].float()
-    alpha = part.tensors.get("alpha")
-    factor = scale * (1.0 if alpha is None else float(alpha) / down.shape[0])
+    factor = scale * part.strength
     change = (up.flatten(1) @ down.flatten(1)).reshape(shape)
     weight.copy_(weight.float() + factor * change.to(weight.device))

@@ -1,7 +1,10 @@
 """A VAE in place of a model's own, from its own folder or from one file.
 
 Only an encoder of the same latents makes sense: the denoiser knows no others. So the scale of
-the latents is the model's own, and a VAE with another is refused.
+the latents is the model's own, and a folder whose configuration has another is refused.
+
+A single file has no configuration. Its shapes are checked, but its scale cannot be: a VAE of
+SDXL's has the shapes of Stable Diffusion 1.5's and is read as if its latents were the model's.
 """
 
 from pathlib import Path
@@ -26,7 +29,8 @@ _DEFAULT_SCALE = 0.18215  # that of the libraries, and of Stable Diffusion 1 and
 def load_other_vae(path: Path, model: Path, *, dtype: torch.dtype) -> torch.nn.Module:
     """Return the frozen VAE of a folder or file, for the model of the directory `model`.
 
-    Raises WeightsError where it is not one, or has other latents.
+    Raises WeightsError where it is not one, or has other latents as far as its files tell: a
+    folder's configuration has their scale, a single file only their number of channels.
     """
     own = checked(VaeConfig, read_config(model, "vae"), f"{model.name}/vae/config.json")
     if path.is_file():
@@ -44,7 +48,10 @@ def load_other_vae(path: Path, model: Path, *, dtype: torch.dtype) -> torch.nn.M
 
 
 def _from_file(path: Path, model: Path, dtype: torch.dtype) -> torch.nn.Module:
-    """Return a VAE with the model's own configuration and the file's weights, in either layout."""
+    """Return a VAE with the model's own configuration and the file's weights, in either layout.
+
+    The scale is thus the model's, whatever the file was trained with: see above.
+    """
     config: Any = {
         key: value for key, value in read_config(model, "vae").items() if not key.startswith("_")
     }

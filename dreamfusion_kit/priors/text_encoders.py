@@ -212,7 +212,7 @@ def _clip_encoder(model_class: Any, directory: Path, suffix: str, adapted: Adapt
     inversions = adapted.inversions(suffix)
     if inversions:
         tokenizer = _tokenizer(directory / f"tokenizer{suffix}")
-        teach_encoder(encoder, inversions, len(tokenizer))
+        teach_encoder(encoder, inversions, first=len(tokenizer), end=tokenizer.eos_token_id)
     return encoder
 
 

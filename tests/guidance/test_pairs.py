@@ -57,6 +57,22 @@ MODELS: dict[str, dict[str | None, dict[str, Any]]] = {
     "analytic": {None: {"components": COLORS, "image_size_px": 8}},
     "clip": {"clip_directory": {}},
 }
+# Perp-Neg needs a text encoder: every family that has one, the newer ones included.
+MIXED = [
+    *(
+        (prior, model)
+        for prior in ("pixel_unet", "latent_unet", "flow_transformer")
+        for model in MODELS[prior]
+    ),
+    *(("latent_transformer", model) for model in COMPONENTS),
+]
+TEXT_TOKENS = {"pixart_sigma": 16, "qwen_image": 150}  # what the tiny models read
+PERP_NEG = {
+    "front_at_side": (4.0, 0.5, -2.426),
+    "side_at_front": (4.0, 0.5, -2.426),
+    "side_at_back": (1.0, 0.5, -0.606),
+    "front_at_back": (1.0, 0.5, 0.967),
+}
 RECIPES = {"sds": "toybox"}  # by kind of guidance; the others' recipes are named after it
 # Kinds without a recipe, as sds with these keys.
 UNSHIPPED: dict[str, dict[str, Any]] = {
@@ -93,7 +109,7 @@ def paired(guidance: str, prior: str, model: str | None) -> dict[str, Any]:
     if guidance in UNSHIPPED:
         data["guidance"] |= {"kind": guidance, **UNSHIPPED[guidance]}
     source = {} if model is None else {"source": {"kind": "local", "path": "somewhere"}}
-    data["prior"] = {"kind": prior, **source, **MODELS[prior][model]}
+    data["prior"] = {"kind": prior, **source, **MODELS[prior].get(model, OPEN)}
     # 16 letters fit into what the tiny text encoders read.
     data["guidance"]["view_prompts"] |= {"left": "left", "right": "right", "overhead": "top"}
     return data
@@ -118,6 +134,23 @@ def test_what_the_recipe_accepts_moves_the_views(
     guidance: str, prior: str, model: str | None, request: pytest.FixtureRequest, views: Any
 ) -> None:
     data = paired(guidance, prior, model)
+    check_steps(data, model, request, views)
+
+
+@pytest.mark.parametrize(("prior", "model"), MIXED)
+def test_perp_neg_mixes_the_texts_of_every_family(
+    prior: str, model: str, request: pytest.FixtureRequest, views: Any
+) -> None:
+    data = paired("sds", prior, model)
+    data["guidance"]["perp_neg"] = PERP_NEG
+    if prior == "latent_transformer":
+        data["prior"]["text_tokens"] = TEXT_TOKENS.get(model, OPEN["text_tokens"])
+    check_steps(data, model, request, views)
+
+
+def check_steps(
+    data: dict[str, Any], model: str | None, request: pytest.FixtureRequest, views: Any
+) -> None:
     recipe = TypeAdapter(schema.Recipe).validate_python(data, strict=False)
     if model in COMPONENTS:
         directory = request.getfixturevalue("saved")(model)
@@ -130,7 +163,7 @@ def test_what_the_recipe_accepts_moves_the_views(
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     for step in range(2):
         draw: Callable[[str], Any] = lambda _stream: torch.Generator().manual_seed(5)  # noqa: E731
-        seen: Views = views(images, azimuth_deg=[0.0, 180.0])
+        seen: Views = views(images, azimuth_deg=[30.0, 180.0])
         output = built.guide(seen, step, draw)
         assert output.gradient.shape == images.shape
         assert output.gradient.isfinite().all()

@@ -125,3 +125,11 @@ def test_features_are_mixed_row_by_row() -> None:
     mixed = interpolate(first, second, torch.tensor([1.0, 0.25])).tensors["hidden"]
     torch.testing.assert_close(mixed[0], torch.ones(3, 5))
     torch.testing.assert_close(mixed[1], torch.full((3, 5), 2.5))
+
+
+def test_masks_are_united_where_both_texts_count() -> None:
+    first = TextFeatures({"mask": torch.tensor([[True, True, False]] * 3)})
+    second = TextFeatures({"mask": torch.tensor([[True, False, True]] * 3)})
+    mixed = interpolate(first, second, torch.tensor([1.0, 0.5, 0.0])).tensors["mask"]
+    assert mixed.dtype == torch.bool
+    assert mixed.tolist() == [[True, True, False], [True, True, True], [True, False, True]]

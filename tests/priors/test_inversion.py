@@ -1,5 +1,7 @@
 """Learned words: their vectors stand where the word stood."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.adapted import Adapted
 from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.priors.inversion import Inversion, spelled
 
 from .test_latent_unet import section
 
@@ -70,6 +73,48 @@ def test_sdxl_s_file_has_vectors_for_both_encoders(
     with_word, without = prior.encode_text([f"a {TOKEN}", "a mug"]).tensors["hidden"]
     for part in (slice(0, 12), slice(12, 20)):
         assert not torch.allclose(with_word[:, part], without[:, part])
+
+
+def test_sdxl_pools_at_the_end_and_not_at_a_learned_piece(
+    stable_diffusion_xl: Path, tmp_path: Path
+) -> None:
+    """Published configurations have an end token of 2: pool at the highest number."""
+    directory = shutil.copytree(stable_diffusion_xl, tmp_path / "model")
+    place = directory / "text_encoder_2" / "config.json"
+    end = json.loads(place.read_text())["eos_token_id"]
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"eos_token_id": 2}))
+    rows = vectors(2, 8)
+    prior = prior_with(directory, tmp_path, {"clip_l": vectors(2), "clip_g": rows})
+    found = prior.encode_text([f"a {TOKEN} mug", "a mug"]).tensors["pooled"]
+
+    encoder = CLIPTextModelWithProjection.from_pretrained(stable_diffusion_xl / "text_encoder_2")
+    tokenizer = CLIPTokenizer.from_pretrained(stable_diffusion_xl / "tokenizer_2")
+    mug = tokenizer("mug", add_special_tokens=False).input_ids
+    ids = [*tokenizer("a").input_ids[:-1], 0, 0, *mug, *[end] * 16][:16]
+    embedded = encoder.get_input_embeddings()(torch.tensor([ids]))
+    embedded[0, 2:4] = rows
+    encoder.get_input_embeddings().forward = lambda _: embedded
+    with torch.no_grad():
+        states = encoder.eval()(torch.tensor([ids])).last_hidden_state
+        expected = encoder.text_projection(states[:, ids.index(end)])
+    torch.testing.assert_close(found[:1], expected, rtol=1e-4, atol=1e-5)
+    plain: Any = build_prior(section(), directory, "cpu")
+    torch.testing.assert_close(found[1:], plain.encode_text(["a mug"]).tensors["pooled"])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a cat and a cat2", "a cat_0 and a cat2_0 cat2_1"),
+        ("a cat, cats, tomcat, cat.", "a cat_0, cats, tomcat, cat_0."),
+        ("<x><x>y in a party", "<x>_0<x>y_0 in a party"),
+        ("cat_0", "cat_0"),
+    ],
+)
+def test_words_are_spelled_in_one_pass(prompt: str, expected: str) -> None:
+    counts = {"cat": 1, "cat2": 2, "art": 1, "<x>": 1, "<x>y": 1, "0": 1}
+    words = [Inversion(token, vectors(count)) for token, count in counts.items()]
+    assert spelled(prompt, words) == expected
 
 
 @pytest.mark.parametrize(

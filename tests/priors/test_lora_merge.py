@@ -1,5 +1,6 @@
 """LoRAs in kohya's and diffusers' layouts, against a merge written out by hand."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import CLIPTextModel
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.adapted import Adapted
@@ -161,6 +163,7 @@ def test_loras_add_up(stable_diffusion: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(value, two.state_dict()[name])
 
 
+ENDS = (".lora_up.weight", ".lora_down.weight")
 KEY = "lora_unet_" + QUERY.replace(".", "_")
 
 
@@ -185,6 +188,18 @@ KEY = "lora_unet_" + QUERY.replace(".", "_")
             {"lora_te2_x.lora_up.weight": draw(8, 2), "lora_te2_x.lora_down.weight": draw(2, 8)},
             "text_encoder_2 does not have",
         ),
+        ({f"{KEY}.lora_up.weight": draw(8), f"{KEY}.lora_down.weight": draw(8)}, "expected a mat"),
+        (
+            {f"{KEY}.lora_up.weight": draw(8, 0), f"{KEY}.lora_down.weight": draw(0, 8)},
+            "has a down of .0, 8. in torch.float32; expected a matrix of floats",
+        ),
+        (kohya(matrices()) | {f"{KEY}.alpha": draw(2)}, "has an alpha of .2,.; expected one"),
+        (kohya(matrices()) | {f"{KEY}.alpha": torch.tensor(torch.nan)}, "expected one finite"),
+        (
+            kohya(matrices()) | {f"lora_unet_input_blocks_3_1_x{end}": draw(2, 2) for end in ENDS},
+            "names blocks of the U-Net in two ways",
+        ),
+        (kohya(matrices()) | peft(matrices()), "has two tensors for one place"),
         (kohya({f"unet.{QUERY}": (draw(2, 320), draw(320, 2))}), "is for a weight of 320 x 320"),
     ],
 )
@@ -201,3 +216,45 @@ def test_a_pickle_is_refused(stable_diffusion: Path, tmp_path: Path) -> None:
     file.write_bytes(b"PK\x03\x04")
     with pytest.raises(WeightsError, match=r"lora\.safetensors: cannot be read"):
         read_lora(file)
+
+
+def with_header(folder: Path, header: str) -> Path:
+    """Return a file of diffusers' layout without alphas, whose header has them."""
+    pairs = matrices()
+    names = (f"unet.{QUERY}", f"text_encoder.{WORDS}")
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        tensors |= {
+            f"{name}.lora_A.weight": pairs[name][0],
+            f"{name}.lora_B.weight": pairs[name][1],
+        }
+    save_file(tensors, folder / "lora.safetensors", {"lora_adapter_metadata": header})
+    return folder / "lora.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"unet.lora_alpha": 1, "text_encoder.lora_alpha": 3}, (1 / RANK, 3 / RANK)),
+        ({"unet.lora_alpha": 4, "unet.use_rslora": True}, (4 / RANK**0.5, 1.0)),
+        ({"unet.lora_alpha": 4, "unet.use_rslora": False}, (4 / RANK, 1.0)),
+        ({"lora_alpha": 4}, (4 / RANK, 4 / RANK)),
+        ({}, (1.0, 1.0)),
+    ],
+)
+def test_each_component_has_the_strength_of_its_header(
+    stable_diffusion: Path, tmp_path: Path, settings: Any, expected: tuple[float, float]
+) -> None:
+    lora = read_lora(with_header(tmp_path, json.dumps(settings)))
+    unet = UNet2DConditionModel.from_pretrained(stable_diffusion / "unet")
+    text = CLIPTextModel.from_pretrained(stable_diffusion / "text_encoder")
+    places = (
+        (unet, "denoiser", f"unet.{QUERY}"),
+        (text, "text_encoder", f"text_encoder.{WORDS}"),
+    )
+    for (model, component, name), strength in zip(places, expected, strict=True):
+        weight = model.get_submodule(name.partition(".")[2]).weight
+        before = weight.detach().clone()
+        merge(model, component, [(lora, 1.0)])
+        down, up = matrices()[name]
+        torch.testing.assert_close(weight.detach(), before + strength * up @ down)

@@ -77,3 +77,12 @@ def test_another_architecture_is_refused(stable_diffusion: Path, tuned: Path) ->
     save_file(tensors, file)
     with pytest.raises(WeightsError, match="is not a VAE of this architecture"):
         latents(stable_diffusion, file)
+
+
+def test_a_single_file_is_read_at_the_model_s_scale(stable_diffusion: Path, tuned: Path) -> None:
+    """It has no configuration, so its own scale is not known; a folder's would be refused."""
+    at_own_scale = latents(stable_diffusion, tuned)
+    config = json.loads((tuned / "config.json").read_text())
+    (tuned / "config.json").write_text(json.dumps(config | {"scaling_factor": 0.13025}))
+    file = tuned / "diffusion_pytorch_model.safetensors"
+    assert torch.equal(latents(stable_diffusion, file), at_own_scale)
