@@ -29,6 +29,8 @@ Meters = Annotated[float, Field(ge=1e-4, le=1e4)]
 Coordinate = Annotated[float, Field(ge=-1e4, le=1e4)]
 Point = tuple[Coordinate, Coordinate, Coordinate]
 Degrees = Annotated[float, Field(ge=-360, le=360)]
+# A camera straight above or below has no "up" to turn to.
+Elevation = Annotated[float, Field(ge=-89, le=89)]
 Pixels = Annotated[int, Field(ge=16, le=4096)]
 
 
@@ -93,7 +95,7 @@ class FlyAroundSection(Section):
 
     num_frames: int = Field(ge=2, le=1000, description="Frames of a full turn.")
     frame_duration_ms: int = Field(ge=10, le=1000, description="How long each is shown.")
-    elevation_deg: tuple[Degrees, Degrees] = Field(
+    elevation_deg: tuple[Elevation, Elevation] = Field(
         description="Elevation at azimuth 0 and at azimuth 180, with a smooth way between."
     )
     image_size_px: tuple[Pixels, Pixels] = Field(description="Width and height.")
@@ -104,7 +106,7 @@ class StillSection(Section):
     """One picture."""
 
     azimuth_deg: Degrees = Field(description="Where the camera stands, seen from the target.")
-    elevation_deg: Annotated[float, Field(ge=-89, le=89)] = Field(description="Above the target.")
+    elevation_deg: Elevation = Field(description="Above the target.")
 
 
 class SceneCameraSection(Section):

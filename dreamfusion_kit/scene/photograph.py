@@ -17,6 +17,7 @@ from jaxtyping import Float
 from dreamfusion_kit.errors import DreamFusionKitError, MissingExtraError
 from dreamfusion_kit.mesh.srgb import to_linear, to_srgb
 from dreamfusion_kit.recipe.scene import LampSection
+from dreamfusion_kit.scene.picture_size import picture_size
 from dreamfusion_kit.scene.placement import Instance, Model
 
 _VARIANT = "scalar_rgb"
@@ -78,6 +79,7 @@ def read_environment(path: Path) -> Float[np.ndarray, "h w 3"]:
         raise DreamFusionKitError(
             f"{path}: found over {_MAX_ENVIRONMENT_BYTES >> 20} MiB; reduce the picture"
         )
+    _check_size(path, *picture_size(path))  # before a decoder makes room for what it claims
     mitsuba = _mitsuba()
     try:
         bitmap = mitsuba.Bitmap(str(path)).convert(
@@ -90,14 +92,18 @@ def read_environment(path: Path) -> Float[np.ndarray, "h w 3"]:
             f"{path}: cannot be read ({reason}), expected an .hdr or .exr picture"
         ) from None
     height, width = radiance.shape[:2]
-    if width != 2 * height or width > _MAX_ENVIRONMENT_PX:
+    _check_size(path, width, height)
+    if not np.isfinite(radiance).all() or radiance.min() < 0 or not radiance.max() > 0:
+        raise DreamFusionKitError(f"{path}: found values that are not light, expected radiance")
+    return radiance
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width != 2 * height or not 0 < width <= _MAX_ENVIRONMENT_PX:
         raise DreamFusionKitError(
             f"{path}: found {width} x {height} pixels, expected an equirectangular picture, twice "
             f"as wide as high, at most {_MAX_ENVIRONMENT_PX} wide"
         )
-    if not np.isfinite(radiance).all() or radiance.min() < 0 or not radiance.max() > 0:
-        raise DreamFusionKitError(f"{path}: found values that are not light, expected radiance")
-    return radiance
 
 
 class Studio:

@@ -81,6 +81,7 @@ def test_a_scene_of_a_suites_folder_has_its_assets(table: Path, workspace: Path)
         ("file: null", "file: ../../x.hdr", "file"),
         (r"fov_y_deg: \d+", "fov_y_deg: .nan", "fov_y_deg"),
         ("seed: 0", "seed: x", "seed"),
+        (r"elevation_deg: \[[\d., -]+\]", "elevation_deg: [10, 90]", r"elevation_deg.*90"),
     ],
 )
 def test_problems_have_a_line(table: Path, workspace: Path, old: str, new: str, said: str) -> None:

@@ -1,6 +1,7 @@
 """Pictures: what is seen where, how bright it is by closed forms, and what is refused."""
 
 import importlib.util
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,13 @@ from dreamfusion_kit.scene.placement import Instance, Model, table_top
 
 GREY = np.full((8, 16, 3), 1.0, np.float32)
 ONE = Instance("one", "sign", np.eye(4))
+
+BIG_HDR = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 100000 +X 200000\n\x02\x02\x0d\x40"
+BIG_EXR = (
+    b"\x76\x2f\x31\x01\x02\x00\x00\x00"
+    + b"compression\0compression\0" + struct.pack("<IB", 1, 3)
+    + b"dataWindow\0box2i\0" + struct.pack("<I4i", 16, 0, 0, 199_999, 99_999) + b"\0"
+)  # fmt: skip
 
 
 def shot(**changes: object) -> Shot:
@@ -120,6 +128,19 @@ def test_what_is_no_environment_is_said(
     with pytest.raises(DreamFusionKitError, match=said) as caught:
         read_environment(tmp_path / name)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("name", "content"), [("big.hdr", BIG_HDR), ("big.exr", BIG_EXR)])
+def test_a_size_beyond_the_limit_is_refused_before_anything_decodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes
+) -> None:
+    def decodes() -> None:
+        raise AssertionError("reached the decoder")
+
+    (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(photograph, "_mitsuba", decodes)
+    with pytest.raises(DreamFusionKitError, match="found 200000 x 100000 pixels"):
+        read_environment(tmp_path / name)
 
 
 def test_without_mitsuba_the_command_that_installs_it_is_named(

@@ -5,13 +5,13 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from dreamfusion_kit.recipe.schema.base import Section, is_one_line
-from dreamfusion_kit.recipe.schema.source import PartSourceSection
+from dreamfusion_kit.recipe.schema.source import LoraSourceSection, PartSourceSection
 
 
 class LoraSection(Section):
     """A low-rank adaptation (LoRA, arXiv 2106.09685), merged into the weights as they are read."""
 
-    source: PartSourceSection = Field(
+    source: LoraSourceSection = Field(
         description="A safetensors file in kohya's or diffusers' layout."
     )
     scale: float = Field(

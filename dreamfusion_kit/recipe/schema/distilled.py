@@ -1,11 +1,12 @@
-"""Published models that no score can be distilled from, by repository: refused before a download.
+"""Published models that no score can be distilled from, by name: refused before a download.
 
 Guidance subtracts a model's unconditional prediction from its conditional one at every noise
 level. A guidance-distilled model has only the mixture of both; a consistency or few-step model
 was trained to jump from few noise levels, and predicts no noise at the others.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 _GUIDANCE = "is distilled for guidance: it has no unconditional prediction to subtract"
 _FEW_STEPS = "is distilled to a few steps: between them it predicts no noise"
@@ -32,6 +33,13 @@ DISTILLED: Mapping[str, str] = {
 _INSTEAD = (
     "Stable Diffusion, SDXL, SD 3.5, FLUX.2-klein-base, Z-Image, Qwen-Image, Sana or PixArt-Sigma"
 )
+# Names of methods that distil to a few steps, as people write them into names of their models:
+# SDXL-Turbo, someXL_lightningBakedVae, dreamshaper_8LCM, Hyper-SD15; but not hyperrealism.
+_FEW_STEP_NAME = re.compile(
+    r"(?i:turbo|lightning|schnell|hyper[-_. ]?sd)"
+    r"|(?<![A-Z])LCM|(?<![A-Za-z])[Ll]cm(?![a-z])"
+    r"|((?<![A-Za-z])h|H)yper(?![a-z])(?![-_. ]?[Rr]eal)|(?<![A-Z])HYPER(?![A-Z])"
+)
 
 
 def refuse_distilled(repository: str) -> str:
@@ -42,3 +50,19 @@ def refuse_distilled(repository: str) -> str:
             f"found {repository!r}, which {reason}; expected a base model, such as {_INSTEAD}"
         )
     return repository
+
+
+def refuse_few_step_names(names: Iterable[str]) -> None:
+    """Raise ValueError where one of the names says that a model or a LoRA is of a few steps.
+
+    A model's files need not say so: SDXL-Turbo's have the architecture and the scheduler of SDXL's
+    own, and a LoRA's have no configuration.
+    """
+    for name in names:
+        found = _FEW_STEP_NAME.search(name)
+        if found is not None:
+            raise ValueError(
+                f"found {name!r}, which by its name ({found.group()}) {_FEW_STEPS}; expected a "
+                "base model and LoRAs for it; if the name misleads, rename the file or folder, or "
+                "download the repository into a folder of another name and use kind: local"
+            )

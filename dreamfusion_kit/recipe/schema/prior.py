@@ -31,6 +31,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Section,
 )
 from dreamfusion_kit.recipe.schema.source import (
+    DenoiserSourceSection,
     ModelSourceSection,
     PartSourceSection,
     SourceSection,
@@ -58,7 +59,7 @@ class PixelUnetSection(Section):
     """A pixel-space U-Net in diffusers format, as Imagen's 64 px base model is (DF s. 2.1)."""
 
     kind: Literal["pixel_unet"] = Field(description="A pixel-space diffusion U-Net.")
-    source: SourceSection = Field(description="Where the diffusers directory comes from.")
+    source: DenoiserSourceSection = Field(description="Where the diffusers directory comes from.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format the U-Net computes in."
     )
@@ -121,7 +122,7 @@ class FlowTransformerSection(Section):
     """A rectified-flow transformer: Stable Diffusion 3 or 3.5 (Esser et al. 2024), AuraFlow."""
 
     kind: Literal["flow_transformer"] = Field(description="A latent flow-matching transformer.")
-    source: SourceSection = Field(description="Where the diffusers directory comes from.")
+    source: DenoiserSourceSection = Field(description="Where the diffusers directory comes from.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format the transformer computes in."
     )
@@ -160,7 +161,7 @@ class LatentTransformerSection(Section):
     """Today's open transformers: FLUX.2 klein base, Z-Image, Qwen-Image, Sana, PixArt-Sigma."""
 
     kind: Literal["latent_transformer"] = Field(description="A text-to-image transformer.")
-    source: SourceSection = Field(description="Where the diffusers directory comes from.")
+    source: DenoiserSourceSection = Field(description="Where the diffusers directory comes from.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="Number format the transformer computes in (all were trained in bfloat16)."
     )

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
 from dreamfusion_kit.recipe.schema.base import Section, Text, is_one_line
-from dreamfusion_kit.recipe.schema.distilled import refuse_distilled
+from dreamfusion_kit.recipe.schema.distilled import refuse_distilled, refuse_few_step_names
+
+_Source = TypeVar("_Source", bound=Section)
 
 
 def _inside_workspace(path: str) -> str:
@@ -153,10 +155,30 @@ class FileSourceSection(Section):
 SourceSection = Annotated[
     BundledSourceSection | LocalSourceSection | HubSourceSection, Field(discriminator="kind")
 ]
+
+
+def _is_of_many_steps(source: _Source) -> _Source:
+    match source:
+        case LocalSourceSection() | FileSourceSection() | WeightsFileSection():
+            refuse_few_step_names([source.path])
+        case HubSourceSection():
+            # Owners are left out: some are called Lightning, and publish anything.
+            repositories = (source.repository, *(each.repository for each in source.mirrors))
+            names = [repository.partition("/")[2] for repository in repositories]
+            refuse_few_step_names([*names, *source.files])
+        case _:
+            pass
+    return source
+
+
+# Of a denoiser, or of what is merged into one: those that say that they are of a few steps are
+# refused.
+DenoiserSourceSection = Annotated[SourceSection, AfterValidator(_is_of_many_steps)]
 # A whole model may also be one file; a CLIP, a VAE or a transformer may not.
 ModelSourceSection = Annotated[
     BundledSourceSection | LocalSourceSection | HubSourceSection | FileSourceSection,
     Field(discriminator="kind"),
+    AfterValidator(_is_of_many_steps),
 ]
 
 
@@ -179,3 +201,4 @@ class WeightsFileSection(Section):
 PartSourceSection = Annotated[
     WeightsFileSection | LocalSourceSection | HubSourceSection, Field(discriminator="kind")
 ]
+LoraSourceSection = Annotated[PartSourceSection, AfterValidator(_is_of_many_steps)]

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from dreamfusion_kit.recipe.schema import HubSourceSection
+from dreamfusion_kit.recipe.schema import HubSourceSection, LoraSection, ModelSourceSection
+from dreamfusion_kit.recipe.schema.source import DenoiserSourceSection
 
 KEYS: dict[str, Any] = {
     "kind": "hub",
@@ -38,3 +39,55 @@ def test_a_mirror_of_one_is_refused_too() -> None:
 
 def test_a_base_model_is_not() -> None:
     HubSourceSection(repository="black-forest-labs/FLUX.2-klein-base-4B", **KEYS)
+
+
+FEW_STEPS = (
+    "sdxl-turbo-fp16",
+    "DreamShaperXL_Turbo",
+    "realvisxl_lightningBakedvae",
+    "my-schnell",
+    "lcm-lora-sdxl",
+    "dreamshaper_8LCM",
+    "LCMDreamshaper",
+    "Hyper-SDXL-8steps-lora",
+    "hypersd15",
+    "realistic_v60_hyperVAE",
+    "epic_HYPER",
+)
+OTHERS = ("hyperrealism", "Hyper-Realistic", "hypernetwork", "turbid", "film_calcmode", "alcm")
+SHA256 = "0" * 64
+
+
+def sources(name: str) -> list[dict[str, Any]]:
+    hub = {**KEYS, "repository": f"someone/{name}"}
+    mirrors = ({"repository": f"someone/{name}", "revision": "0" * 40},)
+    return [
+        hub,
+        {**KEYS, "repository": "someone/model", "mirrors": mirrors},
+        {"kind": "local", "path": f"models/{name}"},
+    ]
+
+
+@pytest.mark.parametrize("name", FEW_STEPS)
+def test_a_name_of_few_steps_is_refused_with_a_way_out(name: str) -> None:
+    said = r"distilled to a few steps.*if the name misleads, rename the file or folder"
+    lora = {"kind": "file", "path": f"{name}.safetensors", "sha256": SHA256}
+    for source in sources(name):
+        for section in (ModelSourceSection, DenoiserSourceSection):
+            with pytest.raises(ValidationError, match=said):
+                TypeAdapter[Any](section).validate_python(source)
+    for source in (*sources(name), lora):
+        with pytest.raises(ValidationError, match=said):
+            LoraSection.model_validate({"source": source, "scale": 1.0})
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_name_of_something_else_is_not(name: str) -> None:
+    for source in sources(name):
+        TypeAdapter[Any](ModelSourceSection).validate_python(source)
+        LoraSection.model_validate({"source": source, "scale": 1.0})
+
+
+def test_an_owners_name_says_nothing_of_a_model() -> None:
+    source = {**KEYS, "repository": "Lightning-AI/base"}
+    TypeAdapter[Any](ModelSourceSection).validate_python(source)
