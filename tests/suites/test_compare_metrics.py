@@ -56,7 +56,7 @@ def test_the_pairs_that_differ_most_come_first() -> None:
 
 
 def test_every_judge_has_its_rows() -> None:
-    key = "judges.large.clip_score.color"
+    key = "judges.large.r_precision.color"
     sides = row(**{key: 0.3, "vqa_score": 0.5}), row(**{key: 0.4, "vqa_score": 0.4})
     assert pair_rows(*sides) == ()
     rows = pair_rows(*sides, metrics_by(["large"], vqa=True))
