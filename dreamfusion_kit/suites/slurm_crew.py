@@ -87,7 +87,7 @@ class SlurmCrew(RemoteCrew):
             self._executor.update_parameters(
                 **{f"slurm_{name}": value for name, value in options.items()}
             )
-        except (ValueError, TypeError, RuntimeError) as error:
+        except (NameError, ValueError, TypeError, RuntimeError) as error:
             reason = shortened(printable(str(error).strip().splitlines()[0]), 200)
             raise SuiteError(f"--slurm: {reason}; expected Slurm, and options it knows") from error
         (self._folder / "shared").write_bytes(pickle.dumps((self._snapshot, self._place)))

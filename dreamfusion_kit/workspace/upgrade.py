@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dreamfusion_kit import files
+from dreamfusion_kit.recipe.scene import scene_names
 from dreamfusion_kit.recipe.suite import DEFAULT, Suite, load_suite, refined_assets
 from dreamfusion_kit.recipe.workspace import suite_names, suite_root
 from dreamfusion_kit.workspace import reruns, shipped
@@ -39,6 +40,8 @@ def upgrade(workspace: Path, names: Iterable[str] | None = None) -> str:
 
 def _reruns(workspace: Path, suite: Suite, changed: list[str]) -> list[str]:
     refined = bool(refined_assets(workspace, suite))
+    if not scene_names(workspace, suite.name):
+        changed = [key for key in changed if key != "code.scene"]
     return reruns.describe(changed, list(suite.assets), refined=refined)
 
 
