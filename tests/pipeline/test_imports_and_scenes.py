@@ -17,9 +17,12 @@ IMPORTED = "suites/imported"
 
 @pytest.fixture(scope="module")
 def clone(made: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """Return a copy of the workspace whose assets are made."""
+    """Return a copy of the workspace as it was committed, whatever other tests did to it since."""
     path = tmp_path_factory.mktemp("scenes") / "clone"
-    return Clone(Path(shutil.copytree(made.path, path, symlinks=True)), made.programs)
+    copied = Clone(Path(shutil.copytree(made.path, path, symlinks=True)), made.programs)
+    copied.run("git", "checkout", "--quiet", "--force", "HEAD")
+    copied.dvc("checkout", "--force")
+    return copied
 
 
 def test_an_imported_mesh_is_made_measured_and_shown(clone: Clone) -> None:
