@@ -22,12 +22,14 @@ from pathlib import Path
 
 import dvc_layout  # beside this file
 
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES, AssetStage
+from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import driver, dvc_commands, machine, plan, status
 from dreamfusion_kit.suites.crew import Crew
 from dreamfusion_kit.suites.worker import Setting, Steps
 from dreamfusion_kit.workspace import import_prompts, init
+
+STAGES = asset_stages(imported=False, refined=False)  # of each asset
 
 SUITE = "bench"
 
@@ -96,7 +98,7 @@ def overhead(num_assets: int, jobs: int) -> None:
         noop, _ = seconds(lambda: run(jobs=jobs, and_score=True))
         table, _ = seconds(lambda: status.table(Path(), SUITE))
         os.chdir("/")
-    per_stage = (fresh - again) / (num_assets * len(ASSET_STAGES))
+    per_stage = (fresh - again) / (num_assets * len(STAGES))
     print(
         f"{num_assets:6}  {jobs:7}  {fresh:9.1f}  {per_stage:11.3f}  {noop:8.2f}  {table:8.2f}",
         flush=True,
@@ -112,12 +114,12 @@ def before(num_assets: int) -> None:
             dvc_layout.cpu_seconds(("repro", "-q", "-R", "."), root, environment) for _ in range(2)
         )
         os.chdir("/")
-    per_stage = (fresh - noop) / (num_assets * len(ASSET_STAGES))
+    per_stage = (fresh - noop) / (num_assets * len(STAGES))
     print(f"{num_assets:6}  {'dvc':>7}  {fresh:9.1f}  {per_stage:11.3f}  {noop:8.2f}", flush=True)
 
 
 def efficiency(num_assets: int, sleep_s: float, workers: Sequence[int]) -> None:
-    ideal_s = num_assets * len(ASSET_STAGES) * sleep_s
+    ideal_s = num_assets * len(STAGES) * sleep_s
     print("workers  wall_s  of which asleep  efficiency")
     for jobs in workers:
         with tempfile.TemporaryDirectory() as folder:
