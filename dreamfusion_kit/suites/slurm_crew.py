@@ -72,7 +72,8 @@ class SlurmCrew(RemoteCrew):
     def _start(self) -> None:
         submitit = _submitit()
         self._folder = (self._workspace / ".work" / "slurm" / self._token.name).resolve()
-        self._folder.mkdir(parents=True)
+        # Jobs and driver read pickles from it, as submitit does: nobody else may write there.
+        self._folder.mkdir(parents=True, mode=0o700)
         share = self._needs
         options: dict[str, object] = {
             "job_name": f"dreamfusion-{self._suite.name}",

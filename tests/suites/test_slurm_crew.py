@@ -100,6 +100,8 @@ def test_submitits_own_executor(
     done = workspace.run("--slurm", "local")
     assert (done.returncode, done.stdout) == (0, "3 made, 0 failed\n"), done.stderr
     assert_as_undisturbed(workspace, undisturbed)
+    (folder,) = (workspace.path / ".work" / "slurm").iterdir()
+    assert folder.stat().st_mode & 0o077 == 0  # what it holds is unpickled
 
 
 def test_a_killed_job_is_submitted_again(
