@@ -67,7 +67,7 @@ def test_the_loop_takes_what_was_estimated(
     prior: Any = build_prior(recipe.prior, packaged.MODELS / source.name, "cpu")
     prompts = guidance_prompts("a red mug", recipe.guidance)
     text = prior.encode_text(list(prompts.values()))
-    weights = sum(value.nbytes for value in prior._unet.parameters())  # read from disk here
+    weights = sum(value.nbytes for value in prior._denoiser.parameters())  # read from disk here
 
     def run() -> None:
         with open_scratch(tmp_path / ".work", "key") as scratch:

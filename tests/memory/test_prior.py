@@ -140,8 +140,7 @@ def test_activations_are_what_the_allocator_gives_out(
         run()  # loads everything that is read at first use
     assert found.encoding == pytest.approx(allocator_peak(encode), rel=0.15)
     assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.15)
-    loaded = getattr(prior, "_transformer" if recipe == "sd35" else "_unet")
-    assert found.denoiser == module_bytes(loaded)
+    assert found.denoiser == module_bytes(prior._denoiser)
     assert found.encoder == module_bytes(prior._vae)
     assert 0 < found.encoded <= found.encoding
 
@@ -174,7 +173,7 @@ def test_a_family_s_activations_are_what_the_allocator_gives_out(
         run()
     assert found.encoding == pytest.approx(allocator_peak(encode), rel=0.15)
     assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.3)
-    assert found.denoiser == module_bytes(prior._transformer)
+    assert found.denoiser == module_bytes(prior._denoiser)
     assert found.encoder == module_bytes(prior._vae)
     assert 0 < found.encoded <= found.encoding
 
