@@ -12,13 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.memory import prior as module
-from dreamfusion_kit.memory.prior import (
-    PriorMemory,
-    components,
-    module_bytes,
-    on_meta,
-    prior_memory,
-)
+from dreamfusion_kit.memory.components import components
+from dreamfusion_kit.memory.meta_model import module_bytes, on_meta
+from dreamfusion_kit.memory.prior import PriorMemory, prior_memory
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
