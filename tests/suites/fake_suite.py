@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from dreamfusion_kit import front_door
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.identity.stage_name import AssetStage
-from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import driver, machine, plan
 from dreamfusion_kit.suites.crew import Crew
