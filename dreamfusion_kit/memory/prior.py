@@ -304,7 +304,9 @@ def _with_phi(
     phi = extrapolate(
         lambda rank: _phi(model, rank, noisy, predict), guidance.adapter_rank, most=_LARGEST_RANK
     )
-    return replace(found, phi=phi.phi, learning=phi.learning)
+    # Another network beside the prior has weights of its own; of the same family, so as many.
+    weights = 0 if guidance.phi_source is None else found.denoiser
+    return replace(found, phi=weights + phi.phi, learning=phi.learning)
 
 
 def _predict(model: Any, rows: int, side: int, num_tokens: int) -> Tensor:
