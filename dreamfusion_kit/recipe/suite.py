@@ -541,15 +541,21 @@ def _refuse_other_models(declaration: Declaration, before: Recipe, after: Recipe
         if fetched.get(key) != (model.source, model.additions)
     ]
     if others:
-        document, place = next(
-            pair for pair in reversed(declaration.overrides) if _has_entries(*pair)
-        )
-        raise recipe_error(
-            [
-                Problem(document.place(place), (*place, *key.split(".")), ANOTHER_MODEL)
-                for key in others
-            ]
-        )
+        raise recipe_error(_override_of(declaration, key) for key in others)
+
+
+def _override_of(declaration: Declaration, model: str) -> Problem:
+    """Return the problem at the override that changed a model: of it, in it or around it."""
+    dotted_key = re.sub(r"\[(\d+)\]", r".\1", model)
+    for document, place in reversed(declaration.overrides):
+        if not _has_entries(document, place):
+            continue
+        names = [path[-1] for path in document.places if path[:-1] == place]
+        for name in map(str, names):
+            if f"{dotted_key}.".startswith(f"{name}.") or name.startswith(f"{dotted_key}."):
+                return Problem(document.place((*place, name)), (*place, name), ANOTHER_MODEL)
+    document, place = declaration.recipe
+    return Problem(document.place(place), place, ANOTHER_MODEL)
 
 
 def _has_entries(document: Document, key: KeyPath) -> bool:

@@ -54,6 +54,7 @@ def load(directory: Path, maker: Callable[..., Any] = build_prior) -> Prior:
 def vsd(**phi: Any) -> schema.VsdSection:
     data = load_recipe(RECIPES / "toybox-vsd.yaml").guidance.model_dump(mode="python")
     local = {"kind": "local", "path": "another"}
+    data["view_prompts"] |= {"enabled": False}  # the tiny encoder reads few letters
     return schema.VsdSection.model_validate(data | {"phi": data["phi"] | {"source": local} | phi})
 
 

@@ -97,7 +97,7 @@ def _workspace(root: Path, recipe: dict[str, Any], **models: Path) -> Path:
     for name, directory in models.items():
         shutil.copytree(directory, workspace / "models" / name)
     (workspace / "recipes" / "tiny.yaml").write_text(json.dumps(recipe))
-    edit.add(workspace, DEFAULT, NAME, prompt="a red mug", recipe="tiny", seed=1)
+    edit.add(workspace, DEFAULT, NAME, prompt="a", recipe="tiny", seed=1)
     return workspace
 
 
