@@ -68,7 +68,7 @@ def test_phi_starts_as_the_other_network_read_by_what_that_one_predicts(
     text = prior.encode_text(["a red mug", ""])
     with torch.no_grad():
         found = phi(noisy, timestep, text, torch.zeros(2, 16))
-        unet: Any = lender._unet  # pyright: ignore[reportAttributeAccessIssue]
+        unet: Any = lender._denoiser  # pyright: ignore[reportAttributeAccessIssue]
         v = unet(noisy, timestep, text.tensors["hidden"]).sample
     levels = [
         level[:, None, None, None] for level in (lender.alpha_t(timestep), lender.sigma_t(timestep))
@@ -87,7 +87,7 @@ def test_a_recipe_s_phi_is_built_of_the_other_model_and_only_of_that(
     with pytest.raises(RecipeError, match=r"guidance\.phi\.source: found another network"):
         build_guidance(section, prior, prompts, generator=torch.Generator())
     built = build_guidance(section, prior, prompts, generator=torch.Generator(), phi=lender)
-    own = lender._unet.state_dict()  # pyright: ignore[reportAttributeAccessIssue]
+    own = lender._denoiser.state_dict()  # pyright: ignore[reportAttributeAccessIssue]
     phi = built._phi.denoiser.state_dict()  # pyright: ignore[reportAttributeAccessIssue]
     name = "conv_in.weight"
     assert phi[name].data_ptr() == own[name].data_ptr()
