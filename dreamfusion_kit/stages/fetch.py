@@ -49,7 +49,7 @@ def fetch_models(
             with the prior.
     """
     found: dict[str, additions.Model] = {}
-    lent = {recipe.model_key(phi) for key in recipe.guidances if (phi := recipe.phi_of(key))}
+    lent = {f"{key}.phi" for key in recipe.guidances}
     for key, section in recipe.models.items():
         if section.source is None:
             continue
@@ -60,7 +60,7 @@ def fetch_models(
     for key in recipe.guidances:
         prior = recipe.prior_of(key)
         if prior.source is not None:
-            directory = found[recipe.model_key(prior)].directory
+            directory = found[recipe.prior_key(key)].directory
             _refuse_pure_noise(key, recipe.guidances[key], prior, directory)
             _check_phi(recipe, key, found)
     return found
@@ -74,8 +74,7 @@ def joined_lock(found: Mapping[str, additions.Model]) -> fetch.Lock:
 
 def _check_phi(recipe: schema.Recipe, key: str, found: Mapping[str, additions.Model]) -> None:
     """Raise RecipeError if the other network of a guidance's phi does not go with its prior."""
-    section = recipe.phi_of(key)
-    if section is None:
+    if recipe.phi_of(key) is None:
         return
     # Imported here: torch and diffusers take seconds to import, and only this check needs them.
     import torch
@@ -84,8 +83,8 @@ def _check_phi(recipe: schema.Recipe, key: str, found: Mapping[str, additions.Mo
     from dreamfusion_kit.priors.lent import check_lent, check_timesteps
 
     place, cpu = f"{key}.phi.source", torch.device("cpu")
-    own = found[recipe.model_key(recipe.prior_of(key))].directory
-    lent = found[recipe.model_key(section)].directory
+    own = found[recipe.prior_key(key)].directory
+    lent = found[f"{key}.phi"].directory
     check_lent(own, lent, place)
     check_timesteps(load_schedule(own, cpu)[0], load_schedule(lent, cpu)[0], place)
 

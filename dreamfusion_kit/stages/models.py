@@ -17,7 +17,7 @@ def load_prior(
     recipe: Recipe, lock_path: Path, workspace: Path, device: torch.device, *, key: str = "guidance"
 ) -> Teacher:
     """Return the prior of the guidance at `key`, read from exactly the bytes that were fetched."""
-    name = recipe.model_key(recipe.prior_of(key))
+    name = recipe.prior_key(key)
     return built(recipe, name, _located(recipe, name, lock_path, workspace), device)
 
 
@@ -25,11 +25,10 @@ def load_phi(
     recipe: Recipe, lock_path: Path, workspace: Path, device: torch.device, *, key: str = "guidance"
 ) -> Prior | None:
     """Return the model that lends its network to the phi of the guidance at `key`, if any does."""
-    section = recipe.phi_of(key)
-    if section is None:
+    if recipe.phi_of(key) is None:
         return None
-    name = recipe.model_key(section)
-    return built_phi(recipe, key, _located(recipe, name, lock_path, workspace), device)
+    located = _located(recipe, f"{key}.phi", lock_path, workspace)
+    return built_phi(recipe, key, located, device)
 
 
 def built(
@@ -52,7 +51,7 @@ def built_phi(
     section = recipe.phi_of(key)
     if section is None:
         return None
-    model = unchecked_prior(section, found[recipe.model_key(section)].directory, device)
+    model = unchecked_prior(section, found[f"{key}.phi"].directory, device)
     if not isinstance(model, Prior):
         raise RecipeError(f"{key}.phi.source: found no diffusion model, expected one")
     return model

@@ -160,11 +160,15 @@ class Recipe(Section):
         later = {f"{name}.guidance": phase.guidance for name, phase in numbered.items()}
         return {"guidance": self.guidance, **later}
 
+    def prior_key(self, key: str) -> str:
+        """Return the key of the prior that the guidance at `key` asks."""
+        own = key != "guidance" and self.refine is not None and self.refine.prior is not None
+        return "refine.prior" if own else "prior"
+
     def prior_of(self, key: str) -> PriorSection:
         """Return the prior that the guidance at `key` asks."""
-        if key == "guidance" or self.refine is None or self.refine.prior is None:
-            return self.prior
-        return self.refine.prior
+        own = None if self.refine is None or key == "guidance" else self.refine.prior
+        return self.prior if own is None else own
 
     def phi_of(self, key: str) -> PriorSection | None:
         """Return the other model whose network the guidance at `key` trains as phi, if any."""
@@ -176,19 +180,10 @@ class Recipe(Section):
 
     @property
     def models(self) -> dict[str, PriorSection]:
-        """Return every model by the first key that names it, such as `prior` or `refine.prior`."""
-        found: dict[str, PriorSection] = {"prior": self.prior}
-        if self.refine is not None and self.refine.prior is not None:
-            found["refine.prior"] = self.refine.prior
-        for key in self.guidances:
-            phi = self.phi_of(key)
-            if phi is not None and phi not in found.values():
-                found[f"{key}.phi"] = phi
-        return found
-
-    def model_key(self, section: PriorSection) -> str:
-        """Return the key in `models` of a section that is among them."""
-        return next(key for key, model in self.models.items() if model == section)
+        """Return every model by its key: `prior`, `refine.prior` or a guidance's with `.phi`."""
+        priors = {self.prior_key(key): self.prior_of(key) for key in self.guidances}
+        phis = {f"{key}.phi": self.phi_of(key) for key in self.guidances}
+        return priors | {key: phi for key, phi in phis.items() if phi is not None}
 
     @property
     def text_keys(self) -> list[str]:
@@ -229,9 +224,9 @@ class Recipe(Section):
             stored = getattr(prior, "storage_dtype", None) is not None
             if guidance.adapter_rank is not None and (in_blocks or stored):
                 raise ValueError(
-                    f"found {key}.kind {guidance.kind} with {self._name_of(key)}.cpu_offload group "
-                    f"or {self._name_of(key)}.storage_dtype, expected neither: its second denoiser "
-                    "shares the weights as they are; set cpu_offload to true or false and "
+                    f"found {key}.kind {guidance.kind} with {self.prior_key(key)}.cpu_offload "
+                    f"group or {self.prior_key(key)}.storage_dtype, expected neither: its second "
+                    "denoiser shares the weights as they are; set cpu_offload to true or false and "
                     "storage_dtype to null"
                 )
         return self
@@ -242,8 +237,8 @@ class Recipe(Section):
             prior = self.prior_of(key)
             if guidance.phi_source is not None and not isinstance(prior, LatentUnetSection):
                 raise ValueError(
-                    f"found {key}.phi.source with {self._name_of(key)}.kind {prior.kind}, expected "
-                    "null: only a latent_unet can train another network's weights"
+                    f"found {key}.phi.source with {self.prior_key(key)}.kind {prior.kind}, "
+                    "expected null: only a latent_unet can train another network's weights"
                 )
         return self
 
@@ -253,7 +248,7 @@ class Recipe(Section):
             prior = self.prior_of(key)
             if guidance.model != prior.model:
                 raise ValueError(
-                    f"found {key}.kind {guidance.kind} with {self._name_of(key)}.kind "
+                    f"found {key}.kind {guidance.kind} with {self.prior_key(key)}.kind "
                     f"{prior.kind}, expected clip with clip, and any other guidance with a "
                     "diffusion model"
                 )
@@ -265,15 +260,11 @@ class Recipe(Section):
             prior = self.prior_of(key)
             if guidance.compares_texts and not prior.reads_text:
                 raise ValueError(
-                    f"found {key}.kind {guidance.kind} with {self._name_of(key)}.kind "
+                    f"found {key}.kind {guidance.kind} with {self.prior_key(key)}.kind "
                     f"{prior.kind}, which ignores the text, so that the gradient is always 0; "
                     "expected a prior that reads text, or the guidance sds"
                 )
         return self
-
-    def _name_of(self, key: str) -> str:
-        """Return the key of the prior that the guidance at `key` asks."""
-        return "prior" if self.prior_of(key) is self.prior else "refine.prior"
 
 
 __all__ = [

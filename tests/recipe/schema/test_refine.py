@@ -94,15 +94,16 @@ def test_a_prior_of_the_second_stage_is_checked_with_its_guidance() -> None:
         validate(changed("refine.prior", clip, "magic3d"), Recipe)
 
 
-def test_a_recipe_s_models_are_named_once() -> None:
+def test_a_recipe_s_models_have_keys() -> None:
     prolific = load_recipe(RECIPES / "prolificdreamer.yaml")
-    assert list(prolific.models) == ["prior", "guidance.phi"]
-    later = prolific.phi_of("refine.phases[1].guidance")
-    assert later is not None
-    assert prolific.model_key(later) == "guidance.phi"
+    later = "refine.phases[1].guidance.phi"
+    assert list(prolific.models) == ["prior", "guidance.phi", later]
+    assert prolific.models[later] == prolific.models["guidance.phi"]
+    assert prolific.prior_key("refine.phases[1].guidance") == "prior"
     assert prolific.phi_of("refine.phases[0].guidance") is None
     magic = load_recipe(RECIPES / "magic3d.yaml")
     assert list(magic.models) == ["prior", "refine.prior"]
+    assert magic.prior_key("refine.phases[0].guidance") == "refine.prior"
     assert magic.prior_of("guidance").kind == "pixel_unet"
     assert magic.prior_of("refine.phases[0].guidance").kind == "latent_unet"
     assert list(load_recipe(RECIPES / "toybox.yaml").models) == ["prior"]
