@@ -23,6 +23,7 @@ from dreamfusion_kit.records import Cameras, Lighting, Rays, RenderOutput, Surfa
 from dreamfusion_kit.shape import smoothness
 from dreamfusion_kit.shape.adjacency import Edges, shared_edges
 from dreamfusion_kit.shape.model import SurfaceModel
+from dreamfusion_kit.shape.representation import Regularized
 
 DrawBackground = Callable[[Rays, torch.Generator], Float[Tensor, "batch h w 3"]]
 _PREFIX = "surface/"
@@ -65,7 +66,8 @@ class SurfaceTrainee:
         """Draw the present surface; some views show its normals instead of colours."""
         with torch.no_grad():
             background = self._draw_background(pixel_rays(cameras), draw("background"))
-        surface = self.model.surface()
+        found = self.model.regularized()
+        surface = found.surface
         if len(surface.faces) == 0:
             raise NumericsError(
                 f"step {step}: the surface has vanished, expected triangles; lower "
@@ -79,7 +81,7 @@ class SurfaceTrainee:
         return TrainingViews(
             _with_normal_maps(output, background, shows),
             background,
-            lambda: _penalties(self._section.optimize.penalties, surface, step),
+            lambda: _penalties(self._section.optimize.penalties, found, step),
             lambda guidance, terms, parameters: None,
         )
 
@@ -112,7 +114,7 @@ def _with_normal_maps(
 
 
 def _penalties(
-    section: SurfacePenaltiesSection, surface: Surface, step: int
+    section: SurfacePenaltiesSection, found: Regularized, step: int
 ) -> dict[Penalty, Float[Tensor, ""]]:
     """Return each penalty times its lambda at `step`; those whose lambda is 0 cost nothing."""
     terms: tuple[tuple[Penalty, Scheduled, Callable[[Surface, Edges], Tensor]], ...] = (
@@ -121,11 +123,12 @@ def _penalties(
         ("edge_length", section.edge_length_lambda, smoothness.edge_length),
     )
     weights = {name: value_at(schedule, step) for name, schedule, _ in terms}
-    if not any(weights.values()):
-        return {}
-    edges = shared_edges(surface.faces)
-    return {
-        name: weights[name] * penalty(surface, edges)
-        for name, _, penalty in terms
-        if weights[name] > 0
-    }
+    penalties: dict[Penalty, Float[Tensor, ""]] = {}
+    if any(weights.values()):
+        edges = shared_edges(found.surface.faces)
+        for name, _, penalty in terms:
+            if weights[name] > 0:
+                penalties[name] = weights[name] * penalty(found.surface, edges)
+    if found.penalty is not None:
+        penalties["deviation"] = found.penalty
+    return penalties

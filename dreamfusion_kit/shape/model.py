@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.recipe.schema import (
     DmtetSection,
+    FlexicubesSection,
     RefineSection,
     RepresentationSection,
     VertexOffsetsSection,
@@ -16,7 +17,8 @@ from dreamfusion_kit.recipe.schema import (
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput, Surface
 from dreamfusion_kit.renderer.mesh.render import render_mesh
 from dreamfusion_kit.shape.dmtet import Dmtet
-from dreamfusion_kit.shape.representation import Representation
+from dreamfusion_kit.shape.flexicubes import Flexicubes
+from dreamfusion_kit.shape.representation import Regularized, Representation
 from dreamfusion_kit.shape.start import Start
 from dreamfusion_kit.shape.texture import Texture
 from dreamfusion_kit.shape.vertex_offsets import VertexOffsets
@@ -38,6 +40,10 @@ class SurfaceModel(nn.Module):
     def surface(self) -> Surface:
         """Return the surface at the present parameters."""
         return self.representation.surface()
+
+    def regularized(self) -> Regularized:
+        """Return that surface and its representation's own penalty."""
+        return self.representation.regularized()
 
     def render(
         self,
@@ -70,6 +76,8 @@ def _representation(section: RepresentationSection, start: Start) -> Representat
     match section:
         case DmtetSection():
             return Dmtet(section, start)
+        case FlexicubesSection():
+            return Flexicubes(section, start)
         case VertexOffsetsSection():
             return VertexOffsets(section, start)
         case _:

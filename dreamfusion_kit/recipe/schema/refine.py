@@ -21,10 +21,9 @@ from dreamfusion_kit.recipe.schema.optimize import (
 from dreamfusion_kit.recipe.schema.view import CameraSection, ShadingSection
 
 
-class DmtetSection(Section):
-    """Signed distances on a lattice, and marching tetrahedra (DMTet, arXiv 2111.04276)."""
+class LatticeSection(Section):
+    """Signed distances on a lattice; the surface may change its topology."""
 
-    kind: Literal["dmtet"] = Field(description="The surface may change its topology.")
     resolution: int = Field(
         ge=8, le=512, description="Lattice points per axis over the bounding ball (Magic3D: 256)."
     )
@@ -47,6 +46,29 @@ class DmtetSection(Section):
     )
 
 
+class DmtetSection(LatticeSection):
+    """Marching tetrahedra on a lattice (DMTet, arXiv 2111.04276)."""
+
+    kind: Literal["dmtet"] = Field(description="Marching tetrahedra.")
+
+
+class FlexicubesSection(LatticeSection):
+    """Weighted dual marching cubes on a lattice (FlexiCubes, arXiv 2308.05371)."""
+
+    kind: Literal["flexicubes"] = Field(description="Weighted dual marching cubes.")
+    weight_learning_rate: float = Field(
+        ge=0,
+        le=10,
+        description="Step size of the cells' weights alpha, beta and gamma, before their tanh; 0 "
+        "keeps them at 1, which is plain dual marching cubes.",
+    )
+    deviation_lambda: float = Field(
+        ge=0,
+        description="Of how unevenly a vertex lies among the crossings of its cell, in cells "
+        "(L_dev).",
+    )
+
+
 class VertexOffsetsSection(Section):
     """Offsets of the coarse mesh's own vertices; the topology stays."""
 
@@ -55,7 +77,9 @@ class VertexOffsetsSection(Section):
     learning_rate: LearningRate = Field(description="Step size of the offsets, scene units.")
 
 
-RepresentationSection = Annotated[DmtetSection | VertexOffsetsSection, Field(discriminator="kind")]
+RepresentationSection = Annotated[
+    DmtetSection | FlexicubesSection | VertexOffsetsSection, Field(discriminator="kind")
+]
 
 
 class TextureSection(Section):
