@@ -20,10 +20,13 @@ from dreamfusion_kit.shape.model import SurfaceModel
 from dreamfusion_kit.shape.smoothness import normal_consistency
 from dreamfusion_kit.shape.start import Start
 
-OFFSETS = VertexOffsetsSection(kind="vertex_offsets", max_faces=5000, learning_rate=0.005)
+OFFSETS = VertexOffsetsSection(
+    kind="vertex_offsets", max_faces=5000, learning_rate=0.005, smoothing_lambda=0.0
+)
+SMOOTH = OFFSETS.model_copy(update={"smoothing_lambda": 20.0, "learning_rate": 0.02})
 
 
-@pytest.mark.parametrize("kind", ["dmtet", "flexicubes", "vertex_offsets"])
+@pytest.mark.parametrize("kind", ["dmtet", "flexicubes", "vertex_offsets", "smooth"])
 def test_pictures_of_an_ellipsoid_make_an_ellipsoid_of_a_ball(
     kind: str,
     section: RefineSection,
@@ -32,6 +35,8 @@ def test_pictures_of_an_ellipsoid_make_an_ellipsoid_of_a_ball(
 ) -> None:
     if kind == "vertex_offsets":
         section = section.model_copy(update={"representation": OFFSETS})
+    if kind == "smooth":
+        section = section.model_copy(update={"representation": SMOOTH})
     if kind == "flexicubes":
         section = section.model_copy(update={"representation": make_flexicubes(resolution=16)})
     model = SurfaceModel(section, ball)

@@ -75,6 +75,12 @@ class VertexOffsetsSection(Section):
     kind: Literal["vertex_offsets"] = Field(description="The coarse surface, moved.")
     max_faces: int = Field(ge=4, le=10**7, description="Triangles of the moved surface, at most.")
     learning_rate: LearningRate = Field(description="Step size of the offsets, scene units.")
+    smoothing_lambda: float = Field(
+        ge=0,
+        le=1e6,
+        description="How far a step spreads over neighbouring vertices: lambda of "
+        '"Large Steps in Inverse Rendering" (Nicolet et al. 2021: 10 to 100); 0 spreads none.',
+    )
 
 
 RepresentationSection = Annotated[
