@@ -31,7 +31,7 @@ from dreamfusion_kit.recipe.gate import GateSection
 from dreamfusion_kit.recipe.imported import ImportSection
 from dreamfusion_kit.recipe.judge import unreadable
 from dreamfusion_kit.recipe.load import load_yaml, validate
-from dreamfusion_kit.recipe.overrides import with_overrides
+from dreamfusion_kit.recipe.overrides import ANOTHER_MODEL, with_overrides
 from dreamfusion_kit.recipe.protocol import ProtocolSection, protocol_of
 from dreamfusion_kit.recipe.schema import Recipe, Section, Seed
 from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, recipe_file, suite_file, suite_root
@@ -245,8 +245,8 @@ def caveat(asset: ResolvedAsset, evaluation: EvaluationSection) -> str:
     The score of a CLIP that guided the optimisation shows how well that went, not how good the
     object is.
     """
-    judges, guide = evaluation.judges, asset.recipe.prior.source
-    own = next((name for name, source in judges.items() if source == guide), None)
+    judges, guides = evaluation.judges, [model.source for model in asset.recipe.models.values()]
+    own = next((name for name, source in judges.items() if source in guides), None)
     if own is None or asset.imported is not None:
         return ""
     which = f", {own}" if len(judges) > 1 else ""
@@ -520,6 +520,7 @@ def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsse
             document = with_overrides(document, source, key)
     if document is not loaded.document:
         recipe = validate(document, Recipe)
+        _refuse_other_models(suite.declared[asset_id], loaded.recipe, recipe)
     return ResolvedAsset(
         id=asset_id,
         suite=suite.name,
@@ -529,6 +530,26 @@ def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsse
         recipe=recipe,
         imported=asset.imported,
     )
+
+
+def _refuse_other_models(declaration: Declaration, before: Recipe, after: Recipe) -> None:
+    """Refuse overrides that name a model which the fetch of the recipe does not bring."""
+    fetched = {key: (model.source, model.additions) for key, model in before.models.items()}
+    others = [
+        key
+        for key, model in after.models.items()
+        if fetched.get(key) != (model.source, model.additions)
+    ]
+    if others:
+        document, place = next(
+            pair for pair in reversed(declaration.overrides) if _has_entries(*pair)
+        )
+        raise recipe_error(
+            [
+                Problem(document.place(place), (*place, *key.split(".")), ANOTHER_MODEL)
+                for key in others
+            ]
+        )
 
 
 def _has_entries(document: Document, key: KeyPath) -> bool:

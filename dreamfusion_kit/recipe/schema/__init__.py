@@ -91,7 +91,11 @@ from dreamfusion_kit.recipe.schema.prior import (
 from dreamfusion_kit.recipe.schema.refine import (
     DmtetSection,
     FlexicubesSection,
+    GridTextureSection,
+    HashGridTextureSection,
+    Part,
     RefineOptimizeSection,
+    RefinePhaseSection,
     RefineSection,
     RepresentationSection,
     SurfacePenaltiesSection,
@@ -152,8 +156,53 @@ class Recipe(Section):
     @property
     def guidances(self) -> dict[str, GuidanceSection]:
         """Return the guidance of each optimisation, by its key."""
-        first: dict[str, GuidanceSection] = {"guidance": self.guidance}
-        return first if self.refine is None else first | {"refine.guidance": self.refine.guidance}
+        phases = () if self.refine is None else self.refine.phases
+        numbered = {f"refine.phases[{index}]": phase for index, phase in enumerate(phases)}
+        later = {f"{name}.guidance": phase.guidance for name, phase in numbered.items()}
+        return {"guidance": self.guidance, **later}
+
+    def prior_of(self, key: str) -> PriorSection:
+        """Return the prior that the guidance at `key` asks."""
+        if key == "guidance" or self.refine is None or self.refine.prior is None:
+            return self.prior
+        return self.refine.prior
+
+    def phi_of(self, key: str) -> PriorSection | None:
+        """Return the other model whose network the guidance at `key` trains as phi, if any."""
+        source, prior = self.guidances[key].phi_source, self.prior_of(key)
+        if source is None or not isinstance(prior, LatentUnetSection):
+            return None
+        plain: dict[str, object] = {"vae": None, "loras": (), "textual_inversions": ()}
+        return prior.model_copy(update={"source": source, **plain})
+
+    @property
+    def models(self) -> dict[str, PriorSection]:
+        """Return every model by the first key that names it, such as `prior` or `refine.prior`."""
+        found: dict[str, PriorSection] = {"prior": self.prior}
+        if self.refine is not None and self.refine.prior is not None:
+            found["refine.prior"] = self.refine.prior
+        for key in self.guidances:
+            phi = self.phi_of(key)
+            if phi is not None and phi not in found.values():
+                found[f"{key}.phi"] = phi
+        return found
+
+    def model_key(self, section: PriorSection) -> str:
+        """Return the key in `models` of a section that is among them."""
+        return next(key for key, model in self.models.items() if model == section)
+
+    @property
+    def text_keys(self) -> list[str]:
+        """Return the guidances whose texts are embedded: `guidance`, and those that differ."""
+        return list(dict.fromkeys(map(self.text_key, self.guidances)))
+
+    def text_key(self, key: str) -> str:
+        """Return the first guidance that reads the texts which the one at `key` reads."""
+        return next(other for other in self.guidances if self._texts(other) == self._texts(key))
+
+    def _texts(self, key: str) -> tuple[object, ...]:
+        one = self.guidances[key]
+        return (self.prior_of(key), one.view_prompts, one.other_texts, one.plain_prompt)
 
     @model_validator(mode="after")
     def _cones_meet_a_field_that_knows_them(self) -> Self:
@@ -175,54 +224,57 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _phi_shares_plain_weights(self) -> Self:
-        guidances = self.guidances.values()
-        trained = next((one for one in guidances if one.adapter_rank is not None), None)
-        if trained is None:
-            return self
-        in_blocks = self.prior.cpu_offload == "group"
-        if in_blocks or getattr(self.prior, "storage_dtype", None) is not None:
-            raise ValueError(
-                f"found guidance.kind {trained.kind} with prior.cpu_offload group or "
-                "prior.storage_dtype, expected neither: its second denoiser shares the weights as "
-                "they are; set cpu_offload to true or false and storage_dtype to null"
-            )
+        for key, guidance in self.guidances.items():
+            prior = self.prior_of(key)
+            in_blocks = prior.cpu_offload == "group"
+            stored = getattr(prior, "storage_dtype", None) is not None
+            if guidance.adapter_rank is not None and (in_blocks or stored):
+                raise ValueError(
+                    f"found {key}.kind {guidance.kind} with {self._name_of(key)}.cpu_offload group "
+                    f"or {self._name_of(key)}.storage_dtype, expected neither: its second denoiser "
+                    "shares the weights as they are; set cpu_offload to true or false and "
+                    "storage_dtype to null"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _phi_of_another_network_is_a_latent_unet(self) -> Self:
+        for key, guidance in self.guidances.items():
+            prior = self.prior_of(key)
+            if guidance.phi_source is not None and not isinstance(prior, LatentUnetSection):
+                raise ValueError(
+                    f"found {key}.phi.source with {self._name_of(key)}.kind {prior.kind}, expected "
+                    "null: only a latent_unet can train another network's weights"
+                )
         return self
 
     @model_validator(mode="after")
     def _clip_goes_with_clip(self) -> Self:
         for key, guidance in self.guidances.items():
-            if guidance.model != self.prior.model:
+            prior = self.prior_of(key)
+            if guidance.model != prior.model:
                 raise ValueError(
-                    f"found {key}.kind {guidance.kind} with prior.kind {self.prior.kind}, "
-                    "expected clip with clip, and any other guidance with a diffusion model"
+                    f"found {key}.kind {guidance.kind} with {self._name_of(key)}.kind "
+                    f"{prior.kind}, expected clip with clip, and any other guidance with a "
+                    "diffusion model"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _both_stages_read_the_same_texts(self) -> Self:
-        if self.refine is None:
-            return self
-        first, second = (
-            (guidance.view_prompts, dict(guidance.other_texts))
-            for guidance in (self.guidance, self.refine.guidance)
-        )
-        if first != second:
-            raise ValueError(
-                "found other texts in refine.guidance than in guidance, expected the same "
-                "view_prompts and negative_prompt, since a prompt's features are made once"
-            )
         return self
 
     @model_validator(mode="after")
     def _texts_that_are_compared_are_read(self) -> Self:
         for key, guidance in self.guidances.items():
-            if guidance.compares_texts and not self.prior.reads_text:
+            prior = self.prior_of(key)
+            if guidance.compares_texts and not prior.reads_text:
                 raise ValueError(
-                    f"found {key}.kind {guidance.kind} with prior.kind {self.prior.kind}, "
-                    "which ignores the text, so that the gradient is always 0; expected a prior "
-                    "that reads text, or the guidance sds"
+                    f"found {key}.kind {guidance.kind} with {self._name_of(key)}.kind "
+                    f"{prior.kind}, which ignores the text, so that the gradient is always 0; "
+                    "expected a prior that reads text, or the guidance sds"
                 )
         return self
+
+    def _name_of(self, key: str) -> str:
+        """Return the key of the prior that the guidance at `key` asks."""
+        return "prior" if self.prior_of(key) is self.prior else "refine.prior"
 
 
 __all__ = [
@@ -255,8 +307,10 @@ __all__ = [
     "FlowTransformerSection",
     "Fraction",
     "GaussianBiasSection",
+    "GridTextureSection",
     "GuidanceSection",
     "HashGridSection",
+    "HashGridTextureSection",
     "HubMirrorSection",
     "HubSourceSection",
     "ImageSize",
@@ -280,6 +334,7 @@ __all__ = [
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
+    "Part",
     "PartSourceSection",
     "ParticlesSection",
     "PenaltiesSection",
@@ -294,6 +349,7 @@ __all__ = [
     "RandomBackgroundSection",
     "Recipe",
     "RefineOptimizeSection",
+    "RefinePhaseSection",
     "RefineSection",
     "RendererSection",
     "RepresentationSection",
