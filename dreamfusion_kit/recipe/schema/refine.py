@@ -35,6 +35,8 @@ Part = Literal["geometry", "texture"]
 class LatticeSection(Section):
     """Signed distances on a lattice; the surface may change its topology."""
 
+    max_start_faces: ClassVar[int | None] = None  # all: the surface is read once
+
     resolution: int = Field(
         ge=8, le=512, description="Lattice points per axis over the bounding ball (Magic3D: 256)."
     )
@@ -92,6 +94,11 @@ class VertexOffsetsSection(Section):
         description="How far a step spreads over neighbouring vertices: lambda of "
         '"Large Steps in Inverse Rendering" (Nicolet et al. 2021: 10 to 100); 0 spreads none.',
     )
+
+    @property
+    def max_start_faces(self) -> int:
+        """Return how many triangles the coarse surface may keep."""
+        return self.max_faces
 
 
 RepresentationSection = Annotated[
