@@ -31,10 +31,10 @@ from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.optimize.surface_trainee import SurfaceTrainee, surface_method
 from dreamfusion_kit.optimize.trace import Digests
 from dreamfusion_kit.priors.base import Teacher
-from dreamfusion_kit.priors.text import load_text
+from dreamfusion_kit.priors.text import TextFeatures, load_text
 from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
 from dreamfusion_kit.recipe.schema import Recipe, RefineSection
-from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
 from dreamfusion_kit.records import Rays
 from dreamfusion_kit.shape.model import SurfaceModel
 from dreamfusion_kit.stages import models, origin
@@ -74,6 +74,8 @@ def run(
     inputs = _inputs(resolved, own, lock_path)
     field = NerfModel.load(own.field, resolved.recipe).to(device)
     guides = _Guides(resolved, own.text, lock_path, workspace, device)
+    for key in resolved.recipe.guidances:  # now, and not when the phase that reads them begins
+        guides.texts(key)
     key = run_key(inputs, device)
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
         write_note(scratch.directory, suite=suite, asset=asset, stage="refine")
@@ -109,12 +111,16 @@ class _Guides:
     workspace: Path
     device: torch.device
 
-    def guide(self, key: str) -> Guide:
+    def texts(self, key: str) -> tuple[TextFeatures, dict[str, str]]:
         recipe = self.resolved.recipe
         first = recipe.text_key(key)
         text, prompts = load_text(self.text, "" if first == "guidance" else first)
         expected = guidance_prompts(self.resolved.prompt, recipe.guidances[key])
         origin.check_prompts(self.text, prompts, expected, made_by="embed")
+        return text, prompts
+
+    def guide(self, key: str) -> Guide:
+        recipe, (text, prompts) = self.resolved.recipe, self.texts(key)
         phi = models.load_phi(recipe, self.lock, self.workspace, self.device, key=key)
         return Guide(self._prior, phi, text.to(self.device), prompts)
 

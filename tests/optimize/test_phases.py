@@ -62,10 +62,10 @@ def recipe() -> Recipe:
     (phase,) = refine["phases"]
     phase["guidance"] |= {"view_prompts": data["guidance"]["view_prompts"]}
     phase["camera"] |= {"image_size_px": 16}
-    refine["phases"] = [
+    refine["phases"] = (
         _phase(phase, STEPS[0], "geometry", normals=1.0),
         _phase(phase, STEPS[1], "texture", normals=0.0),
-    ]
+    )
     return Recipe.model_validate(data | {"refine": refine})
 
 

@@ -202,7 +202,7 @@ class Recipe(Section):
 
     def _texts(self, key: str) -> tuple[object, ...]:
         one = self.guidances[key]
-        return (self.prior_of(key), one.view_prompts, one.other_texts, one.plain_prompt)
+        return (self.prior_of(key), one.view_prompts.words, one.other_texts, one.plain_prompt)
 
     @model_validator(mode="after")
     def _cones_meet_a_field_that_knows_them(self) -> Self:

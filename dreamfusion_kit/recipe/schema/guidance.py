@@ -77,6 +77,12 @@ class ViewPromptsSection(Section):
         description="A view within so many degrees of azimuth 180 is a back view (DF: 45)."
     )
 
+    @property
+    def words(self) -> tuple[str, ...] | None:
+        """Return what the views append to the prompt, front to overhead; None for nothing."""
+        views = (self.front, self.left, self.right, self.back, self.overhead)
+        return views if self.enabled else None
+
     @model_validator(mode="after")
     def _front_and_back_do_not_overlap(self) -> "ViewPromptsSection":
         total = self.front_half_width_deg + self.back_half_width_deg

@@ -295,3 +295,11 @@ class RefineSection(Section):
     def num_steps(self) -> int:
         """Return the steps of all phases."""
         return sum(phase.optimize.num_steps for phase in self.phases)
+
+    def phase_at(self, step: int) -> tuple[int, int]:
+        """Return the index of the phase that a step counted over all falls in, and its own step."""
+        for index, phase in enumerate(self.phases):
+            if step < phase.optimize.num_steps:
+                return index, step
+            step -= phase.optimize.num_steps
+        raise ValueError(f"found a step {step} beyond the last of {self.num_steps}")
