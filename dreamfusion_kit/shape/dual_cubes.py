@@ -19,7 +19,7 @@ the same two patches, since faces that are pinched on both sides are flipped.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from dreamfusion_kit.records import Surface
@@ -86,12 +86,16 @@ class _Crossings:
 def _crossings(inside: Bool[Tensor, "x y z"]) -> _Crossings:
     nx, ny, nz = inside.shape
     device = inside.device
-    case = torch.zeros((nx - 1, ny - 1, nz - 1), dtype=torch.long, device=device)
+    # A byte per cell: most cells of a lattice hold no surface.
+    case = torch.zeros((nx - 1, ny - 1, nz - 1), dtype=torch.uint8, device=device)
     for corner, (i, j, k) in enumerate(CORNERS):
-        case |= inside[i : nx - 1 + i, j : ny - 1 + j, k : nz - 1 + k].long() << corner
+        case |= inside[i : nx - 1 + i, j : ny - 1 + j, k : nz - 1 + k].byte() << corner
     x, y, z = torch.nonzero((case > 0) & (case < 255), as_tuple=True)
-    flipped = _flipped(case)[x, y, z]
-    patch = patch_table().to(device)[case[x, y, z], flipped]  # cells with a surface, 12 edges
+    cases = case[x, y, z].long()
+    pinched = torch.full_like(case, NO_FACE)
+    pinched[x, y, z] = pinched_face().to(device)[cases].byte()
+    flipped = _flipped(pinched)[x, y, z].long()
+    patch = patch_table().to(device)[cases, flipped]  # cells with a surface, 12 edges
     row, edge = torch.nonzero(patch >= 0, as_tuple=True)
     cell = ((x * (ny - 1) + y) * (nz - 1) + z)[row]
     offsets = torch.tensor([(i * ny + j) * nz + k for i, j, k in CORNERS], device=device)
@@ -107,12 +111,11 @@ def _crossings(inside: Bool[Tensor, "x y z"]) -> _Crossings:
     )
 
 
-def _flipped(case: Int[Tensor, "x y z"]) -> Int[Tensor, "x y z"]:
+def _flipped(pinched: UInt8[Tensor, "x y z"]) -> UInt8[Tensor, "x y z"]:
     """Return the face of each cell on which it and its neighbour are pinched, or `NO_FACE`."""
-    pinched = pinched_face().to(case.device)[case]
     flipped = torch.full_like(pinched, NO_FACE)
     for axis in range(3):
-        count = case.shape[axis] - 1
+        count = pinched.shape[axis] - 1
         low, high = pinched.narrow(axis, 0, count), pinched.narrow(axis, 1, count)
         both = (low == 2 * axis + 1) & (high == 2 * axis)
         flipped.narrow(axis, 0, count)[both] = 2 * axis + 1
