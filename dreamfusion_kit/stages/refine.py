@@ -163,6 +163,7 @@ def _coarse(
         seen,
         bounding_radius=field.bounding_radius,
         device=device,
+        max_faces=section.representation.max_start_faces,
     )
     return SurfaceModel(section, start, seed=resolved.seed).to(device)
 
