@@ -1,6 +1,6 @@
 """The second stage: a surface that starts from the coarse field (Magic3D, s. 4)."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Count,
     Fraction,
     LearningRate,
+    Lighter,
     Positive,
     Schedule,
     Section,
@@ -46,6 +47,16 @@ class DmtetSection(Section):
         description="Step size of the lattice points' offsets, in half cells; 0 keeps the lattice.",
     )
 
+    @property
+    def lattice_resolution(self) -> int:
+        """Return the lattice points per axis."""
+        return self.resolution
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {"resolution": max(8, self.resolution // 2)}
+
 
 class VertexOffsetsSection(Section):
     """Offsets of the coarse mesh's own vertices; the topology stays."""
@@ -53,6 +64,12 @@ class VertexOffsetsSection(Section):
     kind: Literal["vertex_offsets"] = Field(description="The coarse surface, moved.")
     max_faces: int = Field(ge=4, le=10**7, description="Triangles of the moved surface, at most.")
     learning_rate: LearningRate = Field(description="Step size of the offsets, scene units.")
+    lattice_resolution: ClassVar[int] = 0  # there is none
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {"max_faces": max(4, self.max_faces // 2)}
 
 
 RepresentationSection = Annotated[DmtetSection | VertexOffsetsSection, Field(discriminator="kind")]
@@ -128,3 +145,11 @@ class RefineSection(Section):
         ge=1, le=8, description="Rays per pixel and axis of a training view."
     )
     optimize: RefineOptimizeSection = Field(description="The optimisation loop.")
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys of surface and texture that cost memory, with the value to try next."""
+        shape = {
+            f"representation.{key}": value for key, value in self.representation.lighter.items()
+        }
+        return {**shape, "texture.resolution": max(8, self.texture.resolution // 2)}

@@ -1,0 +1,211 @@
+"""A refinement's estimate against its loop, and against itself at another scale."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import trimesh
+
+from dreamfusion_kit import packaged
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.guidance.view_prompts import guidance_prompts
+from dreamfusion_kit.memory import advice
+from dreamfusion_kit.memory import surface as module
+from dreamfusion_kit.memory.advice import check_fits, report, with_key
+from dreamfusion_kit.memory.device import Device
+from dreamfusion_kit.memory.estimate import REFINING, moments
+from dreamfusion_kit.memory.prior import components
+from dreamfusion_kit.memory.surface import rough_surface_bytes, start_bytes, surface_memory
+from dreamfusion_kit.optimize.checkpoint import open_scratch
+from dreamfusion_kit.optimize.loop import run
+from dreamfusion_kit.optimize.monitor import Monitors
+from dreamfusion_kit.optimize.surface_trainee import SurfaceTrainee, surface_method
+from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.schema import Recipe, RefineSection
+from dreamfusion_kit.records import Surface
+from dreamfusion_kit.shape.model import SurfaceModel
+from dreamfusion_kit.shape.start import Start
+
+ROOT = Path(__file__).parents[2]
+GIB = 2**30
+CPU = Device("main memory", False, 16 * GIB, 8 * GIB, libraries_bytes=0)
+OFFSETS = {"kind": "vertex_offsets", "max_faces": 5120, "learning_rate": 0.001}
+KEYS = ("kept", "forward", "backward")
+
+
+def recipe(changes: dict[str, Any]) -> Recipe:
+    """Return the toybox's refinement with some keys changed."""
+    found = load_recipe(ROOT / "recipes" / "magic3d-toybox.yaml")
+    for key, value in changes.items():
+        found = with_key(found, f"refine.{key}", value)
+    return found
+
+
+def section_of(found: Recipe) -> RefineSection:
+    assert found.refine is not None
+    return found.refine
+
+
+def box(radius: float) -> Start:
+    """Return a box, about as large as the estimate's sphere; moved vertices are a ball's."""
+    mesh = trimesh.creation.icosphere(subdivisions=4, radius=0.66)
+    return Start(
+        surface=Surface(torch.tensor(mesh.vertices).float(), torch.tensor(mesh.faces)),
+        distances=lambda points: points.abs().amax(dim=-1) - 0.5,
+        colors=lambda points: torch.full_like(points, 0.5),
+        bounding_radius=radius,
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"representation": OFFSETS, "optimize.batch_size": 3},
+        {"supersampling": 1, "optimize.batch_size": 4, "camera.image_size_px": 96},
+        {"texture.resolution": 128, "representation.offset_learning_rate": 0.01},
+    ],
+    ids=["as shipped", "vertex offsets", "views", "texture"],
+)
+def test_the_loop_takes_what_was_estimated(
+    changes: dict[str, Any], tmp_path: Path, allocator_peak: Callable[[Callable[[], object]], int]
+) -> None:
+    """Three steps of the real loop, by the allocations that torch's profiler saw."""
+    small = {"optimize.learning_rate_decay.warmup_steps": 0, "optimize.num_steps": 3}
+    found = recipe(changes | small)
+    section = section_of(found)
+    source: Any = found.prior.source  # pyright: ignore
+    prior: Any = build_prior(found.prior, packaged.MODELS / source.name, "cpu")
+    prompts = guidance_prompts("a red mug", section.guidance)
+    text = prior.encode_text(list(prompts.values()))
+    weights = sum(value.nbytes for value in prior._unet.parameters())  # read from disk here
+    start = box(found.field.bounding_radius)  # pyright: ignore
+
+    def refine() -> None:
+        model = SurfaceModel(section, start)
+        with open_scratch(tmp_path / ".work", "key") as scratch:
+            run(
+                SurfaceTrainee(section, model, lambda rays, _: torch.ones_like(rays.origins)),
+                surface_method(found, section),
+                seed=0,
+                prior=prior,
+                text=text,
+                prompts=prompts,
+                scratch=scratch,
+                device=torch.device("cpu"),
+                monitor=Monitors(),
+            )
+
+    taken = allocator_peak(refine) + weights
+    parts, _ = components(found.prior, ROOT)
+    second = [each for each in moments(found, parts, CPU) if each.name.startswith(REFINING)]
+    said = max(each.total - each.parts["coarse field"] for each in second)
+    assert said == pytest.approx(taken, rel=0.15)
+
+
+@pytest.mark.parametrize("representation", ["dmtet", "vertex_offsets"])
+def test_a_large_one_is_counted_on_a_small_one(
+    representation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"optimize.batch_size": 3, "camera.image_size_px": 80, "supersampling": 2}
+    if representation == "vertex_offsets":
+        changes |= {"representation": OFFSETS}
+    found = recipe(changes)
+    whole = surface_memory(found, section_of(found))
+    monkeypatch.setattr(module, "_MOST_POINTS_PER_AXIS", 24)
+    monkeypatch.setattr(module, "_MOST_PIXELS", 1 << 14)
+    monkeypatch.setattr(module, "_MOST_FACES", 1 << 13)
+    scaled = surface_memory(found, section_of(found))
+    assert (scaled.parameters, scaled.gradient) == (whole.parameters, whole.gradient)
+    for name in ("rendered", "learning", "previewing"):
+        assert getattr(scaled, name) == pytest.approx(getattr(whole, name), rel=0.15), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"representation.resolution": 256, "texture.resolution": 256},
+        {"camera.image_size_px": 512, "optimize.batch_size": 32},
+        {"representation": OFFSETS},
+        {"optimize.batch_size": 1024, "camera.image_size_px": 1024, "supersampling": 8},
+    ],
+    ids=["as shipped", "lattice", "pixels", "vertex offsets", "absurd"],
+)
+def test_the_rough_count_is_within_its_factor(changes: dict[str, Any]) -> None:
+    found = recipe(changes)
+    memory = surface_memory(found, section_of(found))
+    most = max(memory.learning, memory.gradient + max(memory.rendered, memory.previewing))
+    whole = memory.parameters + memory.optimizer + most
+    assert 1 / 3 < rough_surface_bytes(found, section_of(found)) / whole < 3
+
+
+_START = """
+import json, re
+from pathlib import Path
+import numpy as np, torch, trimesh
+from dreamfusion_kit.mesh.isosurface import Isosurface
+from dreamfusion_kit.mesh.start import start_from
+from dreamfusion_kit.shape.lattice import lattice
+
+def kibibytes(name):
+    return int(re.search(rf"{name}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+ball = trimesh.creation.icosphere(subdivisions=3, radius=0.6)
+surface = Isosurface(np.array(ball.vertices), np.array(ball.faces))
+start = start_from(surface, lambda p, n: p.abs(), bounding_radius=0.9, device=torch.device("cpu"))
+taken = []
+for ask in (start.distances, start.colors):
+    ask(lattice(8, 0.9).reshape(-1, 3))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
+    before = kibibytes("VmRSS")
+    ask(lattice(112, 0.9).reshape(-1, 3))
+    taken.append(1024 * (kibibytes("VmHWM") - before))
+print(json.dumps(taken))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_start_takes_what_is_said() -> None:
+    """By the process's peak: Open3D's memory is seen by no Python tool."""
+    done = subprocess.run([sys.executable, "-c", _START], capture_output=True, check=True)
+    distances, colors = json.loads(done.stdout)
+    fine, coarse = 112, 8
+    for lattice, texture, taken in ((fine, coarse, distances), (coarse, fine, colors)):
+        changes = {"representation.resolution": lattice, "texture.resolution": texture}
+        assert start_bytes(section_of(recipe(changes))) == pytest.approx(taken, rel=0.2)
+
+
+def test_the_report_has_both_stages() -> None:
+    found = recipe({})
+    text = report(found, "magic3d-toybox", *components(found.prior, ROOT), CPU)
+    assert "while refine: the surface learns" in text
+    assert "its refinement's start" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"camera.image_size_px": 8192, "supersampling": 8},
+            r"^the optimisation needs about .* while refine: .*set refine\.",
+        ),
+        (
+            {"representation.resolution": 512, "texture.resolution": 8},
+            r"^refine: needs .* of main memory, .* lower refine.representation.resolution",
+        ),
+    ],
+    ids=["pixels", "lattice"],
+)
+def test_a_refinement_that_cannot_fit_is_refused(
+    changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advice, "describe_device", lambda _: CPU)
+    with pytest.raises(RecipeError, match=message):
+        check_fits(recipe(changes), ROOT, torch.device("cpu"))
