@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from dreamfusion_kit.memory.components import components
 from dreamfusion_kit.memory.device import describe_device
 from dreamfusion_kit.memory.estimate import (
     memory_of_prior,
@@ -13,9 +14,9 @@ from dreamfusion_kit.memory.estimate import (
     moments,
     preparing_bytes,
 )
-from dreamfusion_kit.memory.prior import components
+from dreamfusion_kit.recipe.resolved import resolve_all
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.recipe.suite import Suite, resolve_all
+from dreamfusion_kit.recipe.suite import Suite
 
 # Kernels' temporary memory and the allocator's rounding are not in the estimate.
 _MARGIN = 1.1

@@ -17,9 +17,9 @@ from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.memory import advice
 from dreamfusion_kit.memory import surface as module
 from dreamfusion_kit.memory.advice import check_fits, report, with_key
+from dreamfusion_kit.memory.components import components
 from dreamfusion_kit.memory.device import Device
 from dreamfusion_kit.memory.estimate import REFINING, moments
-from dreamfusion_kit.memory.prior import components
 from dreamfusion_kit.memory.surface import rough_surface_bytes, start_bytes, surface_memory
 from dreamfusion_kit.optimize.checkpoint import open_scratch
 from dreamfusion_kit.optimize.loop import run
