@@ -84,7 +84,7 @@ def test_the_loop_takes_what_was_estimated(
     prior: Any = build_prior(found.prior, packaged.MODELS / source.name, "cpu")
     prompts = guidance_prompts("a red mug", section.guidance)
     text = prior.encode_text(list(prompts.values()))
-    weights = sum(value.nbytes for value in prior._unet.parameters())  # read from disk here
+    weights = sum(value.nbytes for value in prior._denoiser.parameters())  # read from disk here
     start = box(found.field.bounding_radius)  # pyright: ignore
 
     def refine() -> None:
