@@ -42,7 +42,6 @@ def section() -> RefineSection:
             "texture": recipe.refine.texture.model_copy(
                 update={"resolution": 16, "learning_rate": 0.1}
             ),
-            "supersampling": 1,
         }
     )
 
