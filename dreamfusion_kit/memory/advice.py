@@ -9,7 +9,7 @@ import torch
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.memory.architectures import Components
 from dreamfusion_kit.memory.cards import USABLE_SHARE, advice_for_cards
-from dreamfusion_kit.memory.components import components
+from dreamfusion_kit.memory.components import all_components
 from dreamfusion_kit.memory.device import Device, describe_device, format_bytes
 from dreamfusion_kit.memory.estimate import (
     Moment,
@@ -47,7 +47,7 @@ def check_fits(recipe: Recipe, workspace: Path, device: torch.device) -> None:
     share of the device and all of it is accepted: it is off by some percent.
     """
     here = describe_device(device)
-    parts, _ = components(recipe.prior, workspace)
+    parts, _ = all_components(recipe, workspace)
     prior = memory_of_prior(recipe, parts)
     peak = _highest(rough_moments(recipe, parts, prior, here))
     if _ROUGH_FACTOR * peak.total > here.total_bytes:
@@ -105,17 +105,22 @@ def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
 
 def _changes_of(section: RefineSection) -> Iterator[tuple[str, object]]:
     """Yield the keys of a refinement that cost memory, with the value to try instead."""
-    if section.optimize.batch_size > 1:
-        yield "refine.optimize.batch_size", section.optimize.batch_size // 2
-    yield "refine.camera.image_size_px", max(1, section.camera.largest_image_size_px // 2)
-    if section.supersampling > 1:
-        yield "refine.supersampling", section.supersampling // 2
     for key, value in section.lighter.items():
         yield f"refine.{key}", value
-    for key, value in section.guidance.lighter.items():
-        yield f"refine.guidance.{key}", value
-    if section.guidance.adapter_rank is not None:
-        yield "refine.guidance.phi.rank", max(1, section.guidance.adapter_rank // 2)
+    if section.prior is not None:
+        for key, value in section.prior.lighter.items():
+            yield f"refine.prior.{key}", value
+    for index, phase in enumerate(section.phases):
+        place = f"refine.phases.{index}"
+        if phase.optimize.batch_size > 1:
+            yield f"{place}.optimize.batch_size", phase.optimize.batch_size // 2
+        yield f"{place}.camera.image_size_px", max(1, phase.camera.largest_image_size_px // 2)
+        if phase.supersampling > 1:
+            yield f"{place}.supersampling", phase.supersampling // 2
+        for key, value in phase.guidance.lighter.items():
+            yield f"{place}.guidance.{key}", value
+        if phase.guidance.adapter_rank is not None:
+            yield f"{place}.guidance.phi.rank", max(1, phase.guidance.adapter_rank // 2)
 
 
 def with_key(recipe: Recipe, key: str, value: object) -> Recipe:
@@ -124,7 +129,7 @@ def with_key(recipe: Recipe, key: str, value: object) -> Recipe:
     *sections, last = key.split(".")
     node = data
     for section in sections:
-        node = node[section]
+        node = node[int(section) if section.isdecimal() else section]
     node[last] = value
     return Recipe.model_validate_json(json.dumps(data))
 

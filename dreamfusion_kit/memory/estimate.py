@@ -19,6 +19,7 @@ The estimate is the largest sum. Text encoders are freed before the optimisation
 from dataclasses import dataclass, replace
 
 from dreamfusion_kit.memory.architectures import Components
+from dreamfusion_kit.memory.components import second_of
 from dreamfusion_kit.memory.device import Device
 from dreamfusion_kit.memory.field import FieldMemory, field_memory, rough_bytes
 from dreamfusion_kit.memory.prior import PriorMemory, prior_memory
@@ -28,12 +29,12 @@ from dreamfusion_kit.memory.surface import (
     start_bytes,
     surface_memory,
 )
-from dreamfusion_kit.recipe.schema import Recipe, RefineSection
+from dreamfusion_kit.recipe.schema import Recipe, RefinePhaseSection
 
 # The moments that are not part of every step.
 PREVIEW = "a preview is drawn"
 UPDATE = "occupancy is updated"
-REFINING = "refine: "  # before the name of the second stage's moments
+REFINING = "refine"  # before the name of the second stage's moments
 
 # Bytes that numpy holds per lattice point of the mesh's density grid, as measured
 # (tests/memory/test_estimate.py), and per texel of its texture, as added up: some 25 float64.
@@ -60,25 +61,26 @@ def moments(recipe: Recipe, parts: Components, device: Device) -> list[Moment]:
 
 
 @dataclass(frozen=True)
-class Refined:
-    """The memory of a refinement: of the prior at its sizes, and of the surface."""
+class Phase:
+    """The memory of a refinement's phase: of the prior at its sizes, and of the surface."""
 
+    name: str
     prior: PriorMemory
     surface: SurfaceMemory
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What a recipe's parts take; `refined` is None without a refinement."""
+    """What a recipe's parts take; `phases` are those of its refinement."""
 
     prior: PriorMemory
     field: FieldMemory
-    refined: Refined | None
+    phases: tuple[Phase, ...]
 
 
 def count(recipe: Recipe, parts: Components) -> Counted:
     """Return the memory of the parts of a recipe."""
-    return Counted(memory_of_prior(recipe, parts), field_memory(recipe), _refined(recipe, parts))
+    return Counted(memory_of_prior(recipe, parts), field_memory(recipe), _phases(recipe, parts))
 
 
 def recount(found: Counted, changed: Recipe, key: str, parts: Components) -> Counted:
@@ -91,18 +93,19 @@ def recount(found: Counted, changed: Recipe, key: str, parts: Components) -> Cou
         case ["guidance", _]:
             return replace(found, prior=memory_of_prior(changed, parts))
         case ["refine", _]:
-            return replace(found, refined=_refined(changed, parts))
+            return replace(found, phases=_phases(changed, parts))
         case _:
             return count(changed, parts)
 
 
 def with_prior(found: Counted, changed: Recipe, parts: Components) -> Counted:
     """Return the memory of a recipe of which only `prior` was changed."""
-    refined = found.refined
-    if refined is not None and changed.refine is not None:
-        second = memory_of_second_prior(changed, changed.refine, parts)
-        refined = replace(refined, prior=second)
-    return replace(found, prior=memory_of_prior(changed, parts), refined=refined)
+    sections = () if changed.refine is None else changed.refine.phases
+    phases = tuple(
+        replace(phase, prior=_memory_of_phase(changed, section, parts))
+        for phase, section in zip(found.phases, sections, strict=True)
+    )
+    return replace(found, prior=memory_of_prior(changed, parts), phases=phases)
 
 
 def memory_of_prior(recipe: Recipe, parts: Components) -> PriorMemory:
@@ -116,32 +119,42 @@ def memory_of_prior(recipe: Recipe, parts: Components) -> PriorMemory:
     )
 
 
-def memory_of_second_prior(
-    recipe: Recipe, section: RefineSection, parts: Components
-) -> PriorMemory:
-    """Return the memory of the recipe's prior while a surface is refined."""
+def _memory_of_phase(recipe: Recipe, phase: RefinePhaseSection, parts: Components) -> PriorMemory:
+    """Return the memory of the prior in a phase of the refinement."""
+    own = None if recipe.refine is None else recipe.refine.prior
     return prior_memory(
-        recipe.prior,
-        section.guidance,
-        parts,
-        batch_size=section.optimize.batch_size,
-        render_size_px=section.camera.largest_image_size_px,
+        recipe.prior if own is None else own,
+        phase.guidance,
+        parts if own is None else second_of(parts),
+        batch_size=phase.optimize.batch_size,
+        render_size_px=phase.camera.largest_image_size_px,
     )
 
 
-def _refined(recipe: Recipe, parts: Components) -> Refined | None:
+def _phases(recipe: Recipe, parts: Components) -> tuple[Phase, ...]:
     section = recipe.refine
-    if section is None:
-        return None
-    prior = memory_of_second_prior(recipe, section, parts)
-    return Refined(prior, surface_memory(recipe, section))
+    return tuple(
+        Phase(
+            _phase_name(recipe, index),
+            _memory_of_phase(recipe, phase, parts),
+            surface_memory(recipe, section, phase),
+        )
+        for index, phase in enumerate(section.phases if section else ())
+        if section is not None
+    )
+
+
+def _phase_name(recipe: Recipe, index: int) -> str:
+    """Return what is put before the names of a phase's moments."""
+    several = recipe.refine is not None and len(recipe.refine.phases) > 1
+    return f"{REFINING} phase {index + 1}: " if several else f"{REFINING}: "
 
 
 def combine(recipe: Recipe, found: Counted, device: Device) -> list[Moment]:
     """Return the moments, from the memory of the parts."""
     moments = _of_the_field(recipe, found.prior, found.field, device)
-    if found.refined is not None:
-        moments += _of_the_surface(recipe, found.refined, found.field, device)
+    for phase in found.phases:
+        moments += _of_the_surface(recipe, phase, found.field, device)
     return moments
 
 
@@ -169,9 +182,9 @@ def _of_the_field(
 
 
 def _of_the_surface(
-    recipe: Recipe, refined: Refined, field: FieldMemory, device: Device
+    recipe: Recipe, phase: Phase, field: FieldMemory, device: Device
 ) -> list[Moment]:
-    prior, surface = refined.prior, refined.surface
+    prior, surface = phase.prior, phase.surface
     always = {
         "python and its libraries": device.libraries_bytes,
         "encoder, weights": prior.encoder,
@@ -185,9 +198,9 @@ def _of_the_surface(
     at_rest = _denoiser_at_rest(recipe, prior, device) | always
     waiting = gradient | {"render, kept": surface.rendered}
     return [
-        *_of_the_prior(REFINING, recipe, prior, always, waiting, device),
-        Moment(f"{REFINING}the surface learns", at_rest | learning),
-        Moment(f"{REFINING}{PREVIEW}", at_rest | gradient | {"two views": surface.previewing}),
+        *_of_the_prior(phase.name, recipe, prior, always, waiting, device),
+        Moment(f"{phase.name}the surface learns", at_rest | learning),
+        Moment(f"{phase.name}{PREVIEW}", at_rest | gradient | {"two views": surface.previewing}),
     ]
 
 
@@ -228,10 +241,13 @@ def rough_moments(
 ) -> list[Moment]:
     """Return roughly the highest moment of each stage, counting renders from the schema alone."""
     found = [_rough_moment("it takes a step", recipe, prior, rough_bytes(recipe), device)]
-    if recipe.refine is not None:
-        second = memory_of_second_prior(recipe, recipe.refine, parts)
-        size = rough_surface_bytes(recipe, recipe.refine)
-        found.append(_rough_moment(f"{REFINING}it takes a step", recipe, second, size, device))
+    section = recipe.refine
+    for index, phase in enumerate(section.phases if section else ()):
+        if section is not None:
+            second = _memory_of_phase(recipe, phase, parts)
+            size = rough_surface_bytes(recipe, section, phase)
+            name = f"{_phase_name(recipe, index)}it takes a step"
+            found.append(_rough_moment(name, recipe, second, size, device))
     return found
 
 

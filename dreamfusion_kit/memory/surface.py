@@ -9,6 +9,7 @@ quarter of either.
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -22,15 +23,19 @@ from dreamfusion_kit.optimize.optimizers import build_optimizer
 from dreamfusion_kit.optimize.surface_trainee import SurfaceTrainee
 from dreamfusion_kit.optimizer_state import optimizer_tensors
 from dreamfusion_kit.recipe.schema import (
+    GridTextureSection,
+    HashGridTextureSection,
     ParticlesSection,
     Recipe,
+    RefinePhaseSection,
     RefineSection,
+    ShadingSection,
     VertexOffsetsSection,
 )
 from dreamfusion_kit.records import Cameras, Lighting, Rays, Surface
 from dreamfusion_kit.renderer.mesh.visibility import PAIRS_AT_ONCE, visible_faces
 from dreamfusion_kit.shape.lattice import lattice
-from dreamfusion_kit.shape.model import SurfaceModel
+from dreamfusion_kit.shape.model import SurfaceModel, build_representation
 from dreamfusion_kit.shape.start import Start
 from dreamfusion_kit.shape.tetrahedra import marching_tetrahedra
 
@@ -85,28 +90,27 @@ class _Drawing:
     preview: float
 
 
-def surface_memory(recipe: Recipe, section: RefineSection) -> SurfaceMemory:
-    """Return the memory of a refinement at its own size and number of views."""
-    model, optimizer = _stored(recipe, section)
-    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    texture = model.texture.albedo.nbytes
-    extraction = _extraction(recipe, section)
-    drawing = _drawing(recipe, section)
+def surface_memory(
+    recipe: Recipe, section: RefineSection, phase: RefinePhaseSection
+) -> SurfaceMemory:
+    """Return the memory of a phase of a refinement at its own size and number of views."""
+    stored, trained, optimizer = _stored(recipe, section, phase)
+    texture = 4 * section.texture.num_parameters if "texture" in phase.parts else 0
+    extraction = _extraction(recipe, section, phase)
+    drawing = _drawing(recipe, section, phase)
     # The backward pass meets the pictures first, then the texture and the surface.
-    backward = max(drawing.backward + texture, texture + extraction.backward)
-    stored = _bytes_stored(model)
+    backward = texture + max(drawing.backward, extraction.backward)
+    peaks = (
+        extraction.forward,
+        extraction.kept + drawing.forward,
+        extraction.kept + backward,
+    )
     return SurfaceMemory(
         parameters=stored,
         gradient=trained,
         optimizer=optimizer,
         rendered=round(extraction.kept + drawing.kept),
-        learning=round(
-            max(
-                extraction.forward,
-                extraction.kept + drawing.forward,
-                extraction.kept + backward,
-            )
-        ),
+        learning=max(trained, round(max(peaks))),
         previewing=round(max(extraction.forward, extraction.kept + drawing.preview)),
     )
 
@@ -116,23 +120,23 @@ def start_bytes(section: RefineSection) -> int:
 
     The coarse surface's distances and colours are asked for at all points of the lattices.
     """
-    lattice_points = section.representation.lattice_resolution**3
-    texels = section.texture.resolution**3
-    return max(_PER_DISTANCE * lattice_points, _PER_KEPT * lattice_points + _PER_COLOR * texels)
+    points = section.representation.lattice_resolution**3
+    texels = section.texture.lattice_resolution**3
+    return max(_PER_DISTANCE * points, _PER_KEPT * points + _PER_COLOR * texels)
 
 
-def rough_surface_bytes(recipe: Recipe, section: RefineSection) -> int:
-    """Return roughly what a refinement takes beside its prior, from the schema alone.
+def rough_surface_bytes(recipe: Recipe, section: RefineSection, phase: RefinePhaseSection) -> int:
+    """Return roughly what a phase takes beside its prior, from the schema alone.
 
     It is instant for any recipe. A test holds it to a factor of three of `surface_memory`.
     """
-    camera, views = section.camera, section.optimize.batch_size
-    pixels = views * (camera.largest_image_size_px * section.supersampling) ** 2
+    views = phase.optimize.batch_size
+    pixels = views * (phase.camera.largest_image_size_px * phase.supersampling) ** 2
     faces = _num_faces(recipe, section)
     pairs = min(PAIRS_AT_ONCE, 2 * views * faces + 4 * pixels)
     return round(
         60 * section.representation.lattice_resolution**3
-        + 4 * 3 * 4 * section.texture.resolution**3
+        + 4 * 4 * section.texture.num_parameters
         + _PER_FACE * faces
         + max(_PER_PIXEL * pixels, 160 * views * faces + _TRIANGLE_AND_PIXEL * pairs)
     )
@@ -168,56 +172,73 @@ def _sphere(recipe: Recipe, points_per_axis: int) -> Start:
 
 def _without_detail(section: RefineSection, points_per_axis: int | None = None) -> RefineSection:
     """Return a refinement with a tiny texture and, if given, another lattice."""
-    texture = section.texture.model_copy(update={"resolution": _COUNTED_TEXTURE})
+    match section.texture:
+        case GridTextureSection():
+            small = {"resolution": _COUNTED_TEXTURE}
+        case HashGridTextureSection(start_resolution=start):
+            small = {"start_resolution": start and _COUNTED_TEXTURE, "log2_table_size": 6}
+        case _:
+            assert_never(section.texture)
+    texture = section.texture.model_copy(update=small)
     shape = section.representation
     if points_per_axis is not None and not isinstance(shape, VertexOffsetsSection):
         shape = shape.model_copy(update={"resolution": points_per_axis})
     return section.model_copy(update={"texture": texture, "representation": shape})
 
 
-def _stored(recipe: Recipe, section: RefineSection) -> tuple[SurfaceModel, int]:
-    """Return the model on the meta device, and the bytes of its optimiser's state.
+def _stored(
+    recipe: Recipe, section: RefineSection, phase: RefinePhaseSection
+) -> tuple[int, int, int]:
+    """Return the bytes of parameters and buffers, of those learned, and of the optimiser's state.
 
     An optimiser keeps a fixed number of tensors of each parameter's size, which a small model
     tells; Adam's counters are a few bytes.
     """
-    small = SurfaceModel(_without_detail(section, _COUNTED_TEXTURE), _sphere(recipe, 8))
-    optimizer = build_optimizer(section.optimize, small.parameter_groups())
-    trained = [p for p in small.parameters() if p.requires_grad]
-    for parameter in trained:
+    small = SurfaceModel(_without_detail(section, _COUNTED_TEXTURE), _sphere(recipe, 8), seed=0)
+    trainee = SurfaceTrainee(phase, small, _grey)
+    optimizer = build_optimizer(phase.optimize, trainee.parameter_groups())
+    learned = [p for p in small.parameters() if p.requires_grad]
+    for parameter in learned:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     ratio = sum(value.nbytes for value in optimizer_tensors(optimizer).values())
-    ratio /= sum(p.nbytes for p in trained)
+    ratio /= sum(p.nbytes for p in learned)
     faces = _num_faces(recipe, section)
     with torch.device("meta"):
         surface = Surface(
             torch.empty(round(faces / 2), 3), torch.empty(round(faces), 3, dtype=torch.int64)
         )
-        start = Start(
-            surface=surface,
-            distances=lambda points: torch.empty(len(points)),
-            colors=torch.empty_like,
-            bounding_radius=_bounding_radius(recipe),
+        shape = build_representation(
+            section.representation,
+            Start(
+                surface=surface,
+                distances=lambda points: torch.empty(len(points)),
+                colors=torch.empty_like,
+                bounding_radius=_bounding_radius(recipe),
+            ),
         )
-        model = SurfaceModel(section, start)
-    size = sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    return model, round(ratio * size)
+    texture = 4 * section.texture.num_parameters
+    # The coarse colours beneath a hash grid; a grid itself is made of them.
+    under_hash = isinstance(section.texture, HashGridTextureSection)
+    beneath = 4 * 3 * section.texture.lattice_resolution**3 if under_hash else 0
+    stored = sum(value.nbytes for value in [*shape.parameters(), *shape.buffers()])
+    size = 0
+    if "geometry" in phase.parts:
+        size += sum(p.nbytes for p in shape.parameters() if p.requires_grad)
+    if "texture" in phase.parts:
+        size += texture
+    return stored + texture + beneath, size, round(ratio * size)
 
 
-def _bytes_stored(model: SurfaceModel) -> int:
-    return sum(value.nbytes for value in [*model.parameters(), *model.buffers()])
-
-
-def _extraction(recipe: Recipe, section: RefineSection) -> _Extraction:
+def _extraction(recipe: Recipe, section: RefineSection, phase: RefinePhaseSection) -> _Extraction:
     """Return the memory of building the surface from its parameters."""
     points = section.representation.lattice_resolution
     if points == 0:
         return _Extraction(0.0, 0.0, 0.0)  # vertices plus offsets: counted with the drawing
     if points <= _MOST_POINTS_PER_AXIS:
-        return _count_extraction(recipe, section, points)
+        return _count_extraction(recipe, section, phase, points)
     half, most = _MOST_POINTS_PER_AXIS // 2, _MOST_POINTS_PER_AXIS
-    near, far = (_count_extraction(recipe, section, size) for size in (half, most))
+    near, far = (_count_extraction(recipe, section, phase, size) for size in (half, most))
 
     def extended(name: str) -> float:
         """Solve a n^2 + b n^3 through both counts."""
@@ -228,9 +249,15 @@ def _extraction(recipe: Recipe, section: RefineSection) -> _Extraction:
     return _Extraction(*(extended(name) for name in ("kept", "forward", "backward")))
 
 
-def _count_extraction(recipe: Recipe, section: RefineSection, points: int) -> _Extraction:
-    small = _without_detail(section, points)
-    model = SurfaceModel(small, _sphere(recipe, 8))
+def _count_extraction(
+    recipe: Recipe, section: RefineSection, phase: RefinePhaseSection, points: int
+) -> _Extraction:
+    model = SurfaceModel(_without_detail(section, points), _sphere(recipe, 8), seed=0)
+    if "geometry" not in phase.parts:  # extracted once, without a graph
+        with LiveMemory() as memory, torch.no_grad():
+            surface = model.surface()
+            kept = surface.vertices.nbytes + surface.faces.nbytes
+        return _Extraction(kept, memory.peak_bytes, 0.0)
     with LiveMemory() as memory:
         surface = model.surface()
         kept, forward = memory.alive_bytes, memory.peak_bytes
@@ -240,20 +267,20 @@ def _count_extraction(recipe: Recipe, section: RefineSection, points: int) -> _E
     return _Extraction(kept, forward, backward)
 
 
-def _drawing(recipe: Recipe, section: RefineSection) -> _Drawing:
+def _drawing(recipe: Recipe, section: RefineSection, phase: RefinePhaseSection) -> _Drawing:
     """Return the memory of the pictures of a step, forward and backward, and of a preview."""
-    views = section.optimize.batch_size
+    views = phase.optimize.batch_size
     counted_views = min(views, _MOST_VIEWS)
-    side = section.camera.largest_image_size_px
+    side = phase.camera.largest_image_size_px
     faces = _num_faces(recipe, section)
-    pixels = counted_views * (side * section.supersampling) ** 2
+    pixels = counted_views * (side * phase.supersampling) ** 2
     share = min(1.0, _MOST_PIXELS / pixels, _MOST_FACES / (counted_views * faces))
     points = max(_FEWEST_POINTS_PER_AXIS, round((share * faces / _FACES_PER_SQUARE) ** 0.5))
     small_side = max(_SMALLEST_VIEW_PX, round(share**0.5 * side))
-    counted = _count_drawing(recipe, section, points, small_side, counted_views, share)
+    counted = _count_drawing(recipe, section, phase, points, small_side, counted_views, share)
     factor = views / counted_views / share
     # A preview keeps no graph; what it holds at once is less than one would.
-    preview_side = section.camera.preview_image_size_px
+    preview_side = phase.camera.preview_image_size_px
     part = _NUM_PREVIEWS * preview_side**2 / (counted_views * side**2)
     return _Drawing(
         kept=factor * counted.kept,
@@ -264,33 +291,34 @@ def _drawing(recipe: Recipe, section: RefineSection) -> _Drawing:
 
 
 def _count_drawing(
-    recipe: Recipe, section: RefineSection, points: int, side: int, views: int, share: float
+    recipe: Recipe,
+    section: RefineSection,
+    phase: RefinePhaseSection,
+    points: int,
+    side: int,
+    views: int,
+    share: float,
 ) -> _Drawing:
     """Count one step on a sphere of as many triangles as `points` lattice points give."""
-    start = _sphere(recipe, points)
     leaf = VertexOffsetsSection(kind="vertex_offsets", max_faces=10**7, learning_rate=1.0)
     small = _without_detail(section).model_copy(update={"representation": leaf})
-    model = SurfaceModel(small, start)
-    trainee = SurfaceTrainee(small, model, _grey)
-    camera = section.camera
+    model = SurfaceModel(small, _sphere(recipe, points), seed=0)
+    trainee = SurfaceTrainee(phase, model, _grey)
+    camera = phase.camera
     cameras = _cameras(side, views, radius=camera.radius_range[0], focal=camera.focal_range[1])
-    lighting = _lamp(section, cameras)
+    lighting = _lamp(phase.shading, cameras)
     with LiveMemory() as memory:
-        views_of_step = trainee.training_views(cameras, lighting, 0, partial(seeding.generator, 0))
-        penalties = sum(views_of_step.penalties().values(), torch.zeros(()))
+        step = trainee.training_views(cameras, lighting, 0, partial(seeding.generator, 0))
+        penalties = sum(step.penalties().values(), torch.zeros(()))
         kept = memory.alive_bytes
         memory.peak_bytes = kept
-        (views_of_step.output.image.sum() + penalties).backward()
+        (step.output.image.sum() + penalties).backward()
         backward = memory.peak_bytes
-    fine = replace(
-        cameras,
-        height_px=side * section.supersampling,
-        width_px=side * section.supersampling,
-    )
+    fine_side = side * phase.supersampling
+    fine = replace(cameras, height_px=fine_side, width_px=fine_side)
+    at_once = max(_FEWEST_PAIRS, round(share * PAIRS_AT_ONCE))
     with LiveMemory() as memory:
-        visible_faces(
-            model.surface(), fine, pairs_at_once=max(_FEWEST_PAIRS, round(share * PAIRS_AT_ONCE))
-        )
+        visible_faces(model.surface(), fine, pairs_at_once=at_once)
         visible = memory.peak_bytes
     return _Drawing(kept, max(kept, visible), backward, max(kept, visible))
 
@@ -309,6 +337,5 @@ def _cameras(side: int, views: int, *, radius: float, focal: float) -> Cameras:
     )
 
 
-def _lamp(section: RefineSection, cameras: Cameras) -> Lighting:
-    shading = section.shading
+def _lamp(shading: ShadingSection, cameras: Cameras) -> Lighting:
     return headlight(cameras, ambient=shading.ambient, diffuse=shading.diffuse, textureless=False)

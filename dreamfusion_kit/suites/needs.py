@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion_kit.memory.components import components
+from dreamfusion_kit.memory.components import all_components
 from dreamfusion_kit.memory.device import describe_device
 from dreamfusion_kit.memory.estimate import (
     memory_of_prior,
@@ -53,7 +53,7 @@ def of_suite(workspace: Path, suite: Suite, *, device: str) -> Needs:
 
 def _main_memory(recipe: Recipe, workspace: Path, device: str, libraries: int) -> int:
     """Return the main memory of the most demanding stage."""
-    parts, _ = components(recipe.prior, workspace)
+    parts, _ = all_components(recipe, workspace)
     least = max(mesh_bytes(recipe), preparing_bytes(recipe))
     if device == "cuda":  # the prior passes through main memory on its way to the GPU
         prior = memory_of_prior(recipe, parts)

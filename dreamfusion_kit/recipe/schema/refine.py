@@ -21,6 +21,7 @@ from dreamfusion_kit.recipe.schema.base import (
     Width,
     peak_of,
 )
+from dreamfusion_kit.recipe.schema.field import hash_grid_parameters
 from dreamfusion_kit.recipe.schema.guidance import GuidanceSection
 from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
@@ -93,6 +94,21 @@ class GridTextureSection(Section):
     resolution: int = Field(ge=8, le=512, description="Grid points per axis.")
     learning_rate: LearningRate = Field(description="Step size of the raw albedo.")
 
+    @property
+    def num_parameters(self) -> int:
+        """Return the numbers that are optimised."""
+        return 3 * self.resolution**3
+
+    @property
+    def lattice_resolution(self) -> int:
+        """Return the points per axis at which the coarse colours are asked for."""
+        return self.resolution
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {"resolution": max(8, self.resolution // 2)}
+
 
 class HashGridTextureSection(Section):
     """A hash grid and a small MLP (Instant-NGP), finer than a dense grid can be."""
@@ -140,6 +156,25 @@ class HashGridTextureSection(Section):
                 f"{self.max_resolution}, expected min_resolution at or below max_resolution"
             )
         return self
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the numbers that are optimised, approximately."""
+        return hash_grid_parameters(self)
+
+    @property
+    def lattice_resolution(self) -> int:
+        """Return the points per axis at which the coarse colours are asked for; 0 for none."""
+        return self.start_resolution or 0
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {
+            "num_levels": max(1, self.num_levels // 2),
+            "log2_table_size": max(4, self.log2_table_size - 1),
+            "hidden_width": max(1, self.hidden_width // 2),
+        }
 
 
 TextureSection = Annotated[GridTextureSection | HashGridTextureSection, Field(discriminator="kind")]
