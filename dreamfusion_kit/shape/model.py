@@ -37,7 +37,7 @@ class SurfaceModel(nn.Module):
         """Build both parts from the coarse surface; `seed` is for what a texture draws at first."""
         super().__init__()
         self.section = section
-        self.representation = _representation(section.representation, start)
+        self.representation = build_representation(section.representation, start)
         generator = seeding.generator(seed, "refine-texture-initial")
         self.texture = build_texture(section.texture, start, generator=generator)
 
@@ -79,7 +79,8 @@ class SurfaceModel(nn.Module):
         return next(self.parameters()).device
 
 
-def _representation(section: RepresentationSection, start: Start) -> Representation:
+def build_representation(section: RepresentationSection, start: Start) -> Representation:
+    """Return the recipe's description of a surface, at its start."""
     match section:
         case DmtetSection():
             return Dmtet(section, start)

@@ -40,6 +40,7 @@ from dreamfusion_kit.shape.model import SurfaceModel
 from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.inputs import coarse_facts
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+from dreamfusion_kit.stages.notes import note_box_projection
 from dreamfusion_kit.stages.scratch import write_note
 
 _SURFACE = "mesh.obj"
@@ -92,6 +93,7 @@ def run(
             monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
         mesh = _baked(model, resolved, own, device)
+        note_box_projection(asset, mesh)
         _write(own, resolved, scratch, phases, mesh, inputs["mesh"], done.digests)
         record = provenance.record(device=device, code=code_digest("refine"), inputs=inputs)
         files.write_json(own.run("refine"), record)

@@ -14,12 +14,14 @@ from dreamfusion_kit.recipe.schema.base import (
     Fraction,
     Layers,
     LearningRate,
+    Lighter,
     Positive,
     Schedule,
     Section,
     Width,
     peak_of,
 )
+from dreamfusion_kit.recipe.schema.field import hash_grid_parameters
 from dreamfusion_kit.recipe.schema.guidance import GuidanceSection
 from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
@@ -58,6 +60,16 @@ class LatticeSection(Section):
         description="Step size of the lattice points' offsets, in half cells; 0 keeps the lattice.",
     )
 
+    @property
+    def lattice_resolution(self) -> int:
+        """Return the lattice points per axis."""
+        return self.resolution
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {"resolution": max(8, self.resolution // 2)}
+
 
 class DmtetSection(LatticeSection):
     """Marching tetrahedra on a lattice (DMTet, arXiv 2111.04276)."""
@@ -94,11 +106,17 @@ class VertexOffsetsSection(Section):
         description="How far a step spreads over neighbouring vertices: lambda of "
         '"Large Steps in Inverse Rendering" (Nicolet et al. 2021: 10 to 100); 0 spreads none.',
     )
+    lattice_resolution: ClassVar[int] = 0  # there is none
 
     @property
     def max_start_faces(self) -> int:
         """Return how many triangles the coarse surface may keep."""
         return self.max_faces
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {"max_faces": max(4, self.max_faces // 2)}
 
 
 RepresentationSection = Annotated[
@@ -112,6 +130,21 @@ class GridTextureSection(Section):
     kind: Literal["grid"] = Field(description="A dense grid, trilinear between its points.")
     resolution: int = Field(ge=8, le=512, description="Grid points per axis.")
     learning_rate: LearningRate = Field(description="Step size of the raw albedo.")
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the numbers that are optimised."""
+        return 3 * self.resolution**3
+
+    @property
+    def lattice_resolution(self) -> int:
+        """Return the points per axis at which the coarse colours are asked for."""
+        return self.resolution
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {"resolution": max(8, self.resolution // 2)}
 
 
 class HashGridTextureSection(Section):
@@ -160,6 +193,25 @@ class HashGridTextureSection(Section):
                 f"{self.max_resolution}, expected min_resolution at or below max_resolution"
             )
         return self
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the numbers that are optimised, approximately."""
+        return hash_grid_parameters(self)
+
+    @property
+    def lattice_resolution(self) -> int:
+        """Return the points per axis at which the coarse colours are asked for; 0 for none."""
+        return self.start_resolution or 0
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {
+            "num_levels": max(1, self.num_levels // 2),
+            "log2_table_size": max(4, self.log2_table_size - 1),
+            "hidden_width": max(1, self.hidden_width // 2),
+        }
 
 
 TextureSection = Annotated[GridTextureSection | HashGridTextureSection, Field(discriminator="kind")]
@@ -303,3 +355,11 @@ class RefineSection(Section):
                 return index, step
             step -= phase.optimize.num_steps
         raise ValueError(f"found a step {step} beyond the last of {self.num_steps}")
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys of surface and texture that cost memory, with a cheaper value to try."""
+        shape = {
+            f"representation.{key}": value for key, value in self.representation.lighter.items()
+        }
+        return shape | {f"texture.{key}": value for key, value in self.texture.lighter.items()}
