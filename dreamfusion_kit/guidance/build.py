@@ -17,6 +17,7 @@ from dreamfusion_kit.guidance.sdi import sdi_residual
 from dreamfusion_kit.guidance.sds import ScoreDistillation, sds_residual
 from dreamfusion_kit.guidance.sjc import sjc_residual
 from dreamfusion_kit.guidance.vsd import VariationalDistillation
+from dreamfusion_kit.guidance.x0_reconstruction import x0_reconstruction_residual
 from dreamfusion_kit.priors.base import ImageTextModel, Prior, Teacher
 from dreamfusion_kit.recipe import schema
 
@@ -48,6 +49,8 @@ def build_guidance(
             residual = partial(sdi_residual, section, prior)
         case schema.RfdsRevSection():
             residual = partial(rfds_rev_residual, section, prior)
+        case schema.X0ReconstructionSection():
+            residual = partial(x0_reconstruction_residual, section, prior)
         case schema.VsdSection():
             phi = prior.adapter(section.phi.rank, generator=generator)
             return VariationalDistillation(section, prior, prompts, phi)

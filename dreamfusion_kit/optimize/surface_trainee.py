@@ -72,10 +72,12 @@ class SurfaceTrainee:
                 "refine.representation.learning_rate or the lambdas of refine.optimize.penalties"
             )
         output = self.model.render(surface, cameras, lighting, background)
-        batch = len(cameras.positions)
-        shows = uniform((batch,), 0.0, 1.0, draw("normal-map")) < (
+        together = cameras.views_per_object  # a group shows one kind of picture
+        objects = len(cameras.positions) // together
+        shows = uniform((objects,), 0.0, 1.0, draw("normal-map")) < (
             self._section.normal_map_probability
         )
+        shows = shows.repeat_interleave(together) if together > 1 else shows
         return TrainingViews(
             _with_normal_maps(output, background, shows),
             background,

@@ -61,6 +61,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
     SjcSection,
     ViewPromptsSection,
     VsdSection,
+    X0ReconstructionSection,
 )
 from dreamfusion_kit.recipe.schema.mesh import (
     AdaptiveThresholdSection,
@@ -85,6 +86,7 @@ from dreamfusion_kit.recipe.schema.prior import (
     LatentTransformerSection,
     LatentUnetSection,
     MixtureComponentSection,
+    MultiViewUnetSection,
     PixelUnetSection,
     PriorSection,
 )
@@ -122,6 +124,7 @@ from dreamfusion_kit.recipe.schema.view import (
     ConstantBackgroundSection,
     LightSection,
     MlpBackgroundSection,
+    ObjectViewsSection,
     PlainBackgroundSection,
     RandomBackgroundSection,
     ShadingSection,
@@ -213,6 +216,28 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _views_are_those_that_the_prior_denoises(self) -> Self:
+        stages = {"camera": (self.camera, self.optimize.batch_size)}
+        if self.refine is not None:
+            stages["refine.camera"] = (self.refine.camera, self.refine.optimize.batch_size)
+        for key, (camera, batch_size) in stages.items():
+            found, needed = camera.views_per_object, self.prior.num_views
+            if needed > 1 and found != needed:
+                drawn = "one by one" if found == 1 else f"in groups of {found}"
+                raise ValueError(
+                    f"found {key} that draws views {drawn} with prior.kind {self.prior.kind}, "
+                    f"which denoises {needed} views of one object together; expected "
+                    f"{key}.object_views.count {needed}"
+                )
+            if batch_size % found:
+                place = key.removesuffix("camera") + "optimize.batch_size"
+                raise ValueError(
+                    f"found {place} {batch_size} with {key}.object_views.count {found}, "
+                    f"expected a multiple of {found}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _texts_that_are_compared_are_read(self) -> Self:
         for key, guidance in self.guidances.items():
             if guidance.compares_texts and not self.prior.reads_text:
@@ -274,7 +299,9 @@ __all__ = [
     "MixtureComponentSection",
     "MlpBackgroundSection",
     "ModelSourceSection",
+    "MultiViewUnetSection",
     "NonNegative",
+    "ObjectViewsSection",
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
@@ -320,4 +347,5 @@ __all__ = [
     "WatchdogSection",
     "WeightsFileSection",
     "WorkspacePath",
+    "X0ReconstructionSection",
 ]
