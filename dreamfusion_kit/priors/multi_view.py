@@ -103,10 +103,13 @@ def seen_from(unet: nn.Module, rows: Float[Tensor, "batch 16"]) -> Generator[Non
 
 
 def changed_tensors(unet: nn.Module) -> dict[str, Tensor]:
-    """Return what a multi-view U-Net has of its own: its self-attention and its camera."""
+    """Return what a U-Net that was fine-tuned for several views has of its own."""
     return {name: value for name, value in unet.state_dict().items() if is_changed(name)}
 
 
 def is_changed(name: str) -> bool:
-    """Return whether the tensor of this name differs from the single-view U-Net's."""
-    return name.startswith(f"{CAMERA}.") or ".attn1." in name
+    """Return whether fine-tuning for several views changes the tensor of this name.
+
+    It is the camera's embedding, the layers that read it with the time's, or self-attention.
+    """
+    return name.startswith(f"{CAMERA}.") or ".time_emb_proj." in name or ".attn1." in name

@@ -150,7 +150,7 @@ def check_view_weights(directory: Path, path: Path) -> None:
 
 
 def load_view_weights(unet: torch.nn.Module, path: Path) -> None:
-    """Replace the self-attention and the camera's embedding by those of a file.
+    """Replace what fine-tuning for several views changes by what a file has of it.
 
     Raises:
         WeightsError: if the file cannot be read, or belongs to another U-Net.
@@ -177,7 +177,8 @@ def _fitting(unet: torch.nn.Module, path: Path) -> dict[str, Tensor]:
     if wrong:
         raise WeightsError(
             f"{file.name}: {len(wrong)} tensors are missing, too many or of another shape, the "
-            f"first {printable(wrong[0], 80)}; expected those of this U-Net's self-attention and "
-            "camera_embedding; choose another prior.view_weights or another prior.source"
+            f"first {printable(wrong[0], 80)}; expected those of this U-Net's self-attention, "
+            "time_emb_proj and camera_embedding; choose another prior.view_weights or another "
+            "prior.source"
         )
     return found

@@ -3,6 +3,7 @@
 Only what differs from the pixel prior is trained, saved and shipped.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +31,10 @@ WEIGHTS = "multi_view.safetensors"
 
 
 class ToyboxMultiView(nn.Module):
-    """The pixel prior, frozen, and the parts of its U-Net that learn several views."""
+    """The pixel prior, frozen, and the parts of its U-Net that learn several views.
+
+    `teacher` is its U-Net as it was.
+    """
 
     def __init__(
         self, settings: PriorTrainingSection, initial: Path, image_size_px: int, num_views: int
@@ -41,6 +45,7 @@ class ToyboxMultiView(nn.Module):
         self.prior.load_pretrained(initial)
         self.prior.requires_grad_(False).eval()
         self.num_views = num_views
+        self.teacher = copy.deepcopy(self.prior.unet)
         unet = make_multi_view(self.prior.unet, num_views)
         # On its own, so that optimiser, averages and checkpoints hold nothing else.
         self.own = nn.Module()

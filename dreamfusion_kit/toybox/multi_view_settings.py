@@ -9,6 +9,7 @@ from dreamfusion_kit.recipe.schema import (
     Count,
     Fraction,
     LightSection,
+    NonNegative,
     Positive,
     ShadingSection,
     WorkspacePath,
@@ -40,6 +41,11 @@ class MultiViewTrainingSection(TrainingSection):
     caption_dropout: Fraction = Field(description="Share of empty captions (Ho & Salimans 2022).")
     timestep_power: Positive = Field(
         description="Timesteps are drawn as u^power of the diffusion time, u uniform in [0, 1)."
+    )
+    teacher_lambda: NonNegative = Field(
+        description="Weight of the squared distance to what the single-view prior predicts when "
+        "its caption names the view. Its prediction has no noise of its own, so the camera is "
+        "learned from it in fewer steps than from renders."
     )
     ema_decay: Fraction = Field(description="Decay of the averaged weights that are shipped.")
 

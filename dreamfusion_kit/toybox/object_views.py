@@ -16,7 +16,7 @@ from dreamfusion_kit.priors.multi_view import camera_rows
 from dreamfusion_kit.recipe.schema import PlainBackgroundSection
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.seeding import generator as make_generator
-from dreamfusion_kit.toybox.captions import HELD_OUT, caption, plaster_caption
+from dreamfusion_kit.toybox.captions import HELD_OUT, caption, plaster_caption, view_words
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
 from dreamfusion_kit.toybox.render import render_premultiplied
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS, scene
@@ -24,11 +24,15 @@ from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS, scene
 
 @dataclass(frozen=True)
 class ObjectViews:
-    """Premultiplied RGBA of every object's views, their cameras, and each object's caption."""
+    """Premultiplied RGBA of every object's views, their cameras, and each object's caption.
+
+    `words` name each view as the single-view prior's captions do.
+    """
 
     rgba: UInt8[Tensor, "objects views h w 4"]
     cameras: Float[Tensor, "objects views 16"]
     captions: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...]
 
     def images(
         self,
@@ -56,6 +60,7 @@ def render_object_views(
     rgba: list[Tensor] = []
     cameras: list[Tensor] = []
     captions: list[str] = []
+    words: list[tuple[str, ...]] = []
     for index in chosen.tolist():
         name = OBJECTS[index]
         colors = [color for color in COLORS if (color, name) not in HELD_OUT]
@@ -69,4 +74,6 @@ def render_object_views(
         cameras.append(camera_rows(seen))
         is_plaster = bool(lighting.textureless[0])
         captions.append(plaster_caption(name) if is_plaster else caption(color, name))
-    return ObjectViews(torch.stack(rgba), torch.stack(cameras), tuple(captions))
+        orbits = zip(seen.azimuth_deg.tolist(), seen.elevation_deg.tolist(), strict=True)
+        words.append(tuple(view_words(*orbit) for orbit in orbits))
+    return ObjectViews(torch.stack(rgba), torch.stack(cameras), tuple(captions), tuple(words))

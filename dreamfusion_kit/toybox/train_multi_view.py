@@ -2,6 +2,9 @@
 
 The loss is the pixel prior's, the squared error of v. Captions name no view: the camera does.
 All views of an object share their timestep, and each has noise of its own, as in the guidance.
+
+What a camera means is also taught by the pixel prior, which knows views by their words: beside
+the renders, its prediction for the caption with the view's words is a target.
 """
 
 from collections.abc import Callable
@@ -70,7 +73,7 @@ def train_multi_view(
 def _loss(
     model: ToyboxMultiView, settings: MultiViewTrainingSection, shelf: ObjectViews, step: int
 ) -> Float[Tensor, ""]:
-    """Mean squared error of v = alpha_t eps - sigma_t x (Salimans & Ho 2022, app. D)."""
+    """Mean squared error of v = alpha_t eps - sigma_t x (Salimans & Ho 2022, app. D), twice."""
     prior, views, device = model.prior, settings.num_views, shelf.rgba.device
     draw = make_generator(settings.seed, "multi-view-batch", step, device=device)
     count = settings.batch_size // views
@@ -87,13 +90,23 @@ def _loss(
     scheduler: Any = prior.scheduler  # Its stubs ask for int32 timesteps; any integer will do.
     noisy = scheduler.add_noise(clean, noise, timesteps).to(memory_format=torch.channels_last)
     velocity = scheduler.get_velocity(clean, noise, timesteps)
-    with torch.no_grad():
+    named = [
+        f"{text}, {word} view" if text else ""
+        for text, index in zip(captions, objects.tolist(), strict=True)
+        for word in shelf.words[index]
+    ]
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
         text = prior.encode(captions).repeat_interleave(views, dim=0)
+        taught = model.teacher(noisy, timesteps, prior.encode(named)).sample.float()
     cameras = shelf.cameras[objects].flatten(0, 1)
     # On a core with AVX-512 too, bfloat16 takes two thirds of float32's time.
     with torch.autocast(device.type, torch.bfloat16):
         predicted = model.predict(noisy, timesteps, text, cameras)
-    return torch.nn.functional.mse_loss(predicted.float(), velocity)
+    predicted = predicted.float()
+    kept = (~dropped).repeat_interleave(views)  # without a caption there are no words to add
+    distance = (predicted - taught).square().mean(dim=(1, 2, 3)) * kept
+    rendered = torch.nn.functional.mse_loss(predicted, velocity)
+    return rendered + settings.teacher_lambda * distance.mean()
 
 
 def _timesteps(
