@@ -76,7 +76,7 @@ def test_mvdream_is_what_its_folders_say(
         hidden = text.tensors["hidden"]
         epsilon = network(expected, TIMESTEP, hidden, camera_rows(cameras), 4)
     torch.testing.assert_close(latents, expected)
-    torch.testing.assert_close(found, epsilon, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, epsilon, rtol=1e-3, atol=1e-4)
     assert prior.num_pixels(latents) == 8 * 8
 
 

@@ -374,10 +374,10 @@ def test_the_second_stage_s_views_are_checked_too() -> None:
     data = _with_views(refine=refined)
     texts = ("view_prompts", "negative_prompt")
     refined["guidance"] |= {key: data["guidance"][key] for key in texts}
-    with pytest.raises(ValidationError, match="refine.camera that draws views one by one"):
+    with pytest.raises(ValidationError, match=r"refine\.camera that draws views one by one"):
         TypeAdapter(schema.Recipe).validate_python(data, strict=False)
     refined["camera"]["object_views"] = VIEWS
-    with pytest.raises(ValidationError, match="refine.optimize.batch_size 1 with refine.camera"):
+    with pytest.raises(ValidationError, match=r"refine\.optimize\.batch_size 1 with refine\.camera"):
         TypeAdapter(schema.Recipe).validate_python(data, strict=False)
     refined["optimize"]["batch_size"] = 4
     assert TypeAdapter(schema.Recipe).validate_python(data, strict=False).refine is not None
