@@ -300,7 +300,9 @@ def _count_drawing(
     share: float,
 ) -> _Drawing:
     """Count one step on a sphere of as many triangles as `points` lattice points give."""
-    leaf = VertexOffsetsSection(kind="vertex_offsets", max_faces=10**7, learning_rate=1.0)
+    leaf = VertexOffsetsSection(
+        kind="vertex_offsets", max_faces=10**7, learning_rate=1.0, smoothing_lambda=0.0
+    )
     small = _without_detail(section).model_copy(update={"representation": leaf})
     model = SurfaceModel(small, _sphere(recipe, points), seed=0)
     trainee = SurfaceTrainee(phase, model, _grey)
