@@ -40,7 +40,7 @@ class TrainingSection(Section):
     weight_decay: Fraction = Field(description="AdamW's decoupled weight decay.")
     checkpoint_every_steps: Count = Field(description="Steps between resumable checkpoints.")
     background: PlainBackgroundSection = Field(
-        description="Drawn anew for each image of each batch."
+        description="Drawn again for each image of each batch."
     )
 
 
@@ -48,8 +48,8 @@ class PriorTrainingSection(TrainingSection):
     """The text-to-image diffusion model."""
 
     initial: WorkspacePath | None = Field(
-        description="Directory of the weights to go on from, relative to the workspace; null "
-        "starts from random ones. Batches follow from the seed: another sitting, another seed."
+        description="Directory of the weights to continue from, relative to the workspace; null "
+        "starts from random ones. Batches follow from the seed: a new run needs a new seed."
     )
     object_weights: dict[str, Positive] = Field(
         description="How often each object is drawn, relative to the others. All are named."
