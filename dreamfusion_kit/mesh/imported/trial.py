@@ -1,6 +1,7 @@
 """Converts an imported model once, in a process of its own that its parent may end.
 
-`python -m ... FOLDER SHOWN_AS`, with the section as JSON on stdin. Prints a `Trial` as JSON, or the text of the error as a JSON string.
+`python -m ... FOLDER SHOWN_AS`, with the section as JSON on stdin. Prints a `Trial` as JSON, or the
+text of the error as a JSON string.
 """
 
 import json
