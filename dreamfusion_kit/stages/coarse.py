@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +11,8 @@ from torch import Tensor
 from dreamfusion_kit import seeding
 from dreamfusion_kit.errors import MeshError, RecipeError
 from dreamfusion_kit.mesh.export import albedo_file
-from dreamfusion_kit.mesh.extract import BakedMesh
+from dreamfusion_kit.mesh.extract import BakedMesh, Facts
+from dreamfusion_kit.mesh.isosurface import Isosurface
 from dreamfusion_kit.mesh.refined import bake_refined, read_surface
 from dreamfusion_kit.mesh.skin import SkinFunction, skin_albedo
 from dreamfusion_kit.mesh.start import start_from
@@ -21,14 +21,14 @@ from dreamfusion_kit.model.background import build_background
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.imported import why_not_open, why_not_refined
 from dreamfusion_kit.recipe.resolved import ResolvedAsset
-from dreamfusion_kit.recipe.schema import RefineSection, VertexOffsetsSection
+from dreamfusion_kit.recipe.schema import MeshSection, RefineSection, VertexOffsetsSection
 from dreamfusion_kit.records import Rays
 from dreamfusion_kit.shape.model import SurfaceModel
 from dreamfusion_kit.shape.start import Start
 from dreamfusion_kit.stages.inputs import coarse_facts
 from dreamfusion_kit.stages.layout import AssetLayout
 
-_SURFACE = "mesh.obj"
+SURFACE = "mesh.obj"
 DrawBackground = Callable[[Rays, torch.Generator], Float[Tensor, "batch h w 3"]]
 
 
@@ -44,13 +44,13 @@ class Coarse:
 def of_field(own: AssetLayout, resolved: ResolvedAsset, device: torch.device) -> Coarse:
     """Return the coarse mesh in its field's colours, over the field's backgrounds."""
     field = NerfModel.load(own.field, resolved.recipe).to(device)
-    seen = skin_albedo(field.densities, field.albedo, resolved.recipe.mesh.texture_depth)
-    start = start_from(
-        read_surface(own.mesh / _SURFACE),
-        seen,
-        bounding_radius=field.bounding_radius,
-        device=device,
-    )
+    return coarse_of(read_surface(own.mesh / SURFACE), field, resolved.recipe.mesh)
+
+
+def coarse_of(surface: Isosurface, field: NerfModel, section: MeshSection) -> Coarse:
+    """Return a surface, as its OBJ has it, in its field's colours and over its backgrounds."""
+    seen = skin_albedo(field.densities, field.albedo, section.texture_depth)
+    start = start_from(surface, seen, bounding_radius=field.bounding_radius, device=field.device)
     return Coarse(start, lambda rays, draw: field.draw_background(rays, generator=draw), None)
 
 
@@ -67,7 +67,7 @@ def of_import(
         raise RecipeError(f"{resolved.id}: {problem}")
     if not coarse_facts(own)["watertight"] and (problem := why_not_open(section)):
         raise MeshError(f"{resolved.id}: {problem}")
-    mesh = read_textured(own.mesh / _SURFACE, own.mesh / albedo_file(own.asset))
+    mesh = read_textured(own.mesh / SURFACE, own.mesh / albedo_file(own.asset))
     start = start_from(
         mesh.surface,
         texture_albedo(mesh),
@@ -100,18 +100,15 @@ def check_budget(where: str, section: RefineSection, start: Start) -> None:
 
 
 def baked(
-    coarse: Coarse,
-    model: SurfaceModel,
-    own: AssetLayout,
-    resolved: ResolvedAsset,
-    device: torch.device,
+    coarse: Coarse, model: SurfaceModel, section: MeshSection, facts: Facts, device: torch.device
 ) -> BakedMesh:
-    """Return the refined surface with its texture: over the UVs that it kept, or over new ones."""
+    """Return the refined surface with its texture: over the UVs that it kept, or over new ones.
+
+    `facts` are those of the mesh that it started from.
+    """
     with torch.no_grad():
         surface = model.surface()
     if coarse.kept is None:
-        facts = cast(dict[str, Any], coarse_facts(own))
-        section = resolved.recipe.mesh
         return bake_refined(surface, model.texture, section, facts=facts, device=device)
     vertices = surface.vertices.cpu().numpy().astype(np.float64)
     return bake_moved(coarse.kept, vertices, _at_positions(model), device=device)

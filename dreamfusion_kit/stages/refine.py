@@ -4,10 +4,11 @@ Checkpoints lie in `.work/<hash of all inputs>`, as those of the optimize stage 
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -32,12 +33,18 @@ from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
 from dreamfusion_kit.recipe.schema import Recipe, RefineSection
 from dreamfusion_kit.shape.model import SurfaceModel
 from dreamfusion_kit.stages import models, origin
-from dreamfusion_kit.stages.coarse import Coarse, baked, check_budget, of_field, of_import
+from dreamfusion_kit.stages.coarse import (
+    SURFACE,
+    Coarse,
+    baked,
+    check_budget,
+    of_field,
+    of_import,
+)
+from dreamfusion_kit.stages.inputs import coarse_facts
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 from dreamfusion_kit.stages.notes import note_box_projection
 from dreamfusion_kit.stages.scratch import write_note
-
-_SURFACE = "mesh.obj"
 
 
 def run(
@@ -81,10 +88,7 @@ def run(
         )
         check_budget(f"{asset}: refine", section, coarse.start)
         model = SurfaceModel(section, coarse.start, seed=resolved.seed).to(device)
-        phases = [
-            _phase(resolved.recipe, section, index, model, coarse, guides)
-            for index in range(len(section.phases))
-        ]
+        phases = phases_of(resolved.recipe, section, model, coarse, guides.guide)
         done = run_phases(
             phases,
             seed=resolved.seed,
@@ -92,7 +96,8 @@ def run(
             device=device,
             monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
-        mesh = baked(coarse, model, own, resolved, device)
+        facts = cast(dict[str, Any], coarse_facts(own))
+        mesh = baked(coarse, model, resolved.recipe.mesh, facts, device)
         note_box_projection(asset, mesh)
         _write(own, resolved, scratch, phases, mesh, inputs["mesh"], done.digests)
         record = provenance.record(device=device, code=code_digest("refine"), inputs=inputs)
@@ -132,21 +137,25 @@ class _Guides:
         return models.load_prior(recipe, self.lock, self.workspace, self.device, key=key)
 
 
-def _phase(
+def phases_of(
     recipe: Recipe,
     section: RefineSection,
-    index: int,
     model: SurfaceModel,
     coarse: Coarse,
-    guides: _Guides,
-) -> Phase:
-    phase = section.phases[index]
-    return Phase(
-        name=f"learns {phase.learns}",
-        method=surface_method(recipe, section, index),
-        trainee=lambda: SurfaceTrainee(phase, model, coarse.draw_background),
-        guide=lambda: guides.guide(f"refine.phases[{index}].guidance"),
-    )
+    guide: Callable[[str], Guide],
+) -> list[Phase]:
+    """Return the phases of a refinement; `guide` loads what guides one, by its guidance's key."""
+
+    def phase_at(index: int) -> Phase:
+        phase = section.phases[index]
+        return Phase(
+            name=f"learns {phase.learns}",
+            method=surface_method(recipe, section, index),
+            trainee=lambda: SurfaceTrainee(phase, model, coarse.draw_background),
+            guide=lambda: guide(f"refine.phases[{index}].guidance"),
+        )
+
+    return [phase_at(index) for index in range(len(section.phases))]
 
 
 def _write(
@@ -196,6 +205,6 @@ def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[
         "text": files.sha256(own.text, made_by="embed"),
         "model": files.sha256(lock_path, made_by="fetch"),
         **field,
-        "mesh": files.sha256(own.mesh / _SURFACE, made_by="mesh"),
+        "mesh": files.sha256(own.mesh / SURFACE, made_by="mesh"),
         "code": code_digest("refine"),
     }
