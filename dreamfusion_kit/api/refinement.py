@@ -26,7 +26,7 @@ from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.schema import Recipe, RefineSection
 from dreamfusion_kit.shape.model import SurfaceModel
 from dreamfusion_kit.stages import models
-from dreamfusion_kit.stages.coarse import SURFACE, baked, check_budget, coarse_of
+from dreamfusion_kit.stages.coarse import SURFACE, baked, coarse_of
 from dreamfusion_kit.stages.refine import phases_of
 from dreamfusion_kit.system_errors import explained
 
@@ -64,7 +64,7 @@ def refine_in(
     with temporary_folder() as name:  # through its OBJ, whose numbers are those the stage reads
         folder = Path(name)
         write_mesh(folder, mesh, name="coarse", formats=("obj",), provenance={})
-        coarse = coarse_of(read_surface(folder / SURFACE), field, recipe.mesh)
+        coarse = coarse_of(read_surface(folder / SURFACE), field, recipe.mesh, section)
         inputs = {
             "recipe": identity(sections(recipe, *REFINE_SECTIONS)),
             "asset": identity({"prompt": asked.prompt, "seed": asked.seed}),
@@ -73,7 +73,6 @@ def refine_in(
             "text_code": code_digest("embed"),
             "code": code_digest("refine"),
         }
-    check_budget("recipe", section, coarse.start)
     model = SurfaceModel(section, coarse.start, seed=asked.seed).to(device)
     guides = _Guides(asked, device)
     phases = phases_of(recipe, section, model, coarse, guides.guide)

@@ -28,6 +28,7 @@ from dreamfusion_kit.records import Cameras, Lighting, Rays, RenderOutput, Surfa
 from dreamfusion_kit.shape import smoothness
 from dreamfusion_kit.shape.adjacency import Edges, shared_edges
 from dreamfusion_kit.shape.model import SurfaceModel
+from dreamfusion_kit.shape.representation import Regularized
 
 DrawBackground = Callable[[Rays, torch.Generator], Float[Tensor, "batch h w 3"]]
 _PREFIX = "surface/"
@@ -64,7 +65,7 @@ class SurfaceTrainee:
         for group in self.parameter_groups():
             for parameter in group["params"]:
                 parameter.requires_grad_(True)
-        self._fixed = None if "geometry" in phase.parts else model.surface()
+        self._fixed = None if "geometry" in phase.parts else self._unchanging()
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return those of the parts that the phase learns."""
@@ -79,7 +80,8 @@ class SurfaceTrainee:
         """Draw the present surface; some views show its normals instead of colours."""
         with torch.no_grad():
             background = self._draw_background(pixel_rays(cameras), draw("background"))
-        surface = self._surface()
+        found = self._found()
+        surface = found.surface
         if len(surface.faces) == 0:
             raise NumericsError(
                 f"step {step}: the surface has vanished, expected triangles; lower "
@@ -92,7 +94,7 @@ class SurfaceTrainee:
         return TrainingViews(
             _with_normal_maps(output, background, shows),
             background,
-            lambda: _penalties(self._phase.optimize.penalties, surface, step),
+            lambda: _penalties(self._phase.optimize.penalties, found, step),
             lambda guidance, terms, parameters: None,
         )
 
@@ -104,7 +106,7 @@ class SurfaceTrainee:
         self, cameras: Cameras, lighting: Lighting, background: Float[Tensor, "batch h w 3"]
     ) -> Float[Tensor, "batch h w 3"]:
         """Draw the present surface."""
-        return self._render(self._surface(), cameras, lighting, background).image
+        return self._render(self._found().surface, cameras, lighting, background).image
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return the model's."""
@@ -114,11 +116,15 @@ class SurfaceTrainee:
         """Restore the model's."""
         self.model.load_state_dict(under(_PREFIX, tensors))
         if self._fixed is not None:
-            self._fixed = self.model.surface()
+            self._fixed = self._unchanging()
 
-    def _surface(self) -> Surface:
+    def _unchanging(self) -> Regularized:
+        """Return the present surface without its penalty, which has no gradient."""
+        return Regularized(self.model.surface(), None)
+
+    def _found(self) -> Regularized:
         """Return the present surface, which is the same at every step if its shape stays."""
-        return self.model.surface() if self._fixed is None else self._fixed
+        return self.model.regularized() if self._fixed is None else self._fixed
 
     def _render(
         self,
@@ -141,7 +147,7 @@ def _with_normal_maps(
 
 
 def _penalties(
-    section: SurfacePenaltiesSection, surface: Surface, step: int
+    section: SurfacePenaltiesSection, found: Regularized, step: int
 ) -> dict[Penalty, Float[Tensor, ""]]:
     """Return each penalty times its lambda at `step`; those whose lambda is 0 cost nothing."""
     terms: tuple[tuple[Penalty, Scheduled, Callable[[Surface, Edges], Tensor]], ...] = (
@@ -150,11 +156,12 @@ def _penalties(
         ("edge_length", section.edge_length_lambda, smoothness.edge_length),
     )
     weights = {name: value_at(schedule, step) for name, schedule, _ in terms}
-    if not any(weights.values()):
-        return {}
-    edges = shared_edges(surface.faces)
-    return {
-        name: weights[name] * penalty(surface, edges)
-        for name, _, penalty in terms
-        if weights[name] > 0
-    }
+    penalties: dict[Penalty, Float[Tensor, ""]] = {}
+    if any(weights.values()):
+        edges = shared_edges(found.surface.faces)
+        for name, _, penalty in terms:
+            if weights[name] > 0:
+                penalties[name] = weights[name] * penalty(found.surface, edges)
+    if found.penalty is not None:
+        penalties["deviation"] = found.penalty
+    return penalties

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors import fetch, places
-from dreamfusion_kit.priors.fetch import Lock
+from dreamfusion_kit.priors import fetch, model_lock, places
+from dreamfusion_kit.priors.model_lock import Lock
 from dreamfusion_kit.recipe import schema
 
 NOTHING: Mapping[str, Path] = MappingProxyType({})
@@ -86,14 +86,14 @@ def _bring_model(
 ) -> tuple[Path, Lock]:
     if isinstance(source, schema.FileSourceSection):
         directory = _converted(source, workspace)
-        return directory, fetch.lock_of(directory)
+        return directory, model_lock.lock_of(directory)
     return fetch.bring(source, workspace, offline=offline)
 
 
 def _locate_model(source: schema.ModelSourceSection, workspace: Path, lock: Lock) -> Path:
     if isinstance(source, schema.FileSourceSection):
         directory = _converted(source, workspace)
-        fetch.verify_made(directory, lock)
+        model_lock.verify_made(directory, lock)
         return directory
     return fetch.locate(source, workspace, lock)
 

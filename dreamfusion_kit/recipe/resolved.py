@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import canonical
 from dreamfusion_kit.recipe.document import (
+    Complaints,
     Document,
     KeyPath,
     Problem,
@@ -104,17 +104,14 @@ def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
 def resolve_all(workspace: Path, suite: Suite) -> dict[str, ResolvedAsset]:
     """Return every asset of `suite`, or raise all their problems together."""
     recipes: dict[str, _LoadedRecipe] = {}  # each read once: a suite may have hundreds of assets
-    messages: dict[str, None] = {}  # an ordered set: assets share recipes and their problems
+    complaints = Complaints()
     resolved: dict[str, ResolvedAsset] = {}
     for asset_id, asset in suite.assets.items():
-        try:
+        with complaints.collected():
             if asset.recipe not in recipes:
                 recipes[asset.recipe] = _load_recipe(workspace, suite, asset_id)
             resolved[asset_id] = _resolve(suite, asset_id, recipes[asset.recipe])
-        except RecipeError as error:
-            messages |= dict.fromkeys(str(error).splitlines())
-    if messages:
-        raise RecipeError("\n".join(messages))
+    complaints.raise_any()
     return resolved
 
 

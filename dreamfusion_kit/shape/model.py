@@ -11,6 +11,7 @@ from dreamfusion_kit import seeding
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.recipe.schema import (
     DmtetSection,
+    FlexicubesSection,
     Part,
     RefineSection,
     RepresentationSection,
@@ -19,7 +20,8 @@ from dreamfusion_kit.recipe.schema import (
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput, Surface
 from dreamfusion_kit.renderer.mesh.render import render_mesh
 from dreamfusion_kit.shape.dmtet import Dmtet
-from dreamfusion_kit.shape.representation import Representation
+from dreamfusion_kit.shape.flexicubes import Flexicubes
+from dreamfusion_kit.shape.representation import Regularized, Representation
 from dreamfusion_kit.shape.start import Start
 from dreamfusion_kit.shape.texture import Texture, build_texture
 from dreamfusion_kit.shape.vertex_offsets import VertexOffsets
@@ -42,6 +44,10 @@ class SurfaceModel(nn.Module):
     def surface(self) -> Surface:
         """Return the surface at the present parameters."""
         return self.representation.surface()
+
+    def regularized(self) -> Regularized:
+        """Return that surface and its representation's own penalty."""
+        return self.representation.regularized()
 
     def render(
         self,
@@ -78,6 +84,8 @@ def build_representation(section: RepresentationSection, start: Start) -> Repres
     match section:
         case DmtetSection():
             return Dmtet(section, start)
+        case FlexicubesSection():
+            return Flexicubes(section, start)
         case VertexOffsetsSection():
             return VertexOffsets(section, start)
         case _:

@@ -41,16 +41,25 @@ class Coarse:
     kept: TexturedMesh | None
 
 
-def of_field(own: AssetLayout, resolved: ResolvedAsset, device: torch.device) -> Coarse:
+def of_field(
+    own: AssetLayout, resolved: ResolvedAsset, section: RefineSection, device: torch.device
+) -> Coarse:
     """Return the coarse mesh in its field's colours, over the field's backgrounds."""
     field = NerfModel.load(own.field, resolved.recipe).to(device)
-    return coarse_of(read_surface(own.mesh / SURFACE), field, resolved.recipe.mesh)
+    return coarse_of(read_surface(own.mesh / SURFACE), field, resolved.recipe.mesh, section)
 
 
-def coarse_of(surface: Isosurface, field: NerfModel, section: MeshSection) -> Coarse:
+def coarse_of(
+    surface: Isosurface, field: NerfModel, mesh: MeshSection, section: RefineSection
+) -> Coarse:
     """Return a surface, as its OBJ has it, in its field's colours and over its backgrounds."""
-    seen = skin_albedo(field.densities, field.albedo, section.texture_depth)
-    start = start_from(surface, seen, bounding_radius=field.bounding_radius, device=field.device)
+    start = start_from(
+        surface,
+        skin_albedo(field.densities, field.albedo, mesh.texture_depth),
+        bounding_radius=field.bounding_radius,
+        device=field.device,
+        max_faces=section.representation.max_start_faces,
+    )
     return Coarse(start, lambda rays, draw: field.draw_background(rays, generator=draw), None)
 
 
@@ -68,31 +77,29 @@ def of_import(
     if not coarse_facts(own)["watertight"] and (problem := why_not_open(section)):
         raise MeshError(f"{resolved.id}: {problem}")
     mesh = read_textured(own.mesh / SURFACE, own.mesh / albedo_file(own.asset))
+    shape = section.representation
+    if isinstance(shape, VertexOffsetsSection):
+        _check_budget(resolved.id, shape, len(mesh.surface.faces))
     start = start_from(
         mesh.surface,
         texture_albedo(mesh),
         bounding_radius=resolved.recipe.bounding_radius,
         device=torch.device("cpu"),
+        max_faces=None,
     )
     background = build_background(
         resolved.recipe.background, generator=seeding.generator(resolved.seed, "background_mlp")
     )
-    moved = isinstance(section.representation, VertexOffsetsSection)
     return Coarse(
         start,
         lambda rays, draw: background(rays.directions, generator=draw),
-        mesh if moved else None,
+        mesh if isinstance(shape, VertexOffsetsSection) else None,
     )
 
 
-def check_budget(where: str, section: RefineSection, start: Start) -> None:
-    """Refuse a start of more triangles than a moved surface may have.
-
-    Raises:
-        MeshError: with the key.
-    """
-    shape, found = section.representation, len(start.surface.faces)
-    if isinstance(shape, VertexOffsetsSection) and found > shape.max_faces:
+def _check_budget(where: str, shape: VertexOffsetsSection, found: int) -> None:
+    """Refuse more triangles than a moved surface may have: UVs do not survive decimation."""
+    if found > shape.max_faces:
         raise MeshError(
             f"{where}: found a mesh of {found} faces, expected at most {shape.max_faces}, "
             "refine.representation.max_faces; raise it, or decimate the mesh"

@@ -37,7 +37,6 @@ from dreamfusion_kit.stages.coarse import (
     SURFACE,
     Coarse,
     baked,
-    check_budget,
     of_field,
     of_import,
 )
@@ -82,11 +81,10 @@ def run(
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
         write_note(scratch.directory, suite=suite, asset=asset, stage="refine")
         coarse = (
-            of_field(own, resolved, device)
+            of_field(own, resolved, section, device)
             if resolved.imported is None
             else of_import(own, resolved, section, device)
         )
-        check_budget(f"{asset}: refine", section, coarse.start)
         model = SurfaceModel(section, coarse.start, seed=resolved.seed).to(device)
         phases = phases_of(resolved.recipe, section, model, coarse, guides.guide)
         done = run_phases(

@@ -737,7 +737,9 @@ def test_every_field_under_every_optimiser_repeats_at_its_real_width(
     assert_same(run(short, stopped), whole)
 
 
-@pytest.mark.parametrize("name", ["toybox", "toybox-vsd", "toybox-clip", "toybox-ism"])
+@pytest.mark.parametrize(
+    "name", ["toybox", "toybox-vsd", "toybox-clip", "toybox-ism", "toybox-sdi"]
+)
 def test_pretrained_priors_draw_from_no_global_generator(
     make_scratch: Callable[[str], Scratch],
     no_global_draws: Callable[[], AbstractContextManager[None]],

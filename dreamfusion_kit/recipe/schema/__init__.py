@@ -90,6 +90,7 @@ from dreamfusion_kit.recipe.schema.prior import (
 )
 from dreamfusion_kit.recipe.schema.refine import (
     DmtetSection,
+    FlexicubesSection,
     GridTextureSection,
     HashGridTextureSection,
     Part,
@@ -299,6 +300,7 @@ __all__ = [
     "FieldSection",
     "FileSourceSection",
     "FixedThresholdSection",
+    "FlexicubesSection",
     "FlowTransformerSection",
     "Fraction",
     "GaussianBiasSection",

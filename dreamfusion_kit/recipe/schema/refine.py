@@ -34,10 +34,11 @@ from dreamfusion_kit.recipe.schema.view import CameraSection, ShadingSection
 Part = Literal["geometry", "texture"]
 
 
-class DmtetSection(Section):
-    """Signed distances on a lattice, and marching tetrahedra (DMTet, arXiv 2111.04276)."""
+class LatticeSection(Section):
+    """Signed distances on a lattice; the surface may change its topology."""
 
-    kind: Literal["dmtet"] = Field(description="The surface may change its topology.")
+    max_start_faces: ClassVar[int | None] = None  # all: the surface is read once
+
     resolution: int = Field(
         ge=8, le=512, description="Lattice points per axis over the bounding ball (Magic3D: 256)."
     )
@@ -70,13 +71,47 @@ class DmtetSection(Section):
         return {"resolution": max(8, self.resolution // 2)}
 
 
+class DmtetSection(LatticeSection):
+    """Marching tetrahedra on a lattice (DMTet, arXiv 2111.04276)."""
+
+    kind: Literal["dmtet"] = Field(description="Marching tetrahedra.")
+
+
+class FlexicubesSection(LatticeSection):
+    """Weighted dual marching cubes on a lattice (FlexiCubes, arXiv 2308.05371)."""
+
+    kind: Literal["flexicubes"] = Field(description="Weighted dual marching cubes.")
+    weight_learning_rate: float = Field(
+        ge=0,
+        le=10,
+        description="Step size of the cells' weights alpha, beta and gamma, before their tanh; 0 "
+        "keeps them at 1, which is plain dual marching cubes.",
+    )
+    deviation_lambda: float = Field(
+        ge=0,
+        description="Of how unevenly a vertex lies among the crossings of its cell, in cells "
+        "(L_dev).",
+    )
+
+
 class VertexOffsetsSection(Section):
     """Offsets of the coarse mesh's own vertices; the topology stays."""
 
     kind: Literal["vertex_offsets"] = Field(description="The coarse surface, moved.")
     max_faces: int = Field(ge=4, le=10**7, description="Triangles of the moved surface, at most.")
     learning_rate: LearningRate = Field(description="Step size of the offsets, scene units.")
+    smoothing_lambda: float = Field(
+        ge=0,
+        le=1e6,
+        description="How far a step spreads over neighbouring vertices: lambda of "
+        '"Large Steps in Inverse Rendering" (Nicolet et al. 2021: 10 to 100); 0 spreads none.',
+    )
     lattice_resolution: ClassVar[int] = 0  # there is none
+
+    @property
+    def max_start_faces(self) -> int:
+        """Return how many triangles the coarse surface may keep."""
+        return self.max_faces
 
     @property
     def lighter(self) -> Lighter:
@@ -84,7 +119,9 @@ class VertexOffsetsSection(Section):
         return {"max_faces": max(4, self.max_faces // 2)}
 
 
-RepresentationSection = Annotated[DmtetSection | VertexOffsetsSection, Field(discriminator="kind")]
+RepresentationSection = Annotated[
+    DmtetSection | FlexicubesSection | VertexOffsetsSection, Field(discriminator="kind")
+]
 
 
 class GridTextureSection(Section):
