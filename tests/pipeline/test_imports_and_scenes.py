@@ -68,7 +68,12 @@ def test_an_imported_mesh_is_refined(clone: Clone) -> None:
     phase["camera"]["image_size_px"] = 32
     phase["optimize"] |= {"num_steps": 2, "checkpoint_every_steps": 2, "preview_every_steps": 2}
     phase["optimize"]["learning_rate_decay"]["warmup_steps"] = 1
-    moved = {"kind": "vertex_offsets", "max_faces": 5000, "learning_rate": 0.002}
+    moved = {
+        "kind": "vertex_offsets",
+        "max_faces": 5000,
+        "learning_rate": 0.002,
+        "smoothing_lambda": 0.0,
+    }
     section |= {"representation": moved, "texture": section["texture"] | {"resolution": 16}}
     path = clone.path / "recipes/refined.yaml"
     path.write_text(json.dumps(recipe | {"refine": section}))

@@ -28,7 +28,12 @@ from dreamfusion_kit.workspace.init import init
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
-OFFSETS = {"kind": "vertex_offsets", "max_faces": 5000, "learning_rate": 0.002}
+OFFSETS = {
+    "kind": "vertex_offsets",
+    "max_faces": 5000,
+    "learning_rate": 0.002,
+    "smoothing_lambda": 0.0,
+}
 
 
 def recipe(name: str, representation: dict[str, Any] | None) -> dict[str, Any]:
