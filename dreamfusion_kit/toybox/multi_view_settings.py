@@ -42,6 +42,10 @@ class MultiViewTrainingSection(TrainingSection):
     timestep_power: Positive = Field(
         description="Timesteps are drawn as u^power of the diffusion time, u uniform in [0, 1)."
     )
+    camera_rate: Positive = Field(
+        description="Factor on the learning rate of the camera's embedding, which starts from "
+        "zero and has to become as large as that of the time."
+    )
     teacher_lambda: NonNegative = Field(
         description="Weight of the squared distance to what the single-view prior predicts when "
         "its caption names the view. Its prediction has no noise of its own, so the camera is "
