@@ -125,9 +125,7 @@ def _multi_view_unet(
     encoder = EncoderMemory()
     noisy = torch.empty(len(images), channels, side, side, device="meta")
     if section.vae_dtype is not None:
-        encoder, noisy = vae_memory(
-            parts["vae"], section.vae_dtype, section.image_size_px, images
-        )
+        encoder, noisy = vae_memory(parts["vae"], section.vae_dtype, section.image_size_px, images)
     call = unet_or_flow_call(unet, noisy.shape[-1], CLIP_TOKENS)
     return _together(encoder, denoiser_memory(unet, guidance, noisy, call))
 

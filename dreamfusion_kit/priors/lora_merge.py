@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors.distilled import refuse_distilled_header
 from dreamfusion_kit.priors.lora_header import Scaling, read_scalings
 from dreamfusion_kit.priors.lora_names import DIFFUSERS, place_of, renamed
 from dreamfusion_kit.priors.printable import printable
@@ -57,7 +58,8 @@ def read_lora(path: Path, *, layers_per_block: int | None = None) -> Lora:
         path: A safetensors file.
         layers_per_block: The U-Net's, by which names of the original repository are counted.
 
-    Raises WeightsError for other methods, damaged files and names of no known layout.
+    Raises WeightsError for other methods, damaged files, names of no known layout, and LoRAs that
+    by their header turn a model into one of a few steps.
     """
     name = path.name
     try:
@@ -69,6 +71,7 @@ def read_lora(path: Path, *, layers_per_block: int | None = None) -> Lora:
             f"{name}: cannot be read ({printable(str(error))}); expected a LoRA's safetensors; "
             "restore the file"
         ) from None
+    refuse_distilled_header(metadata, name)
     for key in tensors:
         endings = key.split(".")[1:][-2:]
         for mark, method in _OTHER_METHODS.items():

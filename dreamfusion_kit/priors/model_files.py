@@ -119,10 +119,18 @@ def read_mvdream_config(directory: Path) -> MvdreamUnetConfig:
     return config
 
 
+def read_unet_config(directory: Path) -> UnetConfig:
+    """Return the configuration of a diffusion's U-Net."""
+    place = f"{directory.name}/unet/config.json"
+    config = checked(UnetConfig, read_config(directory, "unet"), place)
+    _check_class(place, config.class_name, ("UNet2DConditionModel",))
+    return config
+
+
 def _check_pixel_unet(section: schema.PixelUnetSection, directory: Path) -> None:
     classes = read_index(directory, components.PIXEL_UNET)
     read_scheduler_config(directory)
-    unet = _unet(directory)
+    unet = read_unet_config(directory)
     patch_size(directory, section.image_size_px)
     if unet.out_channels not in (unet.in_channels, 2 * unet.in_channels):
         raise _unfit(
@@ -137,7 +145,7 @@ def _check_pixel_unet(section: schema.PixelUnetSection, directory: Path) -> None
 def _check_latent_unet(directory: Path) -> None:
     classes = read_index(directory, components.LATENT_UNET)
     read_scheduler_config(directory)
-    unet = _unet(directory)
+    unet = read_unet_config(directory)
     _check_latents(directory, "unet", unet.in_channels, unet.out_channels)
     width = _width(_text_encoder(directory, "text_encoder", classes["text_encoder"]))
     is_xl = names_component(directory, "text_encoder_2")
@@ -170,7 +178,7 @@ def _check_multi_view_unet(section: schema.MultiViewUnetSection, directory: Path
         in_channels, out_channels = mvdream.in_channels, mvdream.out_channels
         text_width = mvdream.context_dim
     else:
-        unet = _unet(directory)
+        unet = read_unet_config(directory)
         in_channels, out_channels = unet.in_channels, unet.out_channels
         text_width = unet.text_width
     if latent:
@@ -232,13 +240,6 @@ def _check_sd3_encoders(
         classes = read_index(directory, components.SD3_T5)
         t5 = _text_encoder(directory, "text_encoder_3", classes["text_encoder_3"])
         _check_width(directory, "transformer", config.joint_attention_dim, _width(t5))
-
-
-def _unet(directory: Path) -> UnetConfig:
-    place = f"{directory.name}/unet/config.json"
-    config = checked(UnetConfig, read_config(directory, "unet"), place)
-    _check_class(place, config.class_name, ("UNet2DConditionModel",))
-    return config
 
 
 def _check_latents(directory: Path, folder: str, in_channels: int, out_channels: int) -> None:

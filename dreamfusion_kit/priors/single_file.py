@@ -27,6 +27,7 @@ from torch import Tensor
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.files import sha256
 from dreamfusion_kit.priors import single_file_config as layout
+from dreamfusion_kit.priors.distilled import refuse_distilled_header
 from dreamfusion_kit.priors.printable import printable
 from dreamfusion_kit.priors.single_file_config import Shapes
 from dreamfusion_kit.recipe.schema import FileSourceSection
@@ -47,8 +48,8 @@ def converted_directory(source: FileSourceSection) -> Path:
 def convert(source: FileSourceSection, file: Path) -> Path:
     """Return the diffusers directory made from `file`, which is converted if it was not yet.
 
-    Raises WeightsError if the file is not the pinned one, or holds no Stable Diffusion of the
-    original layout.
+    Raises WeightsError if the file is not the pinned one, holds no Stable Diffusion of the
+    original layout, or says that it is distilled.
     """
     target = converted_directory(source)
     if target.is_dir():
@@ -80,7 +81,8 @@ def _write(source: FileSourceSection, file: Path, target: Path) -> None:
             shapes = {
                 name: tuple(opened.get_slice(name).get_shape()) for name in list(opened.keys())
             }
-            # Read first: nothing is written for a file of another layout.
+            # Read first: nothing is written for a file of another layout or a distilled model.
+            refuse_distilled_header(opened.metadata() or {}, place)
             configs = layout.read_configs(shapes, place, source.prediction_type)
             _write_configs(configs, target)
             _save_unet(opened, shapes, configs["unet"], target)

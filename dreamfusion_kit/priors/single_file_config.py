@@ -82,6 +82,11 @@ def _check_whole(shapes: Shapes, place: str) -> None:
             f"{place}: is SDXL's refiner, which only removes the last noise of a picture; expected "
             "a base model; choose another prior.source"
         )
+    if any(name.startswith(UNET) and "cond_proj" in name for name in shapes):
+        raise WeightsError(
+            f"{place}: its U-Net reads the guidance scale (cond_proj): distilled for guidance; "
+            "expected a base model with an unconditional prediction; choose another prior.source"
+        )
     parts = {
         "U-Net": _has(shapes, UNET),
         "VAE": _has(shapes, VAE),

@@ -1,17 +1,18 @@
 """Offsets of the vertices of the coarse mesh."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.recipe.schema import VertexOffsetsSection
 from dreamfusion_kit.records import Surface
 from dreamfusion_kit.shape.representation import Representation
+from dreamfusion_kit.shape.smooth_steps import SmoothSteps
 from dreamfusion_kit.shape.start import Start
 
 
 class VertexOffsets(Representation):
-    """The start's vertices and faces; every vertex has an offset."""
+    """The start's vertices and faces; every vertex has an offset, smoothed over its neighbours."""
 
     vertices: Tensor
     faces: Tensor
@@ -22,11 +23,17 @@ class VertexOffsets(Representation):
         self.section = section
         self.register_buffer("vertices", start.surface.vertices)
         self.register_buffer("faces", start.surface.faces)
-        self.offsets = nn.Parameter(torch.zeros_like(start.surface.vertices))
+        self.offsets = torch.nn.Parameter(torch.zeros_like(start.surface.vertices))
+        self._smooth = (
+            SmoothSteps(start.surface.faces, len(start.surface.vertices), section.smoothing_lambda)
+            if section.smoothing_lambda > 0
+            else None
+        )
 
     def surface(self) -> Surface:
         """Return the moved surface."""
-        return Surface(self.vertices + self.offsets, self.faces)
+        moved = self.offsets if self._smooth is None else self._smooth(self.offsets)
+        return Surface(self.vertices + moved, self.faces)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the offsets."""

@@ -41,6 +41,7 @@ GUIDANCE = {
     "view_prompts": VIEW_PROMPTS,
 }
 PHI = {
+    "source": None,
     "rank": 2,
     "learning_rate": 0.05,
     "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},

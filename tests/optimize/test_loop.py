@@ -142,6 +142,7 @@ KINDS: dict[str, tuple[dict[str, Any], int]] = {
     "vsd": (
         {
             "phi": {
+                "source": None,
                 "rank": 1,
                 "learning_rate": 0.01,
                 "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},
@@ -736,7 +737,9 @@ def test_every_field_under_every_optimiser_repeats_at_its_real_width(
     assert_same(run(short, stopped), whole)
 
 
-@pytest.mark.parametrize("name", ["toybox", "toybox-vsd", "toybox-clip", "toybox-ism"])
+@pytest.mark.parametrize(
+    "name", ["toybox", "toybox-vsd", "toybox-clip", "toybox-ism", "toybox-sdi"]
+)
 def test_pretrained_priors_draw_from_no_global_generator(
     make_scratch: Callable[[str], Scratch],
     no_global_draws: Callable[[], AbstractContextManager[None]],

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
+import trimesh
 from pydantic import TypeAdapter
 from torch.nn import functional
 
@@ -28,9 +30,11 @@ from dreamfusion_kit.priors.base import NoiseSchedule, Prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import GuidanceSection, PenaltiesSection, Recipe
-from dreamfusion_kit.records import Cameras, RenderOutput
+from dreamfusion_kit.records import Cameras, RenderOutput, Surface
 from dreamfusion_kit.renderer.ray_samples import RaySamples
 from dreamfusion_kit.seeding import generator
+from dreamfusion_kit.shape import smoothness
+from dreamfusion_kit.shape.adjacency import Edges, shared_edges
 
 ANALYTIC = Path(__file__).parents[2] / "recipes" / "analytic.yaml"
 SIDE, VIEWS = 12, 2
@@ -253,3 +257,79 @@ def test_stable_dreamfusions_orientation_is_the_kits_mean_over_rays() -> None:
     theirs = scene.gradient(scene.facing_away.sum() / rays)
     ours = scene.gradient(kits_penalties(scene, 1)["orientation"]) / LAMBDAS["orientation"]
     torch.testing.assert_close(ours / theirs.norm(), theirs / theirs.norm(), **WITHIN)
+
+
+# ---- of a surface: other formulas, so that only their ratio on one mesh can be held
+
+
+def bumpy_ball() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return 642 vertices around a radius of 0.5, bumps of 5 percent on them, and their faces."""
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.5)
+    vertices = torch.tensor(np.array(ball.vertices))
+    bumps = torch.sin(12 * vertices).prod(dim=-1, keepdim=True)
+    return (vertices * (1 + 0.05 * bumps)).requires_grad_(), torch.tensor(np.array(ball.faces))
+
+
+def sides(faces: torch.Tensor) -> torch.Tensor:
+    """Return each edge once, its lower vertex first."""
+    pairs = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    return pairs.sort(dim=1)[0].unique(dim=0)
+
+
+def threestudio_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """`mesh.py`: 1 - cosine of the normals of the vertices at both ends, mean over edges."""
+    a, b, c = vertices[faces].unbind(dim=1)
+    areas = torch.linalg.cross(b - a, c - a)
+    sums = torch.zeros_like(vertices)
+    for corner in range(3):
+        sums = sums.index_add(0, faces[:, corner], areas)
+    first, second = functional.normalize(sums, dim=1)[sides(faces)].unbind(dim=1)
+    return (1 - (first * second).sum(dim=-1)).mean()
+
+
+def threestudio_laplacian(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """`mesh.py`, from stable-dreamfusion: length of (D - A) v, mean over vertices."""
+    first, second = sides(faces).unbind(dim=1)
+    adjacent = torch.zeros(len(vertices), len(vertices), dtype=vertices.dtype)
+    adjacent[first, second] = adjacent[second, first] = 1
+    matrix = torch.diag(adjacent.sum(dim=1)) - adjacent
+    return (matrix @ vertices).norm(dim=1).mean()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "ratio", "cosine"),
+    [
+        (smoothness.normal_consistency, threestudio_normals, 0.872, 0.942),
+        (smoothness.laplacian, threestudio_laplacian, 0.391, 0.827),
+    ],
+)
+def test_a_surface_s_penalties_pull_with_the_ratio_that_the_page_says(
+    ours: Callable[[Surface, Edges], torch.Tensor],
+    theirs: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    ratio: float,
+    cosine: float,
+) -> None:
+    """At the same lambda: the kit's gradient over threestudio's, and the angle between them."""
+    vertices, faces = bumpy_ball()
+    (found,) = torch.autograd.grad(ours(Surface(vertices, faces), shared_edges(faces)), vertices)
+    (expected,) = torch.autograd.grad(theirs(vertices, faces), vertices)
+    assert float(found.norm() / expected.norm()) == pytest.approx(ratio, abs=1e-3)
+    along = float((found * expected).sum() / found.norm() / expected.norm())
+    assert along == pytest.approx(cosine, abs=1e-3)
+    page = (Path(__file__).parents[2] / "docs" / "recipes-against-peers.md").read_text()
+    assert f"| {ratio:.2f} | {cosine:.2f} |" in page
+
+
+def test_a_surface_s_penalties_scale_otherwise_than_the_peers_with_its_size() -> None:
+    """Both of the kit's have no unit; threestudio's Laplacian grows with the surface."""
+    vertices, faces = bumpy_ball()
+    small, large = vertices.detach(), 3 * vertices.detach()
+    edges = shared_edges(faces)
+    for ours in (smoothness.normal_consistency, smoothness.laplacian):
+        torch.testing.assert_close(
+            ours(Surface(large, faces), edges), ours(Surface(small, faces), edges)
+        )
+    torch.testing.assert_close(threestudio_normals(large, faces), threestudio_normals(small, faces))
+    torch.testing.assert_close(
+        threestudio_laplacian(large, faces), 3 * threestudio_laplacian(small, faces)
+    )

@@ -1,6 +1,6 @@
 """When a denoiser is read and moved, for every kind of prior that lies in a directory."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def test_a_prediction_is_made_on_the_device_and_without_a_graph(
     events: list[str] = []
 
     @contextmanager
-    def watched(model: torch.nn.Module, *_: Any, **__: Any) -> Iterator[torch.nn.Module]:
+    def watched(model: torch.nn.Module, *_: Any, **__: Any) -> Generator[torch.nn.Module]:
         events.append("in")
         yield model
         events.append("out")

@@ -15,7 +15,7 @@ PROLIFICDREAMER = RECIPE.with_name("prolificdreamer.yaml")
 def _value(path: str, recipe: Path = RECIPE) -> Any:
     node: Any = load_yaml(recipe).data
     for key in path.split("."):
-        node = node[key]
+        node = node[int(key) if isinstance(node, list) else key]
     return node
 
 
@@ -117,6 +117,63 @@ def test_what_is_left_out_as_empty_changes_little() -> None:
 def test_prolificdreamer_has_threestudio_s_number(path: str, published: Any) -> None:
     """Its configs/prolificdreamer.yaml and vsd guidance at commit 28d9d80."""
     assert _value(path, PROLIFICDREAMER) == published
+
+
+PHASES = (
+    ("learns", "geometry", "texture"),
+    ("normal_map_probability", 1, 0),
+    ("guidance.kind", "sds", "vsd"),
+    ("guidance.guidance_scale", 101, 7.5),
+    ("guidance.timestep_min", 0.02, 0.02),
+    ("guidance.timestep_max.points", *([[[0, 0.98], [5000, 0.98], [5001, 0.5]]] * 2)),
+    ("guidance.view_prompts.back_half_width_deg", 45, 30),
+    ("camera.image_size_px", 512, 512),
+    ("camera.radius_range", [1, 1.5], [1, 1.5]),
+    ("camera.elevation_range_deg", [-10, 45], [-10, 45]),
+    ("camera.position_jitter", 0, 0),
+    ("optimize.num_steps", 15_000, 30_000),
+    ("optimize.batch_size", 1, 1),
+    ("optimize.optimizer.betas", [0.9, 0.99], [0.9, 0.99]),
+    ("optimize.optimizer.epsilon", 1e-15, 1e-15),
+    ("optimize.learning_rate_decay.kind", "none", "none"),
+)
+
+
+@pytest.mark.parametrize(("path", "geometry", "texture"), PHASES)
+def test_prolificdreamer_s_phases_have_threestudio_s_numbers(
+    path: str, geometry: Any, texture: Any
+) -> None:
+    """Its configs/prolificdreamer-geometry.yaml and -texture.yaml at commit 9f5bdb7."""
+    for index, published in enumerate((geometry, texture)):
+        assert _value(f"refine.phases.{index}.{path}", PROLIFICDREAMER) == published
+
+
+@pytest.mark.parametrize(
+    ("path", "published"),
+    [
+        ("representation.resolution", 128),
+        ("representation.num_levels", 1),
+        ("representation.learning_rate", 0.005),
+        ("representation.offset_learning_rate", 0.005),
+        ("texture.num_levels", 16),
+        ("texture.features_per_level", 2),
+        ("texture.log2_table_size", 19),
+        ("texture.min_resolution", 16),
+        ("texture.max_resolution", 4096),
+        ("texture.encoding_learning_rate", 0.01),
+        ("texture.network_learning_rate", 0.001),
+    ],
+)
+def test_prolificdreamer_s_surface_has_threestudio_s_numbers(path: str, published: Any) -> None:
+    assert _value(f"refine.{path}", PROLIFICDREAMER) == published
+
+
+def test_both_phis_are_the_same_network_which_predicts_v() -> None:
+    first = _value("guidance.phi", PROLIFICDREAMER)
+    later = _value("refine.phases.1.guidance.phi", PROLIFICDREAMER)
+    assert first["source"]["repository"] == "stabilityai/stable-diffusion-2-1"
+    assert first["loss"] == "v"
+    assert first == later
 
 
 def test_prolificdreamer_s_penalties_and_lens_are_threestudio_s() -> None:

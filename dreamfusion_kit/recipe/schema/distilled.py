@@ -34,11 +34,14 @@ _INSTEAD = (
     "Stable Diffusion, SDXL, SD 3.5, FLUX.2-klein-base, Z-Image, Qwen-Image, Sana or PixArt-Sigma"
 )
 # Names of methods that distil to a few steps, as people write them into names of their models:
-# SDXL-Turbo, someXL_lightningBakedVae, dreamshaper_8LCM, Hyper-SD15; but not hyperrealism.
+# SDXL-Turbo, someXL_lightningBakedVae, dreamshaper_8LCM, Hyper-SD15, sdxl_dmd2_4step; but not
+# hyperrealism, nor a checkpoint after 4000 steps.
 _FEW_STEP_NAME = re.compile(
-    r"(?i:turbo|lightning|schnell|hyper[-_. ]?sd)"
+    r"(?i:turbo|lightning|schnell|hyper[-_. ]?sd|sdxs|instaflow|perflow|flash[-_. ]?(sd|pixart))"
     r"|(?<![A-Z])LCM|(?<![A-Za-z])[Ll]cm(?![a-z])"
     r"|((?<![A-Za-z])h|H)yper(?![a-z])(?![-_. ]?[Rr]eal)|(?<![A-Z])HYPER(?![A-Z])"
+    r"|(?i:(?<![a-z])(dmd2?|tcd|pcm|yoso|sana[-_. ]sprint)(?![a-z]))"
+    r"|(?i:(?<![a-z0-9])(few|1|2|4|8|16)[-_. ]?steps?(?![a-z]|[-_. ]?[0-9]))"
 )
 
 
@@ -52,17 +55,23 @@ def refuse_distilled(repository: str) -> str:
     return repository
 
 
+def why_few_steps(name: str) -> str | None:
+    """Return what a name says, if it is that of a model or a LoRA of a few steps."""
+    found = _FEW_STEP_NAME.search(name)
+    return None if found is None else f"by its name ({found.group()}) {_FEW_STEPS}"
+
+
 def refuse_few_step_names(names: Iterable[str]) -> None:
     """Raise ValueError where one of the names says that a model or a LoRA is of a few steps.
 
-    A model's files need not say so: SDXL-Turbo's have the architecture and the scheduler of SDXL's
-    own, and a LoRA's have no configuration.
+    A model's files need not say so: some have the configurations of the model that they were
+    distilled from, and a LoRA has none. What files say is read in `priors/distilled.py`.
     """
     for name in names:
-        found = _FEW_STEP_NAME.search(name)
-        if found is not None:
+        reason = why_few_steps(name)
+        if reason is not None:
             raise ValueError(
-                f"found {name!r}, which by its name ({found.group()}) {_FEW_STEPS}; expected a "
-                "base model and LoRAs for it; if the name misleads, rename the file or folder, or "
-                "download the repository into a folder of another name and use kind: local"
+                f"found {name!r}, which {reason}; expected a base model and LoRAs for it; if the "
+                "name misleads, rename the file or folder, or download the repository into a "
+                "folder of another name and use kind: local"
             )

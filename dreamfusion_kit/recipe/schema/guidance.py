@@ -8,6 +8,7 @@ Each guidance class states what that kind asks for:
     num_texts       how many texts per image one call of the denoiser reads
     compares_texts  whether it is 0 for a model that ignores the text
     adapter_rank    rank of the second denoiser trained beside the field; None without one
+    phi_source      where its weights come from if not from the prior; None otherwise
     lighter         the keys that cost memory, each with a cheaper value to try
 """
 
@@ -28,6 +29,7 @@ from dreamfusion_kit.recipe.schema.base import (
 from dreamfusion_kit.recipe.schema.optimize import AdamSection
 from dreamfusion_kit.recipe.schema.order import Course, first_disorder
 from dreamfusion_kit.recipe.schema.prior import Model
+from dreamfusion_kit.recipe.schema.source import ModelSourceSection
 
 NEGATIVE = "negative"
 PLAIN = "plain"
@@ -74,6 +76,12 @@ class ViewPromptsSection(Section):
     back_half_width_deg: HalfWidth = Field(
         description="A view within so many degrees of azimuth 180 is a back view (DF: 45)."
     )
+
+    @property
+    def words(self) -> tuple[str, ...] | None:
+        """Return what the views append to the prompt, front to overhead; None for nothing."""
+        views = (self.front, self.left, self.right, self.back, self.overhead)
+        return views if self.enabled else None
 
     @model_validator(mode="after")
     def _front_and_back_do_not_overlap(self) -> "ViewPromptsSection":
@@ -168,6 +176,11 @@ class ScoreGuidanceSection(Section):
         return None
 
     @property
+    def phi_source(self) -> ModelSourceSection | None:
+        """Return None: there is no second denoiser."""
+        return None
+
+    @property
     def lighter(self) -> Lighter:
         """Return keys that cost memory, with a cheaper value."""
         return {} if self.perp_neg is None else {"perp_neg": None}
@@ -246,6 +259,11 @@ class CsdSection(ScoreGuidanceSection):
 class PhiSection(Section):
     """VSD's second denoiser: an adapter of the prior that learns the renders' own score."""
 
+    source: ModelSourceSection | None = Field(
+        description="Another network to adapt, on the same latents, texts and timesteps; it may "
+        "predict something else (ProlificDreamer: Stable Diffusion 2.1 for 768 px, which predicts "
+        "v, beside the prior 2.1-base); null for the prior's own weights."
+    )
     rank: int = Field(
         ge=1, le=1024, description="Rank of the LoRA matrices (ProlificDreamer's code: 4)."
     )
@@ -297,6 +315,11 @@ class VsdSection(ScoreGuidanceSection):
     def adapter_rank(self) -> int | None:
         """Return phi's rank."""
         return self.phi.rank
+
+    @property
+    def phi_source(self) -> ModelSourceSection | None:
+        """Return where phi's weights come from if not from the prior."""
+        return self.phi.source
 
     @property
     def plain_prompt(self) -> bool:
@@ -402,6 +425,7 @@ class ClipGuidanceSection(Section):
     num_texts: ClassVar[int] = 1
     compares_texts: ClassVar[bool] = False
     adapter_rank: ClassVar[int | None] = None
+    phi_source: ClassVar[ModelSourceSection | None] = None
     lighter: ClassVar[Lighter] = {}
 
 

@@ -53,8 +53,22 @@ FEW_STEPS = (
     "hypersd15",
     "realistic_v60_hyperVAE",
     "epic_HYPER",
+    "sdxl_dmd2_4step",
+    "TCD-SDXL-LoRA",
+    "pcm_sd15_normalcfg_2step",
+    "model-8-steps",
+    "few_steps_xl",
+    "flash-sd3",
+    "sdxs-512-0.9",
+    "perflow-sd15",
+    "yoso_sd1.5_lora",
+    "Sana_Sprint_1.6B",
 )
-OTHERS = ("hyperrealism", "Hyper-Realistic", "hypernetwork", "turbid", "film_calcmode", "alcm")
+OTHERS = (
+    *("hyperrealism", "Hyper-Realistic", "hypernetwork", "turbid", "film_calcmode", "alcm"),
+    *("lora_4000steps", "checkpoint-1-step-500", "stage1_step2", "flashlight", "epoch-8"),
+    *("admdata", "stepsister", "lora-14-steps", "soft_catcds"),
+)
 SHA256 = "0" * 64
 
 
