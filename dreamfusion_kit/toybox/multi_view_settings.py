@@ -1,7 +1,5 @@
 """How the toybox's multi-view prior is fine-tuned: `multi_view` of `toybox/params.yaml`."""
 
-from typing import Self
-
 from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema import (
@@ -59,7 +57,7 @@ class MultiViewTrainingSection(TrainingSection):
         return self.camera.views_per_object
 
     @model_validator(mode="after")
-    def _has_whole_groups(self) -> Self:
+    def _has_whole_groups(self) -> "MultiViewTrainingSection":
         if self.camera.object_views is None or self.batch_size % self.num_views:
             raise ValueError(
                 f"found batch_size {self.batch_size} with {self.num_views} views of an object, "
