@@ -23,7 +23,9 @@ def toybox_train_prior(
     workers: Annotated[
         int,
         typer.Option(
-            min=0, help="Processes that draw batches; 0 uses this one. A GPU needs about 12."
+            metavar="N",
+            min=0,
+            help="Processes that draw batches; 0 uses this one. A GPU needs about 12.",
         ),
     ] = 0,
 ) -> None:

@@ -91,8 +91,9 @@ class SurfaceTrainee:
         output = self._render(surface, cameras, lighting, background)
         together = cameras.views_per_object  # a group shows one kind of picture
         objects = len(cameras.positions) // together
-        chance = uniform((objects,), 0.0, 1.0, draw("normal-map"))
-        shows = chance < self._phase.normal_map_probability
+        shows = uniform((objects,), 0.0, 1.0, draw("normal-map")) < (
+            self._phase.normal_map_probability
+        )
         shows = shows.repeat_interleave(together) if together > 1 else shows
         return TrainingViews(
             _with_normal_maps(output, background, shows),

@@ -111,19 +111,19 @@ def read_scheduler_config(directory: Path) -> SchedulerConfig:
     return config
 
 
-def read_mvdream_config(directory: Path) -> MvdreamUnetConfig:
-    """Return the configuration of MVDream's own U-Net."""
-    place = f"{directory.name}/unet/config.json"
-    config = checked(MvdreamUnetConfig, read_config(directory, "unet"), place)
-    _check_class(place, config.class_name, (components.MVDREAM_UNET,))
-    return config
-
-
 def read_unet_config(directory: Path) -> UnetConfig:
     """Return the configuration of a diffusion's U-Net."""
     place = f"{directory.name}/unet/config.json"
     config = checked(UnetConfig, read_config(directory, "unet"), place)
     _check_class(place, config.class_name, ("UNet2DConditionModel",))
+    return config
+
+
+def read_mvdream_config(directory: Path) -> MvdreamUnetConfig:
+    """Return the configuration of MVDream's own U-Net."""
+    place = f"{directory.name}/unet/config.json"
+    config = checked(MvdreamUnetConfig, read_config(directory, "unet"), place)
+    _check_class(place, config.class_name, (components.MVDREAM_UNET,))
     return config
 
 

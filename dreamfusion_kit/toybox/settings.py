@@ -32,8 +32,8 @@ class PriorTrainingSection(TrainingSection):
     """The text-to-image diffusion model."""
 
     initial: WorkspacePath | None = Field(
-        description="Directory of the weights to go on from, relative to the workspace; null "
-        "starts from random ones. Batches follow from the seed: another sitting, another seed."
+        description="Directory of the weights to continue from, relative to the workspace; null "
+        "starts from random ones. Batches follow from the seed: a new run needs a new seed."
     )
     object_weights: ObjectWeights = Field(
         description="How often each object is drawn, relative to the others. All are named."

@@ -260,19 +260,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _views_are_those_that_the_prior_denoises(self) -> Self:
-        phases = () if self.refine is None else self.refine.phases
-        sampled = [("", self.camera, self.optimize.batch_size)]
-        for index, phase in enumerate(phases):
-            sampled.append((f"refine.phases[{index}].", phase.camera, phase.optimize.batch_size))
-        for place, camera, batch_size in sampled:
-            prior = self.prior_of(f"{place}guidance")
-            found, needed = camera.views_per_object, prior.num_views
-            if needed > 1 and found != needed:
+        stages = {"guidance": ("", self.camera, self.optimize.batch_size)}
+        for index, phase in enumerate(() if self.refine is None else self.refine.phases):
+            place = f"refine.phases[{index}]."
+            stages[f"{place}guidance"] = (place, phase.camera, phase.optimize.batch_size)
+        for key, (place, camera, batch_size) in stages.items():
+            prior, found = self.prior_of(key), camera.views_per_object
+            if prior.num_views > 1 and found != prior.num_views:
                 drawn = "one by one" if found == 1 else f"in groups of {found}"
                 raise ValueError(
-                    f"found a {place}camera that draws views {drawn} with prior.kind {prior.kind}, "
-                    f"which denoises {needed} views of one object together; expected "
-                    f"{place}camera.object_views.count {needed}"
+                    f"found {place}camera that draws views {drawn} with {self.prior_key(key)}.kind "
+                    f"{prior.kind}, which denoises {prior.num_views} views of one object together; "
+                    f"expected {place}camera.object_views.count {prior.num_views}"
                 )
             if batch_size % found:
                 raise ValueError(
