@@ -33,6 +33,7 @@ NOT_MIRRORED = {
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
     "optimize/test_peers.py": "the formulas of other projects",
     "pipeline/test_kills.py": "DVC killed at random moments",
+    "stages/test_phases.py": "ProlificDreamer's stages and Magic3D's priors, one after the other",
     "suites/test_docs_scaling.py": "the commands of docs/scaling.md",
     "suites/test_faults.py": "what disks, locks, caches, modes and clocks do to a suite",
     "suites/test_prompts.py": "hostile prompts through real DVC",
