@@ -54,6 +54,15 @@ def toybox_train_view(device: DeviceOption = "cpu") -> None:
     print(stage.run_train_view(locate().workspace, devices.pick(device)))
 
 
+@command(toybox_app, "train-multiview", "python cli.py toybox train-multiview")
+def toybox_train_multi_view(device: DeviceOption = "cpu") -> None:
+    """Fine-tune the prior on four views of one object at once; a killed training run resumes."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import toybox as stage
+
+    print(stage.run_train_multi_view(locate().workspace, devices.pick(device)))
+
+
 @command(toybox_app, "evaluate", "python cli.py toybox evaluate")
 def toybox_evaluate(
     device: DeviceOption = "cpu",

@@ -23,6 +23,7 @@ from dreamfusion_kit.optimize.optimizers import build_optimizer
 from dreamfusion_kit.optimize.surface_trainee import SurfaceTrainee
 from dreamfusion_kit.optimizer_state import optimizer_tensors
 from dreamfusion_kit.recipe.schema import (
+    FlexicubesSection,
     GridTextureSection,
     HashGridTextureSection,
     ParticlesSection,
@@ -41,6 +42,7 @@ from dreamfusion_kit.shape.tetrahedra import marching_tetrahedra
 
 _SPHERE = 0.7  # its radius, of the ball's
 _FACES_PER_SQUARE = 13.0  # of a sphere of that radius, per squared number of points per axis
+_DUAL_FACES = 0.65  # as many triangles do dual cubes give, beside marching tetrahedra
 
 # Sizes up to which nothing is scaled.
 _MOST_POINTS_PER_AXIS = 48
@@ -136,6 +138,7 @@ def rough_surface_bytes(recipe: Recipe, section: RefineSection, phase: RefinePha
     pairs = min(PAIRS_AT_ONCE, 2 * views * faces + 4 * pixels)
     return round(
         60 * section.representation.lattice_resolution**3
+        + 4 * 4 * section.representation.num_cell_weights
         + 4 * 4 * section.texture.num_parameters
         + _PER_FACE * faces
         + max(_PER_PIXEL * pixels, 160 * views * faces + _TRIANGLE_AND_PIXEL * pairs)
@@ -151,7 +154,10 @@ def _num_faces(recipe: Recipe, section: RefineSection) -> float:
     shape = section.representation
     if isinstance(shape, VertexOffsetsSection):
         return min(shape.max_faces, recipe.mesh.max_faces)
-    return _FACES_PER_SQUARE * shape.resolution**2
+    per_square = _FACES_PER_SQUARE
+    if isinstance(shape, FlexicubesSection):
+        per_square *= _DUAL_FACES
+    return per_square * shape.resolution**2
 
 
 def _sphere(recipe: Recipe, points_per_axis: int) -> Start:
@@ -259,10 +265,11 @@ def _count_extraction(
             kept = surface.vertices.nbytes + surface.faces.nbytes
         return _Extraction(kept, memory.peak_bytes, 0.0)
     with LiveMemory() as memory:
-        surface = model.surface()
+        found = model.regularized()
         kept, forward = memory.alive_bytes, memory.peak_bytes
         memory.peak_bytes = memory.alive_bytes
-        surface.vertices.sum().backward()
+        penalty = torch.zeros(()) if found.penalty is None else found.penalty
+        (found.surface.vertices.sum() + penalty).backward()
         backward = memory.peak_bytes - kept
     return _Extraction(kept, forward, backward)
 
@@ -300,7 +307,9 @@ def _count_drawing(
     share: float,
 ) -> _Drawing:
     """Count one step on a sphere of as many triangles as `points` lattice points give."""
-    leaf = VertexOffsetsSection(kind="vertex_offsets", max_faces=10**7, learning_rate=1.0)
+    leaf = VertexOffsetsSection(
+        kind="vertex_offsets", max_faces=10**7, learning_rate=1.0, smoothing_lambda=0.0
+    )
     small = _without_detail(section).model_copy(update={"representation": leaf})
     model = SurfaceModel(small, _sphere(recipe, points), seed=0)
     trainee = SurfaceTrainee(phase, model, _grey)

@@ -25,7 +25,7 @@ class Flexicubes(DistanceGrid):
         """Start at the coarse surface."""
         super().__init__(section, start)
         self._section = section
-        cells = (section.resolution - 1) ** 3 if section.weight_learning_rate > 0 else 0
+        cells = section.num_cell_weights // sum(_PARTS)
         self.weights = nn.Parameter(torch.zeros(cells, sum(_PARTS)))
 
     def surface(self) -> Surface:

@@ -1,5 +1,7 @@
 """Offsets of the vertices of the coarse mesh."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -24,16 +26,16 @@ class VertexOffsets(Representation):
         self.register_buffer("vertices", start.surface.vertices)
         self.register_buffer("faces", start.surface.faces)
         self.offsets = torch.nn.Parameter(torch.zeros_like(start.surface.vertices))
-        self._smooth = (
-            SmoothSteps(start.surface.faces, len(start.surface.vertices), section.smoothing_lambda)
-            if section.smoothing_lambda > 0
-            else None
-        )
 
     def surface(self) -> Surface:
         """Return the moved surface."""
-        moved = self.offsets if self._smooth is None else self._smooth(self.offsets)
+        moved = self.offsets if self.section.smoothing_lambda == 0 else self._smooth(self.offsets)
         return Surface(self.vertices + moved, self.faces)
+
+    @cached_property
+    def _smooth(self) -> SmoothSteps:
+        """Return the factored matrix, when it is first needed."""
+        return SmoothSteps(self.faces, len(self.vertices), self.section.smoothing_lambda)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the offsets."""

@@ -96,6 +96,11 @@ def _check_additions(prior: schema.PriorSection, fetched: additions.Model) -> No
         prior, schema.PixelUnetSection | schema.ClipPriorSection | schema.AnalyticSection
     ):
         return
+    if isinstance(prior, schema.MultiViewUnetSection):
+        from dreamfusion_kit.priors.multi_view_unet import check_view_weights
+
+        check_view_weights(fetched.directory, fetched.additions["view_weights"])
+        return
     # Imported here: it loads torch and diffusers, and only these checks need them.
     from dreamfusion_kit.priors.adapted import Adapted
     from dreamfusion_kit.priors.additions_check import check_additions
@@ -120,9 +125,9 @@ def _refuse_pure_noise(
     place: str, guidance: schema.GuidanceSection, prior: schema.PriorSection, directory: Path
 ) -> None:
     """Raise RecipeError if a guidance divides by the signal at a timestep that has none."""
-    has_betas = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection) or (
-        isinstance(prior, schema.LatentTransformerSection) and diffuses(directory)
-    )
+    has_betas = isinstance(
+        prior, schema.PixelUnetSection | schema.LatentUnetSection | schema.MultiViewUnetSection
+    ) or (isinstance(prior, schema.LatentTransformerSection) and diffuses(directory))
     if not isinstance(guidance, schema.ScoreGuidanceSection):
         return
     if not (has_betas and guidance.divides_by_signal):

@@ -40,7 +40,22 @@ from dreamfusion_kit.shape.start import Start
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
 CPU = Device("main memory", False, 16 * GIB, 8 * GIB, libraries_bytes=0)
-OFFSETS = {"kind": "vertex_offsets", "max_faces": 5120, "learning_rate": 0.001}
+OFFSETS = {
+    "kind": "vertex_offsets",
+    "max_faces": 5120,
+    "learning_rate": 0.001,
+    "smoothing_lambda": 20.0,
+}
+FLEXICUBES = {
+    "kind": "flexicubes",
+    "resolution": 40,
+    "num_levels": 4,
+    "learning_rate": 0.002,
+    "level_decay": 0.5,
+    "offset_learning_rate": 0.01,
+    "weight_learning_rate": 0.01,
+    "deviation_lambda": 0.002,
+}
 HASHED = {
     "kind": "hash_grid",
     "start_resolution": 32,
@@ -96,6 +111,7 @@ def box(radius: float) -> Start:
     [
         {},
         {"representation": OFFSETS, "phases.0.optimize.batch_size": 3},
+        {"representation": FLEXICUBES},
         {
             "phases.0.supersampling": 1,
             "phases.0.optimize.batch_size": 4,
@@ -110,7 +126,15 @@ def box(radius: float) -> Start:
             "phases.0.optimize.penalties.normal_consistency_lambda": 0.0,
         },
     ],
-    ids=["as shipped", "vertex offsets", "views", "texture", "geometry alone", "hash grid alone"],
+    ids=[
+        "as shipped",
+        "vertex offsets",
+        "flexicubes",
+        "views",
+        "texture",
+        "geometry alone",
+        "hash grid alone",
+    ],
 )
 def test_the_loop_takes_what_was_estimated(
     changes: dict[str, Any], tmp_path: Path, allocator_peak: Callable[[Callable[[], object]], int]

@@ -39,6 +39,11 @@ class LatticeSection(Section):
 
     max_start_faces: ClassVar[int | None] = None  # all: the surface is read once
 
+    @property
+    def num_cell_weights(self) -> int:
+        """Return how many numbers the cells have beside the points' distances."""
+        return 0
+
     resolution: int = Field(
         ge=8, le=512, description="Lattice points per axis over the bounding ball (Magic3D: 256)."
     )
@@ -92,6 +97,14 @@ class FlexicubesSection(LatticeSection):
         description="Of how unevenly a vertex lies among the crossings of its cell, in cells "
         "(L_dev).",
     )
+    WEIGHTS_PER_CELL: ClassVar[int] = 8 + 12 + 1  # alpha of corners, beta of edges, gamma
+
+    @property
+    def num_cell_weights(self) -> int:
+        """Return how many weights are optimised."""
+        if self.weight_learning_rate == 0:
+            return 0
+        return self.WEIGHTS_PER_CELL * (self.resolution - 1) ** 3
 
 
 class VertexOffsetsSection(Section):
@@ -107,6 +120,7 @@ class VertexOffsetsSection(Section):
         '"Large Steps in Inverse Rendering" (Nicolet et al. 2021: 10 to 100); 0 spreads none.',
     )
     lattice_resolution: ClassVar[int] = 0  # there is none
+    num_cell_weights: ClassVar[int] = 0
 
     @property
     def max_start_faces(self) -> int:
