@@ -17,7 +17,7 @@ import yaml
 from dreamfusion_kit.errors import DreamFusionKitError, RecipeError
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.priors.text import load_text
-from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.stages import embed, fetch, mesh, optimize, refine
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.workspace import edit
