@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from dreamfusion_kit.priors.multi_view import CAMERA
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
@@ -22,7 +23,6 @@ from dreamfusion_kit.toybox.object_views import ObjectViews, render_object_views
 from dreamfusion_kit.toybox.training import (
     AveragedWeights,
     learning_rate,
-    make_optimizer,
     resume_training,
     save_training,
 )
@@ -41,7 +41,7 @@ def train_multi_view(
     `report` gets each step and its loss. Every draw is addressed by its step.
     """
     model.to(device)
-    optimizer = make_optimizer(model.own, settings)
+    optimizer = _optimizer(model.own, settings)
     averages = AveragedWeights(model.own, settings.ema_decay)
     checkpoint = scratch / "multi_view.safetensors"
     start = resume_training(checkpoint, model.own, optimizer, averages)
@@ -54,7 +54,7 @@ def train_multi_view(
 
         # Descend on one batch.
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
+            group["lr"] = learning_rate(settings, step) * group["factor"]
         loss = _loss(model, settings, shelf, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -68,6 +68,17 @@ def train_multi_view(
             save_training(checkpoint, step + 1, model.own, optimizer, averages)
     averages.copy_to(model.own)
     return model
+
+
+def _optimizer(own: nn.Module, settings: MultiViewTrainingSection) -> torch.optim.AdamW:
+    camera = [p for name, p in own.named_parameters() if name.startswith(CAMERA)]
+    others = [p for name, p in own.named_parameters() if not name.startswith(CAMERA)]
+    groups = [
+        {"params": others, "factor": 1.0},
+        {"params": camera, "factor": settings.camera_rate},
+    ]
+    decay = settings.weight_decay
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=decay, foreach=True)
 
 
 def _loss(
