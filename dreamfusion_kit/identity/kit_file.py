@@ -55,7 +55,7 @@ def current(workspace: Path, name: str) -> Kit:
     resolved = resolve_all(workspace, suite)
     recipes = {
         name: {"fetch": recipe_digest(load_recipe(recipe_file(workspace, name)))}
-        for name in suite.recipes
+        for name in fetched_recipes(suite, {one for one in resolved if resolved[one].refines})
     }
     assets = {
         asset_id: asset_digests(asset, suite.evaluation) for asset_id, asset in resolved.items()

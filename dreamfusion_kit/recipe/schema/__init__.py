@@ -61,6 +61,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
     SjcSection,
     ViewPromptsSection,
     VsdSection,
+    X0ReconstructionSection,
 )
 from dreamfusion_kit.recipe.schema.mesh import (
     AdaptiveThresholdSection,
@@ -85,6 +86,7 @@ from dreamfusion_kit.recipe.schema.prior import (
     LatentTransformerSection,
     LatentUnetSection,
     MixtureComponentSection,
+    MultiViewUnetSection,
     PixelUnetSection,
     PriorSection,
 )
@@ -127,6 +129,7 @@ from dreamfusion_kit.recipe.schema.view import (
     ConstantBackgroundSection,
     LightSection,
     MlpBackgroundSection,
+    ObjectViewsSection,
     PlainBackgroundSection,
     RandomBackgroundSection,
     ShadingSection,
@@ -152,6 +155,12 @@ class Recipe(Section):
     refine: RefineSection | None = Field(
         description="How that mesh is refined (Magic3D, s. 4); null leaves it as it is."
     )
+
+    @property
+    def bounding_radius(self) -> float:
+        """Return the radius of the ball that holds the object, scene units."""
+        field = self.field.particle if isinstance(self.field, ParticlesSection) else self.field
+        return field.bounding_radius
 
     @property
     def guidances(self) -> dict[str, GuidanceSection]:
@@ -256,6 +265,28 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _views_are_those_that_the_prior_denoises(self) -> Self:
+        stages = {"guidance": ("", self.camera, self.optimize.batch_size)}
+        for index, phase in enumerate(() if self.refine is None else self.refine.phases):
+            place = f"refine.phases[{index}]."
+            stages[f"{place}guidance"] = (place, phase.camera, phase.optimize.batch_size)
+        for key, (place, camera, batch_size) in stages.items():
+            prior, found = self.prior_of(key), camera.views_per_object
+            if prior.num_views > 1 and found != prior.num_views:
+                drawn = "one by one" if found == 1 else f"in groups of {found}"
+                raise ValueError(
+                    f"found {place}camera that draws views {drawn} with {self.prior_key(key)}.kind "
+                    f"{prior.kind}, which denoises {prior.num_views} views of one object together; "
+                    f"expected {place}camera.object_views.count {prior.num_views}"
+                )
+            if batch_size % found:
+                raise ValueError(
+                    f"found {place}optimize.batch_size {batch_size} with "
+                    f"{place}camera.object_views.count {found}, expected a multiple of {found}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _texts_that_are_compared_are_read(self) -> Self:
         for key, guidance in self.guidances.items():
             prior = self.prior_of(key)
@@ -321,7 +352,9 @@ __all__ = [
     "MixtureComponentSection",
     "MlpBackgroundSection",
     "ModelSourceSection",
+    "MultiViewUnetSection",
     "NonNegative",
+    "ObjectViewsSection",
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
@@ -369,4 +402,5 @@ __all__ = [
     "WatchdogSection",
     "WeightsFileSection",
     "WorkspacePath",
+    "X0ReconstructionSection",
 ]
