@@ -7,7 +7,7 @@ to temporary ones and to the hub's cache.
 
 from dreamfusion_kit.api.asset import Asset, make_asset
 from dreamfusion_kit.api.recipe import load_recipe, shipped_recipes
-from dreamfusion_kit.api.steps import load_prior, optimize_model
+from dreamfusion_kit.api.steps import load_phi, load_prior, optimize_model
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.guidance.embed import EmbeddedPrompt, embed_prompt
 from dreamfusion_kit.mesh.extract import BakedMesh
@@ -25,6 +25,7 @@ __all__ = [
     "OptimizedModel",
     "Recipe",
     "embed_prompt",
+    "load_phi",
     "load_prior",
     "load_recipe",
     "make_asset",

@@ -34,8 +34,8 @@ from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.document import Document, Place, Value
 from dreamfusion_kit.recipe.load import validate
 from dreamfusion_kit.recipe.schema import MeshFormat, MeshSection, Recipe
-from dreamfusion_kit.stages import devices
-from dreamfusion_kit.stages.fetch import fetch_prior
+from dreamfusion_kit.stages import devices, models
+from dreamfusion_kit.stages.fetch import fetch_models, joined_lock
 from dreamfusion_kit.workspace.slug import slugs
 
 
@@ -213,12 +213,11 @@ def _optimized(
 ) -> OptimizedModel:
     """Return the optimised model; the prior's memory is freed when this returns."""
     with nullcontext() if progress else no_progress_bars():
-        fetched = fetch_prior(recipe, HERE, offline=offline)
-    lock = {} if fetched is None else fetched.lock
+        fetched = fetch_models(recipe, HERE, offline=offline)
     inputs = {
         "recipe": identity(sections(recipe, *FIELD_SECTIONS)),
         "asset": identity({"prompt": prompt, "seed": seed}),
-        "model": identity(lock),
+        "model": identity(joined_lock(fetched)),
         "text_code": code_digest("embed"),
         "code": code_digest("optimize"),
     }
@@ -227,7 +226,10 @@ def _optimized(
     with nullcontext() if progress else no_progress_bars():
         prior = prior_on(device, recipe, fetched)
         text = embed_prompt(prompt, recipe, prior)
-    return optimize_in(work, key, recipe, text, prior, seed=seed, device=device, progress=progress)
+        phi = models.built_phi(recipe, "guidance", fetched, device)
+    return optimize_in(
+        work, key, recipe, text, prior, seed=seed, device=device, progress=progress, phi=phi
+    )
 
 
 def _check(prompt: str, seed: int) -> None:

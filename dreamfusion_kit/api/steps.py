@@ -5,7 +5,7 @@ no such wrapper and are public themselves.
 """
 
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,10 @@ from dreamfusion_kit.optimize.checkpoint import open_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, Monitor, Monitors
 from dreamfusion_kit.priors.additions import Model
-from dreamfusion_kit.priors.base import Teacher
-from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.priors.base import Prior, Teacher
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.stages import devices
-from dreamfusion_kit.stages.fetch import fetch_prior
+from dreamfusion_kit.stages import devices, models
+from dreamfusion_kit.stages.fetch import fetch_models
 from dreamfusion_kit.system_errors import explained
 
 # The path of a `local` source is relative to this folder.
@@ -47,15 +46,23 @@ def load_prior(recipe: Recipe, device: str = "cpu", *, offline: bool = False) ->
         RecipeError: if the recipe needs more memory than the device has.
     """
     place = devices.pick(device, given_as="device")
-    return prior_on(place, recipe, fetch_prior(recipe, HERE, offline=offline))
+    return prior_on(place, recipe, fetch_models(recipe, HERE, offline=offline))
 
 
-def prior_on(device: torch.device, recipe: Recipe, fetched: Model | None) -> Teacher:
+def prior_on(device: torch.device, recipe: Recipe, fetched: Mapping[str, Model]) -> Teacher:
     """Return the prior from its fetched files, if the whole recipe fits `device`."""
     check_fits(recipe, HERE, device)
-    if fetched is None:
-        return build_prior(recipe.prior, None, device)
-    return build_prior(recipe.prior, fetched.directory, device, fetched.additions)
+    return models.built(recipe, "prior", fetched, device)
+
+
+def load_phi(recipe: Recipe, device: str = "cpu", *, offline: bool = False) -> Prior | None:
+    """Return the model of the recipe's guidance.phi.source on `device`; None without one.
+
+    See `load_prior`.
+    """
+    place = devices.pick(device, given_as="device")
+    fetched = fetch_models(recipe, HERE, offline=offline)
+    return models.built_phi(recipe, "guidance", fetched, place)
 
 
 def optimize_model(
@@ -66,6 +73,7 @@ def optimize_model(
     seed: int = 0,
     device: str = "cpu",
     progress: bool = True,
+    phi: Prior | None = None,
 ) -> OptimizedModel:
     """Optimise the recipe's model until its renders look like the prompt to the prior.
 
@@ -76,6 +84,7 @@ def optimize_model(
         seed: The seed of every random number; equal seeds give equal bytes on one machine.
         device: Where the model is kept and everything is computed.
         progress: Whether to report progress on stderr.
+        phi: What `load_phi` returned, for a recipe whose guidance.phi.source is another network.
 
     Returns:
         The model as the mesh stage loads it, in evaluation mode, and the values logged per step.
@@ -85,8 +94,9 @@ def optimize_model(
     """
     place = devices.pick(device, given_as="device")
     with temporary_folder() as name:
+        work = Path(name)
         return optimize_in(
-            Path(name), "run", recipe, text, prior, seed=seed, device=place, progress=progress
+            work, "run", recipe, text, prior, seed=seed, device=place, progress=progress, phi=phi
         )
 
 
@@ -100,6 +110,7 @@ def optimize_in(
     seed: int,
     device: torch.device,
     progress: bool,
+    phi: Prior | None,
 ) -> OptimizedModel:
     """Optimise with checkpoints in `work / key`, or resume there; see `optimize_model`.
 
@@ -116,6 +127,7 @@ def optimize_in(
             scratch=scratch,
             device=device,
             monitor=monitor,
+            phi=phi,
         )
         model = _as_loaded(result.model, recipe).to(device)
     return replace(result, model=model)

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from dreamfusion_kit.errors import MissingExtraError
 from dreamfusion_kit.field.hash_features import hash_features
-from dreamfusion_kit.field.levels import build_levels, log2_growth
-from dreamfusion_kit.recipe.schema import HashGridSection
+from dreamfusion_kit.field.levels import HashSection, build_levels, log2_growth
 
 _INITIAL_BOUND = 1e-4  # entries ~ U(-1e-4, 1e-4), Instant-NGP s. 4
 
@@ -34,7 +33,7 @@ class Encoding(nn.Module, ABC):
 class HashEncoding(Encoding):
     """The kit's own encoding, on any device."""
 
-    def __init__(self, section: HashGridSection, *, generator: torch.Generator) -> None:
+    def __init__(self, section: HashSection, *, generator: torch.Generator) -> None:
         """Draw the tables of all levels, stored one after another in one parameter."""
         super().__init__()
         self.levels = build_levels(section)
@@ -54,7 +53,7 @@ class HashEncoding(Encoding):
 class TinyCudaEncoding(Encoding):
     """The same encoding, computed by tinycudann on a CUDA device in float32."""
 
-    def __init__(self, section: HashGridSection, *, generator: torch.Generator) -> None:
+    def __init__(self, section: HashSection, *, generator: torch.Generator) -> None:
         """Draw tables of the same layout and the same distribution."""
         super().__init__()
         self.num_features = section.num_levels * section.features_per_level
@@ -82,7 +81,7 @@ class TinyCudaEncoding(Encoding):
         return nn.functional.pad(features[:, :kept], (0, self.num_features - kept))
 
 
-def build_encoding(section: HashGridSection, *, generator: torch.Generator) -> Encoding:
+def build_encoding(section: HashSection, *, generator: torch.Generator) -> Encoding:
     """Return the encoding by the backend that the recipe names, never by another."""
     match section.backend:
         case "torch":

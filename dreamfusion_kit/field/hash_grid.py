@@ -14,7 +14,7 @@ from dreamfusion_kit.field.normals import (
     finite_difference_gradient,
     normals_from_gradient,
 )
-from dreamfusion_kit.recipe.schema import HashGridSection
+from dreamfusion_kit.recipe.schema import HashGridSection, HashGridTextureSection
 from dreamfusion_kit.records import FieldSample
 
 
@@ -29,7 +29,7 @@ class HashGrid(Field):
         self.section = section
         self.bounding_radius = section.bounding_radius
         self.encoding = build_encoding(section, generator=generator)
-        self.network = _build_network(section, self.encoding.num_features, generator)
+        self.network = build_network(section, self.encoding.num_features, 4, generator=generator)
         initial = torch.tensor(section.initial_levels, device=generator.device)
         self.register_buffer("num_levels", initial)
 
@@ -91,11 +91,16 @@ def _squared_radius(positions: Float[Tensor, "samples 3"]) -> Float[Tensor, " sa
     return positions.square().sum(dim=-1)
 
 
-def _build_network(
-    section: HashGridSection, num_features: int, generator: torch.Generator
+def build_network(
+    section: HashGridSection | HashGridTextureSection,
+    num_features: int,
+    num_outputs: int,
+    *,
+    generator: torch.Generator,
 ) -> nn.Sequential:
-    """Return the network that turns features into one raw density and three raw albedos."""
-    widths = [num_features, *[section.hidden_width] * section.num_hidden_layers, 4]
+    """Return the network that turns features into raw outputs: a density and albedos, say."""
+    hidden = [section.hidden_width] * section.num_hidden_layers
+    widths = [num_features, *hidden, num_outputs]
     layers: list[nn.Module] = []
     for width_in, width_out in itertools.pairwise(widths):
         # Built without storage first: nn.Linear would draw from the global generator.

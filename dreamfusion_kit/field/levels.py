@@ -15,7 +15,9 @@ needs, rounded up to a multiple of 8.
 import math
 from dataclasses import dataclass
 
-from dreamfusion_kit.recipe.schema import HashGridSection
+from dreamfusion_kit.recipe.schema import HashGridSection, HashGridTextureSection
+
+HashSection = HashGridSection | HashGridTextureSection  # a field, or a surface's texture
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Level:
     is_dense: bool
 
 
-def build_levels(section: HashGridSection) -> tuple[Level, ...]:
+def build_levels(section: HashSection) -> tuple[Level, ...]:
     """Return the levels, coarsest first."""
     growth = log2_growth(section)
     table_size = 1 << section.log2_table_size
@@ -38,7 +40,7 @@ def build_levels(section: HashGridSection) -> tuple[Level, ...]:
     return tuple(_level(scale, table_size) for scale in scales)
 
 
-def log2_growth(section: HashGridSection) -> float:
+def log2_growth(section: HashSection) -> float:
     """Return log2 of the factor b between the resolutions of neighbouring levels."""
     ratio = section.max_resolution / section.min_resolution
     return math.log2(ratio) / max(section.num_levels - 1, 1)

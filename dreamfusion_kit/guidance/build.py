@@ -17,7 +17,9 @@ from dreamfusion_kit.guidance.sdi import sdi_residual
 from dreamfusion_kit.guidance.sds import ScoreDistillation, sds_residual
 from dreamfusion_kit.guidance.sjc import sjc_residual
 from dreamfusion_kit.guidance.vsd import VariationalDistillation
+from dreamfusion_kit.guidance.x0_reconstruction import x0_reconstruction_residual
 from dreamfusion_kit.priors.base import ImageTextModel, Prior, Teacher
+from dreamfusion_kit.priors.lent import check_timesteps
 from dreamfusion_kit.recipe import schema
 
 T = TypeVar("T", bound=Teacher)
@@ -29,8 +31,20 @@ def build_guidance(
     prompts: PromptFeatures,
     *,
     generator: torch.Generator,
+    phi: Prior | None = None,
 ) -> Guidance:
-    """Return the recipe's guidance by `teacher`; `generator` draws its initial values."""
+    """Return the recipe's guidance by `teacher`.
+
+    Args:
+        section: The guidance.
+        teacher: The prior that it asks.
+        prompts: The texts' features.
+        generator: Draws initial values.
+        phi: The model whose network VSD trains, where the section names one.
+
+    Raises:
+        RecipeError: if the models do not go with the section or with each other.
+    """
     if isinstance(section, schema.ClipGuidanceSection):
         return ClipLikeness(section, _expect(ImageTextModel, teacher, section), prompts)
     prior = _expect(Prior, teacher, section)
@@ -48,12 +62,26 @@ def build_guidance(
             residual = partial(sdi_residual, section, prior)
         case schema.RfdsRevSection():
             residual = partial(rfds_rev_residual, section, prior)
+        case schema.X0ReconstructionSection():
+            residual = partial(x0_reconstruction_residual, section, prior)
         case schema.VsdSection():
-            phi = prior.adapter(section.phi.rank, generator=generator)
-            return VariationalDistillation(section, prior, prompts, phi)
+            lender = prior if section.phi.source is None else _lender(prior, phi)
+            adapter = lender.adapter(section.phi.rank, generator=generator)
+            return VariationalDistillation(section, prior, prompts, adapter)
         case _:
             assert_never(section)
     return ScoreDistillation(section, prior, prompts, residual)
+
+
+def _lender(prior: Prior, phi: Prior | None) -> Prior:
+    """Return the other model, whose timesteps have to mean the same noise as the prior's."""
+    if phi is None:
+        raise RecipeError(
+            "guidance.phi.source: found another network, expected it to be loaded beside the "
+            "prior; set it to null for the prior's own weights"
+        )
+    check_timesteps(prior.schedule, phi.schedule)
+    return phi
 
 
 def _expect(kind: type[T], teacher: Teacher, section: schema.GuidanceSection) -> T:

@@ -22,13 +22,16 @@ class EmbeddedPrompt:
     prompts: Mapping[str, str]
 
 
-def embed_prompt(prompt: str, recipe: Recipe, prior: Teacher) -> EmbeddedPrompt:
+def embed_prompt(
+    prompt: str, recipe: Recipe, prior: Teacher, *, key: str = "guidance"
+) -> EmbeddedPrompt:
     """Return the prior's text features of `prompt` for each view, on the prior's device.
 
-    A pretrained prior loads its text encoder here and drops it again.
+    A pretrained prior loads its text encoder here and drops it again. `key` is that of the
+    guidance, one of `Recipe.guidances`.
 
     Raises:
         WeightsError: where the prior cannot read the text.
     """
-    prompts = guidance_prompts(prompt, recipe.guidance)
+    prompts = guidance_prompts(prompt, recipe.guidances[key])
     return EmbeddedPrompt(prompt, prior.encode_text(list(prompts.values())), prompts)

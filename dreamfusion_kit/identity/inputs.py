@@ -46,7 +46,11 @@ def _reads(
 ) -> Mapping[str, object]:
     match stage:
         case "embed":
-            return {"prompt": asset.prompt, **sections(asset.recipe, "prior", "guidance")}
+            return {
+                "prompt": asset.prompt,
+                **sections(asset.recipe, "prior", "guidance"),
+                **_later_texts(asset.recipe),
+            }
         case "optimize":
             return {"seed": asset.seed, **sections(asset.recipe, *FIELD_SECTIONS)}
         case "mesh":  # The GLB names everything it was made from.
@@ -67,9 +71,14 @@ def _reads(
             assert_never(stage)
 
 
+def _later_texts(recipe: Recipe) -> dict[str, object]:
+    """Return the guidances after the first that have texts of their own, with their priors."""
+    return {key: (recipe.prior_of(key), recipe.guidances[key]) for key in recipe.text_keys[1:]}
+
+
 def recipe_digest(recipe: Recipe) -> str:
     """Return the digest of what the fetch stage reads from a recipe."""
-    return identity(sections(recipe, "prior"))
+    return identity(recipe.models)
 
 
 def clip_digest(protocol: EvaluationSection) -> str:

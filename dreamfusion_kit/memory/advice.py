@@ -1,27 +1,31 @@
 """Whether a recipe fits a device, and which of its keys would make it fit."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.memory.architectures import Components
 from dreamfusion_kit.memory.cards import USABLE_SHARE, advice_for_cards
-from dreamfusion_kit.memory.components import components
+from dreamfusion_kit.memory.components import all_components
 from dreamfusion_kit.memory.device import Device, describe_device, format_bytes
 from dreamfusion_kit.memory.estimate import (
     Moment,
     combine,
+    count,
     memory_of_prior,
     mesh_bytes,
     moments,
-    rough_moment,
+    preparing_bytes,
+    recount,
+    rough_moments,
 )
-from dreamfusion_kit.memory.field import field_memory, rough_bytes
+from dreamfusion_kit.memory.field import rough_bytes
 from dreamfusion_kit.memory.prior import PriorMemory
-from dreamfusion_kit.recipe.schema import Recipe
+from dreamfusion_kit.recipe.schema import Recipe, RefineSection
 
 _WIDTH = 32
 
@@ -33,8 +37,7 @@ _NOT_WITH_PHI = ("float8_e4m3fn", "group")
 # `rough_moment` is within this factor of the estimate.
 _ROUGH_FACTOR = 3
 
-# Sections of a recipe that affect only one side of the estimate.
-_PRIOR_SECTIONS = ("prior", "guidance")
+# Sections of a recipe that leave the prior's memory as it is.
 _FIELD_SECTIONS = ("field", "renderer")
 
 
@@ -45,22 +48,21 @@ def check_fits(recipe: Recipe, workspace: Path, device: torch.device) -> None:
     share of the device and all of it is accepted: it is off by some percent.
     """
     here = describe_device(device)
-    parts, _ = components(recipe.prior, workspace)
+    parts, _ = all_components(recipe, workspace)
     prior = memory_of_prior(recipe, parts)
-    peak = rough_moment(recipe, prior, here)
+    peak = _highest(rough_moments(recipe, parts, prior, here))
     if _ROUGH_FACTOR * peak.total > here.total_bytes:
         if peak.total <= _ROUGH_FACTOR * here.total_bytes:
-            found = combine(recipe, prior, field_memory(recipe), here)
-            peak = max(found, key=lambda moment: moment.total)
+            peak = _highest(moments(recipe, parts, here))
         if peak.total > here.total_bytes:
             raise RecipeError(_refusal(recipe, parts, prior, peak, here))
-    _check_mesh(recipe)
+    _check_main_memory(recipe)
 
 
 def report(recipe: Recipe, title: str, parts: Components, origin: str, device: Device) -> str:
     """Return the estimate as text: the parts, the sum, the device, and what would help."""
     all_moments = moments(recipe, parts, device)
-    peak = max(all_moments, key=lambda moment: moment.total)
+    peak = _highest(all_moments)
     others = [moment for moment in all_moments if moment is not peak]
     usable = _usable(device)
     lines = [
@@ -71,6 +73,7 @@ def report(recipe: Recipe, title: str, parts: Components, origin: str, device: D
         _row("sum", format_bytes(peak.total)),
         *(_row(f"while {moment.name}", format_bytes(moment.total)) for moment in others),
         _row("the mesh, in main memory", format_bytes(mesh_bytes(recipe))),
+        *_row_of_refinement(recipe),
         _row("device", f"{device.name}, {format_bytes(device.total_bytes)}"),
         _row("  free now", format_bytes(device.free_bytes)),
         _row("  to be used", f"{format_bytes(usable)}, the rest is for what is not counted"),
@@ -97,17 +100,43 @@ def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
     if recipe.guidance.adapter_rank is not None:
         yield "guidance.phi.rank", max(1, recipe.guidance.adapter_rank // 2)
     yield "renderer.occupancy.resolution", max(1, recipe.renderer.occupancy.resolution // 2)
+    if recipe.refine is not None:
+        yield from _changes_of(recipe.refine)
+
+
+def _changes_of(section: RefineSection) -> Iterator[tuple[str, object]]:
+    """Yield the keys of a refinement that cost memory, with the value to try instead."""
+    for key, value in section.lighter.items():
+        yield f"refine.{key}", value
+    if section.prior is not None:
+        for key, value in section.prior.lighter.items():
+            yield f"refine.prior.{key}", value
+    for index, phase in enumerate(section.phases):
+        place = f"refine.phases.{index}"
+        if phase.optimize.batch_size > 1:
+            yield f"{place}.optimize.batch_size", phase.optimize.batch_size // 2
+        yield f"{place}.camera.image_size_px", max(1, phase.camera.largest_image_size_px // 2)
+        if phase.supersampling > 1:
+            yield f"{place}.supersampling", phase.supersampling // 2
+        for key, value in phase.guidance.lighter.items():
+            yield f"{place}.guidance.{key}", value
+        if phase.guidance.adapter_rank is not None:
+            yield f"{place}.guidance.phi.rank", max(1, phase.guidance.adapter_rank // 2)
 
 
 def with_key(recipe: Recipe, key: str, value: object) -> Recipe:
     """Return the recipe with one dotted key changed, checked as a whole."""
     data = recipe.model_dump(mode="json")
     *sections, last = key.split(".")
-    node = data
+    node: Any = data
     for section in sections:
-        node = node[section]
+        node = node[int(section) if section.isdecimal() else section]
     node[last] = value
     return Recipe.model_validate_json(json.dumps(data))
+
+
+def _highest(found: Sequence[Moment]) -> Moment:
+    return max(found, key=lambda moment: moment.total)
 
 
 def _usable(device: Device) -> int:
@@ -152,38 +181,37 @@ def _surely_fits(
         return False  # however much the prior takes, which is slower to count
     if key.partition(".")[0] not in _FIELD_SECTIONS:
         prior = memory_of_prior(recipe, parts)
-    return margin + rough_moment(recipe, prior, device).total <= _usable(device)
+    peak = _highest(rough_moments(recipe, parts, prior, device))
+    return margin + peak.total <= _usable(device)
 
 
-def _check_mesh(recipe: Recipe) -> None:
-    """Raise RecipeError if the mesh's lattice or texture exceeds the main memory."""
-    needed, here = mesh_bytes(recipe), describe_device(torch.device("cpu"))
-    if needed > here.total_bytes:
-        raise RecipeError(
-            f"mesh: needs {format_bytes(needed)} of main memory, this machine has "
-            f"{format_bytes(here.total_bytes)}; lower mesh.grid_resolution "
-            f"({recipe.mesh.grid_resolution}) or mesh.texture_size_px "
-            f"({recipe.mesh.texture_size_px})"
-        )
+def _check_main_memory(recipe: Recipe) -> None:
+    """Raise RecipeError if what the mesh or a refinement's lattices take exceeds main memory."""
+    here, mesh, refine = describe_device(torch.device("cpu")), recipe.mesh, recipe.refine
+    advised = {
+        "mesh": f"mesh.grid_resolution ({mesh.grid_resolution}) or mesh.texture_size_px "
+        f"({mesh.texture_size_px})"
+    }
+    needed = {"mesh": mesh_bytes(recipe), "refine": preparing_bytes(recipe)}
+    if refine is not None:
+        advised["refine"] = " or ".join(f"refine.{key}" for key in refine.lighter)
+    for stage, size in needed.items():
+        if size > here.total_bytes:
+            raise RecipeError(
+                f"{stage}: needs {format_bytes(size)} of main memory, this machine has "
+                f"{format_bytes(here.total_bytes)}; lower {advised[stage]}"
+            )
 
 
 def _advice(
     recipe: Recipe, parts: Components, device: Device, needed: int, usable: int
 ) -> list[str]:
     """Return what each change would save on its own, the largest first."""
-    prior, field = memory_of_prior(recipe, parts), field_memory(recipe)
+    counted = count(recipe, parts)
     found: list[tuple[int, str]] = []
     for key, value in changes(recipe):
-        changed, section = with_key(recipe, key, value), key.partition(".")[0]
-        total = max(
-            moment.total
-            for moment in combine(
-                changed,
-                prior if section in _FIELD_SECTIONS else memory_of_prior(changed, parts),
-                field if section in _PRIOR_SECTIONS else field_memory(changed),
-                device,
-            )
-        )
+        changed = with_key(recipe, key, value)
+        total = _highest(combine(changed, recount(counted, changed, key, parts), device)).total
         if total < needed:
             verdict = ", which fits" if total <= usable else ""
             text = f"saves {format_bytes(needed - total)}{verdict}"
@@ -191,6 +219,11 @@ def _advice(
     if not found:
         return ["no single change of the recipe helps: another prior, or a larger device"]
     return ["what would help, each on its own:", *(line for _, line in sorted(found))]
+
+
+def _row_of_refinement(recipe: Recipe) -> list[str]:
+    size = preparing_bytes(recipe)
+    return [_row("its refinement's start", f"{format_bytes(size)} of main memory")] if size else []
 
 
 def _row(name: str, value: str) -> str:

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 
 from dreamfusion_kit.memory.architectures import Components
 from dreamfusion_kit.memory.device import Device
-from dreamfusion_kit.memory.estimate import combine, memory_of_prior
-from dreamfusion_kit.memory.field import field_memory
-from dreamfusion_kit.memory.prior import PriorMemory
+from dreamfusion_kit.memory.estimate import Counted, combine, count, with_prior
 from dreamfusion_kit.recipe.schema import (
     FlowTransformerSection,
     LatentTransformerSection,
     LatentUnetSection,
+    MultiViewUnetSection,
     Recipe,
 )
 
@@ -40,7 +39,11 @@ def advice_for_cards(recipe: Recipe, parts: Components) -> list[str]:
     Empty for priors without these keys, which are small.
     """
     if not isinstance(
-        recipe.prior, LatentUnetSection | FlowTransformerSection | LatentTransformerSection
+        recipe.prior,
+        LatentUnetSection
+        | MultiViewUnetSection
+        | FlowTransformerSection
+        | LatentTransformerSection,
     ):
         return []
     peaks: list[tuple[dict[str, object], int]] = []
@@ -54,14 +57,14 @@ def advice_for_cards(recipe: Recipe, parts: Components) -> list[str]:
 def _peaks(recipe: Recipe, parts: Components) -> Iterator[tuple[dict[str, object], int]]:
     """Yield each combination of switches with the recipe's peak on a GPU."""
     card = Device("card", is_gpu=True, total_bytes=0, free_bytes=0, libraries_bytes=0)
-    field = field_memory(recipe)  # none of the switches changes it
-    known: dict[str, PriorMemory] = {}
+    plain = count(recipe, parts)  # none of the switches changes field or surface
+    known: dict[str, Counted] = {}
     for switches, changed in _variants(recipe):
         # Where the weights wait does not change how many there are, which is slow to count.
         counted = changed.prior.model_dump_json(exclude={"cpu_offload"})
         if counted not in known:
-            known[counted] = memory_of_prior(changed, parts)
-        found = combine(changed, known[counted], field, card)
+            known[counted] = with_prior(plain, changed, parts)
+        found = combine(changed, known[counted], card)
         yield switches, max(moment.total for moment in found)
 
 

@@ -12,6 +12,32 @@ from dreamfusion_kit.priors.model_files import check_configs
 from dreamfusion_kit.priors.single_file import converted_directory
 from dreamfusion_kit.recipe import schema
 
+_SECOND = "refine.prior/"  # before the names of what a refinement's own prior consists of
+
+
+def all_components(recipe: schema.Recipe, workspace: Path) -> tuple[Components, str]:
+    """Return the configurations of all priors of a recipe, and the origin of the first's.
+
+    Raises:
+        WeightsError: as `components` does.
+    """
+    parts, origin = components(recipe.prior, workspace)
+    own = None if recipe.refine is None else recipe.refine.prior
+    if own is None:
+        return parts, origin
+    second, its_origin = components(own, workspace)
+    named = {f"{_SECOND}{name}": config for name, config in second.items()}
+    return {**parts, **named}, f"{origin}; the refinement's: {its_origin}"
+
+
+def second_of(parts: Components) -> Components:
+    """Return the configurations of a refinement's own prior."""
+    return {
+        name.removeprefix(_SECOND): config
+        for name, config in parts.items()
+        if name.startswith(_SECOND)
+    }
+
 
 def components(section: schema.PriorSection, workspace: Path) -> tuple[Components, str]:
     """Return the configurations of what is in memory during an optimisation, and their origin.

@@ -56,7 +56,9 @@ def denoiser_memory(
     phi = extrapolate(
         lambda rank: _phi(model, rank, noisy, call), guidance.adapter_rank, most=_LARGEST_RANK
     )
-    return replace(found, phi=phi.phi, learning=phi.learning)
+    # Another network beside the prior has weights of its own; of the same family, so as many.
+    own = 0 if guidance.phi_source is None else found.weights
+    return replace(found, phi=own + phi.phi, learning=phi.learning)
 
 
 def _phi(model: Any, rank: int, noisy: Tensor, call: Call) -> DenoiserMemory:

@@ -46,12 +46,18 @@ def clean_surface(surface: Isosurface, section: MeshSection) -> tuple[Isosurface
     dropped = _drop_small_components(mesh, section.min_component_fraction)
     if section.smoothing_iterations:
         mesh = mesh.filter_smooth_taubin(number_of_iterations=section.smoothing_iterations)
-    if len(mesh.triangles) > section.max_faces:
-        mesh = _welded(mesh.simplify_quadric_decimation(section.max_faces))
+    mesh = _decimated(mesh, section.max_faces)
     cleaned = _from_open3d(mesh)
     facts = measure(cleaned, dropped_components=dropped)
     _require_sound(facts, section)
     return cleaned, facts
+
+
+def decimate(surface: Isosurface, max_faces: int) -> Isosurface:
+    """Return the surface with at most about `max_faces` faces; as it is if it has no more."""
+    if len(surface.faces) <= max_faces:
+        return surface
+    return _from_open3d(_decimated(_to_open3d(surface), max_faces))
 
 
 def measure(surface: Isosurface, *, dropped_components: int) -> SurfaceFacts:
@@ -103,6 +109,12 @@ def _drop_small_components(mesh: TriangleMesh, min_fraction: float) -> int:
     mesh.remove_triangles_by_mask(small[np.asarray(component_of_face)])
     mesh.remove_unreferenced_vertices()
     return int(small.sum())
+
+
+def _decimated(mesh: TriangleMesh, max_faces: int) -> TriangleMesh:
+    if len(mesh.triangles) <= max_faces:
+        return mesh
+    return _welded(mesh.simplify_quadric_decimation(max_faces))
 
 
 def _welded(mesh: TriangleMesh) -> TriangleMesh:

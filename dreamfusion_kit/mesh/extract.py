@@ -7,13 +7,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from dreamfusion_kit.mesh.atlas import UvAtlas
 from dreamfusion_kit.mesh.clean import SurfaceFacts, clean_surface, vertex_normals
 from dreamfusion_kit.mesh.density_grid import DensityGrid, fill_cavities, sample_density_grid
 from dreamfusion_kit.mesh.isosurface import Isosurface, extract_isosurface
 from dreamfusion_kit.mesh.query import AlbedoFunction, DensityFunction
 from dreamfusion_kit.mesh.skin import SkinFunction, skin_albedo
-from dreamfusion_kit.mesh.texture import UvAtlas, bake_texture, query_colors, unwrap
+from dreamfusion_kit.mesh.texture import bake_texture, query_colors
 from dreamfusion_kit.mesh.threshold import surface_threshold
+from dreamfusion_kit.mesh.unwrap import unwrap
 from dreamfusion_kit.recipe.schema import MeshSection
 
 Facts = dict[str, float | int | bool]
@@ -107,5 +109,10 @@ def _density_facts(grid: DensityGrid, threshold: float, cavity_points: int) -> F
 
 
 def _surface_facts(facts: SurfaceFacts, atlas: UvAtlas, texture_size_px: int) -> Facts:
-    texture = {"texture_size_px": texture_size_px, "texture_charts": atlas.num_charts}
-    return {**dataclasses.asdict(facts), **texture}
+    return {**dataclasses.asdict(facts), **texture_facts(atlas, texture_size_px)}
+
+
+def texture_facts(atlas: UvAtlas, texture_size_px: int) -> Facts:
+    """Return what mesh.json says of an atlas; that it is a box projection, where it is one."""
+    facts: Facts = {"texture_size_px": texture_size_px, "texture_charts": atlas.num_charts}
+    return facts | ({"texture_box_projected": True} if atlas.is_box_projection else {})

@@ -10,7 +10,8 @@ from typing_extensions import TypedDict  # pydantic reads that of `typing` from 
 class MeshFacts(TypedDict):
     """What `mesh.extract` and `mesh.clean` measure; lengths are in scene units.
 
-    An imported mesh has no lattice of densities.
+    An imported mesh has no lattice of densities. `texture_box_projected` is there, and true, where
+    unwrapping took too long.
     """
 
     grid_resolution: NotRequired[int]
@@ -28,3 +29,4 @@ class MeshFacts(TypedDict):
     volume: float
     texture_size_px: int
     texture_charts: int
+    texture_box_projected: NotRequired[bool]

@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dreamfusion_kit.mesh.clean import decimate
 from dreamfusion_kit.mesh.isosurface import Isosurface
 from dreamfusion_kit.mesh.query import query_field
 from dreamfusion_kit.mesh.skin import SkinFunction
@@ -16,7 +17,12 @@ _SIGN_VOTES = 3  # rays per point, an odd number, so that one grazing ray is out
 
 
 def start_from(
-    surface: Isosurface, seen: SkinFunction, *, bounding_radius: float, device: torch.device
+    surface: Isosurface,
+    seen: SkinFunction,
+    *,
+    bounding_radius: float,
+    device: torch.device,
+    max_faces: int | None = None,
 ) -> Start:
     """Return a closed surface with functions of the positions around it, all on the CPU.
 
@@ -25,6 +31,7 @@ def start_from(
         seen: Its colours, as a function of points on it and outward normals.
         bounding_radius: Of the ball that holds it.
         device: Where `seen` computes.
+        max_faces: Of the surface that is returned; None keeps all. The functions know all.
     """
     scene = open3d.t.geometry.RaycastingScene()
     scene.add_triangles(
@@ -45,9 +52,10 @@ def start_from(
         normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(min=1e-12)
         return torch.from_numpy(query_field(seen, points, normals, device=device)).float()
 
+    moved = surface if max_faces is None else decimate(surface, max_faces)
     return Start(
         surface=Surface(
-            torch.from_numpy(surface.vertices.astype(np.float32)), torch.from_numpy(surface.faces)
+            torch.from_numpy(moved.vertices.astype(np.float32)), torch.from_numpy(moved.faces)
         ),
         distances=distances,
         colors=colors,

@@ -1,4 +1,4 @@
-"""A UV atlas of a surface, and its albedo baked into it.
+"""The albedo of a surface, baked into its UV atlas.
 
 UV coordinates are in [0, 1] with v upwards, as in OBJ: texel (row, column) of a
 square image of `size` texels has its centre at u = (column + 0.5) / size and
@@ -9,57 +9,18 @@ field was optimised to match display images, so its albedo is already sRGB-encod
 is what glTF and MTL expect of a colour texture.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-import xatlas
 from jaxtyping import Float, Int, UInt8
 
 from dreamfusion_kit.errors import MeshError
+from dreamfusion_kit.mesh.atlas import UvAtlas
 from dreamfusion_kit.mesh.isosurface import Isosurface
 from dreamfusion_kit.mesh.query import query_field
 from dreamfusion_kit.mesh.skin import SkinFunction
 from dreamfusion_kit.open3d_library import open3d
 
 _MIN_LENGTH = 1e-12  # opposite normals cancel
-_CHART_PADDING_TEXELS = 4  # neighbouring charts stay apart down to the second mip level
-
-
-@dataclass(frozen=True)
-class UvAtlas:
-    """A surface cut into flat charts; `corners` are vertices split along the cuts.
-
-    `faces[i]` is the surface's face i in terms of corners; `vertex_indices` leads from a
-    corner back to its vertex on the surface.
-    """
-
-    uvs: Float[np.ndarray, "corners 2"]
-    faces: Int[np.ndarray, "faces 3"]
-    vertex_indices: Int[np.ndarray, " corners"]
-    num_charts: int
-
-
-def unwrap(surface: Isosurface, *, texture_size_px: int) -> UvAtlas:
-    """Cut the surface into charts and pack them for a texture of the given size.
-
-    xatlas took 1.0 s for 10,000 faces on one core, Open3D's UVAtlas 16 s for charts that
-    fill a tenth more of the texture. Its result does not depend on the number of threads.
-    """
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(surface.vertices.astype(np.float32), surface.faces.astype(np.uint32))
-    options = xatlas.PackOptions()
-    options.resolution = texture_size_px
-    options.padding = _CHART_PADDING_TEXELS
-    options.create_image = False
-    atlas.generate(xatlas.ChartOptions(), options)
-    vertex_indices, faces, uvs = atlas[0]
-    return UvAtlas(
-        uvs=uvs.astype(np.float64),
-        faces=faces.astype(np.int64),
-        vertex_indices=vertex_indices.astype(np.int64),
-        num_charts=int(atlas.chart_count),
-    )
 
 
 def bake_texture(

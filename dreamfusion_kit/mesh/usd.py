@@ -43,7 +43,7 @@ class UsdObject:
 
 
 def check_usd() -> None:
-    """Refuse to go on where usd-core is not installed.
+    """Refuse to continue where usd-core is not installed.
 
     Raises:
         MissingExtraError: with the command that installs it.

@@ -40,7 +40,7 @@ from dreamfusion_kit.optimize.preview import preview_png
 from dreamfusion_kit.optimize.state import RunState, restore, to_tensors
 from dreamfusion_kit.optimize.trace import Digests, DrawnViews, Trace
 from dreamfusion_kit.optimize.trainee import Method, Trainee
-from dreamfusion_kit.priors.base import Teacher
+from dreamfusion_kit.priors.base import Prior, Teacher
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import Recipe
 
@@ -77,6 +77,7 @@ def optimize(
     scratch: Scratch,
     device: torch.device,
     monitor: Monitor,
+    phi: Prior | None = None,
 ) -> OptimizedModel:
     """Optimise the field of a recipe from its first step, or from the newest checkpoint.
 
@@ -93,6 +94,7 @@ def optimize(
         scratch=scratch,
         device=device,
         monitor=monitor,
+        phi=phi,
     )
     return OptimizedModel(model, done.history, done.seconds, done.digests)
 
@@ -108,6 +110,7 @@ def run(
     scratch: Scratch,
     device: torch.device,
     monitor: Monitor,
+    phi: Prior | None = None,
 ) -> Run:
     """Run the method from its first step, or from the scratch's newest checkpoint, to its last.
 
@@ -124,9 +127,11 @@ def run(
         scratch: The held working directory; checkpoints and previews go there.
         device: Everything is computed there.
         monitor: Notified of every step.
+        phi: The model whose network VSD trains, if the recipe names one beside the prior.
     """
     section = method.optimize
-    state = _initial_state(trainee, method, seed, prior, PromptFeatures.of(text, prompts), device)
+    features = PromptFeatures.of(text, prompts)
+    state = _initial_state(trainee, method, seed, prior, features, device, phi)
     seconds_before = _resume(state, scratch, monitor)
     started = time.monotonic()
     monitor.start(state.history, section.num_steps)
@@ -177,6 +182,7 @@ def run(
                 "guidance": guidance.gradient,
                 "penalties": penalty,
             },
+            place=method.place,
         )
 
         # Update the model and report the step.
@@ -187,7 +193,7 @@ def run(
         monitor.step(step, metrics)
         for complaint in trainee.complaints(state.history):
             monitor.note(complaint)
-        watchdog.check_opacity(section.watchdog, state.history)
+        watchdog.check_opacity(section.watchdog, state.history, place=method.place)
 
         # Save a preview and the state.
         done = step + 1
@@ -220,11 +226,12 @@ def _initial_state(
     prior: Teacher,
     prompts: PromptFeatures,
     device: torch.device,
+    phi: Prior | None,
 ) -> RunState:
     """Return the state before the first step; all random values are drawn on the CPU."""
     optimizer = build_optimizer(method.optimize, trainee.parameter_groups())
-    phi = seeding.generator(seed, method.streams + "phi-initial")
-    guidance = build_guidance(method.guidance, prior, prompts, generator=phi)
+    initial = seeding.generator(seed, method.streams + "phi-initial")
+    guidance = build_guidance(method.guidance, prior, prompts, generator=initial, phi=phi)
     trace = Trace(method.optimize.num_steps, device)
     return RunState(trainee, optimizer, guidance, history=[], trace=trace)
 

@@ -22,6 +22,7 @@ Penalty = Literal[
     "normal_consistency",
     "laplacian",
     "edge_length",
+    "deviation",
 ]
 """The first six are a field's, the others a surface's."""
 

@@ -28,8 +28,9 @@ from dreamfusion_kit.records import Cameras, GuidanceOutput, Lighting, RenderOut
 class Method:
     """The sections of a recipe that one stage's optimisation runs by.
 
-    `streams` is put before the name of every stream of random numbers, so that two stages of one
-    asset do not draw the same.
+    `streams` is put before the name of every stream of random numbers, so that two optimisations of
+    one asset do not draw the same. `place` is the key of the section that they stand in, with its
+    dot; empty for the recipe itself.
     """
 
     guidance: GuidanceSection
@@ -38,6 +39,7 @@ class Method:
     shading: ShadingSection
     optimize: OptimizeSection | RefineOptimizeSection
     streams: str
+    place: str = ""
 
 
 Penalties = Mapping[Penalty, Float[Tensor, ""]]

@@ -2,16 +2,17 @@
 
 The lock has the model's files by their names and those of LoRAs, embeddings and another VAE
 behind `@` and the recipe's own key, so that one lock file pins everything that a prior reads.
+A recipe with further models has their locks in the same file, behind `@` and the model's key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors import fetch, places
-from dreamfusion_kit.priors.fetch import Lock
+from dreamfusion_kit.priors import fetch, model_lock, places
+from dreamfusion_kit.priors.model_lock import Lock
 from dreamfusion_kit.recipe import schema
 
 NOTHING: Mapping[str, Path] = MappingProxyType({})
@@ -30,28 +31,41 @@ def bring(
 ) -> Model:
     """Bring a model and what is added to it: see `fetch.bring`."""
     directory, lock = _bring_model(source, workspace, offline=offline)
-    paths: dict[str, Path] = {}
-    for key, part in added.items():
-        paths[key], own = fetch.bring(part, workspace, offline=offline)
-        lock |= {f"{_prefix(key)}{name}": entry for name, entry in own.items()}
-    return Model(directory, paths, lock)
+    brought = {key: fetch.bring(part, workspace, offline=offline) for key, part in added.items()}
+    locks = {key: part.lock for key, part in brought.items()}
+    paths = {key: part.directory for key, part in brought.items()}
+    return Model(directory, paths, joined(lock, locks))
 
 
 def locate(
     source: schema.ModelSourceSection, added: schema.Additions, workspace: Path, lock: Lock
 ) -> Model:
     """Return where the files of `lock` are, without a network: see `fetch.locate`."""
-    parts: dict[str, Lock] = {key: {} for key in added}
+    own, parts = split(lock, added)
+    directory = _locate_model(source, workspace, own)
+    paths = {key: fetch.locate(part, workspace, parts[key]) for key, part in added.items()}
+    return Model(directory, paths, lock)
+
+
+def joined(own: Lock, others: Mapping[str, Lock]) -> Lock:
+    """Return one lock of a model's own files and of other locks by their keys."""
+    lock = dict(own)
+    for key, other in others.items():
+        lock |= {f"{_prefix(key)}{name}": entry for name, entry in other.items()}
+    return lock
+
+
+def split(lock: Lock, keys: Iterable[str]) -> tuple[Lock, dict[str, Lock]]:
+    """Return what `joined` joined: what belongs to none of `keys`, and each key's lock."""
+    parts: dict[str, Lock] = {key: {} for key in keys}
     own: Lock = {}
     for name, entry in lock.items():
-        key = next((key for key in added if name.startswith(_prefix(key))), None)
+        key = next((key for key in parts if name.startswith(_prefix(key))), None)
         if key is None:
             own[name] = entry
         else:
             parts[key][name.removeprefix(_prefix(key))] = entry
-    directory = _locate_model(source, workspace, own)
-    paths = {key: fetch.locate(part, workspace, parts[key]) for key, part in added.items()}
-    return Model(directory, paths, lock)
+    return own, parts
 
 
 def weights_file(path: Path, key: str) -> Path:
@@ -72,14 +86,14 @@ def _bring_model(
 ) -> tuple[Path, Lock]:
     if isinstance(source, schema.FileSourceSection):
         directory = _converted(source, workspace)
-        return directory, fetch.lock_of(directory)
+        return directory, model_lock.lock_of(directory)
     return fetch.bring(source, workspace, offline=offline)
 
 
 def _locate_model(source: schema.ModelSourceSection, workspace: Path, lock: Lock) -> Path:
     if isinstance(source, schema.FileSourceSection):
         directory = _converted(source, workspace)
-        fetch.verify_made(directory, lock)
+        model_lock.verify_made(directory, lock)
         return directory
     return fetch.locate(source, workspace, lock)
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import ImageTextModel
-from dreamfusion_kit.priors.clip_model import load_clip_model, padded
+from dreamfusion_kit.priors.clip_files import load_clip_model
+from dreamfusion_kit.priors.clip_model import padded
 from dreamfusion_kit.priors.json_file import checked, read_object
 from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures

@@ -6,35 +6,19 @@ exactly the bytes that were fetched. The same functions serve the priors and the
 evaluation's CLIP. What the files say is checked in `model_files.py`.
 """
 
-import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Annotated, NamedTuple, assert_never
+from typing import NamedTuple, assert_never
 
 from huggingface_hub import is_offline_mode
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from pydantic import (
-    ConfigDict,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    with_config,
-)
-from typing_extensions import TypedDict  # pydantic reads that of `typing` from 3.12 on
 
 from dreamfusion_kit import packaged
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.files import sha256
-from dreamfusion_kit.priors import hub, listing, places
-from dreamfusion_kit.priors.printable import printable
+from dreamfusion_kit.priors import hub, listing, model_lock, places
+from dreamfusion_kit.priors.model_lock import Lock, LockedFile, locked_file
 from dreamfusion_kit.priors.shards import check_indices
+from dreamfusion_kit.priors.unavailable import explain
 from dreamfusion_kit.recipe.schema import (
     BundledSourceSection,
     HubMirrorSection,
@@ -45,22 +29,6 @@ from dreamfusion_kit.recipe.schema import (
     WeightsFileSection,
 )
 
-# Weights, configurations and vocabularies. Pickles (.bin, .pt, .ckpt) are never fetched.
-ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
-
-
-@with_config(ConfigDict(extra="forbid"))
-class LockedFile(TypedDict):
-    """What pins one file."""
-
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    size_bytes: Annotated[int, Field(ge=0)]
-
-
-Lock = dict[str, LockedFile]  # by path inside the directory, "/" between its parts
-
-
-_LOCK = TypeAdapter(Lock)
 Source = SourceSection | PartSourceSection
 
 
@@ -117,7 +85,7 @@ def locate(source: Source, workspace: Path, lock: object) -> Path:
     Several of a hub source and its mirrors can be in the cache, complete or in part; only the
     lock says which of them was fetched. Never uses the network.
     """
-    expected = _checked_lock(lock)
+    expected = model_lock.checked(lock)
     match source:
         case BundledSourceSection():
             directory = _bundled(source)
@@ -130,43 +98,12 @@ def locate(source: Source, workspace: Path, lock: object) -> Path:
         case WeightsFileSection():
             file = places.model_file(source.path, workspace)
             if _lock_file(source, file) != expected:
-                raise _changed(file.parent, file.name, "not the one in the lock file")
+                raise model_lock.changed(file.parent, file.name, "not the one in the lock file")
             return file
         case HubSourceSection():
             return _locked_snapshot(source, expected)
         case _:
             assert_never(source)
-
-
-def lock_of(directory: Path) -> Lock:
-    """Return the lock of a directory that was made here, and is nobody else's."""
-    return {
-        path.relative_to(directory).as_posix(): LockedFile(
-            sha256=sha256(path), size_bytes=path.stat().st_size
-        )
-        for path in _allowed_files(directory)
-    }
-
-
-def verify_made(directory: Path, expected: Lock) -> None:
-    """Raise WeightsError at the first file that is not the one `lock_of` saw."""
-    found = lock_of(directory)
-    for name in sorted(found.keys() | expected.keys()):
-        if found.get(name) != expected.get(name):
-            raise _changed(directory, name, "missing" if name not in found else "another file")
-
-
-def _checked_lock(lock: object) -> Lock:
-    """Return a lock file's content, or raise WeightsError if it is not what `fetch` returns."""
-    try:
-        return _LOCK.validate_python(lock, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the lock"
-        raise WeightsError(
-            f"lock file of a model: {printable(place)}: {printable(first['msg'])}; expected "
-            "the sha256 and size of every file; run the fetch stage again"
-        ) from None
 
 
 def present(source: Source, workspace: Path) -> Path:
@@ -232,11 +169,11 @@ def _snapshot(source: HubSourceSection, *, offline: bool) -> tuple[HubMirrorSect
         except WeightsError:  # a full disk is just as full for a mirror
             raise
         except Exception as error:  # The errors of client, HTTP and system share no base class.
-            complaints.append(f"{_name(place)}: {_explain(error, place, source)}")
+            complaints.append(f"{_name(place)}: {explain(error, place, source)}")
     raise WeightsError("\n".join(complaints))
 
 
-def _locked_snapshot(source: HubSourceSection, expected: Mapping[str, LockedFile]) -> Path:
+def _locked_snapshot(source: HubSourceSection, expected: Lock) -> Path:
     complaints: list[str] = []
     for place in _places(source):
         directory = hub.snapshot_directory(place)
@@ -259,63 +196,14 @@ def _name(place: HubMirrorSection) -> str:
     return f"{place.repository} at {place.revision}"
 
 
-def _explain(error: Exception, place: HubMirrorSection, source: HubSourceSection) -> str:
-    """Say in one line why a repository is unavailable, and what to do."""
-    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # why the client looked in its cache instead
-    page = f"https://huggingface.co/{place.repository}"
-    reason = printable(str(error)) or type(error).__name__
-    if isinstance(error, GatedRepoError):
-        return (
-            f"is gated ({source.license_note}; {_token(error)}); expected a login whose owner has "
-            f"accepted the licence; accept it on {page}, then run `hf auth login` or set HF_TOKEN"
-        )
-    if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
-        return (
-            f"does not exist or is private ({_token(error)}); expected a public repository with "
-            f"that commit; check {page}, set HF_TOKEN or add a mirror to the source's `mirrors`"
-        )
-    if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
-        return (
-            f"refuses access ({reason}; {_token(error)}); expected a token that may read it; check "
-            f"{page}, then run `hf auth login` or set HF_TOKEN"
-        )
-    if isinstance(error, LocalEntryNotFoundError):
-        return (
-            f"{reason}; expected every file of the source's `files` there; run the fetch "
-            "without --offline and HF_HUB_OFFLINE where there is a network"
-        )
-    return (
-        f"cannot be fetched ({reason}); expected a hub that sends its files; run the fetch "
-        "again: it resumes where it stopped; --offline uses what is in the cache"
-    )
-
-
-def _token(error: HfHubHTTPError) -> str:
-    sent = "authorization" in error.response.request.headers
-    return "a token was sent" if sent else "no token was sent"
-
-
 def _lock(source: Source, directory: Path) -> Lock:
     """Return the hash and size of every file of `source`."""
-    return {
-        name: LockedFile(sha256=sha256(path), size_bytes=path.stat().st_size)
-        for name, path in _files(source, directory).items()
-    }
+    return {name: locked_file(path) for name, path in _files(source, directory).items()}
 
 
-def _verify(source: Source, directory: Path, expected: Mapping[str, LockedFile]) -> None:
-    """Raise WeightsError at the first file that is not the one `_lock` saw."""
-    files = _files(source, directory)
-    for name in sorted(files.keys() ^ expected.keys()):
-        state = "missing" if name in expected else "not in the lock file"
-        raise _changed(directory, name, state)
-    for name, path in files.items():
-        size = path.stat().st_size
-        if size != expected[name]["size_bytes"]:
-            raise _changed(directory, name, f"{size} bytes, not {expected[name]['size_bytes']}")
-        if sha256(path) != expected[name]["sha256"]:
-            raise _changed(directory, name, "of the locked size but with other bytes")
+def _verify(source: Source, directory: Path, expected: Lock) -> None:
+    """Raise WeightsError at the first file that is not the locked one."""
+    model_lock.verify(directory, _files(source, directory), expected)
     _check_indices(directory, expected)
 
 
@@ -334,7 +222,8 @@ def _files(source: Source, directory: Path) -> dict[str, Path]:
     The hub's cache is shared: files of the same commit that others fetched are ignored. Beside the
     source's own files in a component's folder they are refused: a library might read them.
     """
-    here = {path.relative_to(directory).as_posix(): path for path in _allowed_files(directory)}
+    allowed = model_lock.allowed_files(directory)
+    here = {path.relative_to(directory).as_posix(): path for path in allowed}
     if not isinstance(source, HubSourceSection):
         return here
     own = listing.matching_names(here, source.files)
@@ -349,17 +238,3 @@ def _files(source: Source, directory: Path) -> dict[str, Path]:
                 "`files`, delete it, or set HF_HUB_CACHE to another folder"
             )
     return {name: here[name] for name in here if name in own}
-
-
-def _allowed_files(directory: Path) -> Iterator[Path]:
-    for path in sorted(directory.rglob("*")):
-        allowed = any(fnmatch.fnmatch(path.name, pattern) for pattern in ALLOWED_PATTERNS)
-        if allowed and path.is_file():
-            yield path
-
-
-def _changed(directory: Path, name: str, found: str) -> WeightsError:
-    return WeightsError(
-        f"{directory.name}/{name}: is {found}; expected the file that was fetched and locked; "
-        "restore it, or run the fetch stage again to accept it"
-    )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe.document import Document, Problem, file_error
+from dreamfusion_kit.recipe.document import Complaints, Document, Problem, file_error
 from dreamfusion_kit.recipe.judge import reading_notes, unreadable
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.protocol import load_protocol_file
@@ -50,14 +50,11 @@ def check_files(files: Iterable[Path]) -> None:
     Raises:
         RecipeError: with the problems of all files, one per line.
     """
-    messages: dict[str, None] = {}  # an ordered set: a suite repeats its recipes' problems
+    complaints = Complaints()
     for file in files:
-        try:
+        with complaints.collected():
             _check_file(file)
-        except RecipeError as error:
-            messages |= dict.fromkeys(str(error).splitlines())
-    if messages:
-        raise RecipeError("\n".join(messages))
+    complaints.raise_any()
 
 
 def check_suite(workspace: Path, name: str, document: Document | None = None) -> Suite:
@@ -66,14 +63,11 @@ def check_suite(workspace: Path, name: str, document: Document | None = None) ->
     `document` replaces the workspace's params.yaml, for content that is not (yet) on disk.
     """
     suite = load_suite(workspace, name) if document is None else parse_params(document, workspace)
-    messages: dict[str, None] = {}
-    try:
+    complaints = Complaints()
+    with complaints.collected():
         resolve_all(workspace, suite)
-    except RecipeError as error:
-        messages |= dict.fromkeys(str(error).splitlines())
-    messages |= dict.fromkeys(_protocol_problems(workspace, suite))
-    if messages:
-        raise RecipeError("\n".join(messages))
+    complaints.add(_protocol_problems(workspace, suite))
+    complaints.raise_any()
     return suite
 
 

@@ -3,7 +3,8 @@
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,31 @@ def recipe_error(problems: Iterable[Problem]) -> RecipeError:
     """Return the error that reports all `problems`, one per line, in the files' order."""
     ordered = sorted(problems, key=lambda problem: (problem.place.file, problem.place.line))
     return RecipeError("\n".join(dict.fromkeys(str(problem) for problem in ordered)))
+
+
+class Complaints:
+    """Collects the lines of several errors, each line once, to raise them together."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._lines: dict[str, None] = {}  # an ordered set: assets share recipes and their problems
+
+    @contextmanager
+    def collected(self) -> Generator[None, None, None]:
+        """Keep the lines of a RecipeError for later."""
+        try:
+            yield
+        except RecipeError as error:
+            self.add(str(error).splitlines())
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Add lines."""
+        self._lines |= dict.fromkeys(lines)
+
+    def raise_any(self) -> None:
+        """Raise a RecipeError with every line, if there is one."""
+        if self._lines:
+            raise RecipeError("\n".join(self._lines))
 
 
 def dotted(path: KeyPath) -> str:

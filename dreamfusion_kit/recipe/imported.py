@@ -14,7 +14,7 @@ from dreamfusion_kit.recipe.schema.base import Positive
 
 SUFFIXES = ("glb", "gltf", "obj", "ply", "stl")
 Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
-Uvs = Literal["unwrap", "keep", "cells"]
+Uvs = Literal["unwrap", "keep", "box", "cells"]
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. +()-]{0,119}")
 
@@ -54,8 +54,8 @@ class ImportSection(Section):
     meters_per_unit: Positive = Field(description="Length of the file's unit.")
     uvs: Uvs = Field(
         description="unwrap: a new atlas; keep: the file's own UVs, which one texture of at most "
-        "8192 pixels has to cover; cells: a square of texels per pair of triangles, for meshes "
-        "that cannot be unwrapped."
+        "8192 pixels has to cover; box: projections onto the sides of a box, for meshes that "
+        "cannot be unwrapped; cells: a square of texels per pair of triangles."
     )
 
     @model_validator(mode="after")

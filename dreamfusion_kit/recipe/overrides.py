@@ -1,7 +1,11 @@
-"""Overrides: single keys of a recipe that one asset sets differently."""
+"""Overrides: single keys of a recipe that one asset sets differently.
+
+A key is dotted; an item of a list is named by its number, as in `refine.phases.0.optimize`.
+"""
 
 import copy
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dreamfusion_kit.recipe.document import (
     Document,
@@ -15,6 +19,8 @@ from dreamfusion_kit.recipe.document import (
 )
 from dreamfusion_kit.recipe.renamed import renaming
 from dreamfusion_kit.recipe.yaml_text import MAX_DEPTH
+
+ANOTHER_MODEL = "found another model; models are fetched per recipe; expected a recipe of its own"
 
 
 def with_overrides(recipe: Document, suite: Document, at: KeyPath) -> Document:
@@ -40,8 +46,8 @@ def with_overrides(recipe: Document, suite: Document, at: KeyPath) -> Document:
     data = copy.deepcopy(recipe.data)
     places = dict(recipe.places)
     for key, value in overrides.items():
-        path = tuple(key.split("."))
-        section = _mapping_at(data, path[:-1])
+        path = _path(key, data)
+        section: Any = _value_at(data, path[:-1])
         _forget_places(places, path, section[path[-1]])
         section[path[-1]] = value
         _point_places(places, path, value, suite, (*at, key))
@@ -57,6 +63,12 @@ def _refusal(key: str, data: dict[str, Value], all_keys: Mapping[str, Value]) ->
         return f"found beside {inside}, which contains it; expected one of the two"
     node: Value = data
     for depth, part in enumerate(parts):
+        if isinstance(node, list):
+            if not (part.isdecimal() and int(part) < len(node)):
+                where = dotted(tuple(parts[:depth]))
+                return f"unknown item: {where} has {len(node)}, numbered from 0"
+            node = node[int(part)]
+            continue
         if not isinstance(node, dict):
             return f"unknown key: {dotted(tuple(parts[:depth]))} is a value without keys"
         if part not in node:
@@ -67,15 +79,28 @@ def _refusal(key: str, data: dict[str, Value], all_keys: Mapping[str, Value]) ->
             return f"unknown key of the recipe{hint}"
         node = node[part]
     if key in ("prior", "prior.kind") or key.startswith("prior.source"):
-        return "found another model; models are fetched per recipe; expected a recipe of its own"
+        return ANOTHER_MODEL
     return None
 
 
-def _mapping_at(data: dict[str, Value], path: KeyPath) -> dict[str, Value]:
-    node: Value = data
+def _path(key: str, data: Value) -> KeyPath:
+    """Return a dotted key, which the data has, as a path: numbers where there are lists."""
+    path: KeyPath = ()
+    for part in key.split("."):
+        node = _value_at(data, path)
+        path = (*path, int(part) if isinstance(node, list) else part)
+    return path
+
+
+def _value_at(data: Value, path: KeyPath) -> Value:
+    node: Any = data
     for part in path:
-        assert isinstance(node, dict)
-        node = node[str(part)]
+        node = node[part]
+    return node
+
+
+def _mapping_at(data: dict[str, Value], path: KeyPath) -> dict[str, Value]:
+    node = _value_at(data, path)
     assert isinstance(node, dict)
     return node
 

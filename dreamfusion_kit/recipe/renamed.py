@@ -1,7 +1,8 @@
-"""Keys that were renamed because their numbers changed meaning: an old number is refused.
+"""Keys that were renamed or moved: an old one is refused with what to write in its place.
 
-Until then a penalty was a mean over rays while the guidance was a sum over pixels. Now both are
-means, and an old lambda is too large by the number of pixels.
+Penalties were renamed because their numbers changed meaning. Until then a penalty was a mean over
+rays while the guidance was a sum over pixels. Now both are means, and an old lambda is too large by
+the number of pixels. A refinement's keys were moved when it was given phases; numbers stay.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,11 @@ _DIVIDE = (
     "for a CLIP), since guidance and penalties are both means over pixels now"
 )
 
+_OF_A_PHASE = (
+    *("guidance", "camera", "shading"),
+    *("normal_map_probability", "supersampling", "optimize"),
+)
+
 # Dotted path of the old key: the new key's name, and what to do with the number.
 RENAMED: Mapping[str, tuple[str, str]] = {
     "optimize.regularizers": ("penalties", f"write optimize.penalties with its lambdas {_DIVIDE}"),
@@ -20,6 +26,13 @@ RENAMED: Mapping[str, tuple[str, str]] = {
         "loss_lambda",
         f"write renderer.beyond.proposal.loss_lambda, {_DIVIDE}",
     ),
+    **{
+        f"refine.{name}": (
+            "phases",
+            f"write refine.phases[0].{name}, beside learns: both; the value stays",
+        )
+        for name in _OF_A_PHASE
+    },
 }
 
 

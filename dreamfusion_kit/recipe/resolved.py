@@ -1,12 +1,13 @@
 """Resolved assets: an asset of a suite with its recipe read and every override applied."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import canonical
 from dreamfusion_kit.recipe.document import (
+    Complaints,
     Document,
     KeyPath,
     Problem,
@@ -17,7 +18,7 @@ from dreamfusion_kit.recipe.document import (
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.imported import ImportSection
 from dreamfusion_kit.recipe.load import load_yaml, validate
-from dreamfusion_kit.recipe.overrides import with_overrides
+from dreamfusion_kit.recipe.overrides import ANOTHER_MODEL, with_overrides
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import (
     Declaration,
@@ -76,8 +77,8 @@ def caveat(asset: ResolvedAsset, evaluation: EvaluationSection) -> str:
     The score of a CLIP that guided the optimisation shows how well that went, not how good the
     object is.
     """
-    judges, guide = evaluation.judges, asset.recipe.prior.source
-    own = next((name for name, source in judges.items() if source == guide), None)
+    judges, guides = evaluation.judges, [model.source for model in asset.recipe.models.values()]
+    own = next((name for name, source in judges.items() if source in guides), None)
     if own is None or asset.imported is not None:
         return ""
     which = f", {own}" if len(judges) > 1 else ""
@@ -102,17 +103,14 @@ def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
 def resolve_all(workspace: Path, suite: Suite) -> dict[str, ResolvedAsset]:
     """Return every asset of `suite`, or raise all their problems together."""
     recipes: dict[str, _LoadedRecipe] = {}  # each read once: a suite may have hundreds of assets
-    messages: dict[str, None] = {}  # an ordered set: assets share recipes and their problems
+    complaints = Complaints()
     resolved: dict[str, ResolvedAsset] = {}
     for asset_id, asset in suite.assets.items():
-        try:
+        with complaints.collected():
             if asset.recipe not in recipes:
                 recipes[asset.recipe] = _load_recipe(workspace, suite, asset_id)
             resolved[asset_id] = _resolve(suite, asset_id, recipes[asset.recipe])
-        except RecipeError as error:
-            messages |= dict.fromkeys(str(error).splitlines())
-    if messages:
-        raise RecipeError("\n".join(messages))
+    complaints.raise_any()
     return resolved
 
 
@@ -152,6 +150,7 @@ def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsse
             document = with_overrides(document, source, key)
     if document is not loaded.document:
         recipe = validate(document, Recipe)
+        _refuse_other_models(suite.declared[asset_id], loaded.recipe, recipe)
     return ResolvedAsset(
         id=asset_id,
         suite=suite.name,
@@ -161,6 +160,29 @@ def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsse
         recipe=recipe,
         imported=asset.imported,
     )
+
+
+def _refuse_other_models(declaration: Declaration, before: Recipe, after: Recipe) -> None:
+    """Refuse overrides that name a model which the fetch of the recipe does not bring."""
+    fetched = {key: (model.source, model.additions) for key, model in before.models.items()}
+    others = [
+        key
+        for key, model in after.models.items()
+        if fetched.get(key) != (model.source, model.additions)
+    ]
+    if others:
+        raise recipe_error(_override_of(declaration, key) for key in others)
+
+
+def _override_of(declaration: Declaration, model: str) -> Problem:
+    """Return the problem at the override that changed a model: of it, in it or around it."""
+    dotted_key = re.sub(r"\[(\d+)\]", r".\1", model)
+    for document, place in reversed(declaration.overrides):
+        for name in _overrides_at(document, place):
+            if f"{dotted_key}.".startswith(f"{name}.") or name.startswith(f"{dotted_key}."):
+                return Problem(document.place((*place, name)), (*place, name), ANOTHER_MODEL)
+    document, place = declaration.recipe
+    return Problem(document.place(place), place, ANOTHER_MODEL)
 
 
 def _overrides_at(document: Document, key: KeyPath) -> dict[str, Value]:

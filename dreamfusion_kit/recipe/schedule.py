@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 from dreamfusion_kit.recipe.schema import LinearSchedule, PiecewiseSchedule
+from dreamfusion_kit.recipe.schema.base import peak_of
 
 Scheduled: TypeAlias = float | LinearSchedule | PiecewiseSchedule
 
@@ -14,10 +15,4 @@ def value_at(schedule: Scheduled, step: int) -> float:
 
 def peak(schedule: Scheduled) -> float:
     """Return the highest value that `schedule` takes at any step."""
-    match schedule:
-        case LinearSchedule():
-            return max(schedule.start, schedule.end)
-        case PiecewiseSchedule():
-            return max(value for _, value in schedule.points)
-        case _:
-            return float(schedule)
+    return float(peak_of(schedule))

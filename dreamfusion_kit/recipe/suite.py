@@ -14,6 +14,7 @@ from typing import Any
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.document import (
+    Complaints,
     Document,
     KeyPath,
     Problem,
@@ -165,9 +166,9 @@ def _load_folder(workspace: Path, name: str, *, of_asset: str | None = None) -> 
         folders = [folder for folder in folders if of_asset in _ids(folder, shared)]
     assets: dict[str, Asset] = {}
     declared: dict[str, Declaration] = {}
-    messages: dict[str, None] = {}
+    complaints = Complaints()
     for folder in folders:
-        try:
+        with complaints.collected():
             own = load_asset_file(path.parent / "assets" / folder / ASSET_FILE)
             for asset_id, asset in _per_seed(folder, own, shared):
                 if asset_id in assets:
@@ -183,10 +184,7 @@ def _load_folder(workspace: Path, name: str, *, of_asset: str | None = None) -> 
                     recipe=(own[1], ("recipe",)),
                     overrides=((document, ("overrides",)), (own[1], ("overrides",))),
                 )
-        except RecipeError as error:
-            messages |= dict.fromkeys(str(error).splitlines())
-    if messages:
-        raise RecipeError("\n".join(messages))
+    complaints.raise_any()
     chosen = shared.evaluation
     evaluation = (
         load_suite(workspace, DEFAULT).evaluation

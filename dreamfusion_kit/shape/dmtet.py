@@ -1,86 +1,13 @@
-"""DMTet: signed distances and small offsets at the points of a lattice (arXiv 2111.04276).
+"""DMTet: signed distances at a lattice, by marching tetrahedra (arXiv 2111.04276)."""
 
-Departs from the paper in how the distances are stored: a grid from the coarse surface, which
-stays, plus the sum of grids of rising resolution. Adam moves every number by about its step size
-whatever its gradient. Single numbers of a fine grid then go their own ways and make a surface
-bumpy; a number of a coarse grid moves a part as one.
-"""
-
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from dreamfusion_kit.field.base import ParameterGroup
-from dreamfusion_kit.recipe.schema import DmtetSection
 from dreamfusion_kit.records import Surface
-from dreamfusion_kit.shape.lattice import lattice, outermost
-from dreamfusion_kit.shape.representation import Representation
-from dreamfusion_kit.shape.start import Start
+from dreamfusion_kit.shape.distance_grid import DistanceGrid
 from dreamfusion_kit.shape.tetrahedra import marching_tetrahedra
 
-_LEAST_DISTANCE = 1e-3  # of a cell, outside, at the lattice's border: every surface is closed
-_COARSEST = 3  # points per axis
 
-
-class Dmtet(Representation):
-    """Its surface is the zero level of the distances; the outermost points are always outside."""
-
-    start: Tensor
-    positions: Tensor
-    border: Tensor
-
-    def __init__(self, section: DmtetSection, start: Start) -> None:
-        """Start at the distances of the coarse surface."""
-        super().__init__()
-        self.section = section
-        resolution = section.resolution
-        positions = lattice(resolution, start.bounding_radius)
-        self._cell_size = 2 * start.bounding_radius / (resolution - 1)
-        distances = start.distances(positions.reshape(-1, 3)).reshape(positions.shape[:3])
-        self.register_buffer("positions", positions, persistent=False)
-        self.register_buffer("start", distances)
-        self.register_buffer("border", outermost(resolution), persistent=False)
-        sizes = [max(_COARSEST, -(-resolution // 2**level)) for level in range(section.num_levels)]
-        self.levels = nn.ParameterList(torch.zeros((size,) * 3) for size in reversed(sizes))
-        self.offsets = nn.Parameter(torch.zeros(*positions.shape))
-        self.offsets.requires_grad_(section.offset_learning_rate > 0)
+class Dmtet(DistanceGrid):
+    """A surface with vertices on the edges of tetrahedra."""
 
     def surface(self) -> Surface:
         """Return the zero level, by marching tetrahedra."""
-        positions = self.positions
-        if self.section.offset_learning_rate > 0:
-            positions = positions + 0.5 * self._cell_size * self.offsets.tanh()
-        return marching_tetrahedra(self.distances(), positions)
-
-    def distances(self) -> Float[Tensor, "x y z"]:
-        """Return the signed distances at the lattice, scene units."""
-        total = self.start
-        for level in self.levels:
-            total = total + _upsampled(level, self.section.resolution)
-        least = _LEAST_DISTANCE * self._cell_size
-        return torch.where(self.border, total.clamp_min(least), total)
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return the grids, coarsest first, and the offsets if they are optimised."""
-        section = self.section
-        groups: list[ParameterGroup] = [
-            {
-                "name": f"distances_{index}",
-                "params": [level],
-                "lr": section.learning_rate * section.level_decay**index,
-            }
-            for index, level in enumerate(self.levels)
-        ]
-        if section.offset_learning_rate > 0:
-            rate = section.offset_learning_rate
-            groups.append({"name": "offsets", "params": [self.offsets], "lr": rate})
-        return groups
-
-
-def _upsampled(grid: Float[Tensor, "x y z"], resolution: int) -> Tensor:
-    """Return the grid, trilinear, with `resolution` points per axis."""
-    if len(grid) == resolution:
-        return grid
-    return nn.functional.interpolate(
-        grid[None, None], size=(resolution,) * 3, mode="trilinear", align_corners=True
-    )[0, 0]
+        return marching_tetrahedra(self.distances(), self.points())

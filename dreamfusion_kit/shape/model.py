@@ -1,14 +1,18 @@
 """A surface and its texture, built and optimised together."""
 
+from collections.abc import Set
 from typing import assert_never
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dreamfusion_kit import seeding
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.recipe.schema import (
     DmtetSection,
+    FlexicubesSection,
+    Part,
     RefineSection,
     RepresentationSection,
     VertexOffsetsSection,
@@ -16,9 +20,10 @@ from dreamfusion_kit.recipe.schema import (
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput, Surface
 from dreamfusion_kit.renderer.mesh.render import render_mesh
 from dreamfusion_kit.shape.dmtet import Dmtet
-from dreamfusion_kit.shape.representation import Representation
+from dreamfusion_kit.shape.flexicubes import Flexicubes
+from dreamfusion_kit.shape.representation import Regularized, Representation
 from dreamfusion_kit.shape.start import Start
-from dreamfusion_kit.shape.texture import Texture
+from dreamfusion_kit.shape.texture import Texture, build_texture
 from dreamfusion_kit.shape.vertex_offsets import VertexOffsets
 
 
@@ -28,16 +33,21 @@ class SurfaceModel(nn.Module):
     representation: Representation
     texture: Texture
 
-    def __init__(self, section: RefineSection, start: Start) -> None:
-        """Build both parts from the coarse surface; nothing is drawn at random."""
+    def __init__(self, section: RefineSection, start: Start, *, seed: int) -> None:
+        """Build both parts from the coarse surface; `seed` is for what a texture draws at first."""
         super().__init__()
         self.section = section
-        self.representation = _representation(section.representation, start)
-        self.texture = Texture(section.texture, start)
+        self.representation = build_representation(section.representation, start)
+        generator = seeding.generator(seed, "refine-texture-initial")
+        self.texture = build_texture(section.texture, start, generator=generator)
 
     def surface(self) -> Surface:
         """Return the surface at the present parameters."""
         return self.representation.surface()
+
+    def regularized(self) -> Regularized:
+        """Return that surface and its representation's own penalty."""
+        return self.representation.regularized()
 
     def render(
         self,
@@ -45,6 +55,8 @@ class SurfaceModel(nn.Module):
         cameras: Cameras,
         lighting: Lighting,
         background: Float[Tensor, "batch h w 3"],
+        *,
+        supersampling: int,
     ) -> RenderOutput:
         """Draw `surface`, one of this model's, with the texture."""
         return render_mesh(
@@ -53,23 +65,27 @@ class SurfaceModel(nn.Module):
             cameras,
             lighting,
             background,
-            supersampling=self.section.supersampling,
+            supersampling=supersampling,
         )
 
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return every parameter once: the representation's, then the texture's."""
-        return self.representation.parameter_groups() + self.texture.parameter_groups()
+    def parameter_groups(self, parts: Set[Part]) -> list[ParameterGroup]:
+        """Return each of the parts' parameters once: the representation's, then the texture's."""
+        geometry = self.representation.parameter_groups() if "geometry" in parts else []
+        return geometry + (self.texture.parameter_groups() if "texture" in parts else [])
 
     @property
     def device(self) -> torch.device:
         """Return where the model is and computes."""
-        return self.texture.albedo.device
+        return next(self.parameters()).device
 
 
-def _representation(section: RepresentationSection, start: Start) -> Representation:
+def build_representation(section: RepresentationSection, start: Start) -> Representation:
+    """Return the recipe's description of a surface, at its start."""
     match section:
         case DmtetSection():
             return Dmtet(section, start)
+        case FlexicubesSection():
+            return Flexicubes(section, start)
         case VertexOffsetsSection():
             return VertexOffsets(section, start)
         case _:

@@ -1,49 +1,133 @@
-"""The albedo of a surface as a grid around it: a colour of the surface, not a sum of fog."""
+"""The albedo of a surface as a function around it: a colour of the surface, not a sum of fog.
+
+Every texture is differentiable with respect to its parameters, not the positions: the motion of a
+texture with its surface is the renderer's part.
+"""
+
+from abc import ABC, abstractmethod
+from typing import assert_never
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dreamfusion_kit.field.base import ParameterGroup
+from dreamfusion_kit.field.encodings import build_encoding
+from dreamfusion_kit.field.hash_grid import build_network
 from dreamfusion_kit.field.lookup import corner_weights, weighted_rows
-from dreamfusion_kit.recipe.schema import TextureSection
+from dreamfusion_kit.recipe.schema import (
+    GridTextureSection,
+    HashGridTextureSection,
+    TextureSection,
+)
 from dreamfusion_kit.shape.lattice import lattice
 from dreamfusion_kit.shape.start import Start
 
 _PUREST = 0.02  # the start is kept so far from 0 and 1, where the sigmoid is flat
 
 
-class Texture(nn.Module):
-    """Raw albedo at the points of a lattice, trilinear between them.
+class Texture(nn.Module, ABC):
+    """Albedo at positions around a surface."""
 
-    Differentiable with respect to the albedo, not the positions: the motion of a texture with its
-    surface is the renderer's part.
-    """
+    @abstractmethod
+    def forward(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, "samples 3"]:
+        """Return the albedo at positions, in [0, 1]; outside of the cube that of its border."""
 
-    def __init__(self, section: TextureSection, start: Start) -> None:
+    @abstractmethod
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return every parameter once, with the recipe's learning rates."""
+
+
+def build_texture(section: TextureSection, start: Start, *, generator: torch.Generator) -> Texture:
+    """Return the recipe's texture; `generator` draws its initial values, on the CPU."""
+    match section:
+        case GridTextureSection():
+            return GridTexture(section, start)
+        case HashGridTextureSection():
+            return HashGridTexture(section, start, generator=generator)
+        case _:
+            assert_never(section)
+
+
+class GridTexture(Texture):
+    """Raw albedo at the points of a lattice, trilinear between them."""
+
+    def __init__(self, section: GridTextureSection, start: Start) -> None:
         """Start with the colours of the coarse surface, extended around it."""
         super().__init__()
         self.section = section
         self.bounding_radius = start.bounding_radius
-        positions = lattice(section.resolution, start.bounding_radius).reshape(-1, 3)
-        colors = start.colors(positions).clamp(_PUREST, 1 - _PUREST)
-        self.albedo = nn.Parameter(torch.logit(colors))
+        self.albedo = nn.Parameter(_raw_colors(start, section.resolution))
 
     def forward(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, "samples 3"]:
         """Return the albedo at positions, in [0, 1]; beyond the lattice that of its border."""
-        resolution = self.section.resolution
-        cell_size = 2 * self.bounding_radius / (resolution - 1)
-        scaled = (positions.detach() + self.bounding_radius) / cell_size
-        scaled = scaled.clamp(0, resolution - 1)
-        lower = scaled.floor().clamp_max(resolution - 2)
-        x, y, z = lower.long().unbind(dim=-1)
-        offsets = [
-            (i * resolution + j) * resolution + k for i in (0, 1) for j in (0, 1) for k in (0, 1)
-        ]
-        first = (x * resolution + y) * resolution + z
-        indices = first[:, None] + torch.tensor(offsets, device=positions.device)
-        return weighted_rows(self.albedo, indices, corner_weights(scaled - lower)).sigmoid()
+        return _looked_up(
+            self.albedo, self.section.resolution, self.bounding_radius, positions
+        ).sigmoid()
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the grid."""
         return [{"name": "texture", "params": [self.albedo], "lr": self.section.learning_rate}]
+
+
+class HashGridTexture(Texture):
+    """A hash grid read by a small network, which changes the coarse colours where it has them."""
+
+    start: Tensor | None
+
+    def __init__(
+        self, section: HashGridTextureSection, start: Start, *, generator: torch.Generator
+    ) -> None:
+        """Start with the coarse surface's colours to 1e-3 or so, or with grey."""
+        super().__init__()
+        self.section = section
+        self.bounding_radius = start.bounding_radius
+        self.encoding = build_encoding(section, generator=generator)
+        self.network = build_network(section, self.encoding.num_features, 3, generator=generator)
+        resolution = section.start_resolution
+        raw = None if resolution is None else _raw_colors(start, resolution)
+        self.register_buffer("start", raw)
+
+    def forward(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, "samples 3"]:
+        """Return the albedo at positions, in [0, 1]; outside of the cube that of its border."""
+        unit_positions = 0.5 + positions.detach() / (2 * self.bounding_radius)
+        raw = self.network(self.encoding(unit_positions, self.section.num_levels))
+        if self.start is not None and self.section.start_resolution is not None:
+            resolution = self.section.start_resolution
+            raw = raw + _looked_up(self.start, resolution, self.bounding_radius, positions)
+        return raw.sigmoid()
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the tables and the network, each with its learning rate."""
+        section = self.section
+        tables, layers = list(self.encoding.parameters()), list(self.network.parameters())
+        return [
+            {"name": "texture_encoding", "params": tables, "lr": section.encoding_learning_rate},
+            {"name": "texture_network", "params": layers, "lr": section.network_learning_rate},
+        ]
+
+
+def _raw_colors(start: Start, resolution: int) -> Float[Tensor, "points 3"]:
+    """Return the coarse colours at a lattice's points, before the sigmoid."""
+    positions = lattice(resolution, start.bounding_radius).reshape(-1, 3)
+    return torch.logit(start.colors(positions).clamp(_PUREST, 1 - _PUREST))
+
+
+def _looked_up(
+    grid: Float[Tensor, "points channels"],
+    resolution: int,
+    bounding_radius: float,
+    positions: Float[Tensor, "samples 3"],
+) -> Float[Tensor, "samples channels"]:
+    """Return the grid's values between its points, trilinear; beyond it those of its border."""
+    cell_size = 2 * bounding_radius / (resolution - 1)
+    scaled = (positions.detach() + bounding_radius) / cell_size
+    scaled = scaled.clamp(0, resolution - 1)
+    lower = scaled.floor().clamp_max(resolution - 2)
+    x, y, z = lower.long().unbind(dim=-1)
+    offsets = [
+        (i * resolution + j) * resolution + k for i in (0, 1) for j in (0, 1) for k in (0, 1)
+    ]
+    first = (x * resolution + y) * resolution + z
+    indices = first[:, None] + torch.tensor(offsets, device=positions.device)
+    return weighted_rows(grid, indices, corner_weights(scaled - lower))

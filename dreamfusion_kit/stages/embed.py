@@ -9,22 +9,27 @@ import torch
 
 from dreamfusion_kit import files
 from dreamfusion_kit.guidance.embed import embed_prompt
-from dreamfusion_kit.priors.text import save_text
+from dreamfusion_kit.priors.text import Texts, save_text
 from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import SuiteLayout
 
 
 def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
-    """Write the features of the asset's prompts."""
+    """Write the features of the asset's prompts, by each prior that reads some of its own."""
     resolved = resolve(workspace, suite, asset)
     origin.refuse_imported(resolved, "embed")
     layout = SuiteLayout(workspace, suite)
     target = layout.asset(asset).text
     files.check_writable(target, folder=False)
-    prior = models.load_prior(
-        resolved.recipe.prior, layout.model(resolved.recipe_name), workspace, device
-    )
-    text = embed_prompt(resolved.prompt, resolved.recipe, prior)
-    save_text(target, text.features, text.prompts)
+    lock_path = layout.model(resolved.recipe_name)
+
+    def texts(key: str) -> Texts:
+        prior = models.load_prior(resolved.recipe, lock_path, workspace, device, key=key)
+        made = embed_prompt(resolved.prompt, resolved.recipe, prior, key=key)
+        return Texts(made.features, made.prompts)
+
+    first, *others = resolved.recipe.text_keys
+    own = texts(first)
+    save_text(target, own.features, own.prompts, {key: texts(key) for key in others})
     return target

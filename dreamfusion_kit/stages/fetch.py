@@ -1,10 +1,12 @@
 """Stage fetch: bring a pretrained model to this machine and record the hash of every file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors import additions, fetch, model_files
+from dreamfusion_kit.priors.model_lock import Lock
 from dreamfusion_kit.priors.question_answerer import check_question_answerer
 from dreamfusion_kit.priors.transformer_files import diffuses
 from dreamfusion_kit.recipe import schema
@@ -18,7 +20,7 @@ from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 
 
 def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Path:
-    """Fetch the prior of the recipe `name`; for `clip`, the models that judge.
+    """Fetch the models of the recipe `name`; for `clip`, those that judge.
 
     The model's own files are checked here, before anything computes with them.
     `offline` uses no network: see `priors.fetch.bring`.
@@ -29,29 +31,63 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
         lock = _fetch_judges(workspace, suite, offline=offline)
     else:
         recipe = load_recipe(recipe_file(workspace, name))
-        fetched = fetch_prior(recipe, workspace, offline=offline)
-        lock = {} if fetched is None else fetched.lock
+        lock = joined_lock(fetch_models(recipe, workspace, offline=offline))
     files.write_json(target, lock)
     return target
 
 
-def fetch_prior(recipe: schema.Recipe, workspace: Path, *, offline: bool) -> additions.Model | None:
-    """Bring a recipe's prior to this machine, check its files, and return where they are.
+def fetch_models(
+    recipe: schema.Recipe, workspace: Path, *, offline: bool
+) -> dict[str, additions.Model]:
+    """Bring a recipe's models to this machine, check their files, and return where they are.
 
-    None for a prior without files. `offline` uses no network: see `priors.fetch.bring`.
+    They have the keys of `Recipe.models`; a prior without files has none here. `offline` uses no
+    network: see `priors.fetch.bring`.
 
     Raises:
-        WeightsError: if the files are not available, or are not those of the recipe's prior.
-        RecipeError: if the guidance cannot work with the prior's schedule.
+        WeightsError: if files are not available, or are not those of the recipe's models.
+        RecipeError: if a guidance cannot work with its prior's schedule, or phi's network not
+            with the prior.
     """
-    prior = recipe.prior
-    if prior.source is None:
-        return None
-    fetched = additions.bring(prior.source, prior.additions, workspace, offline=offline)
-    model_files.check_model(prior, fetched.directory)
-    _check_additions(prior, fetched)
-    _refuse_pure_noise(recipe, fetched.directory)
-    return fetched
+    found: dict[str, additions.Model] = {}
+    lent = {f"{key}.phi" for key in recipe.guidances}
+    for key, section in recipe.models.items():
+        if section.source is None:
+            continue
+        found[key] = additions.bring(section.source, section.additions, workspace, offline=offline)
+        if key not in lent:
+            model_files.check_model(section, found[key].directory)
+            _check_additions(section, found[key])
+    for key in recipe.guidances:
+        prior = recipe.prior_of(key)
+        if prior.source is not None:
+            directory = found[recipe.prior_key(key)].directory
+            _refuse_pure_noise(key, recipe.guidances[key], prior, directory)
+            _check_phi(recipe, key, found)
+    return found
+
+
+def joined_lock(found: Mapping[str, additions.Model]) -> Lock:
+    """Return the lock of all models of a recipe."""
+    own = found["prior"].lock if "prior" in found else {}
+    return additions.joined(own, {k: model.lock for k, model in found.items() if k != "prior"})
+
+
+def _check_phi(recipe: schema.Recipe, key: str, found: Mapping[str, additions.Model]) -> None:
+    """Raise RecipeError if the other network of a guidance's phi does not go with its prior."""
+    if recipe.phi_of(key) is None:
+        return
+    # Imported here: torch and diffusers take seconds to import, and only this check needs them.
+    import torch
+
+    from dreamfusion_kit.priors.directory import load_schedule
+    from dreamfusion_kit.priors.lent import check_lent, check_timesteps
+
+    place, cpu = f"{key}.phi.source", torch.device("cpu")
+    own = found[recipe.prior_key(key)].directory
+    lent = found[f"{key}.phi"].directory
+    check_lent(own, lent, place)
+    check_timesteps(load_schedule(own, cpu)[0], load_schedule(lent, cpu)[0], place)
 
 
 def _check_additions(prior: schema.PriorSection, fetched: additions.Model) -> None:
@@ -60,15 +96,21 @@ def _check_additions(prior: schema.PriorSection, fetched: additions.Model) -> No
         prior, schema.PixelUnetSection | schema.ClipPriorSection | schema.AnalyticSection
     ):
         return
+    if isinstance(prior, schema.MultiViewUnetSection):
+        from dreamfusion_kit.priors.multi_view_unet import check_view_weights
+
+        check_view_weights(fetched.directory, fetched.additions["view_weights"])
+        return
     # Imported here: it loads torch and diffusers, and only these checks need them.
     from dreamfusion_kit.priors.adapted import Adapted
+    from dreamfusion_kit.priors.additions_check import check_additions
 
-    Adapted(prior, fetched.directory, fetched.additions).check()
+    check_additions(Adapted(prior, fetched.directory, fetched.additions))
 
 
-def _fetch_judges(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
+def _fetch_judges(workspace: Path, suite: str, *, offline: bool) -> Lock:
     protocol = load_protocol(workspace, suite)
-    locks: dict[str, fetch.Lock] = {}
+    locks: dict[str, Lock] = {}
     for name, source in protocol.sources.items():
         directory, locks[name] = fetch.bring(source, workspace, offline=offline)
         if name == VQA:
@@ -79,18 +121,16 @@ def _fetch_judges(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
     return locks.get(SINGLE_JUDGE, {}) if protocol.is_plain else locked.joined(locks)
 
 
-def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
+def _refuse_pure_noise(
+    place: str, guidance: schema.GuidanceSection, prior: schema.PriorSection, directory: Path
+) -> None:
     """Raise RecipeError if a guidance divides by the signal at a timestep that has none."""
-    prior = recipe.prior
-    has_betas = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection) or (
-        isinstance(prior, schema.LatentTransformerSection) and diffuses(directory)
-    )
-    dividing = {
-        place: guidance
-        for place, guidance in recipe.guidances.items()
-        if isinstance(guidance, schema.ScoreGuidanceSection) and guidance.divides_by_signal
-    }
-    if not has_betas or not dividing:
+    has_betas = isinstance(
+        prior, schema.PixelUnetSection | schema.LatentUnetSection | schema.MultiViewUnetSection
+    ) or (isinstance(prior, schema.LatentTransformerSection) and diffuses(directory))
+    if not isinstance(guidance, schema.ScoreGuidanceSection):
+        return
+    if not (has_betas and guidance.divides_by_signal):
         return
     # Imported here: torch and diffusers take seconds to import, and only this check needs them.
     import torch
@@ -99,8 +139,7 @@ def _refuse_pure_noise(recipe: schema.Recipe, directory: Path) -> None:
     from dreamfusion_kit.priors.directory import load_schedule
 
     schedule, _ = load_schedule(directory, torch.device("cpu"))
-    for place, guidance in dividing.items():
-        refuse_pure_noise(guidance, schedule, place=place)
+    refuse_pure_noise(guidance, schedule, place=place)
 
 
 def _require_readable_prompts(workspace: Path, suite: str, clip: Path) -> None:

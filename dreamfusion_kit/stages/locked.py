@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.priors import fetch
+from dreamfusion_kit.priors.model_lock import Lock
 from dreamfusion_kit.recipe.schema import SourceSection
 
 
@@ -19,7 +20,7 @@ def locked_directory(
         workspace: The folder that a local source's path is relative to.
         part: The model's name, if the lock file holds several models'.
     """
-    lock = files.read_json(lock_path, fetch.Lock, made_by="fetch")
+    lock = files.read_json(lock_path, Lock, made_by="fetch")
     prefix = "" if part is None else f"{part}/"
     own = {
         name.removeprefix(prefix): file for name, file in lock.items() if name.startswith(prefix)
@@ -27,6 +28,6 @@ def locked_directory(
     return fetch.locate(source, workspace, own)
 
 
-def joined(locks: Mapping[str, fetch.Lock]) -> fetch.Lock:
+def joined(locks: Mapping[str, Lock]) -> Lock:
     """Return the lock of several models, each as a folder of its name."""
     return {f"{part}/{name}": file for part, lock in locks.items() for name, file in lock.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from dreamfusion_kit.memory.advice import check_fits, report
-from dreamfusion_kit.memory.components import components
+from dreamfusion_kit.memory.components import all_components
 from dreamfusion_kit.memory.device import first_device
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.resolved import resolve
@@ -25,7 +25,7 @@ def describe(workspace: Path, suite: str, *, asset: str | None, recipe: str | No
     if recipe is not None:
         asked.append((recipe, load_recipe(workspace / "recipes" / f"{recipe}.yaml")))
     return "\n\n".join(
-        report(found, title, *components(found.prior, workspace), device) for title, found in asked
+        report(found, title, *all_components(found, workspace), device) for title, found in asked
     )
 
 

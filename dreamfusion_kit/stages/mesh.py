@@ -19,6 +19,7 @@ from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
 from dreamfusion_kit.recipe.workspace import asset_source
 from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+from dreamfusion_kit.stages.notes import note_box_projection
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
         made = _from_field(own, resolved, device)
     else:
         made = _from_file(workspace, resolved, resolved.imported)
+    note_box_projection(asset, made.mesh)
     # The metadata is part of the GLB's bytes, so it names no time and no machine.
     made_from: dict[str, Any] = {
         "generator": "dreamfusion-kit",

@@ -1,22 +1,71 @@
 """Pretrained models, as pinned by the fetch stage's lock files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from dreamfusion_kit import files
-from dreamfusion_kit.priors import additions, fetch
-from dreamfusion_kit.priors.base import Teacher
-from dreamfusion_kit.priors.build import build_prior
-from dreamfusion_kit.recipe import schema
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.priors import additions
+from dreamfusion_kit.priors.base import Prior, Teacher
+from dreamfusion_kit.priors.build import build_prior, unchecked_prior
+from dreamfusion_kit.priors.model_lock import Lock
+from dreamfusion_kit.recipe.schema import Recipe
 
 
 def load_prior(
-    section: schema.PriorSection, lock_path: Path, workspace: Path, device: torch.device
+    recipe: Recipe, lock_path: Path, workspace: Path, device: torch.device, *, key: str = "guidance"
 ) -> Teacher:
-    """Return the recipe's prior, read from exactly the bytes that were fetched."""
+    """Return the prior of the guidance at `key`, read from exactly the bytes that were fetched."""
+    name = recipe.prior_key(key)
+    return built(recipe, name, _located(recipe, name, lock_path, workspace), device)
+
+
+def load_phi(
+    recipe: Recipe, lock_path: Path, workspace: Path, device: torch.device, *, key: str = "guidance"
+) -> Prior | None:
+    """Return the model that lends its network to the phi of the guidance at `key`, if any does."""
+    if recipe.phi_of(key) is None:
+        return None
+    located = _located(recipe, f"{key}.phi", lock_path, workspace)
+    return built_phi(recipe, key, located, device)
+
+
+def built(
+    recipe: Recipe, name: str, found: Mapping[str, additions.Model], device: torch.device
+) -> Teacher:
+    """Return the model `name` of `Recipe.models` from its files, if it has any."""
+    section = recipe.models[name]
     if section.source is None:
         return build_prior(section, None, device)
-    lock = files.read_json(lock_path, fetch.Lock, made_by="fetch")
-    model = additions.locate(section.source, section.additions, workspace, lock)
-    return build_prior(section, model.directory, device, model.additions)
+    return build_prior(section, found[name].directory, device, found[name].additions)
+
+
+def built_phi(
+    recipe: Recipe, key: str, found: Mapping[str, additions.Model], device: torch.device
+) -> Prior | None:
+    """Return the model of the phi of the guidance at `key` from its files, if it has its own.
+
+    Its text encoder and VAE are never read and need not be there.
+    """
+    section = recipe.phi_of(key)
+    if section is None:
+        return None
+    model = unchecked_prior(section, found[f"{key}.phi"].directory, device)
+    if not isinstance(model, Prior):
+        raise RecipeError(f"{key}.phi.source: found no diffusion model, expected one")
+    return model
+
+
+def _located(
+    recipe: Recipe, name: str, lock_path: Path, workspace: Path
+) -> dict[str, additions.Model]:
+    """Return where the model's files are; nothing for a model without any."""
+    section = recipe.models[name]
+    if section.source is None:
+        return {}
+    lock = files.read_json(lock_path, Lock, made_by="fetch")
+    own, others = additions.split(lock, [other for other in recipe.models if other != "prior"])
+    part = own if name == "prior" else others[name]
+    return {name: additions.locate(section.source, section.additions, workspace, part)}

@@ -43,7 +43,8 @@ def run(
     lock_path = layout.model(resolved.recipe_name)
     files.check_writable(own.field, folder=True)
     inputs = _inputs(resolved, own, lock_path)
-    prior = models.load_prior(resolved.recipe.prior, lock_path, workspace, device)
+    prior = models.load_prior(resolved.recipe, lock_path, workspace, device)
+    phi = models.load_phi(resolved.recipe, lock_path, workspace, device)
     text, prompts = load_text(own.text)
     expected = guidance_prompts(resolved.prompt, resolved.recipe.guidance)
     origin.check_prompts(own.text, prompts, expected, made_by="embed")
@@ -59,6 +60,7 @@ def run(
             scratch=scratch,
             device=device,
             monitor=Monitors(console, CurveMonitor(scratch.live), *also),
+            phi=phi,
         )
         _write(own, resolved, scratch, result)
         record = provenance.record(device=device, code=code_digest("optimize"), inputs=inputs)

@@ -4,6 +4,9 @@ Checkpoints lie in `.work/<hash of all inputs>`, as those of the optimize stage 
 """
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,20 +25,22 @@ from dreamfusion_kit.mesh.start import start_from
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
-from dreamfusion_kit.optimize.loop import run as optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
+from dreamfusion_kit.optimize.phases import Guide, Phase, previews, run_phases
 from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.optimize.surface_trainee import SurfaceTrainee, surface_method
 from dreamfusion_kit.optimize.trace import Digests
-from dreamfusion_kit.priors.text import load_text
+from dreamfusion_kit.priors.base import Teacher
+from dreamfusion_kit.priors.text import TextFeatures, load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
-from dreamfusion_kit.recipe.schema import RefineSection
+from dreamfusion_kit.recipe.schema import Recipe, RefineSection
 from dreamfusion_kit.records import Rays
 from dreamfusion_kit.shape.model import SurfaceModel
 from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.inputs import coarse_facts
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
+from dreamfusion_kit.stages.notes import note_box_projection
 from dreamfusion_kit.stages.scratch import write_note
 
 _SURFACE = "mesh.obj"
@@ -68,34 +73,82 @@ def run(
     origin.check_field(own, resolved)
     origin.check_mesh(own, resolved)
     inputs = _inputs(resolved, own, lock_path)
-    prior = models.load_prior(resolved.recipe.prior, lock_path, workspace, device)
-    text, prompts = load_text(own.text)
-    expected = guidance_prompts(resolved.prompt, section.guidance)
-    origin.check_prompts(own.text, prompts, expected, made_by="embed")
     field = NerfModel.load(own.field, resolved.recipe).to(device)
+    guides = _Guides(resolved, own.text, lock_path, workspace, device)
+    for key in resolved.recipe.guidances:  # now, and not when the phase that reads them begins
+        guides.texts(key)
     key = run_key(inputs, device)
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
         write_note(scratch.directory, suite=suite, asset=asset, stage="refine")
         model = _coarse(field, resolved, section, own, device)
-        done = optimize(
-            SurfaceTrainee(section, model, lambda rays, draw: _behind(field, rays, draw)),
-            surface_method(resolved.recipe, section),
+        phases = [
+            _phase(resolved.recipe, section, index, model, field, guides)
+            for index in range(len(section.phases))
+        ]
+        done = run_phases(
+            phases,
             seed=resolved.seed,
-            prior=prior,
-            text=text.to(device),
-            prompts=prompts,
             scratch=scratch,
             device=device,
             monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
         mesh = _baked(model, resolved, own, device)
-        _write(own, resolved, scratch, mesh, inputs["mesh"], done.digests)
+        note_box_projection(asset, mesh)
+        _write(own, resolved, scratch, phases, mesh, inputs["mesh"], done.digests)
         record = provenance.record(device=device, code=code_digest("refine"), inputs=inputs)
         files.write_json(own.run("refine"), record)
         cost = provenance.stage_cost(workspace=workspace, device=device, seconds=done.seconds)
         files.write_json(own.cost("refine"), cost)
         remove_scratch(scratch)
     return own.refined
+
+
+@dataclass(frozen=True)
+class _Guides:
+    """Loads what guides a phase; the prior once, since all phases have the same."""
+
+    resolved: ResolvedAsset
+    text: Path
+    lock: Path
+    workspace: Path
+    device: torch.device
+
+    def texts(self, key: str) -> tuple[TextFeatures, dict[str, str]]:
+        recipe = self.resolved.recipe
+        first = recipe.text_key(key)
+        text, prompts = load_text(self.text, "" if first == "guidance" else first)
+        expected = guidance_prompts(self.resolved.prompt, recipe.guidances[key])
+        origin.check_prompts(self.text, prompts, expected, made_by="embed")
+        return text, prompts
+
+    def guide(self, key: str) -> Guide:
+        recipe, (text, prompts) = self.resolved.recipe, self.texts(key)
+        phi = models.load_phi(recipe, self.lock, self.workspace, self.device, key=key)
+        return Guide(self._prior, phi, text.to(self.device), prompts)
+
+    @cached_property
+    def _prior(self) -> Teacher:
+        recipe, key = self.resolved.recipe, "refine.phases[0].guidance"
+        return models.load_prior(recipe, self.lock, self.workspace, self.device, key=key)
+
+
+def _phase(
+    recipe: Recipe,
+    section: RefineSection,
+    index: int,
+    model: SurfaceModel,
+    field: NerfModel,
+    guides: _Guides,
+) -> Phase:
+    phase = section.phases[index]
+    return Phase(
+        name=f"learns {phase.learns}",
+        method=surface_method(recipe, section, index),
+        trainee=lambda: SurfaceTrainee(
+            phase, model, lambda rays, generator: _behind(field, rays, generator)
+        ),
+        guide=lambda: guides.guide(f"refine.phases[{index}].guidance"),
+    )
 
 
 def _coarse(
@@ -112,8 +165,9 @@ def _coarse(
         seen,
         bounding_radius=field.bounding_radius,
         device=device,
+        max_faces=section.representation.max_start_faces,
     )
-    return SurfaceModel(section, start).to(device)
+    return SurfaceModel(section, start, seed=resolved.seed).to(device)
 
 
 def _behind(field: NerfModel, rays: Rays, generator: torch.Generator) -> torch.Tensor:
@@ -134,6 +188,7 @@ def _write(
     own: AssetLayout,
     resolved: ResolvedAsset,
     scratch: Scratch,
+    phases: Sequence[Phase],
     mesh: BakedMesh,
     coarse_sha256: str,
     digests: Digests,
@@ -155,7 +210,9 @@ def _write(
             formats=resolved.recipe.mesh.formats,
             provenance=made_from,
         )
-        shutil.copytree(scratch.previews, directory / "previews")
+        (directory / "previews").mkdir()
+        for name, path in previews(scratch, phases).items():
+            shutil.copyfile(path, directory / "previews" / name)
         shutil.copytree(scratch.live, directory / "live")
         trace_file.write(directory, digests)
         origin.write_refined(directory, resolved)

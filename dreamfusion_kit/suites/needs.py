@@ -6,10 +6,14 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion_kit.memory.components import components
+from dreamfusion_kit.memory.components import all_components
 from dreamfusion_kit.memory.device import describe_device
-from dreamfusion_kit.memory.estimate import combine, memory_of_prior, mesh_bytes
-from dreamfusion_kit.memory.field import field_memory
+from dreamfusion_kit.memory.estimate import (
+    memory_of_prior,
+    mesh_bytes,
+    moments,
+    preparing_bytes,
+)
 from dreamfusion_kit.recipe.resolved import resolve_all
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import Suite
@@ -49,10 +53,10 @@ def of_suite(workspace: Path, suite: Suite, *, device: str) -> Needs:
 
 def _main_memory(recipe: Recipe, workspace: Path, device: str, libraries: int) -> int:
     """Return the main memory of the most demanding stage."""
-    parts, _ = components(recipe.prior, workspace)
-    prior = memory_of_prior(recipe, parts)
+    parts, _ = all_components(recipe, workspace)
+    least = max(mesh_bytes(recipe), preparing_bytes(recipe))
     if device == "cuda":  # the prior passes through main memory on its way to the GPU
-        return libraries + max(prior.denoiser + prior.encoder, mesh_bytes(recipe))
-    here = describe_device(torch.device("cpu"))
-    found = combine(recipe, prior, field_memory(recipe), here)
-    return max(libraries + mesh_bytes(recipe), *(moment.total for moment in found))
+        prior = memory_of_prior(recipe, parts)
+        return libraries + max(prior.denoiser + prior.encoder, least)
+    found = moments(recipe, parts, describe_device(torch.device("cpu")))
+    return max(libraries + least, *(moment.total for moment in found))

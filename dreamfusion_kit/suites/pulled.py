@@ -20,21 +20,23 @@ def check_pulled(root: Path, stages: Sequence[LockedStage]) -> None:
     One that differs is removed, so that it is not taken for made.
 
     Raises:
-        SuiteError: if one differs: an object of the cache or of the remote is damaged.
+        SuiteError: if one differs or is missing: an object of the cache or the remote is damaged.
     """
     for stage in stages:
         for name, recorded in stage.outs.items():
             if (found := dvc_hash(root / name)) != recorded:
                 _remove(root / name)
                 raise SuiteError(
-                    f"{root / name}: is not what its lock records (found {found}, expected "
-                    f"{recorded}): an object in the cache or the remote is damaged; remove it "
-                    f"there, and run again"
+                    f"{root / name}: is not what its lock records (found {found or 'nothing'}, "
+                    f"expected {recorded}): an object in the cache or the remote is damaged; "
+                    "remove it there, and run again"
                 )
 
 
-def dvc_hash(path: Path) -> str:
-    """Return DVC's hash of a file or folder."""
+def dvc_hash(path: Path) -> str | None:
+    """Return DVC's hash of a file or folder; None if there is neither."""
+    if not path.exists():
+        return None
     if not path.is_dir():
         return _md5(path)
     names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())

@@ -11,17 +11,24 @@ from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import SuiteError
-from dreamfusion_kit.identity.stage_name import asset_stages
+from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
 from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.provenance import Provenance
 from dreamfusion_kit.recipe import local_models
 from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
+from dreamfusion_kit.recipe.schema import RefineSection
 from dreamfusion_kit.recipe.suite_schema import FETCHED_CLIP
 from dreamfusion_kit.recipe.workspace import asset_source, suite_root
 from dreamfusion_kit.suites import git
 from dreamfusion_kit.suites.plan import outputs
 from dreamfusion_kit.suites.recorded import Source, code_difference, read_record
 from dreamfusion_kit.supervision import STAGE_VARIABLE
+
+# Where the stages that record digests of every step put them.
+_TRACED: Mapping[AssetStage, Path] = {
+    "optimize": Path("out") / "field",
+    "refine": Path("out") / "refined",
+}
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,8 @@ def reproduce(
         for name in outputs(stage, asset):
             if not (root / name).exists():
                 raise SuiteError(f"{root / name}: not there, expected an asset that is made")
-    field = Path("out") / "field" / asset
-    digests = trace_file.read(root / field) if bisect else None
+    traced = {stage: _TRACED[stage] / asset for stage in stages if stage in _TRACED}
+    digests = {s: trace_file.read(root / folder) for s, folder in traced.items()} if bisect else {}
     with tempfile.TemporaryDirectory(prefix="dreamfusion-kit-") as folder:
         clone = git.clone(workspace, source.commit, Path(folder) / "clone")
         recorded = "mesh" if resolved.imported is not None else "optimize"
@@ -94,8 +101,10 @@ def reproduce(
             # A run record names the machine, which `recorded.differences` compares.
             results = [name for name in outputs(stage, asset) if not name.startswith("out/run/")]
             result = _compare(stage, root, again, results)
-            if stage == "optimize" and digests is not None and result.difference is not None:
-                result = replace(result, parting=_parting(digests, again / field, source))
+            if stage in digests and result.difference is not None:
+                phases = resolved.recipe.refine if stage == "refine" else None
+                parting = _parting(digests[stage], again / traced[stage], source, phases)
+                result = replace(result, parting=parting)
             yield result
 
 
@@ -113,11 +122,18 @@ def _bring_untracked(
         shutil.copyfile(models, clone / local_models.FILE)
 
 
-def _parting(digests: list[tuple[str, ...]], again: Path, source: Source) -> str:
+def _parting(
+    digests: list[tuple[str, ...]], again: Path, source: Source, refine: RefineSection | None
+) -> str:
     if not (again / trace_file.NAME).is_file():
         return f"{source} records no digests of its steps; name a later one with --rev"
     found = trace_file.parting(digests, trace_file.read(again))
-    return str(found) if found else "every step is equal; what differs was made after the last"
+    if found is None:
+        return "every step is equal; what differs was made after the last"
+    if refine is None:
+        return str(found)
+    index, step = refine.phase_at(found.step)
+    return f"phase {index + 1}, {replace(found, step=step)}"
 
 
 def _device(record: Provenance) -> str:

@@ -120,16 +120,16 @@ def _copied(model: Path, folder: Path, reading: Reading) -> ImportSection:
 def _tried(
     folder: Path, section: ImportSection, model: Path, texture_size_px: int
 ) -> tuple[ImportSection, ImportRecord]:
-    """Convert the mesh in a process of its own; where unwrapping hangs, fall back to cells.
+    """Convert the mesh in a process of its own; where unwrapping hangs, project onto a box.
 
     The choice is written into asset.yaml, so that the stage itself never depends on a clock.
     """
     try:
         return section, _trial(folder, section, model, texture_size_px)
     except subprocess.TimeoutExpired:
-        cells = section.model_copy(update={"uvs": "cells"})
+        box = section.model_copy(update={"uvs": "box"})
     try:
-        return cells, _trial(folder, cells, model, texture_size_px)
+        return box, _trial(folder, box, model, texture_size_px)
     except subprocess.TimeoutExpired:
         raise MeshError(
             f"{model}: took over {_TRIAL_SECONDS} s to convert; expected a smaller model; "
@@ -201,6 +201,6 @@ def _said(folder: Path, section: ImportSection, record: ImportRecord) -> str:
     ]
     if record["dropped_faces"]:
         lines.append(f"{folder}: {record['dropped_faces']:,} faces without an area left out")
-    if section.uvs == "cells":
-        lines.append(f"{folder}: could not be unwrapped in time; import.uvs is cells")
+    if section.uvs == "box":
+        lines.append(f"{folder}: could not be unwrapped in time; import.uvs is box")
     return "\n".join(lines)

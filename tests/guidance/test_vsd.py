@@ -21,6 +21,7 @@ from dreamfusion_kit.recipe import schema
 
 MEAN, STD = 0.6, 0.3  # of the data, in image space
 PHI = {
+    "source": None,
     "rank": 1,
     "learning_rate": 0.05,
     "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},

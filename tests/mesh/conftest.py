@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from dreamfusion_kit.mesh.atlas import UvAtlas
 from dreamfusion_kit.recipe.schema import AdaptiveThresholdSection, MeshSection
 
 Distance = Callable[[Tensor], Tensor]
@@ -54,3 +56,28 @@ def sphere() -> Callable[..., Distance]:
 def rainbow() -> Distance:
     """Return an albedo that encodes the queried position: `(position + 1) / 2`."""
     return lambda positions: (positions + 1) / 2
+
+
+@pytest.fixture
+def pixels_covered() -> Callable[..., np.ndarray]:
+    """Return a function that counts, at each pixel's centre, the faces of an atlas over it."""
+
+    def count(atlas: UvAtlas, size: int) -> np.ndarray:
+        covered = np.zeros((size, size), dtype=int)
+        for triangle in atlas.uvs[atlas.faces] * size:
+            low = np.floor(triangle.min(axis=0)).astype(int)
+            high = np.ceil(triangle.max(axis=0)).astype(int)
+            x, y = np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
+            points = np.stack([x, y], axis=-1) + 0.5
+            following = np.roll(triangle, -1, axis=0)
+            side = [
+                (b[0] - a[0]) * (points[..., 1] - a[1]) - (b[1] - a[1]) * (points[..., 0] - a[0])
+                for a, b in zip(triangle, following, strict=True)
+            ]
+            inside = np.all([s > 1e-9 for s in side], axis=0) | np.all(
+                [s < -1e-9 for s in side], axis=0
+            )
+            covered[y[inside], x[inside]] += 1
+        return covered
+
+    return count

@@ -142,6 +142,7 @@ KINDS: dict[str, tuple[dict[str, Any], int]] = {
     "vsd": (
         {
             "phi": {
+                "source": None,
                 "rank": 1,
                 "learning_rate": 0.01,
                 "optimizer": {"kind": "adam", "betas": (0.9, 0.99), "epsilon": 1e-8},

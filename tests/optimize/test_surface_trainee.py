@@ -49,20 +49,21 @@ def recipe() -> Recipe:
     refined = load_recipe(ROOT / "recipes" / "magic3d-toybox.yaml").model_dump(mode="python")
     data = load_recipe(ROOT / "recipes" / "analytic.yaml").model_dump(mode="python")
     section = refined["refine"]
-    section["guidance"] |= {"view_prompts": data["guidance"]["view_prompts"]}
-    section["guidance"] |= {"negative_prompt": data["guidance"]["negative_prompt"]}
     section["representation"] |= {"resolution": 12, "num_levels": 2}
     section["texture"] |= {"resolution": 8}
-    section["camera"] |= {"image_size_px": 16}
-    section["normal_map_probability"] = 0.5
-    section["optimize"] |= {
+    (phase,) = section["phases"]
+    texts = ("view_prompts", "negative_prompt")
+    phase["guidance"] |= {key: data["guidance"][key] for key in texts}
+    phase["camera"] |= {"image_size_px": 16}
+    phase["normal_map_probability"] = 0.5
+    phase["optimize"] |= {
         "num_steps": 8,
         "batch_size": 2,
         "checkpoint_every_steps": 3,
         "preview_every_steps": 4,
     }
-    section["optimize"]["learning_rate_decay"] |= {"warmup_steps": 2}
-    section["optimize"]["penalties"] |= {"laplacian_lambda": 0.1, "edge_length_lambda": 0.1}
+    phase["optimize"]["learning_rate_decay"] |= {"warmup_steps": 2}
+    phase["optimize"]["penalties"] |= {"laplacian_lambda": 0.1, "edge_length_lambda": 0.1}
     return Recipe.model_validate(data | {"refine": section})
 
 
@@ -71,24 +72,25 @@ def _section(recipe: Recipe) -> RefineSection:
     return recipe.refine
 
 
-def _trainee(recipe: Recipe) -> SurfaceTrainee:
+def _trainee(recipe: Recipe, index: int = 0) -> SurfaceTrainee:
     start = Start(
         surface=Surface(torch.eye(3), torch.tensor([[0, 1, 2]])),
         distances=lambda positions: positions.norm(dim=-1) - 0.5,
         colors=lambda positions: 0.5 + 0.3 * positions,
         bounding_radius=RADIUS,
     )
-    model = SurfaceModel(_section(recipe), start)
-    return SurfaceTrainee(_section(recipe), model, lambda rays, _: torch.ones_like(rays.origins))
+    model = SurfaceModel(_section(recipe), start, seed=0)
+    phase = _section(recipe).phases[index]
+    return SurfaceTrainee(phase, model, lambda rays, _: torch.ones_like(rays.origins))
 
 
 def _run(recipe: Recipe, scratch: Scratch, after: int | None = None) -> dict[str, Any]:
     trainee = _trainee(recipe)
     prior = build_prior(recipe.prior, None, CPU)
-    prompts = guidance_prompts("a red mug", _section(recipe).guidance)
+    prompts = guidance_prompts("a red mug", _section(recipe).phases[0].guidance)
     done = run(
         trainee,
-        surface_method(recipe, _section(recipe)),
+        surface_method(recipe, _section(recipe), 0),
         seed=0,
         prior=prior,
         text=prior.encode_text(list(prompts.values())),

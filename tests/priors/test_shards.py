@@ -15,8 +15,9 @@ from transformers import CLIPTextModel
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors import fetch
-from dreamfusion_kit.priors.clip_model import load_clip_model
+from dreamfusion_kit.priors.clip_files import load_clip_model
 from dreamfusion_kit.priors.directory import load_model
+from dreamfusion_kit.priors.model_lock import Lock
 from dreamfusion_kit.priors.shards import check_indices
 from dreamfusion_kit.recipe.schema import LocalSourceSection
 
@@ -97,7 +98,7 @@ def test_a_pickle_is_not_loaded_by_way_of_an_index(workspace: Path) -> None:
 def test_a_lock_that_was_made_before_does_not_help(workspace: Path) -> None:
     """As one of an earlier version, which looked at no index."""
     split(workspace / "prior" / "unet", DIFFUSERS, "weights.bin")
-    lock: fetch.Lock = {
+    lock: Lock = {
         path.relative_to(workspace / "prior").as_posix(): {
             "sha256": files.sha256(path),
             "size_bytes": path.stat().st_size,

@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.load import load_yaml, validate
@@ -46,6 +48,29 @@ def test_an_override_of_before_is_refused() -> None:
 
 @pytest.mark.parametrize("key", RENAMED)
 def test_no_shipped_recipe_and_no_schema_has_the_old_key(key: str) -> None:
-    last = key.rpartition(".")[2]
-    for path in [*RECIPES.iterdir(), *RECIPES.parent.glob("suites/*/*.yaml")]:
-        assert last not in path.read_text(), path
+    section, _, last = key.rpartition(".")
+    for path in RECIPES.glob("*.yaml"):
+        node: Any = load_yaml(path).data
+        for name in section.split("."):
+            node = (node or {}).get(name)
+        assert last not in (node or {}), path
+    for path in RECIPES.parent.glob("suites/*/*.yaml"):
+        assert key not in path.read_text(), path
+
+
+def test_a_refinement_of_before_is_told_where_each_key_goes() -> None:
+    data = yaml.safe_load((RECIPES / "magic3d-toybox.yaml").read_text())
+    (phase,) = data["refine"].pop("phases")
+    phase.pop("learns")
+    data["refine"] |= phase
+    lines = problems(yaml.safe_dump(data, sort_keys=False))
+    assert len(lines) == len(phase)
+    for name, line in zip(phase, lines, strict=True):
+        assert f": refine.{name}: renamed key; write refine.phases[0].{name}" in line
+
+
+def test_an_override_of_a_refinement_of_before_is_refused() -> None:
+    recipe = load_yaml(RECIPES / "magic3d-toybox.yaml")
+    suite = parse("overrides:\n  refine.optimize.num_steps: 8\n", "params.yaml")
+    with pytest.raises(RecipeError, match=r"write refine\.phases\[0\]\.optimize"):
+        with_overrides(recipe, suite, ("overrides",))

@@ -1,5 +1,6 @@
 """Resolved assets: the recipe with the overrides of the asset and of its suite."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.resolved import resolve
 
 from .edits import edit, override_red_mug
+
+ROOT = Path(__file__).parents[2]
 
 
 def _line_of(path: Path, text: str) -> int:
@@ -107,6 +110,36 @@ def test_a_wrong_override_names_its_own_line(workspace: Path, override: str, mes
     override_red_mug(workspace, override)
     line = _line_of(workspace / "params.yaml", override)
     assert _error(workspace) == f"params.yaml:{line}: assets.red_mug.{message}"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"guidance.phi.source.revision: {'a' * 40}",
+        f"refine.phases.1.guidance.phi.source.revision: {'a' * 40}",
+        "prior.loras: [{source: {kind: file, path: a.safetensors, sha256: "
+        f"{'b' * 64}}}, scale: 1.0}}]",
+    ],
+)
+def test_an_override_cannot_name_a_model_that_fetch_does_not_bring(
+    workspace: Path, override: str
+) -> None:
+    # The workspace's own recipe of that name.
+    shutil.copy(ROOT / "recipes" / "prolificdreamer.yaml", workspace / "recipes" / "toybox.yaml")
+    override_red_mug(workspace, override)
+    line = _line_of(workspace / "params.yaml", override)
+    assert _error(workspace) == (
+        f"params.yaml:{line}: assets.red_mug.overrides."
+        f"{override.partition(':')[0]}: found another model; models are fetched per recipe; "
+        "expected a recipe of its own"
+    )
+
+
+def test_an_override_may_do_without_a_model(workspace: Path) -> None:
+    shutil.copy(ROOT / "recipes" / "prolificdreamer.yaml", workspace / "recipes" / "toybox.yaml")
+    override_red_mug(workspace, "guidance.phi.source: null")
+    models = resolve(workspace, "default", "red_mug").recipe.models
+    assert list(models) == ["prior", "refine.phases[1].guidance.phi"]
 
 
 def test_overrides_inside_each_other_are_refused(workspace: Path) -> None:

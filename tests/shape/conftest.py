@@ -9,7 +9,7 @@ import torch
 import trimesh
 
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.schema import DmtetSection, RefineSection
+from dreamfusion_kit.recipe.schema import DmtetSection, FlexicubesSection, RefineSection
 from dreamfusion_kit.records import Surface
 from dreamfusion_kit.shape.start import Start
 
@@ -42,24 +42,40 @@ def section() -> RefineSection:
             "texture": recipe.refine.texture.model_copy(
                 update={"resolution": 16, "learning_rate": 0.1}
             ),
-            "supersampling": 1,
         }
     )
 
 
+_LATTICE: dict[str, object] = {
+    "resolution": 24,
+    "num_levels": 3,
+    "learning_rate": 0.01,
+    "level_decay": 0.5,
+    "offset_learning_rate": 0.0,
+}
+
+
 def dmtet(**changes: object) -> DmtetSection:
-    keys = {
-        "kind": "dmtet",
-        "resolution": 24,
-        "num_levels": 3,
-        "learning_rate": 0.01,
-        "level_decay": 0.5,
-        "offset_learning_rate": 0.0,
+    return DmtetSection.model_validate({"kind": "dmtet", **_LATTICE, **changes})
+
+
+def flexicubes(**changes: object) -> FlexicubesSection:
+    keys: dict[str, object] = {
+        "kind": "flexicubes",
+        **_LATTICE,
+        "weight_learning_rate": 0.01,
+        "deviation_lambda": 0.1,
     }
-    return DmtetSection.model_validate({**keys, **changes})
+    return FlexicubesSection.model_validate({**keys, **changes})
 
 
 @pytest.fixture
 def make_dmtet() -> Callable[..., DmtetSection]:
     """Return a maker of small representations."""
     return dmtet
+
+
+@pytest.fixture
+def make_flexicubes() -> Callable[..., FlexicubesSection]:
+    """Return a maker of small representations."""
+    return flexicubes

@@ -29,16 +29,17 @@ def refined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     init(workspace, "toybox-smoke")
     recipe = yaml.safe_load((ROOT / "recipes" / "toybox-smoke.yaml").read_text())
     section = yaml.safe_load((ROOT / "recipes" / "magic3d-toybox.yaml").read_text())["refine"]
+    phase = section["phases"][0]
     texts = ("view_prompts", "negative_prompt")
-    section["guidance"] |= {key: recipe["guidance"][key] for key in texts}
+    phase["guidance"] |= {key: recipe["guidance"][key] for key in texts}
     section["representation"] |= {"resolution": 16}
     section["texture"] |= {"resolution": 16}
-    section["optimize"] |= {
+    phase["optimize"] |= {
         "num_steps": 3,
         "checkpoint_every_steps": 2,
         "preview_every_steps": 2,
     }
-    section["optimize"]["learning_rate_decay"] |= {"warmup_steps": 1}
+    phase["optimize"]["learning_rate_decay"] |= {"warmup_steps": 1}
     path = workspace / "recipes" / "toybox-smoke.yaml"
     path.write_text(json.dumps(recipe | {"refine": section}))
     params = (workspace / "params.yaml").read_text()

@@ -52,3 +52,10 @@ def test_a_file_too_many_is_a_difference(project: tuple[Path, LockedStage]) -> N
     shutil.copy(root / "file.bin", root / "folder" / "z")
     with pytest.raises(SuiteError, match="folder: is not what"):
         check_pulled(root, [locked])
+
+
+def test_an_output_that_did_not_come_is_named(project: tuple[Path, LockedStage]) -> None:
+    root, locked = project
+    (root / "file.bin").unlink()
+    with pytest.raises(SuiteError, match=r"file\.bin: is not .*\(found nothing, expected"):
+        check_pulled(root, [locked])

@@ -170,7 +170,7 @@ def test_an_import_in_the_default_suite_is_refused(workspace: Path) -> None:
         check_suite(workspace, "default")
 
 
-def test_where_unwrapping_hangs_cells_are_written_down(
+def test_where_unwrapping_hangs_a_box_is_written_down(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = import_model._trial
@@ -184,4 +184,4 @@ def test_where_unwrapping_hangs_cells_are_written_down(
     assert "could not be unwrapped" in add(workspace, box(tmp_path))
     imported = resolve(workspace, "imported", "box").imported
     assert imported is not None
-    assert imported.uvs == "cells"
+    assert imported.uvs == "box"

@@ -7,8 +7,8 @@ small meshes, and those on which unwrapping hangs or fails.
 import numpy as np
 
 from dreamfusion_kit.errors import MeshError
+from dreamfusion_kit.mesh.atlas import UvAtlas
 from dreamfusion_kit.mesh.isosurface import Isosurface
-from dreamfusion_kit.mesh.texture import UvAtlas
 
 _MIN_CELL_PX = 4  # two texels per triangle and axis, and a border between the two
 

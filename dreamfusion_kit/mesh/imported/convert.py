@@ -12,15 +12,18 @@ from typing_extensions import TypedDict  # pydantic reads that of `typing` from 
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import MeshError
+from dreamfusion_kit.mesh.atlas import UvAtlas
+from dreamfusion_kit.mesh.box_projection import box_atlas
 from dreamfusion_kit.mesh.clean import measure
-from dreamfusion_kit.mesh.extract import BakedMesh
+from dreamfusion_kit.mesh.extract import BakedMesh, texture_facts
 from dreamfusion_kit.mesh.imported.cells import cell_atlas
 from dreamfusion_kit.mesh.imported.place import PlacedModel, place, split_at_creases, vertex_normals
 from dreamfusion_kit.mesh.imported.raw import RawModel
 from dreamfusion_kit.mesh.imported.read import read_raw
 from dreamfusion_kit.mesh.isosurface import Isosurface
 from dreamfusion_kit.mesh.srgb import to_linear, to_srgb
-from dreamfusion_kit.mesh.texture import UvAtlas, texel_points, unwrap
+from dreamfusion_kit.mesh.texture import texel_points
+from dreamfusion_kit.mesh.unwrap import unwrap
 from dreamfusion_kit.recipe.imported import ImportSection, Uvs
 
 
@@ -118,8 +121,7 @@ def _baked(raw: RawModel, placed: PlacedModel, uvs: Uvs, texture_size_px: int) -
         texture=texture,
         facts={
             **dataclasses.asdict(facts),
-            "texture_size_px": max(texture.shape[:2]),
-            "texture_charts": atlas.num_charts,
+            **texture_facts(atlas, max(texture.shape[:2])),
         },
     )
 
@@ -132,6 +134,8 @@ def _atlas(
             return _kept_atlas(raw, placed, surface)
         case "unwrap":
             atlas = unwrap(surface, texture_size_px=size)
+        case "box":
+            atlas = box_atlas(surface, texture_size_px=size)
         case "cells":
             atlas = cell_atlas(surface, texture_size_px=size)
         case _:

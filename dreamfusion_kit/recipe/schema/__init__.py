@@ -61,6 +61,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
     SjcSection,
     ViewPromptsSection,
     VsdSection,
+    X0ReconstructionSection,
 )
 from dreamfusion_kit.recipe.schema.mesh import (
     AdaptiveThresholdSection,
@@ -85,12 +86,18 @@ from dreamfusion_kit.recipe.schema.prior import (
     LatentTransformerSection,
     LatentUnetSection,
     MixtureComponentSection,
+    MultiViewUnetSection,
     PixelUnetSection,
     PriorSection,
 )
 from dreamfusion_kit.recipe.schema.refine import (
     DmtetSection,
+    FlexicubesSection,
+    GridTextureSection,
+    HashGridTextureSection,
+    Part,
     RefineOptimizeSection,
+    RefinePhaseSection,
     RefineSection,
     RepresentationSection,
     SurfacePenaltiesSection,
@@ -122,6 +129,7 @@ from dreamfusion_kit.recipe.schema.view import (
     ConstantBackgroundSection,
     LightSection,
     MlpBackgroundSection,
+    ObjectViewsSection,
     PlainBackgroundSection,
     RandomBackgroundSection,
     ShadingSection,
@@ -151,8 +159,48 @@ class Recipe(Section):
     @property
     def guidances(self) -> dict[str, GuidanceSection]:
         """Return the guidance of each optimisation, by its key."""
-        first: dict[str, GuidanceSection] = {"guidance": self.guidance}
-        return first if self.refine is None else first | {"refine.guidance": self.refine.guidance}
+        phases = () if self.refine is None else self.refine.phases
+        numbered = {f"refine.phases[{index}]": phase for index, phase in enumerate(phases)}
+        later = {f"{name}.guidance": phase.guidance for name, phase in numbered.items()}
+        return {"guidance": self.guidance, **later}
+
+    def prior_key(self, key: str) -> str:
+        """Return the key of the prior that the guidance at `key` asks."""
+        own = key != "guidance" and self.refine is not None and self.refine.prior is not None
+        return "refine.prior" if own else "prior"
+
+    def prior_of(self, key: str) -> PriorSection:
+        """Return the prior that the guidance at `key` asks."""
+        own = None if self.refine is None or key == "guidance" else self.refine.prior
+        return self.prior if own is None else own
+
+    def phi_of(self, key: str) -> PriorSection | None:
+        """Return the other model whose network the guidance at `key` trains as phi, if any."""
+        source, prior = self.guidances[key].phi_source, self.prior_of(key)
+        if source is None or not isinstance(prior, LatentUnetSection):
+            return None
+        plain: dict[str, object] = {"vae": None, "loras": (), "textual_inversions": ()}
+        return prior.model_copy(update={"source": source, **plain})
+
+    @property
+    def models(self) -> dict[str, PriorSection]:
+        """Return every model by its key: `prior`, `refine.prior` or a guidance's with `.phi`."""
+        priors = {self.prior_key(key): self.prior_of(key) for key in self.guidances}
+        phis = {f"{key}.phi": self.phi_of(key) for key in self.guidances}
+        return priors | {key: phi for key, phi in phis.items() if phi is not None}
+
+    @property
+    def text_keys(self) -> list[str]:
+        """Return the guidances whose texts are embedded: `guidance`, and those that differ."""
+        return list(dict.fromkeys(map(self.text_key, self.guidances)))
+
+    def text_key(self, key: str) -> str:
+        """Return the first guidance that reads the texts which the one at `key` reads."""
+        return next(other for other in self.guidances if self._texts(other) == self._texts(key))
+
+    def _texts(self, key: str) -> tuple[object, ...]:
+        one = self.guidances[key]
+        return (self.prior_of(key), one.view_prompts.words, one.other_texts, one.plain_prompt)
 
     @model_validator(mode="after")
     def _cones_meet_a_field_that_knows_them(self) -> Self:
@@ -174,52 +222,73 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _phi_shares_plain_weights(self) -> Self:
-        guidances = self.guidances.values()
-        trained = next((one for one in guidances if one.adapter_rank is not None), None)
-        if trained is None:
-            return self
-        in_blocks = self.prior.cpu_offload == "group"
-        if in_blocks or getattr(self.prior, "storage_dtype", None) is not None:
-            raise ValueError(
-                f"found guidance.kind {trained.kind} with prior.cpu_offload group or "
-                "prior.storage_dtype, expected neither: its second denoiser shares the weights as "
-                "they are; set cpu_offload to true or false and storage_dtype to null"
-            )
+        for key, guidance in self.guidances.items():
+            prior = self.prior_of(key)
+            in_blocks = prior.cpu_offload == "group"
+            stored = getattr(prior, "storage_dtype", None) is not None
+            if guidance.adapter_rank is not None and (in_blocks or stored):
+                raise ValueError(
+                    f"found {key}.kind {guidance.kind} with {self.prior_key(key)}.cpu_offload "
+                    f"group or {self.prior_key(key)}.storage_dtype, expected neither: its second "
+                    "denoiser shares the weights as they are; set cpu_offload to true or false and "
+                    "storage_dtype to null"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _phi_of_another_network_is_a_latent_unet(self) -> Self:
+        for key, guidance in self.guidances.items():
+            prior = self.prior_of(key)
+            if guidance.phi_source is not None and not isinstance(prior, LatentUnetSection):
+                raise ValueError(
+                    f"found {key}.phi.source with {self.prior_key(key)}.kind {prior.kind}, "
+                    "expected null: only a latent_unet can train another network's weights"
+                )
         return self
 
     @model_validator(mode="after")
     def _clip_goes_with_clip(self) -> Self:
         for key, guidance in self.guidances.items():
-            if guidance.model != self.prior.model:
+            prior = self.prior_of(key)
+            if guidance.model != prior.model:
                 raise ValueError(
-                    f"found {key}.kind {guidance.kind} with prior.kind {self.prior.kind}, "
-                    "expected clip with clip, and any other guidance with a diffusion model"
+                    f"found {key}.kind {guidance.kind} with {self.prior_key(key)}.kind "
+                    f"{prior.kind}, expected clip with clip, and any other guidance with a "
+                    "diffusion model"
                 )
         return self
 
     @model_validator(mode="after")
-    def _both_stages_read_the_same_texts(self) -> Self:
-        if self.refine is None:
-            return self
-        first, second = (
-            (guidance.view_prompts, dict(guidance.other_texts))
-            for guidance in (self.guidance, self.refine.guidance)
-        )
-        if first != second:
-            raise ValueError(
-                "found other texts in refine.guidance than in guidance, expected the same "
-                "view_prompts and negative_prompt, since a prompt's features are made once"
-            )
+    def _views_are_those_that_the_prior_denoises(self) -> Self:
+        stages = {"guidance": ("", self.camera, self.optimize.batch_size)}
+        for index, phase in enumerate(() if self.refine is None else self.refine.phases):
+            place = f"refine.phases[{index}]."
+            stages[f"{place}guidance"] = (place, phase.camera, phase.optimize.batch_size)
+        for key, (place, camera, batch_size) in stages.items():
+            prior, found = self.prior_of(key), camera.views_per_object
+            if prior.num_views > 1 and found != prior.num_views:
+                drawn = "one by one" if found == 1 else f"in groups of {found}"
+                raise ValueError(
+                    f"found {place}camera that draws views {drawn} with {self.prior_key(key)}.kind "
+                    f"{prior.kind}, which denoises {prior.num_views} views of one object together; "
+                    f"expected {place}camera.object_views.count {prior.num_views}"
+                )
+            if batch_size % found:
+                raise ValueError(
+                    f"found {place}optimize.batch_size {batch_size} with "
+                    f"{place}camera.object_views.count {found}, expected a multiple of {found}"
+                )
         return self
 
     @model_validator(mode="after")
     def _texts_that_are_compared_are_read(self) -> Self:
         for key, guidance in self.guidances.items():
-            if guidance.compares_texts and not self.prior.reads_text:
+            prior = self.prior_of(key)
+            if guidance.compares_texts and not prior.reads_text:
                 raise ValueError(
-                    f"found {key}.kind {guidance.kind} with prior.kind {self.prior.kind}, "
-                    "which ignores the text, so that the gradient is always 0; expected a prior "
-                    "that reads text, or the guidance sds"
+                    f"found {key}.kind {guidance.kind} with {self.prior_key(key)}.kind "
+                    f"{prior.kind}, which ignores the text, so that the gradient is always 0; "
+                    "expected a prior that reads text, or the guidance sds"
                 )
         return self
 
@@ -250,11 +319,14 @@ __all__ = [
     "FieldSection",
     "FileSourceSection",
     "FixedThresholdSection",
+    "FlexicubesSection",
     "FlowTransformerSection",
     "Fraction",
     "GaussianBiasSection",
+    "GridTextureSection",
     "GuidanceSection",
     "HashGridSection",
+    "HashGridTextureSection",
     "HubMirrorSection",
     "HubSourceSection",
     "ImageSize",
@@ -274,10 +346,13 @@ __all__ = [
     "MixtureComponentSection",
     "MlpBackgroundSection",
     "ModelSourceSection",
+    "MultiViewUnetSection",
     "NonNegative",
+    "ObjectViewsSection",
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
+    "Part",
     "PartSourceSection",
     "ParticlesSection",
     "PenaltiesSection",
@@ -292,6 +367,7 @@ __all__ = [
     "RandomBackgroundSection",
     "Recipe",
     "RefineOptimizeSection",
+    "RefinePhaseSection",
     "RefineSection",
     "RendererSection",
     "RepresentationSection",
@@ -320,4 +396,5 @@ __all__ = [
     "WatchdogSection",
     "WeightsFileSection",
     "WorkspacePath",
+    "X0ReconstructionSection",
 ]

@@ -262,10 +262,15 @@ def _values(schedule: float | LinearSchedule | PiecewiseSchedule) -> list[float]
             return [schedule]
 
 
+def peak_of(schedule: float | LinearSchedule | PiecewiseSchedule) -> float:
+    """Return the schedule's highest value."""
+    return max(_values(schedule))
+
+
 def _is_at_most_1(
     schedule: float | LinearSchedule | PiecewiseSchedule,
 ) -> float | LinearSchedule | PiecewiseSchedule:
-    highest = max(_values(schedule))
+    highest = peak_of(schedule)
     if highest > 1:
         raise ValueError(f"found {highest:g}, expected fractions of at most 1")
     return schedule

@@ -11,7 +11,7 @@ Each field class states these facts, for code that combines fields or estimates 
 """
 
 import math
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -115,6 +115,65 @@ class VoxelGridSection(Section):
         return self
 
 
+class HashTables(Protocol):
+    """The sizes of a hash grid and of the MLP that reads it."""
+
+    @property
+    def num_levels(self) -> int:
+        """Return the number of levels."""
+        ...
+
+    @property
+    def features_per_level(self) -> int:
+        """Return the features per level."""
+        ...
+
+    @property
+    def log2_table_size(self) -> int:
+        """Return log2 of a table's entries."""
+        ...
+
+    @property
+    def min_resolution(self) -> int:
+        """Return the coarsest level's cells per axis."""
+        ...
+
+    @property
+    def max_resolution(self) -> int:
+        """Return the finest level's cells per axis."""
+        ...
+
+    @property
+    def hidden_width(self) -> int:
+        """Return the units of a hidden layer."""
+        ...
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Return the number of hidden layers."""
+        ...
+
+
+def hash_grid_parameters(sizes: HashTables) -> int:
+    """Return the approximate parameter count of all tables and of the MLP."""
+    num_features = sizes.num_levels * sizes.features_per_level
+    width = sizes.hidden_width if sizes.num_hidden_layers else 4
+    hidden = max(0, sizes.num_hidden_layers - 1) * width**2
+    tables = round(_rows_per_level(sizes) * num_features)
+    return tables + (num_features + 4) * width + hidden
+
+
+def _rows_per_level(sizes: HashTables) -> float:
+    """Return the mean over the levels, of which 64 stand for more (see `field.levels`)."""
+    num_levels, growth = min(sizes.num_levels, 64), sizes.max_resolution / sizes.min_resolution
+    sides = (
+        sizes.min_resolution * growth ** (level / max(num_levels - 1, 1))
+        for level in range(num_levels)
+    )
+    most = 2**sizes.log2_table_size
+    return sum(min(math.ceil(side) ** 3, most) for side in sides) / num_levels
+
+
 class HashGridSection(Section):
     """Instant-NGP's multiresolution hash grid with a small MLP (arXiv 2201.05989)."""
 
@@ -136,7 +195,7 @@ class HashGridSection(Section):
     )
     initial_levels: Count = Field(description="Levels, coarsest first, in use at step 0.")
     level_every_steps: Count = Field(
-        description="Coarse to fine: one more level comes into use each so many steps."
+        description="Coarse to fine: steps between enabling one level and the next."
     )
     hidden_width: Width = Field(description="Units of each hidden layer (Instant-NGP: 64).")
     num_hidden_layers: Layers = Field(
@@ -165,22 +224,7 @@ class HashGridSection(Section):
     @property
     def num_parameters(self) -> int:
         """Return the approximate parameter count of all tables and of the MLP."""
-        num_features = self.num_levels * self.features_per_level
-        width = self.hidden_width if self.num_hidden_layers else 4
-        hidden = max(0, self.num_hidden_layers - 1) * width**2
-        tables = round(self._rows_per_level * num_features)
-        return tables + (num_features + 4) * width + hidden
-
-    @property
-    def _rows_per_level(self) -> float:
-        """Return the mean over the levels, of which 64 stand for more (see `field.levels`)."""
-        num_levels, growth = min(self.num_levels, 64), self.max_resolution / self.min_resolution
-        sides = (
-            self.min_resolution * growth ** (level / max(num_levels - 1, 1))
-            for level in range(num_levels)
-        )
-        most = 2**self.log2_table_size
-        return sum(min(math.ceil(side) ** 3, most) for side in sides) / num_levels
+        return hash_grid_parameters(self)
 
     @property
     def numbers_per_sample(self) -> int:

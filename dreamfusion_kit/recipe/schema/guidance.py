@@ -8,6 +8,7 @@ Each guidance class states what that kind asks for:
     num_texts       how many texts per image one call of the denoiser reads
     compares_texts  whether it is 0 for a model that ignores the text
     adapter_rank    rank of the second denoiser trained beside the field; None without one
+    phi_source      where its weights come from if not from the prior; None otherwise
     lighter         the keys that cost memory, each with a cheaper value to try
 """
 
@@ -28,6 +29,7 @@ from dreamfusion_kit.recipe.schema.base import (
 from dreamfusion_kit.recipe.schema.optimize import AdamSection
 from dreamfusion_kit.recipe.schema.order import Course, first_disorder
 from dreamfusion_kit.recipe.schema.prior import Model
+from dreamfusion_kit.recipe.schema.source import ModelSourceSection
 
 NEGATIVE = "negative"
 PLAIN = "plain"
@@ -75,6 +77,12 @@ class ViewPromptsSection(Section):
         description="A view within so many degrees of azimuth 180 is a back view (DF: 45)."
     )
 
+    @property
+    def words(self) -> tuple[str, ...] | None:
+        """Return what the views append to the prompt, front to overhead; None for nothing."""
+        views = (self.front, self.left, self.right, self.back, self.overhead)
+        return views if self.enabled else None
+
     @model_validator(mode="after")
     def _front_and_back_do_not_overlap(self) -> "ViewPromptsSection":
         total = self.front_half_width_deg + self.back_half_width_deg
@@ -120,7 +128,8 @@ class ScoreGuidanceSection(Section):
     )
     guidance_rescale: Fraction = Field(
         description="Share to which the guided prediction's deviation per image is set back to "
-        "the conditional one's (Lin et al. 2023, s. 3.4, phi: 0.7); 0 is off (DF: off)."
+        "the conditional one's (Lin et al. 2023, s. 3.4, phi: 0.7); 0 is off (DF: off). Views that "
+        "a prior denoises together count as one image."
     )
     perp_neg: PerpNegSection | None = Field(
         description="Perp-Neg's weights; null is plain classifier-free guidance (DF: null)."
@@ -164,6 +173,11 @@ class ScoreGuidanceSection(Section):
     @property
     def adapter_rank(self) -> int | None:
         """Return None: only the field is trained."""
+        return None
+
+    @property
+    def phi_source(self) -> ModelSourceSection | None:
+        """Return None: there is no second denoiser."""
         return None
 
     @property
@@ -245,6 +259,11 @@ class CsdSection(ScoreGuidanceSection):
 class PhiSection(Section):
     """VSD's second denoiser: an adapter of the prior that learns the renders' own score."""
 
+    source: ModelSourceSection | None = Field(
+        description="Another network to adapt, on the same latents, texts and timesteps; it may "
+        "predict something else (ProlificDreamer: Stable Diffusion 2.1 for 768 px, which predicts "
+        "v, beside the prior 2.1-base); null for the prior's own weights."
+    )
     rank: int = Field(
         ge=1, le=1024, description="Rank of the LoRA matrices (ProlificDreamer's code: 4)."
     )
@@ -296,6 +315,11 @@ class VsdSection(ScoreGuidanceSection):
     def adapter_rank(self) -> int | None:
         """Return phi's rank."""
         return self.phi.rank
+
+    @property
+    def phi_source(self) -> ModelSourceSection | None:
+        """Return where phi's weights come from if not from the prior."""
+        return self.phi.source
 
     @property
     def plain_prompt(self) -> bool:
@@ -354,6 +378,32 @@ class RfdsRevSection(ScoreGuidanceSection):
     )
 
 
+class X0ReconstructionSection(ScoreGuidanceSection):
+    """MVDream's loss, the squared error of the clean image (arXiv 2308.16512, s. 3.2).
+
+    Its `guidance_rescale` acts on the prior's estimate of the clean image (MVDream: 0.5).
+    """
+
+    kind: Literal["x0_reconstruction"] = Field(
+        description="Distance to the clean image that the prior sees; for any diffusion prior."
+    )
+
+    @property
+    def divides_by_signal(self) -> bool:
+        """Return True: the estimate of the clean image does."""
+        return True
+
+    @model_validator(mode="after")
+    def _weighs_an_image(self) -> Self:
+        if self.timestep_weight not in ("uniform", "sigma_squared"):
+            raise ValueError(
+                f"found timestep_weight {self.timestep_weight} with kind x0_reconstruction, "
+                "expected uniform (MVDream's) or sigma_squared: the error is the clean image's "
+                "already"
+            )
+        return self
+
+
 class ClipGuidanceSection(Section):
     """Dream Fields' loss (arXiv 2112.01455): the image's likeness to the text, by CLIP."""
 
@@ -375,6 +425,7 @@ class ClipGuidanceSection(Section):
     num_texts: ClassVar[int] = 1
     compares_texts: ClassVar[bool] = False
     adapter_rank: ClassVar[int | None] = None
+    phi_source: ClassVar[ModelSourceSection | None] = None
     lighter: ClassVar[Lighter] = {}
 
 
@@ -386,6 +437,7 @@ GuidanceSection = Annotated[
     | IsmSection
     | SdiSection
     | RfdsRevSection
+    | X0ReconstructionSection
     | ClipGuidanceSection,
     Field(discriminator="kind"),
 ]

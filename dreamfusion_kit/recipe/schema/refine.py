@@ -1,30 +1,49 @@
-"""The second stage: a surface that starts from the coarse field (Magic3D, s. 4)."""
+"""The second stage: a surface that starts from the coarse field (Magic3D, s. 4).
 
-from typing import Annotated, Literal, Self
+It has one phase or several, each an optimisation of its own that starts from the surface which the
+one before it left: Magic3D learns shape and colour at once, ProlificDreamer and Fantasia3D learn
+the shape first and then the colour.
+"""
+
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema.base import (
     Count,
     Fraction,
+    Layers,
     LearningRate,
+    Lighter,
     Positive,
     Schedule,
     Section,
+    Width,
+    peak_of,
 )
+from dreamfusion_kit.recipe.schema.field import hash_grid_parameters
 from dreamfusion_kit.recipe.schema.guidance import GuidanceSection
 from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
     OptimizerSection,
     WatchdogSection,
 )
+from dreamfusion_kit.recipe.schema.prior import PriorSection
 from dreamfusion_kit.recipe.schema.view import CameraSection, ShadingSection
 
+Part = Literal["geometry", "texture"]
 
-class DmtetSection(Section):
-    """Signed distances on a lattice, and marching tetrahedra (DMTet, arXiv 2111.04276)."""
 
-    kind: Literal["dmtet"] = Field(description="The surface may change its topology.")
+class LatticeSection(Section):
+    """Signed distances on a lattice; the surface may change its topology."""
+
+    max_start_faces: ClassVar[int | None] = None  # all: the surface is read once
+
+    @property
+    def num_cell_weights(self) -> int:
+        """Return how many numbers the cells have beside the points' distances."""
+        return 0
+
     resolution: int = Field(
         ge=8, le=512, description="Lattice points per axis over the bounding ball (Magic3D: 256)."
     )
@@ -46,6 +65,47 @@ class DmtetSection(Section):
         description="Step size of the lattice points' offsets, in half cells; 0 keeps the lattice.",
     )
 
+    @property
+    def lattice_resolution(self) -> int:
+        """Return the lattice points per axis."""
+        return self.resolution
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {"resolution": max(8, self.resolution // 2)}
+
+
+class DmtetSection(LatticeSection):
+    """Marching tetrahedra on a lattice (DMTet, arXiv 2111.04276)."""
+
+    kind: Literal["dmtet"] = Field(description="Marching tetrahedra.")
+
+
+class FlexicubesSection(LatticeSection):
+    """Weighted dual marching cubes on a lattice (FlexiCubes, arXiv 2308.05371)."""
+
+    kind: Literal["flexicubes"] = Field(description="Weighted dual marching cubes.")
+    weight_learning_rate: float = Field(
+        ge=0,
+        le=10,
+        description="Step size of the cells' weights alpha, beta and gamma, before their tanh; 0 "
+        "keeps them at 1, which is plain dual marching cubes.",
+    )
+    deviation_lambda: float = Field(
+        ge=0,
+        description="Of how unevenly a vertex lies among the crossings of its cell, in cells "
+        "(L_dev).",
+    )
+    WEIGHTS_PER_CELL: ClassVar[int] = 8 + 12 + 1  # alpha of corners, beta of edges, gamma
+
+    @property
+    def num_cell_weights(self) -> int:
+        """Return how many weights are optimised."""
+        if self.weight_learning_rate == 0:
+            return 0
+        return self.WEIGHTS_PER_CELL * (self.resolution - 1) ** 3
+
 
 class VertexOffsetsSection(Section):
     """Offsets of the coarse mesh's own vertices; the topology stays."""
@@ -53,16 +113,122 @@ class VertexOffsetsSection(Section):
     kind: Literal["vertex_offsets"] = Field(description="The coarse surface, moved.")
     max_faces: int = Field(ge=4, le=10**7, description="Triangles of the moved surface, at most.")
     learning_rate: LearningRate = Field(description="Step size of the offsets, scene units.")
+    smoothing_lambda: float = Field(
+        ge=0,
+        le=1e6,
+        description="How far a step spreads over neighbouring vertices: lambda of "
+        '"Large Steps in Inverse Rendering" (Nicolet et al. 2021: 10 to 100); 0 spreads none.',
+    )
+    lattice_resolution: ClassVar[int] = 0  # there is none
+    num_cell_weights: ClassVar[int] = 0
+
+    @property
+    def max_start_faces(self) -> int:
+        """Return how many triangles the coarse surface may keep."""
+        return self.max_faces
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {"max_faces": max(4, self.max_faces // 2)}
 
 
-RepresentationSection = Annotated[DmtetSection | VertexOffsetsSection, Field(discriminator="kind")]
+RepresentationSection = Annotated[
+    DmtetSection | FlexicubesSection | VertexOffsetsSection, Field(discriminator="kind")
+]
 
 
-class TextureSection(Section):
+class GridTextureSection(Section):
     """A grid of albedo around the surface, which starts with the coarse field's."""
 
+    kind: Literal["grid"] = Field(description="A dense grid, trilinear between its points.")
     resolution: int = Field(ge=8, le=512, description="Grid points per axis.")
     learning_rate: LearningRate = Field(description="Step size of the raw albedo.")
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the numbers that are optimised."""
+        return 3 * self.resolution**3
+
+    @property
+    def lattice_resolution(self) -> int:
+        """Return the points per axis at which the coarse colours are asked for."""
+        return self.resolution
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {"resolution": max(8, self.resolution // 2)}
+
+
+class HashGridTextureSection(Section):
+    """A hash grid and a small MLP (Instant-NGP), finer than a dense grid can be."""
+
+    kind: Literal["hash_grid"] = Field(description="Multiresolution hash grid and a small MLP.")
+    start_resolution: int | None = Field(
+        ge=8,
+        le=512,
+        description="Grid points per axis of the coarse field's colours, which stay beneath and "
+        "which the hash grid changes; null begins with grey (ProlificDreamer).",
+    )
+    num_levels: int = Field(ge=1, le=32, description="Resolution levels (ProlificDreamer: 16).")
+    features_per_level: int = Field(
+        ge=1, le=64, description="Features per level (ProlificDreamer: 2)."
+    )
+    log2_table_size: int = Field(
+        ge=4, le=24, description="log2 of the entries of a level's table (ProlificDreamer: 19)."
+    )
+    min_resolution: int = Field(
+        ge=2, le=2**20, description="Cells per axis of the coarsest level (ProlificDreamer: 16)."
+    )
+    max_resolution: int = Field(
+        ge=2, le=2**20, description="Cells per axis of the finest level (ProlificDreamer: 4096)."
+    )
+    hidden_width: Width = Field(description="Units of each hidden layer (ProlificDreamer: 64).")
+    num_hidden_layers: Layers = Field(
+        description="Hidden layers of the MLP; 0 is one linear layer (ProlificDreamer: 1)."
+    )
+    backend: Literal["torch", "tinycudann"] = Field(
+        description="Who computes the encoding: the kit, on CUDA by Triton's kernels (torch), or "
+        "tinycudann, which needs CUDA and the package."
+    )
+    encoding_learning_rate: LearningRate = Field(
+        description="Adam's step size for the hash tables (ProlificDreamer: 0.01)."
+    )
+    network_learning_rate: LearningRate = Field(
+        description="Adam's step size for the MLP (ProlificDreamer: 0.001)."
+    )
+
+    @model_validator(mode="after")
+    def _resolutions_are_ordered(self) -> Self:
+        if self.min_resolution > self.max_resolution:
+            raise ValueError(
+                f"found min_resolution {self.min_resolution} and max_resolution "
+                f"{self.max_resolution}, expected min_resolution at or below max_resolution"
+            )
+        return self
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the numbers that are optimised, approximately."""
+        return hash_grid_parameters(self)
+
+    @property
+    def lattice_resolution(self) -> int:
+        """Return the points per axis at which the coarse colours are asked for; 0 for none."""
+        return self.start_resolution or 0
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys that cost memory, each with a cheaper value to try."""
+        return {
+            "num_levels": max(1, self.num_levels // 2),
+            "log2_table_size": max(4, self.log2_table_size - 1),
+            "hidden_width": max(1, self.hidden_width // 2),
+        }
+
+
+TextureSection = Annotated[GridTextureSection | HashGridTextureSection, Field(discriminator="kind")]
 
 
 class SurfacePenaltiesSection(Section):
@@ -85,7 +251,7 @@ class RefineOptimizeSection(Section):
 
     num_steps: int = Field(ge=1, le=10**7, description="Optimiser steps (Magic3D: 3000).")
     batch_size: int = Field(ge=1, le=1024, description="Views per step (Magic3D: 32).")
-    optimizer: OptimizerSection = Field(description="Who turns gradients into steps.")
+    optimizer: OptimizerSection = Field(description="What turns gradients into steps.")
     learning_rate_decay: LearningRateDecaySection = Field(
         description="Course of all learning rates over the run."
     )
@@ -109,11 +275,13 @@ class RefineOptimizeSection(Section):
         return self
 
 
-class RefineSection(Section):
-    """How a coarse field's surface is refined; light and background are the recipe's own."""
+class RefinePhaseSection(Section):
+    """One optimisation of the surface; its schedules count steps from its own first."""
 
-    representation: RepresentationSection = Field(description="What describes the surface.")
-    texture: TextureSection = Field(description="What colours it.")
+    learns: Literal["both", "geometry", "texture"] = Field(
+        description="What it changes, while the rest stays as it is (Magic3D: both; "
+        "ProlificDreamer, Fantasia3D: geometry, then texture)."
+    )
     guidance: GuidanceSection = Field(
         description="How prior and view become a gradient on the view (Magic3D: timestep_max 0.5)."
     )
@@ -122,9 +290,90 @@ class RefineSection(Section):
     )
     shading: ShadingSection = Field(description="Which training views are shaded, and how.")
     normal_map_probability: Fraction = Field(
-        description="Share of views that show normals as colours (Fantasia3D, arXiv 2303.13873)."
+        description="Share of views that show normals as colours (Fantasia3D, arXiv 2303.13873; "
+        "ProlificDreamer: 1 for the geometry, 0 for the texture)."
     )
     supersampling: int = Field(
         ge=1, le=8, description="Rays per pixel and axis of a training view."
     )
     optimize: RefineOptimizeSection = Field(description="The optimisation loop.")
+    _PARTS: ClassVar[dict[str, frozenset[Part]]] = {
+        "both": frozenset(("geometry", "texture")),
+        "geometry": frozenset(("geometry",)),
+        "texture": frozenset(("texture",)),
+    }
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """Return the parts that the phase changes."""
+        return self._PARTS[self.learns]
+
+    @model_validator(mode="after")
+    def _every_view_teaches_what_is_learned(self) -> Self:
+        shows_none = self.normal_map_probability == 1.0
+        if self.learns == "texture" and self.normal_map_probability > 0:
+            raise ValueError(
+                f"found learns texture with normal_map_probability {self.normal_map_probability:g}"
+                ", expected 0: normals have no texture"
+            )
+        if self.learns == "texture" and self.shading.textureless_probability > 0:
+            raise ValueError(
+                "found learns texture with shading.textureless_probability "
+                f"{self.shading.textureless_probability:g}, expected 0: such a view has no texture"
+            )
+        if self.learns == "both" and shows_none:
+            raise ValueError(
+                "found learns both with normal_map_probability 1, expected less, or learns "
+                "geometry: normals have no texture"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _penalties_are_on_what_is_learned(self) -> Self:
+        if "geometry" in self.parts:
+            return self
+        penalties = self.optimize.penalties
+        for name in type(penalties).model_fields:
+            if peak_of(getattr(penalties, name)) > 0:
+                raise ValueError(
+                    f"found learns {self.learns} with optimize.penalties.{name} above 0, "
+                    "expected 0: the shape does not change"
+                )
+        return self
+
+
+class RefineSection(Section):
+    """How a coarse field's surface is refined; light and background are the recipe's own."""
+
+    prior: PriorSection | None = Field(
+        description="A frozen model of this stage's own (Magic3D: eDiff-I before, Stable Diffusion "
+        "here); null for the recipe's prior."
+    )
+    representation: RepresentationSection = Field(description="What describes the surface.")
+    texture: TextureSection = Field(description="What colours it.")
+    phases: tuple[RefinePhaseSection, ...] = Field(
+        min_length=1,
+        max_length=16,
+        description="Optimisations one after the other, each from where the one before it ended.",
+    )
+
+    @property
+    def num_steps(self) -> int:
+        """Return the steps of all phases."""
+        return sum(phase.optimize.num_steps for phase in self.phases)
+
+    def phase_at(self, step: int) -> tuple[int, int]:
+        """Return the index of the phase that a step counted over all falls in, and its own step."""
+        for index, phase in enumerate(self.phases):
+            if step < phase.optimize.num_steps:
+                return index, step
+            step -= phase.optimize.num_steps
+        raise ValueError(f"found a step {step} beyond the last of {self.num_steps}")
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return the keys of surface and texture that cost memory, with a cheaper value to try."""
+        shape = {
+            f"representation.{key}": value for key, value in self.representation.lighter.items()
+        }
+        return shape | {f"texture.{key}": value for key, value in self.texture.lighter.items()}

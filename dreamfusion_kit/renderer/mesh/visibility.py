@@ -24,7 +24,7 @@ from torch import Tensor
 from dreamfusion_kit.camera.rays import focal_px
 from dreamfusion_kit.records import Cameras, Surface
 
-_CHUNK = 1 << 21  # pairs of triangle and pixel tested at once: bounds the memory
+PAIRS_AT_ONCE = 1 << 21  # of triangle and pixel: bounds the memory
 _NEAR = 1e-6  # scene units
 _NOTHING = torch.iinfo(torch.int64).max
 
@@ -42,15 +42,20 @@ class Visible:
 
 
 @torch.no_grad()
-def visible_faces(surface: Surface, cameras: Cameras) -> Visible:
-    """Return the nearest triangle, front or back, at the centre of every pixel."""
+def visible_faces(
+    surface: Surface, cameras: Cameras, *, pairs_at_once: int = PAIRS_AT_ONCE
+) -> Visible:
+    """Return the nearest triangle, front or back, at the centre of every pixel.
+
+    `pairs_at_once` of a triangle and a pixel are tested together; the result does not depend on it.
+    """
     batch, height, width = len(cameras.positions), cameras.height_px, cameras.width_px
     corners = _seen_from(surface, cameras)
     volumes, determinant = _edge_functions(corners, cameras)
     image, face, first_column, first_row, columns, rows = _rectangles(corners, cameras)
     nearest = torch.full((batch * height * width,), _NOTHING, device=corners.device)
     counts = columns * rows
-    for part in _parts(counts):
+    for part in _parts(counts, pairs_at_once):
         owner = torch.repeat_interleave(
             torch.arange(part.start, part.stop, device=counts.device), counts[part]
         )
@@ -148,15 +153,15 @@ def _covered(
     return torch.where(in_front, low, 0), torch.where(in_front, high, size - 1)
 
 
-def _parts(counts: Int[Tensor, " pairs"]) -> list[slice]:
-    """Return runs of pairs with at most `_CHUNK` pixels to test, or a single pair."""
+def _parts(counts: Int[Tensor, " pairs"], at_once: int) -> list[slice]:
+    """Return runs of pairs with at most `at_once` pixels to test, or a single pair."""
     if len(counts) == 0:
         return []
     ends = counts.cumsum(0)
     parts: list[slice] = []
     start, done = 0, 0
     while start < len(counts):
-        stop = int(torch.searchsorted(ends, done + _CHUNK, right=True))
+        stop = int(torch.searchsorted(ends, done + at_once, right=True))
         stop = max(stop, start + 1)
         parts.append(slice(start, stop))
         done, start = int(ends[stop - 1]), stop

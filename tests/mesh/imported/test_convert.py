@@ -31,7 +31,7 @@ QUARTERS = {(-0.3, 0.3): [255, 0, 0], (0.3, 0.3): [0, 255, 0],
             (-0.3, -0.3): [0, 0, 255], (0.3, -0.3): [255, 255, 255]}  # fmt: skip
 
 
-@pytest.mark.parametrize("uvs", ["unwrap", "keep", "cells"])
+@pytest.mark.parametrize("uvs", ["unwrap", "keep", "box", "cells"])
 def test_colours_stay_where_they_were(
     tmp_path: Path, section: Section, quartered: Callable[[Path], Path], uvs: str
 ) -> None:

@@ -8,7 +8,6 @@ import torch
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.open3d_library import open3d
 from dreamfusion_kit.records import Cameras, Surface
-from dreamfusion_kit.renderer.mesh import visibility
 from dreamfusion_kit.renderer.mesh.visibility import visible_faces
 
 
@@ -75,14 +74,11 @@ def test_no_ray_passes_between_neighbours(shape: Callable[[str], Surface]) -> No
 
 
 def test_the_size_of_chunks_decides_nothing(
-    shape: Callable[[str], Surface],
-    camera: Callable[..., Cameras],
-    monkeypatch: pytest.MonkeyPatch,
+    shape: Callable[[str], Surface], camera: Callable[..., Cameras]
 ) -> None:
     surface, cameras = shape("torus"), camera(64, 20.0, 90.0)
     whole = visible_faces(surface, cameras).face
-    monkeypatch.setattr(visibility, "_CHUNK", 50)
-    assert torch.equal(visible_faces(surface, cameras).face, whole)
+    assert torch.equal(visible_faces(surface, cameras, pairs_at_once=50).face, whole)
 
 
 def test_a_picture_may_be_wide_and_a_surface_empty(
