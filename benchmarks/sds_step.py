@@ -5,12 +5,12 @@
 
 `benchmarks/gpu_checks.py` runs it with all else that needs a GPU. Models have their full size and
 random weights, on which speed does not depend; nothing is fetched. A step is that of the backend's
-recipe once shading has begun: render, guidance, backward, optimiser. The floor is what no implementation can leave out: the VAE's encoder
-forward and backward, where there is one, and one forward of the denoiser for both texts.
-Step and floor are timed in turn, so that other load on the machine affects both alike. A step
-is timed twice: with the whole sphere sampled, as at the start, when no space is known to be
-empty, and with an object of half the sphere's radius in it, around which all samples are
-skipped.
+recipe once shading has begun: render, guidance, backward, optimiser. The floor is what no
+implementation can leave out: the VAE's encoder forward and backward, where there is one, and one
+forward of the denoiser for both texts. Step and floor are timed in turn, so that other load on the
+machine affects both alike. A step is timed twice: with the whole sphere sampled, as at the start,
+when no space is known to be empty, and with an object of half the sphere's radius in it, around
+which all samples are skipped.
 
 `--tiny` runs small models of the same classes on the toybox's field: this only shows that
 the script runs.
