@@ -58,6 +58,7 @@ NOT_MIRRORED = {
     "test_checkout.py": ".gitattributes",
     "test_ci_scripts.py": "scripts/ci and .github/workflows",
     "test_docs.py": "README.md, docs/ and the site made of it",
+    "test_gpu_checks.py": "benchmarks/gpu_checks.py",
     "test_sds_step.py": "benchmarks/sds_step.py",
 }
 
