@@ -43,7 +43,7 @@ def read_textured(path: Path, image: Path) -> TexturedMesh:
     """
     try:
         mesh = trimesh.load_mesh(path, process=False, maintain_order=True)
-        uvs = np.asarray(mesh.visual.uv, dtype=np.float64)
+        uvs = np.asarray(cast("TextureVisuals", mesh.visual).uv, dtype=np.float64)
         split = np.asarray(mesh.vertices, dtype=np.float64)[:, Y_UP_AXES_OF_WORLD]
         vertices, one = np.unique(split, axis=0, return_inverse=True)
         faces = np.asarray(mesh.faces, dtype=np.int64)
