@@ -10,6 +10,7 @@ import trimesh
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
+from trimesh.visual import TextureVisuals
 
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.atlas import UvAtlas
@@ -43,7 +44,10 @@ def read_textured(path: Path, image: Path) -> TexturedMesh:
     """
     try:
         mesh = trimesh.load_mesh(path, process=False, maintain_order=True)
-        uvs = np.asarray(cast("TextureVisuals", mesh.visual).uv, dtype=np.float64)
+        visual = mesh.visual
+        if not isinstance(visual, TextureVisuals) or visual.uv is None:
+            raise ValueError("no texture coordinates")
+        uvs = np.asarray(visual.uv, dtype=np.float64)
         split = np.asarray(mesh.vertices, dtype=np.float64)[:, Y_UP_AXES_OF_WORLD]
         vertices, one = np.unique(split, axis=0, return_inverse=True)
         faces = np.asarray(mesh.faces, dtype=np.int64)
