@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 
 from dreamfusion_kit import files
 from dreamfusion_kit.api.recipe import load_recipe
+from dreamfusion_kit.api.refinement import Request, refine_in
 from dreamfusion_kit.api.steps import HERE, optimize_in, prior_on, temporary_folder
 from dreamfusion_kit.camera.light import headlight
 from dreamfusion_kit.camera.rays import pixel_rays
@@ -48,8 +49,8 @@ class Asset:
         seed: The seed of every random number.
         recipe: The complete method.
         model: The optimised radiance field, on the device that made it.
-        mesh: Its textured surface.
-        history: The values logged at each step.
+        mesh: Its textured surface, refined if the recipe refines.
+        history: The values logged at each step, of the field and then of the surface.
     """
 
     prompt: str
@@ -190,34 +191,31 @@ def make_asset(
     _check(prompt, seed)
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    if recipe.refine is not None:
-        raise RecipeError(
-            "recipe.refine: found a section, expected null: make_asset ends with the coarse mesh; "
-            "set refine to null, or make the asset in a workspace"
-        )
     place = devices.pick(device, given_as="device")
     with nullcontext(str(directory)) if directory is not None else temporary_folder() as work:
-        result = _optimized(prompt, recipe, seed, place, progress, Path(work), offline)
-    mesh = mesh_from_model(result.model, recipe)
-    return Asset(prompt, seed, recipe, result.model, mesh, tuple(result.history))
+        with nullcontext() if progress else no_progress_bars():
+            fetched = fetch_models(recipe, HERE, offline=offline)
+        asked = Request(prompt, recipe, seed, fetched, identity(joined_lock(fetched)))
+        result = _optimized(asked, place, progress, Path(work))
+        mesh = mesh_from_model(result.model, recipe)
+        made = Asset(prompt, seed, recipe, result.model, mesh, tuple(result.history))
+        if recipe.refine is None:
+            return made
+        with nullcontext() if progress else no_progress_bars():
+            refined = refine_in(
+                Path(work), asked, recipe.refine, result.model, mesh, progress=progress
+            )
+    history = (*made.history, *refined.history)
+    return replace(made, mesh=refined.mesh, history=history)
 
 
-def _optimized(
-    prompt: str,
-    recipe: Recipe,
-    seed: int,
-    device: torch.device,
-    progress: bool,
-    work: Path,
-    offline: bool,
-) -> OptimizedModel:
+def _optimized(asked: Request, device: torch.device, progress: bool, work: Path) -> OptimizedModel:
     """Return the optimised model; the prior's memory is freed when this returns."""
-    with nullcontext() if progress else no_progress_bars():
-        fetched = fetch_models(recipe, HERE, offline=offline)
+    prompt, recipe, seed, fetched = asked.prompt, asked.recipe, asked.seed, asked.fetched
     inputs = {
         "recipe": identity(sections(recipe, *FIELD_SECTIONS)),
         "asset": identity({"prompt": prompt, "seed": seed}),
-        "model": identity(joined_lock(fetched)),
+        "model": asked.lock,
         "text_code": code_digest("embed"),
         "code": code_digest("optimize"),
     }

@@ -116,8 +116,11 @@ def optimize_in(
 
     A finished run leaves its last checkpoint there, from which the result can be loaded again.
     """
-    name = shortened(text.prompt, _LONGEST_NAME)
-    with explained(work), open_scratch(work, key) as scratch, _monitor(name, progress) as monitor:
+    with (
+        explained(work),
+        open_scratch(work, key) as scratch,
+        monitor_of(text.prompt, progress) as monitor,
+    ):
         result = optimize(
             recipe,
             seed=seed,
@@ -148,9 +151,10 @@ def _as_loaded(model: NerfModel, recipe: Recipe) -> NerfModel:
 
 
 @contextmanager
-def _monitor(name: str, progress: bool) -> Generator[Monitor, None, None]:
+def monitor_of(prompt: str, progress: bool) -> Generator[Monitor, None, None]:
+    """Report progress on stderr, or nowhere."""
     if not progress:
         yield Monitors()
         return
-    with ConsoleMonitor(name) as console:
+    with ConsoleMonitor(shortened(prompt, _LONGEST_NAME)) as console:
         yield console

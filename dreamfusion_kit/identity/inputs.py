@@ -58,7 +58,8 @@ def _reads(
         case "refine":
             return {"seed": asset.seed, **sections(asset.recipe, *REFINE_SECTIONS)}
         case "evaluate" if asset.imported is not None:
-            return {"prompt": asset.prompt, "evaluation": protocol}
+            refined = {"refined": True} if asset.refines else {}
+            return {"prompt": asset.prompt, "evaluation": protocol, **refined}
         case "evaluate":
             return {
                 "prompt": asset.prompt,

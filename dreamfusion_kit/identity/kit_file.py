@@ -25,7 +25,7 @@ from dreamfusion_kit.identity.inputs import (
 )
 from dreamfusion_kit.identity.stage_name import AssetStage, CodeName
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.resolved import resolve, resolve_all
+from dreamfusion_kit.recipe.resolved import fetched_recipes, resolve, resolve_all
 from dreamfusion_kit.recipe.scene import load_scene, scene_names
 from dreamfusion_kit.recipe.suite import Suite, folder_of, load_protocol, load_suite
 from dreamfusion_kit.recipe.suite_schema import FETCHED_CLIP
@@ -55,7 +55,7 @@ def current(workspace: Path, name: str) -> Kit:
     resolved = resolve_all(workspace, suite)
     recipes = {
         name: {"fetch": recipe_digest(load_recipe(recipe_file(workspace, name)))}
-        for name in suite.recipes
+        for name in fetched_recipes(suite, {one for one in resolved if resolved[one].refines})
     }
     assets = {
         asset_id: asset_digests(asset, suite.evaluation) for asset_id, asset in resolved.items()

@@ -18,14 +18,15 @@ CodeName = Literal[
 ]
 
 ASSET_STAGES: tuple[AssetStage, ...] = get_args(AssetStage)
-IMPORTED_STAGES: tuple[AssetStage, ...] = ("mesh", "evaluate")
 
 
 def asset_stages(*, imported: bool, refined: bool) -> tuple[AssetStage, ...]:
     """Return an asset's stages in their order.
 
-    An imported mesh needs no field; only an asset whose recipe refines has the stage `refine`.
+    An imported mesh needs no field, and its prompt's features only to be refined; only an asset
+    whose recipe refines has the stage `refine`.
     """
+    left_out: set[AssetStage] = set() if refined else {"refine"}
     if imported:
-        return IMPORTED_STAGES
-    return tuple(stage for stage in ASSET_STAGES if refined or stage != "refine")
+        left_out |= {"optimize"} if refined else {"embed", "optimize"}
+    return tuple(stage for stage in ASSET_STAGES if stage not in left_out)

@@ -26,7 +26,6 @@ from dreamfusion_kit.recipe.schema import (
     FlexicubesSection,
     GridTextureSection,
     HashGridTextureSection,
-    ParticlesSection,
     Recipe,
     RefinePhaseSection,
     RefineSection,
@@ -145,11 +144,6 @@ def rough_surface_bytes(recipe: Recipe, section: RefineSection, phase: RefinePha
     )
 
 
-def _bounding_radius(recipe: Recipe) -> float:
-    field = recipe.field
-    return (field.particle if isinstance(field, ParticlesSection) else field).bounding_radius
-
-
 def _num_faces(recipe: Recipe, section: RefineSection) -> float:
     shape = section.representation
     if isinstance(shape, VertexOffsetsSection):
@@ -162,7 +156,7 @@ def _num_faces(recipe: Recipe, section: RefineSection) -> float:
 
 def _sphere(recipe: Recipe, points_per_axis: int) -> Start:
     """Return a sphere as the start, with as many triangles as a lattice gives it."""
-    ball = _bounding_radius(recipe)
+    ball = recipe.bounding_radius
     positions = lattice(points_per_axis, ball, torch.device("cpu"))
 
     def distances(points: Tensor) -> Tensor:
@@ -220,7 +214,7 @@ def _stored(
                 surface=surface,
                 distances=lambda points: torch.empty(len(points)),
                 colors=torch.empty_like,
-                bounding_radius=_bounding_radius(recipe),
+                bounding_radius=recipe.bounding_radius,
             ),
         )
     texture = 4 * section.texture.num_parameters

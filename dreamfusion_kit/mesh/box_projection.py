@@ -26,8 +26,7 @@ _U_SIGNS = np.array([1, -1, 1, -1, 1, -1])
 
 _PADDINGS = (4, 2, 1)  # texels around a chart; fewer where thousands of charts need the room
 _BISECTIONS = 24
-_MOST_RAYS = 1 << 20  # at once, and per chart
-_RAYS_PER_EXTENT = 96  # along a chart's longer side, more than texels where charts are many
+_FEWEST_RAYS, _MOST_RAYS = 16, 384  # along a chart's longer side
 
 
 def box_atlas(surface: Isosurface, *, texture_size_px: int) -> UvAtlas:
@@ -115,7 +114,7 @@ def _halves(graph: csr_array, faces: Int[np.ndarray, " chart"]) -> list[Int[np.n
 def _covers_itself(surface: Isosurface, faces: Int[np.ndarray, " chart"], side: int) -> bool:
     """Return whether a ray along the side's axis meets a chart twice.
 
-    Sampled: an overlap narrower than the rays' distance is also narrower than a texel.
+    Sampled at an eighth of a triangle's size: a narrower overlap may stay, as a strip of texels.
     """
     axis, (u, v) = side // 2, _AXES[side]
     corners = surface.vertices[surface.faces[faces]].astype(np.float32)
@@ -124,8 +123,8 @@ def _covers_itself(surface: Isosurface, faces: Int[np.ndarray, " chart"], side: 
     longest = float(max(extent[u], extent[v]))
     if longest <= 0:
         return False
-    # As fine as the triangles, within bounds; off their grid, so that few rays meet an edge.
-    per_side = int(np.clip(4 * np.sqrt(len(faces)), 16, 4 * _RAYS_PER_EXTENT))
+    # Finer than the triangles, within bounds; off their grid, so that few rays meet an edge.
+    per_side = int(np.clip(8 * np.sqrt(len(faces)), _FEWEST_RAYS, _MOST_RAYS))
     steps_u, steps_v = (
         max(2, min(per_side, int(np.ceil(per_side * extent[k] / longest)))) for k in (u, v)
     )
@@ -173,12 +172,8 @@ def _largest(
     extent: Float[np.ndarray, "charts 2"], padding: int, size: int
 ) -> tuple[float, Float[np.ndarray, "charts 2"]] | None:
     """Return the largest scale at which the charts fit, and their places; None if none does."""
-    most = size / max(float(extent.max()), 1e-12)
-    low = 0.0
-    best = _rows(extent * low, padding, size)
-    if best is None:
-        return None
-    high = most
+    low, high = 0.0, size / max(float(extent.max()), 1e-12)
+    best = None
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         places = _rows(extent * middle, padding, size)
@@ -186,7 +181,7 @@ def _largest(
             high = middle
         else:
             low, best = middle, places
-    return low, best
+    return None if best is None else (low, best)
 
 
 def _rows(

@@ -24,7 +24,7 @@ FIELD_FACTS = (
     "occupied_fraction",
     "filled_cavity_fraction",
 )
-"""Facts of the coarse field, which a refined mesh keeps."""
+"""Facts of the coarse field, which a refined mesh keeps; an imported mesh has none."""
 
 
 def bake_refined(
@@ -53,7 +53,7 @@ def bake_refined(
         surface.vertices.detach().cpu().numpy().astype(np.float64), surface.faces.cpu().numpy()
     )
     cleaned, surface_facts = clean_surface(found, section)
-    kept: Facts = {name: facts[name] for name in FIELD_FACTS}
+    kept: Facts = {name: facts[name] for name in FIELD_FACTS if name in facts}
 
     def seen(
         positions: Float[Tensor, "samples 3"], normals: Float[Tensor, "samples 3"]

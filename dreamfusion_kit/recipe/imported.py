@@ -9,7 +9,13 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dreamfusion_kit.recipe.evaluation import SHA256
-from dreamfusion_kit.recipe.schema import Section
+from dreamfusion_kit.recipe.schema import (
+    ConstantBackgroundSection,
+    RandomBackgroundSection,
+    Recipe,
+    RefineSection,
+    Section,
+)
 from dreamfusion_kit.recipe.schema.base import Positive
 
 SUFFIXES = ("glb", "gltf", "obj", "ply", "stl")
@@ -38,6 +44,36 @@ def _of_known_suffix(path: str) -> str:
 
 
 SourcePath = Annotated[str, Field(max_length=1000), AfterValidator(_inside)]
+
+
+BALL_RADIUS = 0.85  # of imported meshes: as the toybox's objects, so that pictures leave a margin
+
+
+def why_not_refined(recipe: Recipe) -> str | None:
+    """Return why an imported mesh cannot be refined by a recipe; None if it can."""
+    if not isinstance(recipe.background, ConstantBackgroundSection | RandomBackgroundSection):
+        return (
+            f"found background.kind {recipe.background.kind} for an imported mesh, for which "
+            "nothing has learned it, expected constant or random"
+        )
+    if recipe.bounding_radius <= BALL_RADIUS:
+        return (
+            f"found field.bounding_radius {recipe.bounding_radius:g}, expected above "
+            f"{BALL_RADIUS}, the ball of imported meshes"
+        )
+    return None
+
+
+def why_not_open(section: RefineSection) -> str | None:
+    """Return why a refinement cannot start from an open mesh; None if it can."""
+    shape = section.representation
+    if not shape.lattice_resolution:
+        return None
+    return (
+        f"found an open mesh with refine.representation.kind {shape.kind}, which starts from "
+        "signed distances, expected a closed one; close it in a modelling program, or set the "
+        "kind to vertex_offsets"
+    )
 
 
 class ImportSection(Section):

@@ -1,6 +1,7 @@
 """Resolved assets: an asset of a suite with its recipe read and every override applied."""
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from dreamfusion_kit.recipe.document import (
     recipe_error,
 )
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
-from dreamfusion_kit.recipe.imported import ImportSection
+from dreamfusion_kit.recipe.imported import ImportSection, why_not_refined
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.overrides import ANOTHER_MODEL, with_overrides
 from dreamfusion_kit.recipe.schema import Recipe
@@ -51,7 +52,7 @@ class ResolvedAsset:
     @property
     def refines(self) -> bool:
         """Return whether the asset's final mesh is that of the stage `refine`."""
-        return self.imported is None and self.recipe.refine is not None
+        return self.recipe.refine is not None
 
     def summary(self) -> dict[str, Value]:
         """Return everything as JSON data, for people and for provenance."""
@@ -121,12 +122,22 @@ def refined_assets(workspace: Path, suite: Suite) -> frozenset[str]:
         RecipeError: with every problem of the suite's assets, where one of them may refine.
     """
     # Most suites have no such recipe, and then need not be resolved, asset by asset.
-    files = (recipe_file(workspace, name) for name in suite.recipes)
+    names = dict.fromkeys(asset.recipe for asset in suite.assets.values())
+    files = (recipe_file(workspace, name) for name in names)
     may_refine = any(validate(load_yaml(file), Recipe).refine for file in files if file.is_file())
     if not may_refine and not any(map(_overrides_refine, suite.declared.values())):
         return frozenset()
     resolved = resolve_all(workspace, suite)
     return frozenset(name for name, one in resolved.items() if one.refines)
+
+
+def fetched_recipes(suite: Suite, refined: Set[str]) -> tuple[str, ...]:
+    """Return the names of the recipes whose priors are fetched; `refined` are the assets that are.
+
+    An imported mesh needs a prior to be refined, and only then.
+    """
+    imported = (name for name, asset in suite.assets.items() if asset.imported and name in refined)
+    return tuple(dict.fromkeys([*suite.recipes, *(suite.assets[name].recipe for name in imported)]))
 
 
 def _overrides_refine(declaration: Declaration) -> bool:
@@ -151,6 +162,8 @@ def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsse
     if document is not loaded.document:
         recipe = validate(document, Recipe)
         _refuse_other_models(suite.declared[asset_id], loaded.recipe, recipe)
+    if asset.imported is not None and recipe.refine is not None:
+        _refuse_no_start(suite.declared[asset_id], recipe)
     return ResolvedAsset(
         id=asset_id,
         suite=suite.name,
@@ -160,6 +173,13 @@ def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsse
         recipe=recipe,
         imported=asset.imported,
     )
+
+
+def _refuse_no_start(declaration: Declaration, recipe: Recipe) -> None:
+    """Refuse to refine an imported mesh by a recipe that needs a field for it."""
+    if problem := why_not_refined(recipe):
+        document, place = declaration.recipe
+        raise recipe_error([Problem(document.place(place), place, problem)])
 
 
 def _refuse_other_models(declaration: Declaration, before: Recipe, after: Recipe) -> None:

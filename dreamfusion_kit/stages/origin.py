@@ -14,6 +14,7 @@ from typing_extensions import TypedDict  # pydantic accepts the one in `typing` 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, REFINE_SECTIONS, sections
+from dreamfusion_kit.identity.stage_name import asset_stages
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.resolved import ResolvedAsset
 from dreamfusion_kit.stages.layout import AssetLayout
@@ -76,8 +77,9 @@ def made_by(resolved: ResolvedAsset) -> str:
 
 
 def refuse_imported(resolved: ResolvedAsset, stage: str) -> None:
-    """Refuse to run a stage that makes a field for an asset whose mesh is imported."""
-    if resolved.imported is not None:
+    """Refuse to run a stage that an asset whose mesh is imported does not have."""
+    needed = stage in asset_stages(imported=True, refined=resolved.refines)
+    if resolved.imported is not None and not needed:
         raise DreamFusionKitError(
             f"{stage} {resolved.id}: found an imported mesh ({resolved.imported.file}), which has "
             "no field; expected an asset that is made from its prompt; run its mesh stage"

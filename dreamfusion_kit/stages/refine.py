@@ -4,7 +4,7 @@ Checkpoints lie in `.work/<hash of all inputs>`, as those of the optimize stage 
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,8 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import REFINE_SECTIONS, sections
-from dreamfusion_kit.mesh.export import write_mesh
+from dreamfusion_kit.mesh.export import albedo_file, write_mesh
 from dreamfusion_kit.mesh.extract import BakedMesh
-from dreamfusion_kit.mesh.refined import bake_refined, read_surface
-from dreamfusion_kit.mesh.skin import skin_albedo
-from dreamfusion_kit.mesh.start import start_from
-from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch, remove_scratch
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, CurveMonitor, Monitor, Monitors
@@ -35,15 +31,19 @@ from dreamfusion_kit.priors.text import TextFeatures, load_text
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
 from dreamfusion_kit.recipe.schema import Recipe, RefineSection
-from dreamfusion_kit.records import Rays
 from dreamfusion_kit.shape.model import SurfaceModel
 from dreamfusion_kit.stages import models, origin
+from dreamfusion_kit.stages.coarse import (
+    SURFACE,
+    Coarse,
+    baked,
+    of_field,
+    of_import,
+)
 from dreamfusion_kit.stages.inputs import coarse_facts
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 from dreamfusion_kit.stages.notes import note_box_projection
 from dreamfusion_kit.stages.scratch import write_note
-
-_SURFACE = "mesh.obj"
 
 
 def run(
@@ -70,21 +70,23 @@ def run(
     own = layout.asset(asset)
     lock_path = layout.model(resolved.recipe_name)
     files.check_writable(own.refined, folder=True)
-    origin.check_field(own, resolved)
+    if resolved.imported is None:
+        origin.check_field(own, resolved)
     origin.check_mesh(own, resolved)
     inputs = _inputs(resolved, own, lock_path)
-    field = NerfModel.load(own.field, resolved.recipe).to(device)
     guides = _Guides(resolved, own.text, lock_path, workspace, device)
     for key in resolved.recipe.guidances:  # now, and not when the phase that reads them begins
         guides.texts(key)
     key = run_key(inputs, device)
     with open_scratch(workspace / ".work", key) as scratch, ConsoleMonitor(asset) as console:
         write_note(scratch.directory, suite=suite, asset=asset, stage="refine")
-        model = _coarse(field, resolved, section, own, device)
-        phases = [
-            _phase(resolved.recipe, section, index, model, field, guides)
-            for index in range(len(section.phases))
-        ]
+        coarse = (
+            of_field(own, resolved, section, device)
+            if resolved.imported is None
+            else of_import(own, resolved, section, device)
+        )
+        model = SurfaceModel(section, coarse.start, seed=resolved.seed).to(device)
+        phases = phases_of(resolved.recipe, section, model, coarse, guides.guide)
         done = run_phases(
             phases,
             seed=resolved.seed,
@@ -92,7 +94,8 @@ def run(
             device=device,
             monitor=Monitors(console, CurveMonitor(scratch.live), *also),
         )
-        mesh = _baked(model, resolved, own, device)
+        facts = cast(dict[str, Any], coarse_facts(own))
+        mesh = baked(coarse, model, resolved.recipe.mesh, facts, device)
         note_box_projection(asset, mesh)
         _write(own, resolved, scratch, phases, mesh, inputs["mesh"], done.digests)
         record = provenance.record(device=device, code=code_digest("refine"), inputs=inputs)
@@ -132,56 +135,25 @@ class _Guides:
         return models.load_prior(recipe, self.lock, self.workspace, self.device, key=key)
 
 
-def _phase(
+def phases_of(
     recipe: Recipe,
     section: RefineSection,
-    index: int,
     model: SurfaceModel,
-    field: NerfModel,
-    guides: _Guides,
-) -> Phase:
-    phase = section.phases[index]
-    return Phase(
-        name=f"learns {phase.learns}",
-        method=surface_method(recipe, section, index),
-        trainee=lambda: SurfaceTrainee(
-            phase, model, lambda rays, generator: _behind(field, rays, generator)
-        ),
-        guide=lambda: guides.guide(f"refine.phases[{index}].guidance"),
-    )
+    coarse: Coarse,
+    guide: Callable[[str], Guide],
+) -> list[Phase]:
+    """Return the phases of a refinement; `guide` loads what guides one, by its guidance's key."""
 
+    def phase_at(index: int) -> Phase:
+        phase = section.phases[index]
+        return Phase(
+            name=f"learns {phase.learns}",
+            method=surface_method(recipe, section, index),
+            trainee=lambda: SurfaceTrainee(phase, model, coarse.draw_background),
+            guide=lambda: guide(f"refine.phases[{index}].guidance"),
+        )
 
-def _coarse(
-    field: NerfModel,
-    resolved: ResolvedAsset,
-    section: RefineSection,
-    own: AssetLayout,
-    device: torch.device,
-) -> SurfaceModel:
-    """Return the model before the first step: the coarse mesh in the field's colours."""
-    seen = skin_albedo(field.densities, field.albedo, resolved.recipe.mesh.texture_depth)
-    start = start_from(
-        read_surface(own.mesh / _SURFACE),
-        seen,
-        bounding_radius=field.bounding_radius,
-        device=device,
-        max_faces=section.representation.max_start_faces,
-    )
-    return SurfaceModel(section, start, seed=resolved.seed).to(device)
-
-
-def _behind(field: NerfModel, rays: Rays, generator: torch.Generator) -> torch.Tensor:
-    return field.draw_background(rays, generator=generator)
-
-
-def _baked(
-    model: SurfaceModel, resolved: ResolvedAsset, own: AssetLayout, device: torch.device
-) -> BakedMesh:
-    with torch.no_grad():
-        surface = model.surface()
-    facts = cast(dict[str, Any], coarse_facts(own))
-    section = resolved.recipe.mesh
-    return bake_refined(surface, model.texture, section, facts=facts, device=device)
+    return [phase_at(index) for index in range(len(section.phases))]
 
 
 def _write(
@@ -220,12 +192,17 @@ def _write(
 
 def _inputs(resolved: ResolvedAsset, own: AssetLayout, lock_path: Path) -> dict[str, str]:
     """Return the hashes of everything that determines the mesh, apart from the machine."""
+    if resolved.imported is None:
+        field = {"field": files.sha256(own.field / "field.safetensors", made_by="optimize")}
+    else:
+        texture = own.mesh / albedo_file(own.asset)
+        field = {"texture": files.sha256(texture, made_by="mesh")}
     return {
         "recipe": identity(sections(resolved.recipe, *REFINE_SECTIONS)),
         "asset": identity({"prompt": resolved.prompt, "seed": resolved.seed}),
         "text": files.sha256(own.text, made_by="embed"),
         "model": files.sha256(lock_path, made_by="fetch"),
-        "field": files.sha256(own.field / "field.safetensors", made_by="optimize"),
-        "mesh": files.sha256(own.mesh / _SURFACE, made_by="mesh"),
+        **field,
+        "mesh": files.sha256(own.mesh / SURFACE, made_by="mesh"),
         "code": code_digest("refine"),
     }

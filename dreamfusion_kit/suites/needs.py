@@ -43,7 +43,7 @@ def of_suite(workspace: Path, suite: Suite, *, device: str) -> Needs:
     recipes: list[Recipe] = []
     most = 0
     for asset in resolve_all(workspace, suite).values():
-        if asset.imported is not None:  # which needs no prior
+        if asset.imported is not None and not asset.refines:  # which needs no prior
             most = max(most, libraries + mesh_bytes(asset.recipe))
         elif asset.recipe not in recipes:
             recipes.append(asset.recipe)

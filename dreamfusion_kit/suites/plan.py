@@ -4,7 +4,7 @@ A stage is up to date if dvc.lock records the present digests, its inputs are wh
 before it wrote, and its outputs exist. Contents are not hashed: `dvc status` does that.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def plan(workspace: Path, suite: Suite, kit: Kit) -> SuitePlan:
     """Return what has to be made in `suite`, whose digests are `kit`."""
     root = suite_root(workspace, suite.name)
     shared = read_lock(root / "dvc.lock")
-    fetches = {name: _stale_fetch(root, suite, kit, shared, name) for name in suite.recipes}
+    fetches = {name: _stale_fetch(root, suite, kit, shared, name) for name in kit.suite["recipes"]}
     fetches["clip"] = _stale_fetch(root, suite, kit, shared, "clip")
     models = {path: digest for stage in shared.values() for path, digest in stage.outs.items()}
     folders = {folder: read_lock(root / "assets" / folder / "dvc.lock") for folder in suite.folders}
@@ -130,15 +130,14 @@ def stages_of(workspace: Path, suite: Suite, asset: str) -> tuple[AssetStage, ..
     return asset_stages(imported=imported, refined=asset in refined_assets(workspace, suite))
 
 
-def inputs(suite: Suite, asset: str) -> list[str]:
+def inputs(suite: Suite, asset: str, stages: Collection[AssetStage]) -> list[str]:
     """Return DVC's targets of what an asset is made from: models, and an imported file."""
     own = suite.assets[asset]
-    if own.imported is not None:
-        return [
-            f"assets/{_folder(suite, asset)}/{SOURCE}.dvc",
-            stage_target(suite, "fetch", "clip"),
-        ]
-    return [stage_target(suite, "fetch", name) for name in (own.recipe, "clip")]
+    recipe = [own.recipe] if "embed" in stages else []
+    models = [stage_target(suite, "fetch", name) for name in (*recipe, "clip")]
+    if own.imported is None:
+        return models
+    return [f"assets/{_folder(suite, asset)}/{SOURCE}.dvc", *models]
 
 
 def outputs(stage: AssetStage, asset: str) -> tuple[str, ...]:

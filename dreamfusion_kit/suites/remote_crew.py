@@ -48,9 +48,10 @@ class RemoteCrew(ABC):
         """Take the snapshot, and upload what the workers will need of what is already made."""
         self._suite = suite
         self._snapshot = snapshot.take(self._workspace, suite.name)
-        targets = {target for plan in todo for target in inputs(suite, plan.asset)}
+        targets: set[str] = set()
         for plan in todo:
             stages = stages_of(self._workspace, suite, plan.asset)
+            targets |= set(inputs(suite, plan.asset, stages))
             made = stages[: stages.index(plan.stale[0])]
             targets |= {stage_target(suite, stage, plan.asset) for stage in made}
         dvc_commands.push(self._root, sorted(targets), log)

@@ -74,7 +74,7 @@ def reproduce(
     """
     resolved = resolve(workspace, suite, asset)
     stages = asset_stages(imported=resolved.imported is not None, refined=resolved.refines)
-    fetched = [FETCHED_CLIP] if resolved.imported else [resolved.recipe_name, FETCHED_CLIP]
+    fetched = [*([resolved.recipe_name] if "embed" in stages else []), FETCHED_CLIP]
     root = suite_root(workspace, suite)
     record = read_record(workspace, suite, asset)
     for stage in stages:

@@ -155,7 +155,7 @@ class Site:
         asset = order.job.asset
         stages = stages_of(self._workspace, self._suite, asset)
         before = stages[: stages.index(order.job.stages[0])]
-        wanted = inputs(self._suite, asset)
+        wanted = inputs(self._suite, asset, stages)
         wanted += [stage_target(self._suite, stage, asset) for stage in before]
         dvc_commands.pull(self._root, wanted, self._log)
 
@@ -213,7 +213,8 @@ def run_stage_with_models(stage: AssetStage, setting: Setting, asset: str, steps
     from dreamfusion_kit.stages import fetch
 
     resolved = resolve(setting.workspace, setting.suite, asset)
-    own = [] if resolved.imported is not None else [resolved.recipe_name]
+    needs_prior = resolved.imported is None or resolved.refines
+    own = [resolved.recipe_name] if needs_prior else []
     for model in (*own, FETCHED_CLIP):
         if (key := (setting.workspace, setting.suite, model)) not in _fetched:
             fetch.run(setting.workspace, setting.suite, model)

@@ -1,7 +1,5 @@
 """How the toybox's multi-view prior is fine-tuned: `multi_view` of `toybox/params.yaml`."""
 
-from typing import Self
-
 from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema import (
@@ -42,6 +40,10 @@ class MultiViewTrainingSection(TrainingSection):
     timestep_power: Positive = Field(
         description="Timesteps are drawn as u^power of the diffusion time, u uniform in [0, 1)."
     )
+    camera_rate: Positive = Field(
+        description="Factor on the learning rate of the camera's embedding, which starts from "
+        "zero and has to become as large as that of the time."
+    )
     teacher_lambda: NonNegative = Field(
         description="Weight of the squared distance to what the single-view prior predicts when "
         "its caption names the view. Its prediction has no noise of its own, so the camera is "
@@ -55,7 +57,7 @@ class MultiViewTrainingSection(TrainingSection):
         return self.camera.views_per_object
 
     @model_validator(mode="after")
-    def _has_whole_groups(self) -> Self:
+    def _has_whole_groups(self) -> "MultiViewTrainingSection":
         if self.camera.object_views is None or self.batch_size % self.num_views:
             raise ValueError(
                 f"found batch_size {self.batch_size} with {self.num_views} views of an object, "

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from dreamfusion_kit.priors.multi_view import CAMERA
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
@@ -22,7 +23,6 @@ from dreamfusion_kit.toybox.object_views import ObjectViews, render_object_views
 from dreamfusion_kit.toybox.training import (
     AveragedWeights,
     learning_rate,
-    make_optimizer,
     resume_training,
     save_training,
 )
@@ -41,7 +41,7 @@ def train_multi_view(
     `report` gets each step and its loss. Every draw is addressed by its step.
     """
     model.to(device)
-    optimizer = make_optimizer(model.own, settings)
+    optimizer = _optimizer(model.own, settings)
     averages = AveragedWeights(model.own, settings.ema_decay)
     checkpoint = scratch / "multi_view.safetensors"
     start = resume_training(checkpoint, model.own, optimizer, averages)
@@ -54,7 +54,7 @@ def train_multi_view(
 
         # Descend on one batch.
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
+            group["lr"] = learning_rate(settings, step) * group["factor"]
         loss = _loss(model, settings, shelf, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -68,6 +68,17 @@ def train_multi_view(
             save_training(checkpoint, step + 1, model.own, optimizer, averages)
     averages.copy_to(model.own)
     return model
+
+
+def _optimizer(own: nn.Module, settings: MultiViewTrainingSection) -> torch.optim.AdamW:
+    camera = [p for name, p in own.named_parameters() if name.startswith(CAMERA)]
+    others = [p for name, p in own.named_parameters() if not name.startswith(CAMERA)]
+    groups = [
+        {"params": others, "factor": 1.0},
+        {"params": camera, "factor": settings.camera_rate},
+    ]
+    decay = settings.weight_decay
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=decay, foreach=True)
 
 
 def _loss(
@@ -95,12 +106,13 @@ def _loss(
         for text, index in zip(captions, objects.tolist(), strict=True)
         for word in shelf.words[index]
     ]
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+    # A GPU multiplies in bfloat16; not every CPU can.
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    with torch.no_grad(), mixed:
         text = prior.encode(captions).repeat_interleave(views, dim=0)
         taught = model.teacher(noisy, timesteps, prior.encode(named)).sample.float()
     cameras = shelf.cameras[objects].flatten(0, 1)
-    # On a core with AVX-512 too, bfloat16 takes two thirds of float32's time.
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed:
         predicted = model.predict(noisy, timesteps, text, cameras)
     predicted = predicted.float()
     kept = (~dropped).repeat_interleave(views)  # without a caption there are no words to add

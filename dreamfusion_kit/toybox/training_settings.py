@@ -26,7 +26,7 @@ class TrainingSection(Section):
     weight_decay: Fraction = Field(description="AdamW's decoupled weight decay.")
     checkpoint_every_steps: Count = Field(description="Steps between resumable checkpoints.")
     background: PlainBackgroundSection = Field(
-        description="Drawn anew for each image of each batch."
+        description="Drawn again for each image of each batch."
     )
 
 

@@ -13,10 +13,17 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError, MeshError, RecipeError
 from dreamfusion_kit.mesh.imported.convert import ImportRecord
 from dreamfusion_kit.mesh.imported.references import source_files
+from dreamfusion_kit.mesh.imported.trial import Trial
 from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.document import Document, Place, Value
-from dreamfusion_kit.recipe.imported import Axis, ImportSection
+from dreamfusion_kit.recipe.imported import (
+    Axis,
+    ImportSection,
+    why_not_open,
+    why_not_refined,
+)
 from dreamfusion_kit.recipe.load import load_recipe, validate
+from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.recipe.suite_schema import ASSET_FILE, ASSET_ID
 from dreamfusion_kit.recipe.workspace import DEFAULT, asset_source, recipe_file, suite_root
@@ -75,7 +82,9 @@ def import_model(
     path = recipe_file(workspace, recipe)
     if not path.is_file():
         raise RecipeError(f"--recipe {recipe}: found no {path}, expected a recipe's name")
-    size = load_recipe(path).mesh.texture_size_px
+    method = load_recipe(path)
+    if method.refine is not None and (problem := why_not_refined(method)):
+        raise RecipeError(f"--recipe {recipe}: {problem}")
     folder = suite_root(workspace, suite) / "assets" / asset_id
     is_new = not suite_root(workspace, suite).exists()
     if folder.exists() or (not is_new and asset_id in load_suite(workspace, suite).assets):
@@ -83,7 +92,8 @@ def import_model(
     with tempfile.TemporaryDirectory(prefix="dreamfusion-kit-") as temporary:
         copies = Path(temporary) / "source"
         section = _copied(model, copies, reading)
-        section, record = _tried(copies, section, model, size)
+        section, trial = _tried(copies, section, model, method.mesh.texture_size_px)
+        _check_start(model, method, trial)
         try:
             if is_new:
                 new_suite(workspace, suite, recipe=recipe)
@@ -95,7 +105,7 @@ def import_model(
         except BaseException:
             shutil.rmtree(suite_root(workspace, suite) if is_new else folder, ignore_errors=True)
             raise
-    return _said(folder, section, record)
+    return _said(folder, section, trial["record"])
 
 
 def _copied(model: Path, folder: Path, reading: Reading) -> ImportSection:
@@ -119,7 +129,7 @@ def _copied(model: Path, folder: Path, reading: Reading) -> ImportSection:
 
 def _tried(
     folder: Path, section: ImportSection, model: Path, texture_size_px: int
-) -> tuple[ImportSection, ImportRecord]:
+) -> tuple[ImportSection, Trial]:
     """Convert the mesh in a process of its own; where unwrapping hangs, project onto a box.
 
     The choice is written into asset.yaml, so that the stage itself never depends on a clock.
@@ -137,7 +147,7 @@ def _tried(
         ) from None
 
 
-def _trial(folder: Path, section: ImportSection, model: Path, texture_size_px: int) -> ImportRecord:
+def _trial(folder: Path, section: ImportSection, model: Path, texture_size_px: int) -> Trial:
     asked = {"section": section.model_dump(mode="json"), "texture_size_px": texture_size_px}
     done = subprocess.run(
         [sys.executable, "-m", "dreamfusion_kit.mesh.imported.trial", str(folder), str(model)],
@@ -156,6 +166,14 @@ def _trial(folder: Path, section: ImportSection, model: Path, texture_size_px: i
             "triangles; repair it in a modelling program"
         )
     return answer
+
+
+def _check_start(model: Path, recipe: Recipe, trial: Trial) -> None:
+    """Refuse an open mesh that the recipe would refine from its signed distances."""
+    if recipe.refine is None or trial["is_closed"]:
+        return
+    if problem := why_not_open(recipe.refine):
+        raise MeshError(f"{model}: {problem}")
 
 
 def _asset_yaml(prompt: str, recipe: str, section: ImportSection) -> str:
@@ -196,11 +214,17 @@ def _track(root: Path, source: Path) -> None:
 def _said(folder: Path, section: ImportSection, record: ImportRecord) -> str:
     used = record["faces_in_file"] - record["dropped_faces"]
     lines = [
-        f"{folder}: {used:,} faces, {record['materials']} materials, {record['images']} textures, "
+        f"{folder}: {_counted(used, 'face')}, {_counted(record['materials'], 'material')}, "
+        f"{_counted(record['images'], 'texture')}, "
         f"{record['size_m']:.3g} m, up {section.up}, front {section.front}"
     ]
     if record["dropped_faces"]:
-        lines.append(f"{folder}: {record['dropped_faces']:,} faces without an area left out")
+        dropped = _counted(record["dropped_faces"], "face")
+        lines.append(f"{folder}: {dropped} without an area left out")
     if section.uvs == "box":
         lines.append(f"{folder}: could not be unwrapped in time; import.uvs is box")
     return "\n".join(lines)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 
 from dreamfusion_kit import files
-from dreamfusion_kit.recipe.resolved import refined_assets
+from dreamfusion_kit.recipe.resolved import fetched_recipes, refined_assets
 from dreamfusion_kit.recipe.scene import FOLDER, Scene, load_scene, scene_names
 from dreamfusion_kit.recipe.suite import Suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_root
@@ -88,8 +88,9 @@ def pipelines(suite: Suite, refined: Set[str]) -> Iterator[tuple[str, str]]:
 
 
 def _suite_pipeline(suite: Suite, refined: Set[str]) -> str:
+    fetched = fetched_recipes(suite, refined)
     has_fields = not suite.assets or any(not each.imported for each in suite.assets.values())
-    params = ["suite.yaml", *(f"../../recipes/{name}.yaml" for name in suite.recipes)]
+    params = ["suite.yaml", *(f"../../recipes/{name}.yaml" for name in fetched)]
     if suite.protocol is not None:
         params.append(f"../../protocols/{suite.protocol}.yaml")
     return _filled(
@@ -98,7 +99,7 @@ def _suite_pipeline(suite: Suite, refined: Set[str]) -> str:
         params=f"[{', '.join(params)}]",
         field="      - out/field\n" if has_fields else "",
         refined="      - out/refined\n" if refined else "",
-        fetches="".join(_filled("fetch.dvc.yaml", recipe=name) for name in suite.recipes),
+        fetches="".join(_filled("fetch.dvc.yaml", recipe=name) for name in fetched),
     )
 
 
@@ -114,13 +115,14 @@ def _asset_stages(suite: Suite, folder: str, asset_id: str, refined: Set[str]) -
         "recipe": suite.assets[asset_id].recipe,
         "suffix": asset_id.removeprefix(folder),
     }
-    if suite.assets[asset_id].imported:
-        return _filled("imported.dvc.yaml", **words)
-    is_refined = asset_id in refined
+    is_imported, is_refined = suite.assets[asset_id].imported, asset_id in refined
+    start = "" if is_imported else f"      - out/field/{asset_id}\n"
+    embed = _filled("embed.dvc.yaml", **words) if is_refined or not is_imported else ""
     return _filled(
-        "asset.dvc.yaml",
+        "imported.dvc.yaml" if is_imported else "asset.dvc.yaml",
         **words,
-        refine=_filled("refine.dvc.yaml", **words) if is_refined else "",
+        embed=embed,
+        refine=_filled("refine.dvc.yaml", **words, field=start) if is_refined else "",
         mesh="refined" if is_refined else "mesh",
     )
 

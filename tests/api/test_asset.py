@@ -219,6 +219,15 @@ def test_a_recipe_that_cannot_fit_is_refused() -> None:
         make_asset("a mug", large, progress=False)
 
 
-def test_a_recipe_that_refines_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"recipe\.refine: found a section"):
-        make_asset(PROMPT, load_recipe("magic3d-toybox"))
+def test_a_refined_asset_has_the_bytes_of_the_stages(
+    staged_refined: tuple[AssetLayout, Recipe], tmp_path: Path
+) -> None:
+    own, recipe = staged_refined
+    made = make_asset(PROMPT, recipe, seed=SEED, progress=False, directory=tmp_path / "work")
+    glb = made.save(tmp_path / "mesh", name="ball")
+    for file in set(FILES) - {"mesh.glb"}:
+        assert (glb.parent / file).read_bytes() == (own.refined / file).read_bytes(), file
+    assert (own.refined / "mesh.obj").read_bytes() != (own.mesh / "mesh.obj").read_bytes()
+    assert len(made.history) == 5 + 3
+    again = make_asset(PROMPT, recipe, seed=SEED, progress=False, directory=tmp_path / "work")
+    assert again.mesh.texture.tobytes() == made.mesh.texture.tobytes()

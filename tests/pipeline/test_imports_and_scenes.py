@@ -1,17 +1,20 @@
 """A mesh that others made, and a scene of finished assets, through the command line and DVC."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import trimesh
+import yaml
 
 from .conftest import Clone
 
 pytestmark = pytest.mark.pipeline
 
 SHIPPED = Path(__file__).parents[2] / "scenes" / "toy-table.yaml"
+REFINING = Path(__file__).parents[2] / "recipes" / "magic3d-toybox.yaml"
 IMPORTED = "suites/imported"
 
 
@@ -54,6 +57,35 @@ def test_the_imported_file_is_pinned(clone: Clone) -> None:
     assert "found other content" in done.stderr
     clone.dvc("checkout", "--force", folder=IMPORTED)
     clone.kit("mesh", "pill", "--suite", "imported")
+
+
+def test_an_imported_mesh_is_refined(clone: Clone) -> None:
+    recipe = yaml.safe_load((clone.path / "recipes/analytic.yaml").read_text())
+    section = yaml.safe_load(REFINING.read_text())["refine"]
+    (phase,) = section["phases"]
+    for key in ("view_prompts", "negative_prompt"):
+        phase["guidance"][key] = recipe["guidance"][key]
+    phase["camera"]["image_size_px"] = 32
+    phase["optimize"] |= {"num_steps": 2, "checkpoint_every_steps": 2, "preview_every_steps": 2}
+    phase["optimize"]["learning_rate_decay"]["warmup_steps"] = 1
+    moved = {
+        "kind": "vertex_offsets",
+        "max_faces": 5000,
+        "learning_rate": 0.002,
+        "smoothing_lambda": 0.0,
+    }
+    section |= {"representation": moved, "texture": section["texture"] | {"resolution": 16}}
+    path = clone.path / "recipes/refined.yaml"
+    path.write_text(json.dumps(recipe | {"refine": section}))
+    trimesh.creation.icosphere(subdivisions=2).export(clone.path / "ball.glb")
+    clone.kit("import", "ball", "ball.glb", "--prompt", "a ball", "--recipe", "refined")
+    ran = clone.repro(folder=IMPORTED)
+    stages = ("embed", "mesh", "refine", "evaluate")
+    assert {f"assets/ball/dvc.yaml:{stage}" for stage in stages} <= ran
+    assert clone.repro(folder=IMPORTED) == set()
+    out = clone.path / IMPORTED / "out"
+    assert (out / "refined/ball/mesh.glb").read_bytes()[:4] == b"glTF"
+    assert 'id="ball"' in (out / "report/index.html").read_text()
 
 
 def test_broken_files_are_one_line(clone: Clone) -> None:

@@ -106,6 +106,7 @@ def multi_view_settings(dataset_settings: DatasetSection) -> MultiViewTrainingSe
         steps_per_shelf=2,
         caption_dropout=0.12,
         timestep_power=0.5,
+        camera_rate=8.0,
         teacher_lambda=1.0,
         ema_decay=0.9,
     )

@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from dreamfusion_kit.camera.sampler import sample_cameras
+from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.multi_view import is_changed
+from dreamfusion_kit.priors.multi_view_unet import MultiViewUnetPrior
+from dreamfusion_kit.recipe.schema import MultiViewUnetSection
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
 from dreamfusion_kit.toybox.object_views import render_object_views
@@ -92,6 +96,42 @@ def test_a_saved_model_loads_in_half_precision(
     assert all(torch.equal(found, value.half().float()) for found, value in pairs)
 
 
+def test_the_prior_of_a_recipe_predicts_what_the_trained_model_does(
+    pixel_prior: Path, model: ToyboxMultiView, tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        for value in model.own.parameters():
+            value.add_(0.01 * torch.randn(value.shape, generator=torch.Generator().manual_seed(0)))
+    model.save(tmp_path / "views")
+    model.load(tmp_path / "views")  # in the precision of the file
+    source = {"kind": "local", "path": "somewhere"}
+    section = MultiViewUnetSection.model_validate(
+        {
+            "kind": "multi_view_unet",
+            "source": source,
+            "view_weights": source,
+            "num_views": 4,
+            "dtype": "float32",
+            "vae_dtype": None,
+            "image_size_px": SIZE_PX,
+            "cpu_offload": False,
+            "storage_dtype": None,
+        }
+    )
+    prior = build_prior(section, pixel_prior, "cpu", {"view_weights": tmp_path / "views"})
+    assert isinstance(prior, MultiViewUnetPrior)
+    draw = torch.Generator().manual_seed(1)
+    noisy = torch.randn(4, 12, SIZE_PX // 2, SIZE_PX // 2, generator=draw)
+    rows, timestep = torch.randn(4, 16, generator=draw), torch.full((4,), 500)
+    text = prior.encode_text(["a red mug"] * 4).beside({"camera": rows})
+    found = prior.predict(noisy, timestep, text)
+    with torch.no_grad():
+        velocity = model.predict(noisy, timestep, model.prior.encode(["a red mug"] * 4), rows)
+    alpha, sigma = (f(timestep)[:, None, None, None] for f in (prior.alpha_t, prior.sigma_t))
+    # The directory's own networks are kept in half precision.
+    torch.testing.assert_close(found, alpha * velocity + sigma * noisy, rtol=1e-3, atol=1e-4)
+
+
 def test_a_shelf_holds_consistent_views_of_objects_that_may_be_trained(
     multi_view_settings: MultiViewTrainingSection,
 ) -> None:
@@ -126,8 +166,6 @@ def test_images_are_the_chosen_objects_one_after_the_other(
 def test_a_sample_is_one_row_of_views_per_caption(
     model: ToyboxMultiView, multi_view_settings: MultiViewTrainingSection
 ) -> None:
-    from dreamfusion_kit.camera.sampler import sample_cameras
-
     cameras = sample_cameras(
         multi_view_settings.camera, 4, generator=torch.Generator().manual_seed(0)
     )

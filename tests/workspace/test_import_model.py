@@ -1,16 +1,19 @@
 """`import`: the suite that it makes, what it pins, and that a refusal leaves nothing behind."""
 
 import hashlib
+import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import trimesh
+import yaml
 
 from dreamfusion_kit.errors import DreamFusionKitError, MeshError, RecipeError
 from dreamfusion_kit.mesh.imported import convert, parse
-from dreamfusion_kit.mesh.imported.convert import ImportRecord
 from dreamfusion_kit.mesh.imported.raw import RawModel
+from dreamfusion_kit.mesh.imported.trial import Trial
 from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.imported import ImportSection
 from dreamfusion_kit.recipe.resolved import resolve
@@ -19,6 +22,8 @@ from dreamfusion_kit.workspace import import_model
 from dreamfusion_kit.workspace.dvc_project import make_project
 from dreamfusion_kit.workspace.import_model import Reading
 from dreamfusion_kit.workspace.pipeline import stale_pipelines
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +35,9 @@ def _quick(
     if "real" in request.fixturenames:
         return
 
-    def in_process(folder: Path, section: ImportSection, model: Path, size: int) -> ImportRecord:
-        return convert.convert(folder, section, texture_size_px=size, shown_as=model).record
+    def in_process(folder: Path, section: ImportSection, model: Path, size: int) -> Trial:
+        found = convert.convert(folder, section, texture_size_px=size, shown_as=model)
+        return Trial(record=found.record, is_closed=bool(found.mesh.facts["watertight"]))
 
     def read(folder: Path, file: str, *, shown_as: Path) -> RawModel:
         try:
@@ -175,7 +181,7 @@ def test_where_unwrapping_hangs_a_box_is_written_down(
 ) -> None:
     trial = import_model._trial
 
-    def hang(folder: Path, section: ImportSection, model: Path, size: int) -> ImportRecord:
+    def hang(folder: Path, section: ImportSection, model: Path, size: int) -> Trial:
         if section.uvs == "unwrap":
             raise subprocess.TimeoutExpired("unwrap", 0)
         return trial(folder, section, model, size)
@@ -185,3 +191,35 @@ def test_where_unwrapping_hangs_a_box_is_written_down(
     imported = resolve(workspace, "imported", "box").imported
     assert imported is not None
     assert imported.uvs == "box"
+
+
+def test_what_a_refinement_cannot_start_from_is_refused(workspace: Path, tmp_path: Path) -> None:
+    recipe = ROOT / "recipes" / "magic3d-toybox.yaml"
+    shutil.copyfile(recipe, workspace / "recipes" / "magic3d-toybox.yaml")
+    open_box = trimesh.creation.box((10, 20, 30))
+    open_box.update_faces([True] * 11 + [False])
+    open_box.export(tmp_path / "open.stl")
+    with pytest.raises(MeshError, match=r"open\.stl: found an open mesh.*set the kind to vertex"):
+        add(workspace, tmp_path / "open.stl", recipe="magic3d-toybox")
+    assert not (workspace / "suites" / "imported").exists()
+    learned = yaml.safe_load(recipe.read_text())
+    learned["background"] = yaml.safe_load((ROOT / "recipes" / "sd15.yaml").read_text())[
+        "background"
+    ]
+    (workspace / "recipes" / "learned.yaml").write_text(json.dumps(learned))
+    if learned["background"]["kind"] == "mlp":
+        with pytest.raises(RecipeError, match=r"--recipe learned: found background.kind mlp"):
+            add(workspace, box(tmp_path), recipe="learned")
+
+
+def test_an_import_that_is_refined_has_the_stages_for_it(workspace: Path, tmp_path: Path) -> None:
+    recipe = ROOT / "recipes" / "magic3d-toybox.yaml"
+    shutil.copyfile(recipe, workspace / "recipes" / "magic3d-toybox.yaml")
+    add(workspace, box(tmp_path), recipe="magic3d-toybox")
+    root = workspace / "suites" / "imported"
+    stages = yaml.safe_load((root / "assets" / "box" / "dvc.yaml").read_text())["stages"]
+    assert list(stages) == ["embed", "mesh", "refine", "evaluate"]
+    assert "out/field/box" not in stages["refine"]["deps"]
+    assert "out/refined/box" in stages["evaluate"]["deps"]
+    assert "fetch_magic3d-toybox" in (root / "dvc.yaml").read_text()
+    assert stale_pipelines(workspace, load_suite(workspace, "imported")) == []

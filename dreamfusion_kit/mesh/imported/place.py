@@ -10,9 +10,8 @@ from trimesh.graph import face_adjacency
 
 from dreamfusion_kit.errors import MeshError
 from dreamfusion_kit.mesh.imported.raw import RawModel
-from dreamfusion_kit.recipe.imported import Axis, ImportSection
+from dreamfusion_kit.recipe.imported import BALL_RADIUS, Axis, ImportSection
 
-BALL_RADIUS = 0.85  # as the toybox's objects have it: their pictures leave a margin
 CREASE_DEG = 40.0  # a sharper edge keeps its two normals
 _MIN_AREA = 1e-14  # of a face, in squares of the ball's radius: a line or a point
 

@@ -1,17 +1,25 @@
 """Converts an imported model once, in a process of its own that its parent may end.
 
-`python -m ... FOLDER SHOWN_AS`, with the section as JSON on stdin. Prints the import's record as
-JSON, or the text of the error as a JSON string.
+`python -m ... FOLDER SHOWN_AS`, with the section as JSON on stdin. Prints a `Trial` as JSON, or the
+text of the error as a JSON string.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import TypedDict
 
 from dreamfusion_kit.errors import MeshError
-from dreamfusion_kit.mesh.imported.convert import convert
+from dreamfusion_kit.mesh.imported.convert import ImportRecord, convert
 from dreamfusion_kit.recipe.imported import ImportSection
 from dreamfusion_kit.supervision import end_with_parent
+
+
+class Trial(TypedDict):
+    """What came of a conversion: the record, and whether the surface is closed."""
+
+    record: ImportRecord
+    is_closed: bool
 
 
 def main() -> None:
@@ -27,7 +35,7 @@ def main() -> None:
     except MeshError as error:
         print(json.dumps(str(error)))
         return
-    print(json.dumps(found.record))
+    print(json.dumps(Trial(record=found.record, is_closed=bool(found.mesh.facts["watertight"]))))
 
 
 if __name__ == "__main__":

@@ -157,6 +157,12 @@ class Recipe(Section):
     )
 
     @property
+    def bounding_radius(self) -> float:
+        """Return the radius of the ball that holds the object, scene units."""
+        field = self.field.particle if isinstance(self.field, ParticlesSection) else self.field
+        return field.bounding_radius
+
+    @property
     def guidances(self) -> dict[str, GuidanceSection]:
         """Return the guidance of each optimisation, by its key."""
         phases = () if self.refine is None else self.refine.phases

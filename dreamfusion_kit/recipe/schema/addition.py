@@ -5,11 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from dreamfusion_kit.recipe.schema.base import Section, is_one_line
-from dreamfusion_kit.recipe.schema.source import (
-    BundledSourceSection,
-    LoraSourceSection,
-    PartSourceSection,
-)
+from dreamfusion_kit.recipe.schema.source import LoraSourceSection, PartSourceSection
 
 
 class LoraSection(Section):
@@ -53,4 +49,4 @@ OtherVae = Annotated[
     PartSourceSection | None,
     Field(description="A VAE in place of the model's own, such as a tuned one; null for none."),
 ]
-Additions = dict[str, PartSourceSection | BundledSourceSection]
+Additions = dict[str, PartSourceSection]

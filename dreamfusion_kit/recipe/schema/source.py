@@ -74,9 +74,8 @@ class BundledSourceSection(Section):
     """A model that comes with the kit: the toybox's."""
 
     kind: Literal["bundled"] = Field(description="A model that is part of the installed kit.")
-    name: Literal["prior", "clip", "multiview"] = Field(
-        description="Which one: the toybox's diffusion prior, its CLIP, or what makes the prior "
-        "one of several views."
+    name: Literal["prior", "clip"] = Field(
+        description="Which one: the toybox's diffusion prior, or its CLIP."
     )
 
 
@@ -201,11 +200,5 @@ class WeightsFileSection(Section):
 
 PartSourceSection = Annotated[
     WeightsFileSection | LocalSourceSection | HubSourceSection, Field(discriminator="kind")
-]
-# What turns a single-view U-Net into one of several views may also be the kit's own.
-ViewWeightsSection = Annotated[
-    BundledSourceSection | WeightsFileSection | LocalSourceSection | HubSourceSection,
-    Field(discriminator="kind"),
-    AfterValidator(_is_of_many_steps),
 ]
 LoraSourceSection = Annotated[PartSourceSection, AfterValidator(_is_of_many_steps)]
