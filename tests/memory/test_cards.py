@@ -1,12 +1,17 @@
 """Advice for cards of 12, 16 and 24 GB."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from dreamfusion_kit.memory import estimate
 from dreamfusion_kit.memory.architectures import QWEN_IMAGE, STABLE_DIFFUSION_1
 from dreamfusion_kit.memory.cards import advice_for_cards
+from dreamfusion_kit.memory.field import FieldMemory
+from dreamfusion_kit.memory.prior import PriorMemory
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.schema import LatentUnetSection, Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -26,3 +31,50 @@ def test_a_large_model_needs_its_blocks_moved() -> None:
 @pytest.mark.parametrize("name", ["toybox", "analytic"])
 def test_priors_without_these_keys_get_no_advice(name: str) -> None:
     assert advice_for_cards(load_recipe(RECIPES / f"{name}.yaml"), {}) == []
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("weights_gb", "predicting_gb", "expected"),
+    [
+        # Each with a VAE of 2 GB, of which half is left in bfloat16, beside a small field.
+        (8, 1, ("prior.vae_dtype bfloat16", "as it is", "as it is")),
+        (8, 2, ("prior.cpu_offload group", "as it is", "as it is")),
+        (11, 2, ("prior.cpu_offload group", "prior.vae_dtype bfloat16", "as it is")),
+        (40, 2, ("prior.cpu_offload group",) * 3),
+        (40, 13, ("prior.image_size_px 256", "prior.image_size_px 256", "prior.cpu_offload group")),
+        (40, 100, ("not with any",) * 3),
+    ],
+)
+def test_the_smallest_sacrifice_that_fits_each_card_is_named(
+    weights_gb: float,
+    predicting_gb: float,
+    expected: tuple[str, str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def counted(recipe: Recipe, _: object) -> PriorMemory:
+        prior = recipe.prior
+        assert isinstance(prior, LatentUnetSection)
+        stored = weights_gb / (1 if prior.storage_dtype is None else 2)
+        quarter = 4 if prior.image_size_px == 256 else 1
+        vae = 2 if prior.vae_dtype == "float32" else 1
+        return PriorMemory(
+            denoiser=int(stored * GB),
+            moved=int(stored * GB / 20),
+            predicting=int(predicting_gb * GB / quarter),
+            encoder=vae * GB,
+        )
+
+    monkeypatch.setattr(estimate, "memory_of_prior", counted)
+    nothing = FieldMemory(*[0] * len(dataclasses.fields(FieldMemory)))
+    monkeypatch.setattr(estimate, "field_memory", lambda _: nothing)
+    lines = advice_for_cards(load_recipe(RECIPES / "sdxl.yaml"), {})
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"on a card of {size} GB" for size in (12, 16, 24)
+    ]
+    for line, words in zip(lines, expected, strict=True):
+        assert words in line
+    if weights_gb == 40 and predicting_gb == 13:
+        assert "storage_dtype float8_e4m3fn" in lines[0]  # all the smaller sacrifices as well

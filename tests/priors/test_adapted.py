@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.additions_check import check_additions
 from dreamfusion_kit.priors.directory import load_model
 from dreamfusion_kit.priors.loaded_classes import loaded_classes
 
@@ -47,6 +48,8 @@ def peft(component: str, folder: str, path: str, down: Tensor, up: Tensor) -> Te
 def comfy(component: str, folder: str, path: str, down: Tensor, up: Tensor) -> Tensors:
     """As trainers without diffusers call a denoiser."""
     found = peft(component, folder, path, down, up)
+    if component != "denoiser":
+        return found
     return {name.replace(f"{folder}.", "diffusion_model.", 1): rows for name, rows in found.items()}
 
 
@@ -86,7 +89,7 @@ def test_every_component_of_every_family_takes_a_lora_in_both_layouts(
             weight += section.loras[0].scale * ALPHA / RANK * (up @ down)
     save_file(tensors, file)
     adapted = Adapted(section, directory, {"loras.0": file})
-    adapted.check()
+    check_additions(adapted)
     for component, folder in present.items():
         model = load_model(places[component], directory / folder, dtype=torch.float32)
         adapted.adapt(model, component)
