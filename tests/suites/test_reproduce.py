@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def committed(serial: Workspace) -> Workspace:
 
 
 @contextmanager
-def _replaced(path: Path, content: bytes) -> Iterator[None]:
+def _replaced(path: Path, content: bytes) -> Generator[None, None, None]:
     before = path.read_bytes()
     path.unlink()  # DVC may have linked it to its cache
     path.write_bytes(content)
