@@ -20,6 +20,9 @@ class Cameras:
     The pose uses OpenGL camera axes (+x right, +y up, -z forward). `azimuth_deg`,
     `elevation_deg` and `radius` are the nominal orbit before any jitter: view prompts
     and reports use them, rays use `camera_to_world` alone.
+
+    `views_per_object` consecutive cameras stand evenly around the object, at one elevation,
+    distance and focal length; 1 where each camera was drawn alone.
     """
 
     camera_to_world: Float[Tensor, "batch 4 4"]
@@ -29,6 +32,7 @@ class Cameras:
     radius: Float[Tensor, " batch"]
     height_px: int
     width_px: int
+    views_per_object: int = 1
 
     @property
     def positions(self) -> Float[Tensor, "batch 3"]:

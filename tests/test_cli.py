@@ -12,6 +12,7 @@ import typer
 
 from dreamfusion_kit import cli
 from dreamfusion_kit.recipe.resolved import resolve
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.recipe.yaml_text import parse
 
 ROOT = Path(__file__).parents[1]
@@ -162,6 +163,21 @@ def test_suite_add_and_rm(run: Cli) -> None:
     assert Path("params.yaml").read_bytes() == before
 
 
+def test_suite_add_takes_the_recipe_that_the_assets_share(run: Cli) -> None:
+    assert run("suite", "new", "pets")[0] == 0
+    assert run("suite", "add", "cat", "a red mug", "--suite", "pets")[0] == 0  # none yet
+    assert run("suite", "rm", "cat", "--suite", "pets")[0] == 0
+    for asset, *recipe in (
+        ("dog", "--recipe", "analytic"),
+        ("cat",),
+        ("owl", "--recipe", "toybox"),
+    ):
+        assert run("suite", "add", asset, "a blue mug", "--suite", "pets", *recipe)[0] == 0
+    assert run("suite", "add", "fox", "a green mug", "--suite", "pets")[0] == 0  # two by now
+    found = {name: asset.recipe for name, asset in load_suite(Path(), "pets").assets.items()}
+    assert found == {"cat": "analytic", "dog": "analytic", "fox": "toybox", "owl": "toybox"}
+
+
 def test_suite_add_refuses_what_is_not_valid(run: Cli) -> None:
     assert run("suite", "add", "blob", "a blob", "--recipe", "analitic") == (
         2,
@@ -254,8 +270,8 @@ def test_doctor_estimates_an_asset_and_a_recipe(run: Cli) -> None:
 def test_doctor_names_what_is_optional(run: Cli) -> None:
     status, out, _ = run("doctor")
     assert status == 0
-    assert out.startswith("python      3.")
-    assert "tinycudann  " in out
+    assert out.startswith("python           3.")
+    assert "tinycudann       " in out
 
 
 def test_a_suite_is_made_from_a_list(run: Cli) -> None:

@@ -28,16 +28,20 @@ def sample_lighting(
     *,
     generator: torch.Generator,
 ) -> Lighting:
-    """Draw a light and a shading mode for each image.
+    """Draw a light for each image, and a shading mode for each object that is seen.
 
     Before `albedo_only_steps` every image shows the albedo; afterwards an image is shaded
     with `shaded_probability`, and a shaded one is textureless with
-    `textureless_probability` (DreamFusion, s. 3.1).
+    `textureless_probability` (DreamFusion, s. 3.1). The views of a group share their mode:
+    four views of one object are all of plaster, or none is.
     """
-    batch = len(cameras.positions)
+    together = cameras.views_per_object
+    objects = len(cameras.positions) // together
     positions = sample_light_positions(light, cameras, generator=generator)
-    shaded = uniform((batch,), 0.0, 1.0, generator) < shading.shaded_probability
-    textureless = uniform((batch,), 0.0, 1.0, generator) < shading.textureless_probability
+    shaded = uniform((objects,), 0.0, 1.0, generator) < shading.shaded_probability
+    textureless = uniform((objects,), 0.0, 1.0, generator) < shading.textureless_probability
+    if together > 1:
+        shaded, textureless = (mode.repeat_interleave(together) for mode in (shaded, textureless))
     shaded = shaded & (step >= shading.albedo_only_steps)
     one, zero = torch.ones_like(positions[:, 0]), torch.zeros_like(positions[:, 0])
     return Lighting(

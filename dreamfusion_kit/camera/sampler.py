@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.camera.pose import fov_y_from_focal, look_at, orbit_position
+from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.schema import CameraSection
 from dreamfusion_kit.records import Cameras
 
@@ -52,13 +53,27 @@ def sample_cameras(
 ) -> Cameras:
     """Draw training cameras. Jitters follow DreamFusion A.2, read as standard deviations.
 
+    With `object_views` a group's views share their orbit; jitter is still each view's own.
     `step` is the optimiser's, which the size of the images may follow.
+
+    Raises:
+        RecipeError: where `batch` views do not make whole groups.
     """
-    size = section.image_size_at(step)
-    elevation_deg = sample_elevation_deg(section, batch, generator=generator)
-    azimuth_deg = sample_azimuth_deg(section, batch, generator=generator)
-    radius = uniform((batch,), *section.radius_range, generator)
-    focal = uniform((batch,), *section.focal_range, generator)
+    size, together = section.image_size_at(step), section.views_per_object
+    objects = _num_groups(batch, together)
+    elevation_deg = sample_elevation_deg(section, objects, generator=generator)
+    azimuth_deg = sample_azimuth_deg(section, objects, generator=generator)
+    radius = uniform((objects,), *section.radius_range, generator)
+    focal = uniform((objects,), *section.focal_range, generator)
+    if section.object_views is not None:
+        if section.object_views.radius_follows_focal:
+            radius = 2 * focal * radius
+        elevation_deg, azimuth_deg, radius, focal = (
+            value.repeat_interleave(together)
+            for value in (elevation_deg, azimuth_deg, radius, focal)
+        )
+        place = torch.arange(batch, device=azimuth_deg.device) % together
+        azimuth_deg = azimuth_deg + place * (360 / together)
     jitter = section.position_jitter
     positions = orbit_position(azimuth_deg, elevation_deg, radius)
     positions = positions + uniform((batch, 3), -jitter, jitter, generator)
@@ -73,7 +88,17 @@ def sample_cameras(
         radius=radius,
         height_px=size,
         width_px=size,
+        views_per_object=together,
     )
+
+
+def _num_groups(batch: int, together: int) -> int:
+    if batch % together:
+        raise RecipeError(
+            f"camera.object_views: found {batch} views, expected a multiple of {together}; "
+            "change optimize.batch_size"
+        )
+    return batch // together
 
 
 def orbit_cameras(

@@ -182,7 +182,7 @@ def relight(
     ] = 24,
     suite: SuiteOption = None,
 ) -> None:
-    """Take pictures of an asset's mesh under light from all around, with shadows.
+    """Render an asset's mesh under environment light, with shadows.
 
     Writes stills and a turntable into out/relight/ASSET/LIGHT. Needs the extra `render`: Mitsuba,
     which runs on any CPU and needs neither LLVM nor OpenGL.

@@ -102,17 +102,24 @@ def suite_add(
     asset: AssetArgument,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to make.")],
     recipe: Annotated[
-        str, typer.Option(metavar="NAME", help="A recipe: recipes/NAME.yaml.")
-    ] = "toybox",
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")] = 0,
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A recipe: recipes/NAME.yaml. By default the one that all assets of the suite "
+            "have, or else toybox.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all random streams.")] = 0,
     suite: SuiteOption = None,
 ) -> None:
     """Add an asset to a suite. Comments and everything else in the files stay."""
     from dreamfusion_kit.workspace import edit as suite_edit
 
     here = locate(suite)
+    shared = load_suite(here.workspace, here.suite).recipes if recipe is None else (recipe,)
+    chosen = shared[0] if len(shared) == 1 else "toybox"
     path = suite_edit.add(
-        here.workspace, here.suite, asset, prompt=prompt, recipe=recipe, seed=seed
+        here.workspace, here.suite, asset, prompt=prompt, recipe=chosen, seed=seed
     )
     print(f"{path}: added {asset}")
 

@@ -23,7 +23,9 @@ def toybox_train_prior(
     workers: Annotated[
         int,
         typer.Option(
-            min=0, help="Processes that draw batches; 0 uses this one. A GPU needs about 12."
+            metavar="N",
+            min=0,
+            help="Processes that draw batches; 0 uses this one. A GPU needs about 12.",
         ),
     ] = 0,
 ) -> None:
@@ -50,6 +52,15 @@ def toybox_train_view(device: DeviceOption = "cpu") -> None:
     from dreamfusion_kit.stages import toybox as stage
 
     print(stage.run_train_view(locate().workspace, devices.pick(device)))
+
+
+@command(toybox_app, "train-multiview", "python cli.py toybox train-multiview")
+def toybox_train_multi_view(device: DeviceOption = "cpu") -> None:
+    """Fine-tune the prior on four views of one object at once; a killed training run resumes."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import toybox as stage
+
+    print(stage.run_train_multi_view(locate().workspace, devices.pick(device)))
 
 
 @command(toybox_app, "evaluate", "python cli.py toybox evaluate")

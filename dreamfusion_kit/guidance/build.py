@@ -17,6 +17,7 @@ from dreamfusion_kit.guidance.sdi import sdi_residual
 from dreamfusion_kit.guidance.sds import ScoreDistillation, sds_residual
 from dreamfusion_kit.guidance.sjc import sjc_residual
 from dreamfusion_kit.guidance.vsd import VariationalDistillation
+from dreamfusion_kit.guidance.x0_reconstruction import x0_reconstruction_residual
 from dreamfusion_kit.priors.base import ImageTextModel, Prior, Teacher
 from dreamfusion_kit.priors.lent import check_timesteps
 from dreamfusion_kit.recipe import schema
@@ -61,6 +62,8 @@ def build_guidance(
             residual = partial(sdi_residual, section, prior)
         case schema.RfdsRevSection():
             residual = partial(rfds_rev_residual, section, prior)
+        case schema.X0ReconstructionSection():
+            residual = partial(x0_reconstruction_residual, section, prior)
         case schema.VsdSection():
             lender = prior if section.phi.source is None else _lender(prior, phi)
             adapter = lender.adapter(section.phi.rank, generator=generator)

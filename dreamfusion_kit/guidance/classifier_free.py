@@ -18,7 +18,24 @@ def guided_epsilon(
     timestep: Int[Tensor, " batch"],
     conditioning: Conditioning,
 ) -> Float[Tensor, "batch channels height width"]:
-    """Return epsilon_hat: classifier-free guidance or Perp-Neg, then CFG rescale.
+    """Return epsilon_hat: classifier-free guidance or Perp-Neg, then CFG rescale."""
+    guided, epsilon_c = guided_and_conditional(section, prior, noisy, timestep, conditioning)
+    if section.guidance_rescale > 0:
+        guided = rescale(guided, epsilon_c, section.guidance_rescale, prior.num_views)
+    return guided
+
+
+@torch.no_grad()
+def guided_and_conditional(
+    section: ScoreGuidanceSection,
+    prior: Prior,
+    noisy: Float[Tensor, "batch channels height width"],
+    timestep: Int[Tensor, " batch"],
+    conditioning: Conditioning,
+) -> tuple[
+    Float[Tensor, "batch channels height width"], Float[Tensor, "batch channels height width"]
+]:
+    """Return the guided epsilon before any rescale, and eps_c.
 
     All texts of all images go through the prior as one batch.
     """
@@ -29,14 +46,11 @@ def guided_epsilon(
     predicted = prior.predict(torch.cat([noisy] * count), torch.cat([timestep] * count), texts)
     epsilon_u, epsilon_c, *epsilon_negatives = predicted.chunk(count)
     weights = conditioning.negative_weights
+    scale = section.guidance_scale
     if weights is None:
-        guided = combine(epsilon_u, epsilon_c, section.guidance_scale)
-    else:
-        scale = section.guidance_scale
-        guided = combine_perpendicular(epsilon_u, epsilon_c, epsilon_negatives, weights, scale)
-    if section.guidance_rescale > 0:
-        guided = rescale(guided, epsilon_c, section.guidance_rescale)
-    return guided
+        return combine(epsilon_u, epsilon_c, scale), epsilon_c
+    guided = combine_perpendicular(epsilon_u, epsilon_c, epsilon_negatives, weights, scale)
+    return guided, epsilon_c
 
 
 def combine(
@@ -56,15 +70,23 @@ def rescale(
     guided: Float[Tensor, "batch channels height width"],
     conditional: Float[Tensor, "batch channels height width"],
     share: float,
+    num_views: int = 1,
 ) -> Float[Tensor, "batch channels height width"]:
     """Set `guided` back to the deviation that `conditional` has, image by image.
 
     Lin et al. 2023 (arXiv 2305.08891), s. 3.4: a strong scale widens the
     prediction, which over-exposes. `share` is their phi: 0 changes nothing, 1 restores
-    the deviation fully.
+    the deviation fully. `num_views` images that were denoised together count as one, as in
+    MVDream's code: one view may be darker than the others.
     """
-    whole_image = (1, 2, 3)
-    restored = guided * (
-        conditional.std(dim=whole_image, keepdim=True) / guided.std(dim=whole_image, keepdim=True)
-    )
+    restored = guided * (_deviation(conditional, num_views) / _deviation(guided, num_views))
     return share * restored + (1 - share) * guided
+
+
+def _deviation(
+    images: Float[Tensor, "batch channels height width"], num_views: int
+) -> Float[Tensor, "batch 1 1 1"]:
+    if num_views == 1:
+        return images.std(dim=(1, 2, 3), keepdim=True)
+    together = images.reshape(-1, num_views * images[0].numel()).std(dim=1)
+    return together.repeat_interleave(num_views)[:, None, None, None]

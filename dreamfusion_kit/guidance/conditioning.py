@@ -1,7 +1,7 @@
 """The text of each rendered view: what to move towards, and what to move away from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 import torch
@@ -15,6 +15,7 @@ from dreamfusion_kit.guidance.view_prompts import (
     row_of,
     view_weights,
 )
+from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import NEGATIVE, ScoreGuidanceSection, ViewPromptsSection
 from dreamfusion_kit.records import Cameras
@@ -54,19 +55,42 @@ class PromptFeatures:
 class Conditioning:
     """What a diffusion model reads beside the noisy images, one row per image.
 
-    `negatives` are Perp-Neg's texts, each with a weight per image; none without it.
+    `negatives` are Perp-Neg's texts, each with a weight per image; none without it. `cameras` is
+    what the prior reads of each image's camera. It is in every text of this record already.
     """
 
     conditional: TextFeatures
     unconditional: TextFeatures
     negatives: tuple[TextFeatures, ...] = ()
     negative_weights: Float[Tensor, "batch texts"] | None = None
+    cameras: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    def seen(self, text: TextFeatures) -> TextFeatures:
+        """Return another text of the same images, with their cameras beside it."""
+        return text.beside(self.cameras)
+
+    def seen_from(self, cameras: Mapping[str, Tensor]) -> "Conditioning":
+        """Return the same texts with `cameras` beside each."""
+        return Conditioning(
+            self.conditional.beside(cameras),
+            self.unconditional.beside(cameras),
+            tuple(text.beside(cameras) for text in self.negatives),
+            self.negative_weights,
+            cameras,
+        )
 
 
 def conditioning_for(
+    section: ScoreGuidanceSection, prior: Prior, prompts: PromptFeatures, cameras: Cameras
+) -> Conditioning:
+    """Return what `prior` reads beside the images that `cameras` took."""
+    read = prior.camera_features(cameras)
+    return _texts_for(section, prompts, cameras).seen_from(read)
+
+
+def _texts_for(
     section: ScoreGuidanceSection, prompts: PromptFeatures, cameras: Cameras
 ) -> Conditioning:
-    """Return the texts for the images that `cameras` took."""
     batch = len(cameras.azimuth_deg)
     unconditional = prompts.select([NEGATIVE] * batch)
     if section.perp_neg is None:

@@ -24,7 +24,7 @@ def csd_residual(
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the classifier's residual, per image; all texts in one call of the prior."""
     negative_weight = value_at(section.negative_weight, views.step)
-    texts = prompts.select([UNCONDITIONAL] * len(views.clean))
+    texts = views.conditioning.seen(prompts.select([UNCONDITIONAL] * len(views.clean)))
     texts = texts.cat(views.conditioning.conditional)
     if negative_weight > 0:
         texts = texts.cat(views.conditioning.unconditional)

@@ -9,6 +9,7 @@ from dreamfusion_kit.recipe.schema import (
     ScoreGuidanceSection,
     SjcSection,
     VsdSection,
+    X0ReconstructionSection,
 )
 
 # Below this signal level sigma_t / alpha_t is meaningless in float32.
@@ -23,8 +24,8 @@ def refuse_pure_noise(
     `place` is the section's key in the recipe. Schedules with zero terminal SNR (Lin et al.
     2023, s. 3.1) end in such a timestep.
     """
-    if isinstance(section, SjcSection):
-        _refuse(place, section.timestep_max, f"{place}.kind sjc", schedule)
+    if isinstance(section, SjcSection | X0ReconstructionSection):
+        _refuse(place, section.timestep_max, f"{place}.kind {section.kind}", schedule)
     if section.timestep_weight in ("sigma_over_alpha", "flow"):
         asks = f"{place}.timestep_weight {section.timestep_weight}"
         _refuse(place, section.timestep_max, asks, schedule)

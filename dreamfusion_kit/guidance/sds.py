@@ -14,7 +14,7 @@ x is the rendered image in the prior's space. This file follows the path in orde
 
 `ScoreDistillation.guide` calls these in turn, and `optimize.loop` propagates the image's
 gradient into the field, dimage / dtheta. Other score distillations (`sjc`, `csd`, `ism`,
-`sdi`, `rfds_rev`, `vsd`) replace only the residual.
+`sdi`, `rfds_rev`, `vsd`, `x0_reconstruction`) replace only the residual.
 """
 
 from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ class ScoreDistillation(Guidance):
     def guide(self, views: Views, step: int, draw: Draw) -> GuidanceOutput:
         """Return the gradient of `w(t) residual` on the images, mean over batch and pixels."""
         section, prior = self._section, self._prior
-        conditioning = conditioning_for(section, self._prompts, views.cameras)
+        conditioning = conditioning_for(section, prior, self._prompts, views.cameras)
         encoded = encode(prior, views.images)
         noisy = diffuse(section, prior, encoded, conditioning, step, draw("guidance"))
         residual = self._residual(noisy)
@@ -101,13 +101,18 @@ def sample_timesteps(
     section: ScoreGuidanceSection | PhiSection,
     step: int,
     batch: int,
-    num_train_timesteps: int,
+    prior: Prior,
     *,
     generator: torch.Generator,
 ) -> Int[Tensor, " batch"]:
-    """Draw one timestep per image: t, uniform over the step's range (DreamFusion, s. 3.2)."""
-    lower, upper = timestep_range(section, step, num_train_timesteps)
-    return torch.randint(lower, upper + 1, (batch,), generator=generator, device=generator.device)
+    """Draw one timestep per image: t, uniform over the step's range (DreamFusion, s. 3.2).
+
+    Views that the prior denoises together have one timestep (MVDream, s. 3.2).
+    """
+    lower, upper = timestep_range(section, step, prior.num_train_timesteps)
+    objects = (batch // prior.num_views,)
+    drawn = torch.randint(lower, upper + 1, objects, generator=generator, device=generator.device)
+    return drawn if prior.num_views == 1 else drawn.repeat_interleave(prior.num_views)
 
 
 @dataclass(frozen=True)
@@ -159,9 +164,7 @@ def diffuse(
 ) -> NoisyViews:
     """Draw the timesteps, then the noise."""
     clean = encoded.clean.detach()
-    timestep = sample_timesteps(
-        section, step, len(clean), prior.num_train_timesteps, generator=generator
-    )
+    timestep = sample_timesteps(section, step, len(clean), prior, generator=generator)
     noise = torch.randn(
         clean.shape, generator=generator, device=generator.device, dtype=clean.dtype
     )

@@ -71,7 +71,7 @@ class VariationalDistillation(Guidance):
     def guide(self, views: Views, step: int, draw: Draw) -> GuidanceOutput:
         """Return the gradient under phi as it is, then train phi on the same views."""
         section, prior = self._section, self._prior
-        conditioning = conditioning_for(section, self._prompts, views.cameras)
+        conditioning = conditioning_for(section, prior, self._prompts, views.cameras)
         encoded = encode(prior, views.images)
         noisy = diffuse(section, prior, encoded, conditioning, step, draw("guidance"))
         poses = pose_rows(views.cameras)
@@ -97,7 +97,8 @@ class VariationalDistillation(Guidance):
             case "view":
                 return views.conditioning.conditional
             case "plain":
-                return self._prompts.select([PLAIN] * len(views.clean))
+                plain = self._prompts.select([PLAIN] * len(views.clean))
+                return views.conditioning.seen(plain)
             case _:
                 assert_never(self._section.phi.text)
 
@@ -110,11 +111,7 @@ class VariationalDistillation(Guidance):
         """Take one step of denoising score matching on the clean images of `views`."""
         section, clean = self._section.phi, views.clean
         timestep = sample_timesteps(
-            section,
-            views.step,
-            len(clean),
-            self._prior.num_train_timesteps,
-            generator=generator,
+            section, views.step, len(clean), self._prior, generator=generator
         )
         noise = torch.randn(
             clean.shape, generator=generator, device=generator.device, dtype=clean.dtype

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -127,7 +128,7 @@ def with_key(recipe: Recipe, key: str, value: object) -> Recipe:
     """Return the recipe with one dotted key changed, checked as a whole."""
     data = recipe.model_dump(mode="json")
     *sections, last = key.split(".")
-    node = data
+    node: Any = data
     for section in sections:
         node = node[int(section) if section.isdecimal() else section]
     node[last] = value

@@ -43,6 +43,23 @@ STABLE_DIFFUSION_2: Components = {
     },
     "vae": {**_VAE, "scaling_factor": 0.18215},
 }
+MVDREAM: Components = {
+    "unet": {
+        "_class_name": "MultiViewUNetModel",
+        "attention_resolutions": [4, 2, 1],
+        "camera_dim": 16,
+        "channel_mult": [1, 2, 4, 4],
+        "context_dim": 1024,
+        "image_size": 32,
+        "in_channels": 4,
+        "model_channels": 320,
+        "num_head_channels": 64,
+        "num_res_blocks": 2,
+        "out_channels": 4,
+        "transformer_depth": 1,
+    },
+    "vae": {**_VAE, "scaling_factor": 0.18215},
+}
 STABLE_DIFFUSION_XL: Components = {
     "unet": {
         **_UNET,
@@ -182,6 +199,7 @@ PUBLISHED: Mapping[str, Components] = {
     "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS": PIXART_SIGMA_1024,
     "Qwen/Qwen-Image": QWEN_IMAGE,
     "Tongyi-MAI/Z-Image": Z_IMAGE,
+    "ashawkey/mvdream-sd2.1-diffusers": MVDREAM,
     "black-forest-labs/FLUX.2-klein-base-4B": FLUX_2_KLEIN_BASE_4B,
     "fal/AuraFlow-v0.3": AURA_FLOW,
     "stabilityai/stable-diffusion-2-1-base": STABLE_DIFFUSION_2,

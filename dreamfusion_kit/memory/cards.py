@@ -9,6 +9,7 @@ from dreamfusion_kit.recipe.schema import (
     FlowTransformerSection,
     LatentTransformerSection,
     LatentUnetSection,
+    MultiViewUnetSection,
     Recipe,
 )
 
@@ -38,7 +39,11 @@ def advice_for_cards(recipe: Recipe, parts: Components) -> list[str]:
     Empty for priors without these keys, which are small.
     """
     if not isinstance(
-        recipe.prior, LatentUnetSection | FlowTransformerSection | LatentTransformerSection
+        recipe.prior,
+        LatentUnetSection
+        | MultiViewUnetSection
+        | FlowTransformerSection
+        | LatentTransformerSection,
     ):
         return []
     peaks: list[tuple[dict[str, object], int]] = []

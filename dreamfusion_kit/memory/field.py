@@ -218,7 +218,7 @@ def _count_step(recipe: Recipe, model: NerfModel, side: int, views: int) -> tupl
     camera, shading = recipe.camera, recipe.shading
     # The nearest camera with the longest lens sees the most of the field.
     nearest, longest = camera.radius_range[0], camera.focal_range[1]
-    cameras = _cameras(side, views, radius=nearest, focal=longest)
+    cameras = _cameras(side, views, radius=camera.distance(nearest, longest), focal=longest)
     is_ever_shaded = (
         shading.shaded_probability > 0 and shading.albedo_only_steps < recipe.optimize.num_steps
     )
@@ -238,7 +238,7 @@ def _count_preview(recipe: Recipe, model: NerfModel, side: int, views: int) -> i
     """Return the peak memory of a preview."""
     camera = recipe.camera
     radius, focal = sum(camera.radius_range) / 2, sum(camera.focal_range) / 2  # as previews have it
-    cameras = _cameras(side, views, radius=radius, focal=focal)
+    cameras = _cameras(side, views, radius=camera.distance(radius, focal), focal=focal)
     with LiveMemory() as memory, torch.no_grad():
         _render(model, cameras, _lamp(recipe, cameras), with_normals=False)
     return memory.peak_bytes

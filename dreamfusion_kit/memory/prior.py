@@ -21,7 +21,13 @@ from dreamfusion_kit.memory.encoder import (
 )
 from dreamfusion_kit.memory.line import extrapolate
 from dreamfusion_kit.memory.meta_model import on_meta, stored
+from dreamfusion_kit.priors import offload
+from dreamfusion_kit.priors.components import MVDREAM_UNET
+from dreamfusion_kit.priors.config_schema import MvdreamUnetConfig
 from dreamfusion_kit.priors.families.choose import family_of
+from dreamfusion_kit.priors.json_file import checked
+from dreamfusion_kit.priors.multi_view import make_multi_view
+from dreamfusion_kit.priors.mvdream_layout import as_diffusers
 from dreamfusion_kit.recipe import schema
 
 CLIP_TOKENS = 77  # every CLIP's length, and the length that IF's T5 is padded to
@@ -76,6 +82,8 @@ def prior_memory(
                 return _together(clip_memory(parts["clip"], images), DenoiserMemory())
             case schema.PixelUnetSection():
                 return _pixel_unet(section, guidance, parts, images)
+            case schema.MultiViewUnetSection():
+                return _multi_view_unet(section, guidance, parts, images)
             case schema.LatentTransformerSection():
                 return _latent_transformer(section, guidance, parts, images)
             case schema.LatentUnetSection() | schema.FlowTransformerSection():
@@ -83,7 +91,9 @@ def prior_memory(
             case _:
                 assert_never(section)
 
-    return extrapolate(count, batch_size, most=_LARGEST_BATCH)
+    # The line goes through whole groups of the views that are denoised together.
+    two_groups = 2 * section.num_views
+    return extrapolate(count, batch_size, most=_LARGEST_BATCH // two_groups * two_groups)
 
 
 def _pixel_unet(
@@ -97,6 +107,27 @@ def _pixel_unet(
     noisy = torch.empty(len(images), channels, side, side, device="meta")
     call = unet_or_flow_call(unet, side, CLIP_TOKENS)
     return _together(EncoderMemory(), denoiser_memory(unet, guidance, noisy, call))
+
+
+def _multi_view_unet(
+    section: schema.MultiViewUnetSection,
+    guidance: schema.GuidanceSection,
+    parts: Components,
+    images: Tensor,
+) -> PriorMemory:
+    config = parts["unet"]
+    if config.get("_class_name") == MVDREAM_UNET:
+        config = as_diffusers(checked(MvdreamUnetConfig, config, "unet/config.json"))
+    unet = on_meta(config, section.dtype)
+    make_multi_view(unet, section.num_views).requires_grad_(False)
+    offload.store(unet, section)
+    side, channels = config["sample_size"], config["in_channels"]
+    encoder = EncoderMemory()
+    noisy = torch.empty(len(images), channels, side, side, device="meta")
+    if section.vae_dtype is not None:
+        encoder, noisy = vae_memory(parts["vae"], section.vae_dtype, section.image_size_px, images)
+    call = unet_or_flow_call(unet, noisy.shape[-1], CLIP_TOKENS)
+    return _together(encoder, denoiser_memory(unet, guidance, noisy, call))
 
 
 def _unet_or_flow(

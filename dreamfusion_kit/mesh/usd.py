@@ -47,7 +47,7 @@ class UsdObject:
 
 
 def check_usd() -> None:
-    """Refuse to go on where usd-core is not installed.
+    """Refuse to continue where usd-core is not installed.
 
     Raises:
         MissingExtraError: with the command that installs it.

@@ -50,11 +50,12 @@ def middle_cameras(
     image_size_px: int,
 ) -> Cameras:
     """Return cameras at the middle of the recipe's ranges of radius and focal length."""
-    focal = torch.tensor([sum(camera.focal_range) / 2], device=azimuth_deg.device)
+    middle = sum(camera.focal_range) / 2
+    focal = torch.tensor([middle], device=azimuth_deg.device)
     return orbit_cameras(
         azimuth_deg,
         elevation_deg=elevation_deg,
-        radius=sum(camera.radius_range) / 2,
+        radius=camera.distance(sum(camera.radius_range) / 2, middle),
         fov_y_deg=float(fov_y_from_focal(focal)),
         image_size_px=image_size_px,
     )

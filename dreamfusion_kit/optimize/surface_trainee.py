@@ -89,8 +89,12 @@ class SurfaceTrainee:
                 "optimize.penalties"
             )
         output = self._render(surface, cameras, lighting, background)
-        batch = len(cameras.positions)
-        shows = uniform((batch,), 0.0, 1.0, draw("normal-map")) < self._phase.normal_map_probability
+        together = cameras.views_per_object  # a group shows one kind of picture
+        objects = len(cameras.positions) // together
+        shows = uniform((objects,), 0.0, 1.0, draw("normal-map")) < (
+            self._phase.normal_map_probability
+        )
+        shows = shows.repeat_interleave(together) if together > 1 else shows
         return TrainingViews(
             _with_normal_maps(output, background, shows),
             background,

@@ -9,7 +9,7 @@ Notation (DreamFusion, s. 2; variance preserving):
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.records import Cameras
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,12 @@ class ImageTextModel(Teacher):
 class Prior(Teacher):
     """A frozen diffusion model: text to features, images to its space, noise from noisy.
 
-    `schedule` lies on the device on which the prior computes.
+    `schedule` lies on the device on which the prior computes. `num_views` consecutive images are
+    views of one object that are denoised together, under one timestep; 1 for most priors.
     """
 
     schedule: NoiseSchedule
+    num_views: int = 1
 
     @property
     def num_train_timesteps(self) -> int:
@@ -88,6 +91,13 @@ class Prior(Teacher):
     def sigma_t(self, timestep: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the noise level at each timestep."""
         return self.schedule.sigma_t(timestep)
+
+    def camera_features(self, cameras: Cameras) -> Mapping[str, Tensor]:
+        """Return what the prior reads of each image's camera, by name; most read nothing.
+
+        It goes to `predict` beside the text: see `TextFeatures.beside`.
+        """
+        return {}
 
     def num_pixels(self, clean: Float[Tensor, "batch channels height width"]) -> int:
         """Return over how many pixels of an image, or cells of its latents, `clean` extends.

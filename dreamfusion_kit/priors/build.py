@@ -48,6 +48,10 @@ def unchecked_prior(
             from dreamfusion_kit.priors.latent_unet import LatentUnetPrior
 
             return LatentUnetPrior(section, _present(directory), device, additions)
+        case schema.MultiViewUnetSection():
+            from dreamfusion_kit.priors.multi_view_unet import MultiViewUnetPrior
+
+            return MultiViewUnetPrior(section, _present(directory), device, additions)
         case schema.FlowTransformerSection():
             from dreamfusion_kit.priors.flow_transformer import FlowTransformerPrior
 

@@ -50,6 +50,7 @@ LATENT_UNET = {
     "tokenizer": (),
     "scheduler": DIFFUSION_SCHEDULERS,
 }
+MVDREAM_UNET = "MultiViewUNetModel"
 SECOND_ENCODER = {"text_encoder_2": ("CLIPTextModelWithProjection",), "tokenizer_2": ()}
 
 SD3, AURA_FLOW = "SD3Transformer2DModel", "AuraFlowTransformer2DModel"
@@ -81,6 +82,13 @@ TRANSFORMERS = {
     "tokenizer": (),
     "scheduler": (),
 }
+
+
+def multi_view_components(*, latent: bool) -> Mapping[str, Collection[str]]:
+    """Return what a multi-view prior reads: the components of a single-view one, or MVDream's."""
+    if not latent:
+        return PIXEL_UNET | {"text_encoder": ("CLIPTextModel",)}
+    return LATENT_UNET | {"unet": ("UNet2DConditionModel", MVDREAM_UNET)}
 
 
 def read_index(directory: Path, allowed: Mapping[str, Collection[str]]) -> dict[str, str]:

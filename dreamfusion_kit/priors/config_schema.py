@@ -86,6 +86,30 @@ class UnetConfig(DiffusersConfig):
         return self
 
 
+class MvdreamUnetConfig(DiffusersConfig):
+    """MVDream's `MultiViewUNetModel`; ImageDream's, which also reads a picture, is refused."""
+
+    image_size: Side
+    in_channels: Width
+    out_channels: Width
+    model_channels: Width
+    channel_mult: Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(max_length=8)]
+    num_res_blocks: Layers
+    attention_resolutions: Annotated[list[Width], Field(min_length=1, max_length=16)]
+    num_head_channels: Width
+    transformer_depth: Layers
+    context_dim: Width
+    camera_dim: Literal[16]
+    ip_dim: Literal[0] = 0
+
+    @model_validator(mode="after")
+    def _heads_divide_widths(self) -> "MvdreamUnetConfig":
+        widths = [self.model_channels * factor for factor in self.channel_mult]
+        if not widths or any(width % self.num_head_channels for width in widths):
+            raise ValueError("channel_mult, and widths that num_head_channels divides")
+        return self
+
+
 class VaeConfig(DiffusersConfig):
     """An `AutoencoderKL`."""
 

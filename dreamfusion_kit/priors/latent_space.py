@@ -23,6 +23,11 @@ def load_encoder(adapted: Adapted, device: torch.device) -> torch.nn.Module:
     vae: Any = adapted.other_vae(dtype) or load_model(
         AutoencoderKL, adapted.directory / "vae", dtype=dtype
     )
+    return without_decoder(vae, device)
+
+
+def without_decoder(vae: Any, device: torch.device) -> torch.nn.Module:
+    """Return a VAE that can only encode, on `device`."""
     del vae.decoder, vae.post_quant_conv
     return vae.to(device)
 

@@ -3,12 +3,13 @@
     W becomes W + scale * strength * up down,   in float32, then rounded to W's format;
     the strength is alpha / rank, or what the file's header says (lora_header).
 
-Two layouts are read, kohya's and diffusers' (lora_names). A file that has a
-tensor which finds no place is refused: it belongs to another model.
+Two layouts are read, kohya's and diffusers' (lora_names), with the names that diffusers or the
+original repository has for a model's modules (lora_original). A file that has a tensor which finds
+no place is refused: it belongs to another model.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.distilled import refuse_distilled_header
 from dreamfusion_kit.priors.lora_header import Scaling, read_scalings
 from dreamfusion_kit.priors.lora_names import DIFFUSERS, place_of, renamed
+from dreamfusion_kit.priors.lora_original import in_diffusers_names
 from dreamfusion_kit.priors.printable import printable
 
 _OTHER_METHODS = {
@@ -33,10 +35,10 @@ _OTHER_METHODS = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Part:
-    tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    strength: float = 1.0
+    tensors: Mapping[str, Tensor]
+    strength: float
 
 
 @dataclass(frozen=True)
@@ -80,24 +82,35 @@ def read_lora(path: Path, *, layers_per_block: int | None = None) -> Lora:
                     f"{name}: is {method} ({printable(key, 80)}); expected a LoRA of two matrices "
                     "a layer; merge it with its trainer's own tool, and use the merged model"
                 )
-    parts: dict[str, dict[str, _Part]] = {}
-    for key, tensor in renamed(tensors, layers_per_block, name).items():
-        component, module, role = place_of(key, name)
-        part = parts.setdefault(component, {}).setdefault(module, _Part())
-        if role in part.tensors:
-            raise WeightsError(
-                f"{name}: has two tensors for one place, the second {printable(key, 80)}; expected "
-                "one layout; save it again with its trainer"
-            )
-        part.tensors[role] = tensor
     scalings = _by_component(read_scalings(metadata, name))
-    for component, modules in parts.items():
-        for module, part in modules.items():
-            _check_tensors(part, module, name)
-            own = float(part.tensors["alpha"]) if "alpha" in part.tensors else None
-            scaling = scalings.get(component) or scalings.get("") or Scaling()
-            part.strength = scaling.strength(part.tensors["down"].shape[0], own)
+    parts: dict[str, dict[str, _Part]] = {}
+    for component, modules in _by_place(renamed(tensors, layers_per_block, name), name).items():
+        scaling = scalings.get(component) or scalings.get("") or Scaling()
+        own = parts.setdefault(component, {})
+        for module, matrices in in_diffusers_names(modules):
+            if module in own:
+                raise _twice(name, module)
+            own[module] = _part(matrices, scaling, module, name)
     return Lora(name, parts)
+
+
+def _by_place(tensors: Mapping[str, Tensor], name: str) -> dict[str, dict[str, dict[str, Tensor]]]:
+    """Return the tensors by component, module and role."""
+    found: dict[str, dict[str, dict[str, Tensor]]] = {}
+    for key, tensor in tensors.items():
+        component, module, role = place_of(key, name)
+        own = found.setdefault(component, {}).setdefault(module, {})
+        if role in own:
+            raise _twice(name, key)
+        own[role] = tensor
+    return found
+
+
+def _twice(name: str, key: str) -> WeightsError:
+    return WeightsError(
+        f"{name}: has two tensors for one place, the second {printable(key, 80)}; expected one "
+        "layout; save it again with its trainer"
+    )
 
 
 def merge(model: nn.Module, component: str, loras: Sequence[tuple[Lora, float]]) -> None:
@@ -126,21 +139,28 @@ def _by_component(scalings: Mapping[str, Scaling]) -> dict[str, Scaling]:
     return {components[name]: own for name, own in scalings.items() if name in components}
 
 
-def _check_tensors(part: _Part, module: str, name: str) -> None:
+def _part(tensors: Mapping[str, Tensor], scaling: Scaling, module: str, name: str) -> _Part:
+    """Return a module's matrices with their strength."""
+    _check_tensors(tensors, module, name)
+    alpha = float(tensors["alpha"]) if "alpha" in tensors else None
+    return _Part(tensors, scaling.strength(tensors["down"].shape[0], alpha))
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], module: str, name: str) -> None:
     """Raise WeightsError where there are not two matrices, and perhaps one alpha."""
-    if not {"down", "up"} <= part.tensors.keys():
+    if not {"down", "up"} <= tensors.keys():
         raise WeightsError(
             f"{name}: {printable(module, 80)} lacks one of its two matrices; expected both; "
             "restore the file"
         )
     for role in ("down", "up"):
-        tensor = part.tensors[role]
+        tensor = tensors[role]
         if tensor.ndim < 2 or not tensor.numel() or not tensor.is_floating_point():
             raise WeightsError(
                 f"{name}: {printable(module, 80)} has a {role} of {tuple(tensor.shape)} in "
                 f"{tensor.dtype}; expected a matrix of floats; restore the file"
             )
-    alpha = part.tensors.get("alpha", torch.ones(()))
+    alpha = tensors.get("alpha", torch.ones(()))
     if alpha.numel() != 1 or alpha.is_complex() or not bool(alpha.isfinite().all()):
         raise WeightsError(
             f"{name}: {printable(module, 80)} has an alpha of {tuple(alpha.shape)}; expected one "

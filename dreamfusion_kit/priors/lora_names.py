@@ -116,6 +116,6 @@ def place_of(key: str, name: str) -> tuple[str, str, str]:
                     module = module.removeprefix("base_model.model.")
                     return component, module.replace(".", "_"), role
     raise WeightsError(
-        f"{name}: has {printable(key, 80)}, which is no tensor of a LoRA in kohya's or diffusers' "
-        "layout; expected two matrices a layer; choose another file"
+        f"{name}: has {printable(key, 80)}, which is not a tensor of a LoRA in kohya's or "
+        "diffusers' layout; expected two matrices a layer; choose another file"
     )

@@ -8,7 +8,7 @@ prior is built. Only JSON and vocabularies are read.
 from pathlib import Path
 from typing import Any, assert_never
 
-from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors import components
 from dreamfusion_kit.priors.components import (
     names_component,
@@ -21,6 +21,7 @@ from dreamfusion_kit.priors.config_schema import (
     ClipConfig,
     ClipTextConfig,
     FlowSchedulerConfig,
+    MvdreamUnetConfig,
     SchedulerConfig,
     Sd3Config,
     T5Config,
@@ -68,6 +69,8 @@ def check_configs(section: schema.PriorSection, directory: Path) -> None:
             _check_pixel_unet(section, directory)
         case schema.LatentUnetSection():
             _check_latent_unet(directory)
+        case schema.MultiViewUnetSection():
+            _check_multi_view_unet(section, directory)
         case schema.FlowTransformerSection():
             _check_flow_transformer(section, directory)
         case schema.LatentTransformerSection():
@@ -116,6 +119,14 @@ def read_unet_config(directory: Path) -> UnetConfig:
     return config
 
 
+def read_mvdream_config(directory: Path) -> MvdreamUnetConfig:
+    """Return the configuration of MVDream's own U-Net."""
+    place = f"{directory.name}/unet/config.json"
+    config = checked(MvdreamUnetConfig, read_config(directory, "unet"), place)
+    _check_class(place, config.class_name, (components.MVDREAM_UNET,))
+    return config
+
+
 def _check_pixel_unet(section: schema.PixelUnetSection, directory: Path) -> None:
     classes = read_index(directory, components.PIXEL_UNET)
     read_scheduler_config(directory)
@@ -149,6 +160,37 @@ def _check_latent_unet(directory: Path) -> None:
             "text_time with two text encoders, and nothing with one",
         )
     _check_width(directory, "unet", unet.text_width, width)
+
+
+def _check_multi_view_unet(section: schema.MultiViewUnetSection, directory: Path) -> None:
+    latent = section.vae_dtype is not None
+    classes = read_index(directory, components.multi_view_components(latent=latent))
+    read_scheduler_config(directory)
+    is_mvdream = classes["unet"] == components.MVDREAM_UNET
+    if is_mvdream == (section.view_weights is not None):
+        raise RecipeError(
+            f"prior.view_weights: found {'some' if is_mvdream else 'none'} with a "
+            f"{classes['unet']}, expected {'none' if is_mvdream else 'some'}: "
+            "a U-Net of a single view needs them, MVDream's has its own; change the recipe"
+        )
+    if is_mvdream:
+        mvdream = read_mvdream_config(directory)
+        in_channels, out_channels = mvdream.in_channels, mvdream.out_channels
+        text_width = mvdream.context_dim
+    else:
+        unet = read_unet_config(directory)
+        in_channels, out_channels = unet.in_channels, unet.out_channels
+        text_width = unet.text_width
+    if latent:
+        _check_latents(directory, "unet", in_channels, out_channels)
+    else:
+        patch_size(directory, section.image_size_px)
+        if out_channels != in_channels:
+            raise _unfit(
+                f"{directory.name}/unet", f"returns {out_channels} channels", f"{in_channels}"
+            )
+    width = _width(_text_encoder(directory, "text_encoder", classes["text_encoder"]))
+    _check_width(directory, "unet", text_width, width)
 
 
 def _check_flow_transformer(section: schema.FlowTransformerSection, directory: Path) -> None:
@@ -264,6 +306,8 @@ def _encoders(section: schema.PriorSection, directory: Path) -> list[tuple[Path,
             return [(directory, read_clip_config(directory).text_config.vocab_size)]
         case schema.LatentTransformerSection():
             return [(directory / "tokenizer", read_encoder_config(directory).vocab_size)]
+        case schema.MultiViewUnetSection():
+            suffixes = [""]
         case schema.PixelUnetSection() | schema.LatentUnetSection():
             suffixes = ["", "_2"]
         case schema.FlowTransformerSection():

@@ -11,7 +11,12 @@ from diffusers.hooks import (
 
 from dreamfusion_kit.recipe import schema
 
-Section = schema.LatentUnetSection | schema.FlowTransformerSection | schema.LatentTransformerSection
+Section = (
+    schema.LatentUnetSection
+    | schema.MultiViewUnetSection
+    | schema.FlowTransformerSection
+    | schema.LatentTransformerSection
+)
 
 
 def placed(model: torch.nn.Module, section: Section, device: torch.device) -> torch.nn.Module:

@@ -30,7 +30,7 @@ def model_directory(path: str, workspace: Path) -> Path:
     _check_place(directory, path, root)
     if not directory.is_dir():
         raise WeightsError(
-            f"source path {path!r}: is no directory; expected one with the pretrained files; "
+            f"source path {path!r}: is not a directory; expected one with the pretrained files; "
             "check the path, or fetch the files (`git lfs pull` or `dvc pull` in a fresh clone); "
             "for one file of the original layout use `kind: file`"
         )
@@ -46,7 +46,7 @@ def model_file(path: str, workspace: Path) -> Path:
     _check_links(file.parent, [file], path, root, workspace)
     if not file.is_file():
         raise WeightsError(
-            f"source path {path!r}: is no file; expected a safetensors file; check the path, or "
+            f"source path {path!r}: is not a file; expected a safetensors file; check the path, or "
             "fetch it (`git lfs pull` or `dvc pull` in a fresh clone)"
         )
     return file

@@ -42,6 +42,10 @@ class TextFeatures:
             {name: torch.cat([rows, other.tensors[name]]) for name, rows in self.tensors.items()}
         )
 
+    def beside(self, others: Mapping[str, Tensor]) -> "TextFeatures":
+        """Return the same rows with what else a prior reads of each image, such as its camera."""
+        return TextFeatures({**self.tensors, **others})
+
     def to(self, device: torch.device | str) -> "TextFeatures":
         """Return the same features on `device`."""
         return TextFeatures({name: rows.to(device) for name, rows in self.tensors.items()})

@@ -25,6 +25,7 @@ from dreamfusion_kit.priors.config_schema import ClipTextConfig
 from dreamfusion_kit.priors.directory import load_model, readable
 from dreamfusion_kit.priors.inversion import spelled, teach_encoder, teach_tokenizer
 from dreamfusion_kit.priors.model_files import read_text_config
+from dreamfusion_kit.priors.unknown_tokens import refuse_unknown
 from dreamfusion_kit.priors.vocabulary import check_readable, read_tokenizer_config
 
 CLIP_CLASSES = {
@@ -123,8 +124,12 @@ def t5_hidden(
 def tokenize(
     directory: Path, prompts: Sequence[str], num_tokens: int
 ) -> tuple[Int[Tensor, "prompts tokens"], Int[Tensor, "prompts tokens"]]:
-    """Return token ids and their mask, padded to `num_tokens`."""
+    """Return token ids and their mask, padded to `num_tokens`.
+
+    Raises RecipeError where a prompt is longer, or has what no token stands for.
+    """
     tokenizer = _tokenizer(directory)
+    refuse_unknown(tokenizer, prompts)
     _check_lengths(tokenizer, prompts, num_tokens)
     padded = tokenizer(
         list(prompts), padding="max_length", max_length=num_tokens, return_tensors="pt"
@@ -173,6 +178,7 @@ def _clip_tokens(
     inversions = [] if adapted is None else adapted.inversions(suffix)
     teach_tokenizer(tokenizer, inversions)
     spelled_out = [spelled(prompt, inversions) for prompt in prompts]
+    refuse_unknown(tokenizer, spelled_out)
     if chunk:
         ids = _in_chunks(tokenizer, spelled_out, length)
     else:

@@ -14,8 +14,6 @@ from dreamfusion_kit.recipe.schema import HubMirrorSection, HubSourceSection
 
 def explain(error: Exception, place: HubMirrorSection, source: HubSourceSection) -> str:
     """Say in one line why a repository is unavailable, and what to do."""
-    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # why the client looked in its cache instead
     page = f"https://huggingface.co/{place.repository}"
     reason = printable(str(error)) or type(error).__name__
     if isinstance(error, GatedRepoError):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from dreamfusion_kit.environment import LIGHT_NAMES, environment, hdr_bytes
-from dreamfusion_kit.report import measures, page, plots
+from dreamfusion_kit.report import curves, measures, page, plots
 from dreamfusion_kit.report.content import AssetReport, Json, Measure, SuiteReport, Unit
 
 
@@ -30,6 +30,7 @@ class Headline(NamedTuple):
 class SummaryRow(NamedTuple):
     """A measure of the suite, written for each of its groups of assets."""
 
+    key: str
     label: str
     meaning: str
     values: tuple[str, ...]
@@ -63,6 +64,9 @@ def render_page(report: SuiteReport) -> str:
         group_names=[name for name, _ in measures.groups(report.summary)],
         summary=_summary(report.summary, known),
         measures=known,
+        measure_rows=_measure_rows(known),
+        curve_label=curves.label,
+        ordered=curves.ordered,
         lights=_lights(),
         base64=page.base64_of,
         chart=_chart,
@@ -91,23 +95,40 @@ def _headline(summary: Mapping[str, Json], measure: Measure) -> Headline:
     text = measures.written(value, measure.unit)
     if measure.unit != "share" or measure.chance is None:
         return Headline(measure.label, text, measure.meaning, None)
+    low, high = find(f"{measure.key}_low"), find(f"{measure.key}_high")
+    interval = None if low is None or high is None else (low, high)
     note = f"chance {measures.written(chance, measure.unit)}"
     if ceiling is not None:
         note += f", ceiling {measures.written(ceiling, measure.unit)}"
     if value is None:
         return Headline(measure.label, text, note, None)
-    low, high = find(f"{measure.key}_low"), find(f"{measure.key}_high")
-    interval = None if low is None or high is None else (low, high)
+    if interval is not None:
+        note += f", interval {_range(*interval)} %"
     gauge = plots.gauge(
         value, interval=interval, chance=chance, ceiling=ceiling, label=f"{text}; {note}"
     )
     return Headline(measure.label, text, note, gauge)
 
 
+def _measure_rows(known: list[Measure]) -> list[tuple[Measure, Measure | None]]:
+    """Return each measure of an asset with the one that true renders reach, if there is one.
+
+    What guessing gives is the same for most assets, and stands in the suite's summary.
+    """
+    by_key = {measure.key: measure for measure in known}
+    beside = {key for measure in known for key in (measure.reference, measure.chance) if key}
+    return [
+        (measure, by_key.get(measure.reference or ""))
+        for measure in known
+        if measure.key not in beside
+    ]
+
+
 def _summary(summary: Mapping[str, Json], known: list[Measure]) -> list[SummaryRow]:
     tables = [table for _, table in measures.groups(summary)]
     return [
         SummaryRow(
+            measure.key,
             measure.label,
             measure.meaning,
             tuple(_with_interval(table, measure) for table in tables),
@@ -122,8 +143,12 @@ def _with_interval(table: Mapping[str, Json], measure: Measure) -> str:
     low, high = (measures.lookup(table, f"{measure.key}_{end}") for end in ("low", "high"))
     if low is None or high is None:
         return text
-    interval = f"({100 * low:.0f}\N{EN DASH}{100 * high:.0f})"
-    return Markup('{} <span class="interval">{}</span>').format(text, interval)
+    return Markup('{} <span class="interval">({})</span>').format(text, _range(low, high))
+
+
+def _range(low: float, high: float) -> str:
+    """Return an interval of shares in percent."""
+    return f"{100 * low:.0f}\N{EN DASH}{100 * high:.0f}"
 
 
 def _value(metrics: Mapping[str, Json], key: str, unit: Unit) -> str:

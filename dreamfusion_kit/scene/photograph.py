@@ -54,7 +54,7 @@ class Shot:
 
 
 def check_mitsuba() -> None:
-    """Refuse to go on where Mitsuba is not installed.
+    """Refuse to continue where Mitsuba is not installed.
 
     Raises:
         MissingExtraError: with the command that installs it.

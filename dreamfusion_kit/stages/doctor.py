@@ -17,8 +17,7 @@ _LIBRARIES = {
     "X11": "libx11-6",
 }
 _OPTIONAL = {
-    "tinycudann": "another backend of hash grids on CUDA; build it from its sources with a CUDA "
-    "toolkit: the recipes run without it",
+    "tinycudann": "optional: another backend of hash grids on CUDA",
 }
 
 
@@ -26,17 +25,18 @@ def describe(workspace: Path) -> str:
     """Return the description, one fact a line, with advice on anything that is missing."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     machine = provenance.machine(device)
-    lines = [
-        f"python      {platform.python_version()}",
-        f"system      {machine['system']}",
-        f"cpu         {machine['cpu']} ({' '.join(machine['cpu_flags']) or 'no vector flags'})",
-        f"device      {machine['device']}, {machine['threads']} threads",
-        f"commit      {_commit(provenance.git_commit(workspace))}",
-        *(f"{name:11} {version}" for name, version in provenance.package_versions().items()),
-        *(_optional(name, purpose) for name, purpose in _OPTIONAL.items()),
+    facts = [
+        ("python", platform.python_version()),
+        ("system", machine["system"]),
+        ("cpu", f"{machine['cpu']} ({' '.join(machine['cpu_flags']) or 'no vector flags'})"),
+        ("device", f"{machine['device']}, {machine['threads']} threads"),
+        ("commit", _commit(provenance.git_commit(workspace))),
+        *provenance.package_versions().items(),
+        *((name, _optional(name, purpose)) for name, purpose in _OPTIONAL.items()),
         *_libraries(),
     ]
-    return "\n".join(lines)
+    width = max(len(name) for name, _ in facts)
+    return "\n".join(f"{name:{width}}  {text}" for name, text in facts)
 
 
 def missing_libraries() -> list[str]:
@@ -48,20 +48,20 @@ def missing_libraries() -> list[str]:
 
 def _commit(commit: provenance.Commit | None) -> str:
     if commit is None:
-        return "not a git checkout"
+        return "none: not in a Git repository, or nothing is committed"
     return commit["hash"] + (" with changes" if commit["dirty"] else "")
 
 
 def _optional(name: str, purpose: str) -> str:
     found = importlib.util.find_spec(name) is not None
-    return f"{name:11} {'installed' if found else f'not installed ({purpose})'}"
+    return "installed" if found else f"not installed ({purpose})"
 
 
-def _libraries() -> list[str]:
+def _libraries() -> list[tuple[str, str]]:
     missing = missing_libraries()
     if not missing:
-        return ["libraries   all that Open3D needs are there"]
+        return [("libraries", "all that Open3D needs are there")]
     return [
-        f"libraries   missing: {' '.join(missing)}",
-        f"            install them with: sudo apt-get install {' '.join(missing)}",
+        ("libraries", f"missing: {' '.join(missing)}"),
+        ("", f"install them with: sudo apt-get install {' '.join(missing)}"),
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors import additions, fetch, model_files
+from dreamfusion_kit.priors.model_lock import Lock
 from dreamfusion_kit.priors.question_answerer import check_question_answerer
 from dreamfusion_kit.priors.transformer_files import diffuses
 from dreamfusion_kit.recipe import schema
@@ -66,7 +67,7 @@ def fetch_models(
     return found
 
 
-def joined_lock(found: Mapping[str, additions.Model]) -> fetch.Lock:
+def joined_lock(found: Mapping[str, additions.Model]) -> Lock:
     """Return the lock of all models of a recipe."""
     own = found["prior"].lock if "prior" in found else {}
     return additions.joined(own, {k: model.lock for k, model in found.items() if k != "prior"})
@@ -95,15 +96,21 @@ def _check_additions(prior: schema.PriorSection, fetched: additions.Model) -> No
         prior, schema.PixelUnetSection | schema.ClipPriorSection | schema.AnalyticSection
     ):
         return
+    if isinstance(prior, schema.MultiViewUnetSection):
+        from dreamfusion_kit.priors.multi_view_unet import check_view_weights
+
+        check_view_weights(fetched.directory, fetched.additions["view_weights"])
+        return
     # Imported here: it loads torch and diffusers, and only these checks need them.
     from dreamfusion_kit.priors.adapted import Adapted
+    from dreamfusion_kit.priors.additions_check import check_additions
 
-    Adapted(prior, fetched.directory, fetched.additions).check()
+    check_additions(Adapted(prior, fetched.directory, fetched.additions))
 
 
-def _fetch_judges(workspace: Path, suite: str, *, offline: bool) -> fetch.Lock:
+def _fetch_judges(workspace: Path, suite: str, *, offline: bool) -> Lock:
     protocol = load_protocol(workspace, suite)
-    locks: dict[str, fetch.Lock] = {}
+    locks: dict[str, Lock] = {}
     for name, source in protocol.sources.items():
         directory, locks[name] = fetch.bring(source, workspace, offline=offline)
         if name == VQA:
@@ -118,9 +125,9 @@ def _refuse_pure_noise(
     place: str, guidance: schema.GuidanceSection, prior: schema.PriorSection, directory: Path
 ) -> None:
     """Raise RecipeError if a guidance divides by the signal at a timestep that has none."""
-    has_betas = isinstance(prior, schema.PixelUnetSection | schema.LatentUnetSection) or (
-        isinstance(prior, schema.LatentTransformerSection) and diffuses(directory)
-    )
+    has_betas = isinstance(
+        prior, schema.PixelUnetSection | schema.LatentUnetSection | schema.MultiViewUnetSection
+    ) or (isinstance(prior, schema.LatentTransformerSection) and diffuses(directory))
     if not isinstance(guidance, schema.ScoreGuidanceSection):
         return
     if not (has_betas and guidance.divides_by_signal):

@@ -7,9 +7,10 @@ import torch
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.priors import additions, fetch
+from dreamfusion_kit.priors import additions
 from dreamfusion_kit.priors.base import Prior, Teacher
 from dreamfusion_kit.priors.build import build_prior, unchecked_prior
+from dreamfusion_kit.priors.model_lock import Lock
 from dreamfusion_kit.recipe.schema import Recipe
 
 
@@ -64,7 +65,7 @@ def _located(
     section = recipe.models[name]
     if section.source is None:
         return {}
-    lock = files.read_json(lock_path, fetch.Lock, made_by="fetch")
+    lock = files.read_json(lock_path, Lock, made_by="fetch")
     own, others = additions.split(lock, [other for other in recipe.models if other != "prior"])
     part = own if name == "prior" else others[name]
     return {name: additions.locate(section.source, section.additions, workspace, part)}

@@ -11,6 +11,7 @@ from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.resolved import ResolvedAsset, caveat, resolve_all
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.report.content import AssetReport, Curve, Measure, Preview, SuiteReport, View
+from dreamfusion_kit.report.curves import REFINED
 from dreamfusion_kit.report.gallery import write_gallery
 from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.inputs import mesh_facts, mesh_hash
@@ -114,7 +115,7 @@ def _views(own: AssetLayout) -> tuple[View, ...]:
 
 def _curves(own: AssetLayout, resolved: ResolvedAsset) -> tuple[Curve, ...]:
     """Return the curves of the field's optimisation, then those of the mesh's."""
-    optimised = {"": own.field} | ({"refine_": own.refined} if resolved.refines else {})
+    optimised = {"": own.field} | ({REFINED: own.refined} if resolved.refines else {})
     return tuple(
         Curve(f"{prefix}{path.stem}", path)
         for prefix, folder in optimised.items()

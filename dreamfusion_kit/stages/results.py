@@ -71,10 +71,10 @@ def judged(metrics: SuiteMetrics) -> str:
     judges = ", ".join([judge.name, *others])
     if pool.size == 1:
         return (
-            f"Judged by CLIP {judges}; a pool of one caption leaves nothing to choose from, so "
+            f"Judged by CLIP ({judges}). A pool of one caption leaves nothing to choose from, so "
             "R-Precision is left out."
         )
-    return f"Judged by CLIP {judges} over a pool of {pool.size} captions ({pool.kind})."
+    return f"Judged by CLIP ({judges}) among {pool.size} captions (pool: {pool.kind})."
 
 
 def cost_of(own: AssetLayout, resolved: ResolvedAsset) -> CostRow | None:

@@ -14,10 +14,12 @@ from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.stages.scratch import write_note
 from dreamfusion_kit.stages.toybox_layout import DATASETS, WEIGHTS, settings
 from dreamfusion_kit.toybox.dataset import load_dataset, merged, render_dataset, save_dataset
-from dreamfusion_kit.toybox.settings import TrainingSection
+from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.train_clip import train_clip
+from dreamfusion_kit.toybox.train_multi_view import train_multi_view
 from dreamfusion_kit.toybox.train_prior import train_prior
 from dreamfusion_kit.toybox.train_view import train_view
+from dreamfusion_kit.toybox.training_settings import TrainingSection
 
 _PROLONGABLE = {"num_steps", "decay_steps"}  # nothing before the rate's decay depends on them
 _REPORT_EVERY_STEPS = 25
@@ -76,6 +78,20 @@ def run_train_view(workspace: Path, device: torch.device) -> Path:
         model = train_view(section, dataset, scratch, device=device, report=report)
     model.cpu().save(workspace / WEIGHTS / "view")
     return WEIGHTS / "view"
+
+
+def run_train_multi_view(workspace: Path, device: torch.device) -> Path:
+    """Fine-tune the multi-view prior, or resume; write what differs from the pixel prior."""
+    sections = settings(workspace)
+    section = sections.multi_view
+    initial = workspace / section.initial
+    size = section.camera.largest_image_size_px
+    model = ToyboxMultiView(sections.prior, initial, size, section.num_views)
+    report = _Losses("multi-view", section.num_steps)
+    with _scratch(workspace, "multi-view", section, initial) as scratch:
+        train_multi_view(model, section, scratch, device=device, report=report)
+    model.cpu().save(workspace / WEIGHTS / "multiview")
+    return WEIGHTS / "multiview"
 
 
 @contextmanager

@@ -175,8 +175,8 @@ def _room(nodes: Sequence[dict[str, Any]], share: "Needs") -> int:
         return room
     largest = {name: max((node.get(name, 0) for node in alive), default=0) for name in wanted}
     raise SuiteError(
-        f"--ray: no node has room for a worker, which needs {_amounts(wanted)}; the most that one "
-        f"has is {_amounts(largest)}; add a larger node, or lower OMP_NUM_THREADS"
+        f"--ray: no node has room for a worker, which needs {_amounts(wanted)}; the "
+        f"largest has {_amounts(largest)}; add a larger node, or lower OMP_NUM_THREADS"
     )
 
 

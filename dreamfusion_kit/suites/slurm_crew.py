@@ -5,10 +5,12 @@ and driver share a file system, as submitit requires. A job appends its messages
 """
 
 import pickle
+import signal
 import struct
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,15 +100,16 @@ class SlurmCrew(RemoteCrew):
         submitit = _submitit()
         self._count += 1
         messages = self._folder / f"{self._count}.messages"
-        try:
-            job = self._executor.submit(carry_out, self._folder / "shared", order, messages)
-        except (submitit.core.utils.FailedJobError, OSError) as error:
-            lines = str(error).strip().splitlines() or ["?"]
-            reason = shortened(printable(lines[-1]), 200)
-            raise SuiteError(
-                f"--slurm: sbatch failed ({reason}); expected it to succeed"
-            ) from error
-        self._running[self.workers.index(worker)] = _Running(job, messages)
+        with _interrupted_only_afterwards():  # a job that is not noted would not be cancelled
+            try:
+                job = self._executor.submit(carry_out, self._folder / "shared", order, messages)
+            except (submitit.core.utils.FailedJobError, OSError) as error:
+                lines = str(error).strip().splitlines() or ["?"]
+                reason = shortened(printable(lines[-1]), 200)
+                raise SuiteError(
+                    f"--slurm: sbatch failed ({reason}); expected it to succeed"
+                ) from error
+            self._running[self.workers.index(worker)] = _Running(job, messages)
 
     def _messages(self) -> Iterator[tuple[Worker, Message | Died | Handed]]:
         ended = self._ended()  # before reading: what a job said before it ended is read first
@@ -177,6 +180,24 @@ def _read(running: _Running) -> Sequence[Message | Died | Handed]:
 def _reason(job: Any) -> str:
     """Return how a job ended, in one line."""
     return f"its Slurm job {job.job_id} ended ({job.state}; log: {job.paths.stderr})"
+
+
+@contextmanager
+def _interrupted_only_afterwards() -> Generator[None, None, None]:
+    """Raise KeyboardInterrupt for a SIGINT or SIGTERM when the block has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda number, _: heard.append(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if heard:
+            raise KeyboardInterrupt
 
 
 def _submitit() -> Any:

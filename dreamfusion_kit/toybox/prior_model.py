@@ -86,7 +86,7 @@ class ToyboxPrior(nn.Module):
         Ten steps suffice (Lu et al. 2022). They start at the last timestep, where nothing of
         the image is left: at an earlier one the model would see purer noise than in training.
         """
-        scheduler = self._solver(num_steps)
+        scheduler = self.solver(num_steps)
         guided = guidance_scale != 1.0  # at 1 the unconditional prediction cancels
         text = self.encode([*captions, *([""] * len(captions))] if guided else captions)
         size = self.unet.config["sample_size"]
@@ -102,7 +102,7 @@ class ToyboxPrior(nn.Module):
             noisy = cast(SchedulerOutput, step).prev_sample
         return self.to_images(noisy)
 
-    def _solver(self, num_steps: int) -> DPMSolverMultistepScheduler:
+    def solver(self, num_steps: int) -> DPMSolverMultistepScheduler:
         """Return a solver that clips its estimates of the image to [-1, 1] at every step."""
         solver = DPMSolverMultistepScheduler.from_config(
             self.scheduler.config,

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from dreamfusion_kit import files
-from dreamfusion_kit.toybox.settings import TrainingSection
+from dreamfusion_kit.toybox.training_settings import TrainingSection
 
 
 def learning_rate(settings: TrainingSection, step: int) -> float:

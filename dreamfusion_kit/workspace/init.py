@@ -1,5 +1,6 @@
 """Makes a workspace that works without a clone of the kit."""
 
+import shlex
 import shutil
 from pathlib import Path
 from string import Template
@@ -8,6 +9,7 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.recipe.document import did_you_mean
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.recipe.workspace import DEFAULT
 from dreamfusion_kit.workspace import shipped
@@ -49,7 +51,14 @@ def init(directory: Path, recipe: str) -> str:
     files.write_text(directory / "README.md", _filled("README.md", words))
     make_project(directory)
     sync(directory, "default")
-    return f"{directory}: a workspace; next: cd {directory} && dvc repro"
+    return f"{directory}: a workspace; next: {_next(directory, loaded)}"
+
+
+def _next(directory: Path, recipe: Recipe) -> str:
+    enter = f"cd {shlex.quote(str(directory))}"
+    if is_pretrained(recipe):
+        return f"{enter}; edit the prompt in params.yaml; DREAMFUSION_DEVICE=cuda dvc repro"
+    return f"{enter} && dvc repro"
 
 
 def _filled(template: str, words: dict[str, str]) -> str:

@@ -21,7 +21,7 @@ def describe(keys: Iterable[str], assets: Sequence[str], *, refined: bool = Fals
     subjects: dict[str, dict[str, None]] = {}
     for key in keys:
         stage, subject = _reader(key)
-        if stage in _ORDER:
+        if stage in _ORDER and (refined or stage != "refine"):
             subjects.setdefault(stage, {})[subject] = None
     lines = [_line(stage, list(subjects[stage]), assets) for stage in _ORDER if stage in subjects]
     first = next((place for place, stage in enumerate(_ORDER) if stage in subjects), len(_ORDER))

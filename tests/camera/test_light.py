@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,3 +80,13 @@ def test_albedo_lighting_and_headlight() -> None:
     assert torch.equal(lamp.positions, cameras.positions)
     assert lamp.textureless.all()
     torch.testing.assert_close(lamp.ambient + lamp.diffuse, torch.ones(2))
+
+
+def test_views_of_one_object_share_their_mode_and_not_their_light() -> None:
+    together = replace(_cameras(400), views_per_object=4)
+    grouped = sample_lighting(LIGHT, SHADING, together, 5000, generator=generator(0, "l"))
+    for mode in (grouped.textureless, grouped.ambient, grouped.diffuse):
+        groups = mode.reshape(100, 4)
+        assert (groups == groups[:, :1]).all()
+        assert len(set(groups[:, 0].tolist())) == 2
+    assert len(grouped.positions.unique(dim=0)) == 400

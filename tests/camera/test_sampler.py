@@ -9,7 +9,8 @@ from dreamfusion_kit.camera.sampler import (
     sample_cameras,
     sample_elevation_deg,
 )
-from dreamfusion_kit.recipe.schema import CameraSection, SizeSchedule
+from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.schema import CameraSection, ObjectViewsSection, SizeSchedule
 from dreamfusion_kit.seeding import generator
 
 DREAMFUSION = CameraSection(
@@ -111,3 +112,62 @@ def test_the_size_of_the_images_follows_the_step_and_nothing_else_does() -> None
     assert [(cameras.height_px, cameras.width_px) for cameras in drawn] == [(8, 8), (16, 16)]
     assert torch.equal(drawn[0].camera_to_world, drawn[1].camera_to_world)
     assert growing.largest_image_size_px == 16
+
+
+# ---- views in groups
+
+TOGETHER = DREAMFUSION.model_copy(
+    update={
+        "position_jitter": 0.0,
+        "look_at_jitter_std": 0.0,
+        "up_jitter_std": 0.0,
+        "elevation_range_deg": (0.0, 30.0),
+        "object_views": ObjectViewsSection(count=4, radius_follows_focal=False),
+    }
+)
+
+
+def test_a_group_goes_around_the_object_on_one_orbit() -> None:
+    cameras = sample_cameras(TOGETHER, 12, generator=generator(0, "test"))
+    assert cameras.views_per_object == 4
+    for values in (cameras.elevation_deg, cameras.radius, cameras.fov_y_deg):
+        groups = values.reshape(3, 4)
+        assert (groups == groups[:, :1]).all()
+        assert len(set(groups[:, 0].tolist())) == 3
+    azimuths = cameras.azimuth_deg.reshape(3, 4)
+    torch.testing.assert_close(azimuths - azimuths[:, :1], torch.tensor([[0.0, 90, 180, 270]] * 3))
+    # What the rays see is that orbit: the four places add up to the middle, above the ground.
+    middle = cameras.positions.reshape(3, 4, 3).mean(dim=1)
+    torch.testing.assert_close(middle[:, :2], torch.zeros(3, 2), atol=1e-6, rtol=0)
+    heights = cameras.radius[::4] * torch.deg2rad(cameras.elevation_deg[::4]).sin()
+    torch.testing.assert_close(middle[:, 2], heights)
+
+
+def test_stratified_groups_draw_from_shares_of_their_own() -> None:
+    section = TOGETHER.model_copy(update={"stratified_azimuth": True})
+    first = sample_cameras(section, 16, generator=generator(0, "test")).azimuth_deg[::4]
+    assert (first // 90).tolist() == [0, 1, 2, 3]
+
+
+def test_a_distance_that_follows_the_lens_keeps_the_object_s_size() -> None:
+    views = ObjectViewsSection(count=4, radius_follows_focal=True)
+    section = TOGETHER.model_copy(update={"object_views": views, "radius_range": (0.9, 0.9)})
+    cameras = sample_cameras(section, 40, generator=generator(0, "test"))
+    half_angle = torch.deg2rad(cameras.fov_y_deg / 2)
+    torch.testing.assert_close(cameras.radius * half_angle.tan(), torch.full((40,), 0.9))
+    torch.testing.assert_close(cameras.positions.norm(dim=1), cameras.radius)
+    assert section.distance(0.9, 1.5) == pytest.approx(2.7)
+    assert TOGETHER.distance(0.9, 1.5) == 0.9
+
+
+def test_groups_of_a_batch_are_whole() -> None:
+    with pytest.raises(RecipeError, match="found 6 views, expected a multiple of 4"):
+        sample_cameras(TOGETHER, 6, generator=generator(0, "test"))
+
+
+def test_the_orbits_of_groups_are_those_that_single_views_would_have() -> None:
+    alone = TOGETHER.model_copy(update={"object_views": None})
+    single = sample_cameras(alone, 3, generator=generator(0, "test"))
+    grouped = sample_cameras(TOGETHER, 12, generator=generator(0, "test"))
+    assert torch.equal(grouped.elevation_deg[::4], single.elevation_deg)
+    assert torch.equal(grouped.azimuth_deg[::4], single.azimuth_deg)

@@ -60,6 +60,7 @@ OF_KIND: dict[str, dict[str, Any]] = {
     "ism": {"interval": 0.05, "inversion_stride": 0.2},
     "sdi": {"inversion_scale": -7.5, "inversion_stride": 0.1, "inversion_noise": 0.3},
     "rfds_rev": {},
+    "x0_reconstruction": {"timestep_weight": "uniform"},
 }
 SECTION = TypeAdapter(schema.GuidanceSection)
 
@@ -156,7 +157,9 @@ def noisy_views() -> Callable[..., NoisyViews]:
 def views() -> Callable[..., Views]:
     """Return a function that looks at images from the front, or from given azimuths."""
 
-    def make(images: torch.Tensor, azimuth_deg: Sequence[float] | None = None) -> Views:
+    def make(
+        images: torch.Tensor, azimuth_deg: Sequence[float] | None = None, together: int = 1
+    ) -> Views:
         batch = len(images)
         azimuth = torch.zeros(batch) if azimuth_deg is None else torch.tensor(azimuth_deg)
         cameras = Cameras(
@@ -167,6 +170,7 @@ def views() -> Callable[..., Views]:
             radius=torch.ones(batch),
             height_px=images.shape[-2],
             width_px=images.shape[-1],
+            views_per_object=together,
         )
         return Views(images, torch.full_like(images[:, 0], 0.5).detach(), cameras)
 

@@ -74,13 +74,13 @@ def test_perp_neg_in_a_batch_is_perp_neg_alone(
     section = guidance(perp_neg=PERP_NEG, guidance_scale=7.5)
     features = prompts(section, front=0.3, left=-0.5, right=0.2, back=0.8, negative=0.1)
     prior, azimuths = gaussian([0.9, 0.3], 0.3, 0.6), [20.0, 100.0, -170.0]
-    batch = conditioning_for(section, features, views(NOISY, azimuths).cameras)
+    batch = conditioning_for(section, prior, features, views(NOISY, azimuths).cameras)
     together = guided_epsilon(section, prior, NOISY, TIMESTEP, batch)
     assert prior.calls == [12]
     for row in range(3):
         own = slice(row, row + 1)
         cameras = views(NOISY[own], azimuths[own]).cameras
-        texts = conditioning_for(section, features, cameras)
+        texts = conditioning_for(section, prior, features, cameras)
         alone = guided_epsilon(section, prior, NOISY[own], TIMESTEP[own], texts)
         torch.testing.assert_close(together[own], alone)
 
@@ -95,7 +95,7 @@ def test_perp_neg_reads_the_texts_of_the_camera(
     section = guidance(perp_neg=PERP_NEG, guidance_scale=7.5)
     features = prompts(section, front=0.4, left=-0.6)
     prior, noisy, timestep = gaussian([0.9], 0.3, 0.6), NOISY[:1], TIMESTEP[:1]
-    texts = conditioning_for(section, features, views(noisy, [45.0]).cameras)
+    texts = conditioning_for(section, prior, features, views(noisy, [45.0]).cameras)
     middle = texts.conditional.tensors["shift"]
     torch.testing.assert_close(middle, torch.full_like(middle, -0.1))
 

@@ -11,17 +11,40 @@ from dreamfusion_kit.guidance.conditioning import PromptFeatures, conditioning_f
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import ViewPromptsSection
 
+PERP_NEG = {
+    "front_at_side": (4.0, 0.5, -2.426),
+    "side_at_front": (4.0, 0.5, -2.426),
+    "side_at_back": (1.0, 0.5, -0.606),
+    "front_at_back": (1.0, 0.5, 0.967),
+}
 KEYS = ["front", "left", "right", "back", "overhead", "negative"]
 NUMBERED = PromptFeatures(TextFeatures({"row": torch.arange(6.0)[:, None]}), KEYS)
 
 
-def test_texts_follow_the_cameras(guidance: Callable[..., Any], views: Callable[..., Any]) -> None:
+def test_texts_follow_the_cameras(
+    guidance: Callable[..., Any], views: Callable[..., Any], gaussian: Any
+) -> None:
     cameras = views(torch.zeros(5, 3, 2, 2), [0.0, 90.0, 270.0, 180.0, 0.0]).cameras
     cameras.elevation_deg[4] = 80.0
-    found = conditioning_for(guidance(), NUMBERED, cameras)
+    found = conditioning_for(guidance(), gaussian(0.5, 0.0, 1.0), NUMBERED, cameras)
     assert found.conditional.tensors["row"].flatten().tolist() == [0, 1, 2, 3, 4]
     assert found.unconditional.tensors["row"].flatten().tolist() == [5, 5, 5, 5, 5]
     assert found.negatives == ()
+
+
+def test_what_a_prior_reads_of_the_cameras_is_beside_every_text(
+    guidance: Callable[..., Any],
+    views: Callable[..., Any],
+    gaussian: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prior, cameras = gaussian(0.5, 0.0, 1.0), views(torch.zeros(2, 3, 2, 2), [0.0, 90.0]).cameras
+    monkeypatch.setattr(prior, "camera_features", lambda seen: {"place": seen.azimuth_deg})
+    found = conditioning_for(guidance(perp_neg=PERP_NEG), prior, NUMBERED, cameras)
+    other = found.seen(NUMBERED.select(["back", "back"]))
+    for text in (found.conditional, found.unconditional, *found.negatives, other):
+        assert text.tensors["place"].tolist() == [0.0, 90.0]
+    assert other.tensors["row"].flatten().tolist() == [3, 3]
 
 
 def test_a_text_that_was_not_embedded_is_refused() -> None:

@@ -23,6 +23,7 @@ from ..priors.conftest import (  # noqa: TID252
     clip_directory,
     make_if,
     make_pipeline,
+    mvdream,
     pipeline,
     stable_diffusion,
     stable_diffusion_3,
@@ -30,13 +31,14 @@ from ..priors.conftest import (  # noqa: TID252
     tokenizer,
 )
 from ..priors.families.conftest import COMPONENTS, saved  # noqa: TID252
-from ..priors.sections import FLOW, OPEN, PIXELS, UNET  # noqa: TID252
+from ..priors.sections import FLOW, MULTI_VIEW, OPEN, PIXELS, UNET  # noqa: TID252
 
 __all__ = [
     "aura_flow",
     "clip_directory",
     "make_if",
     "make_pipeline",
+    "mvdream",
     "pipeline",
     "saved",
     "stable_diffusion",
@@ -51,6 +53,7 @@ COLORS = [{"weight": 1.0, "mean_color": [0.8, 0.2, 0.1], "std": 0.2}]
 MODELS: dict[str, dict[str | None, dict[str, Any]]] = {
     "pixel_unet": {"pipeline": PIXELS, "make_if": PIXELS},
     "latent_unet": {"stable_diffusion": UNET, "stable_diffusion_xl": UNET},
+    "multi_view_unet": {"mvdream": MULTI_VIEW},
     "flow_transformer": {"stable_diffusion_3": FLOW, "aura_flow": FLOW},
     # The other families in test_adapter.py, by VSD, which asks most of a prior.
     "latent_transformer": {"sana": OPEN},
@@ -61,7 +64,7 @@ MODELS: dict[str, dict[str | None, dict[str, Any]]] = {
 MIXED = [
     *(
         (prior, model)
-        for prior in ("pixel_unet", "latent_unet", "flow_transformer")
+        for prior in ("pixel_unet", "latent_unet", "multi_view_unet", "flow_transformer")
         for model in MODELS[prior]
     ),
     *(("latent_transformer", model) for model in COMPONENTS),
@@ -78,11 +81,7 @@ RECIPES = {"sds": "toybox"}  # by kind of guidance; the others' recipes are name
 UNSHIPPED: dict[str, dict[str, Any]] = {
     "sdi": {"inversion_scale": -7.5, "inversion_stride": 0.2, "inversion_noise": 0.3},
     "rfds_rev": {"timestep_weight": "flow"},
-}
-REFUSED = {
-    *((kind, "clip") for kind in ("sds", "sjc", "csd", "vsd", "ism", "sdi", "rfds_rev")),
-    *(("clip", prior) for prior in MODELS if prior != "clip"),
-    ("csd", "analytic"),
+    "x0_reconstruction": {"timestep_weight": "uniform", "guidance_rescale": 0.5},
 }
 
 
@@ -93,6 +92,13 @@ def kinds(union: Any) -> list[str]:
 
 
 GUIDANCES = kinds(schema.GuidanceSection)
+REFUSED = {
+    *((kind, "clip") for kind in GUIDANCES if kind != "clip"),
+    *(("clip", prior) for prior in MODELS if prior != "clip"),
+    ("csd", "analytic"),
+}
+
+
 PAIRS = [(guidance, prior) for guidance in GUIDANCES for prior in kinds(schema.PriorSection)]
 STEPS = [
     (guidance, prior, model)
@@ -110,6 +116,9 @@ def paired(guidance: str, prior: str, model: str | None) -> dict[str, Any]:
         data["guidance"] |= {"kind": guidance, **UNSHIPPED[guidance]}
     source = {} if model is None else {"source": {"kind": "local", "path": "somewhere"}}
     data["prior"] = {"kind": prior, **source, **MODELS[prior].get(model, OPEN)}
+    if prior == "multi_view_unet":
+        data["camera"]["object_views"] = {"count": 4, "radius_follows_focal": False}
+        data["optimize"]["batch_size"] = 4
     # 16 letters fit into what the tiny text encoders read.
     data["guidance"]["view_prompts"] |= {"left": "left", "right": "right", "overhead": "top"}
     return data
@@ -160,10 +169,12 @@ def check_steps(
     texts = guidance_prompts("a", recipe.guidance)
     prompts = PromptFeatures.of(teacher.encode_text(list(texts.values())), texts)
     built = build_guidance(recipe.guidance, teacher, prompts, generator=torch.Generator())
-    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    together = recipe.prior.num_views
+    azimuths = [30.0, 180.0] if together == 1 else [30.0, 120.0, 210.0, 300.0]
+    images = torch.rand(len(azimuths), 3, 8, 8, generator=torch.Generator().manual_seed(0))
     for step in range(2):
         draw: Callable[[str], Any] = lambda _stream: torch.Generator().manual_seed(5)  # noqa: E731
-        seen: Views = views(images, azimuth_deg=[30.0, 180.0])
+        seen: Views = views(images, azimuth_deg=azimuths, together=together)
         output = built.guide(seen, step, draw)
         assert output.gradient.shape == images.shape
         assert output.gradient.isfinite().all()

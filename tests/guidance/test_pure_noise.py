@@ -14,6 +14,7 @@ from dreamfusion_kit.recipe.schema import LinearSchedule, PiecewiseSchedule
 ZERO_TERMINAL_SNR = NoiseSchedule(torch.linspace(1, 0, 101)[1:])
 DIVIDING = [
     ("sjc", {}),
+    ("x0_reconstruction", {}),
     ("sds", {"timestep_weight": "sigma_over_alpha"}),
     ("rfds_rev", {"timestep_weight": "flow"}),
 ]

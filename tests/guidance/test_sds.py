@@ -125,16 +125,28 @@ def test_a_single_image_as_data_leaves_no_variance(residual: Residual, gaussian:
 
 
 def test_dreamfusions_range_is_drawn_evenly_ends_included(
-    guidance: Callable[..., SdsSection],
+    guidance: Callable[..., SdsSection], gaussian: Any
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    drawn = sample_timesteps(guidance(), 0, 200_000, 1000, generator=generator)
+    prior = gaussian([0.5] * 1000, 0.0, 1.0)
+    drawn = sample_timesteps(guidance(), 0, 200_000, prior, generator=generator)
     assert drawn.min() == 20
     assert drawn.max() == 980
     counts = torch.bincount(drawn)[20:].double()
     expected = 200_000 / 961
     chi_squared = float(((counts - expected).square() / expected).sum())
     assert chi_squared == pytest.approx(960, abs=5 * (2 * 960) ** 0.5)
+
+
+def test_views_that_are_denoised_together_have_one_timestep(
+    guidance: Callable[..., SdsSection], gaussian: Any
+) -> None:
+    prior = gaussian([0.5] * 1000, 0.0, 1.0)
+    alone = sample_timesteps(guidance(), 0, 3, prior, generator=torch.Generator().manual_seed(0))
+    prior.num_views = 4
+    drawn = sample_timesteps(guidance(), 0, 12, prior, generator=torch.Generator().manual_seed(0))
+    assert drawn.tolist() == [int(timestep) for timestep in alone for _ in range(4)]
+    assert len(set(drawn.tolist())) == 3
 
 
 def test_the_whole_range_stays_on_the_schedule(guidance: Callable[..., SdsSection]) -> None:

@@ -4,6 +4,7 @@
 from ..priors.conftest import (  # noqa: TID252
     aura_flow,
     make_if,
+    mvdream,
     stable_diffusion,
     stable_diffusion_3,
     stable_diffusion_xl,
@@ -13,6 +14,7 @@ from ..priors.families.conftest import saved  # noqa: TID252
 __all__ = [
     "aura_flow",
     "make_if",
+    "mvdream",
     "saved",
     "stable_diffusion",
     "stable_diffusion_3",

@@ -6,6 +6,7 @@ from dreamfusion_kit.memory.architectures import (
     AURA_FLOW,
     DEEPFLOYD_IF_XL,
     FLUX_2_KLEIN_BASE_4B,
+    MVDREAM,
     PIXART_SIGMA_1024,
     QWEN_IMAGE,
     SANA_1600M_512,
@@ -17,6 +18,19 @@ from dreamfusion_kit.memory.architectures import (
     Components,
 )
 from dreamfusion_kit.memory.meta_model import on_meta
+from dreamfusion_kit.priors.config_schema import MvdreamUnetConfig
+from dreamfusion_kit.priors.multi_view import make_multi_view
+from dreamfusion_kit.priors.mvdream_layout import as_diffusers
+
+
+def test_mvdream_is_sd21_with_a_camera() -> None:
+    """868 M numbers, of which the published file of 1.74 GB has two bytes each."""
+    config = MvdreamUnetConfig.model_validate(dict(MVDREAM["unet"]))
+    unet = make_multi_view(on_meta(as_diffusers(config), "float16"), 4)
+    camera = (16 + 1) * 1280 + (1280 + 1) * 1280
+    found = sum(value.numel() for value in unet.parameters())
+    assert found == 865_910_724 + camera
+    assert 2 * found == pytest.approx(1.74e9, abs=0.005e9)
 
 
 def count(parts: Components, name: str) -> int:

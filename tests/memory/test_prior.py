@@ -21,6 +21,7 @@ from dreamfusion_kit.recipe.load import load_recipe
 
 from ..priors.families.conftest import Save  # noqa: TID252
 from ..priors.families.conftest import section as transformer_section  # noqa: TID252
+from ..priors.mvdream_network import MvdreamNetwork  # noqa: TID252
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
@@ -290,6 +291,48 @@ def test_a_family_s_phi_is_what_the_allocator_gives_out(
     learn()
     assert found.learning == pytest.approx(allocator_peak(learn), rel=0.3)
     assert found.phi == 4 * sum(value.nbytes for value in phi.trainable().values())
+
+
+def test_views_that_are_denoised_together_are_what_the_allocator_gives_out(
+    mvdream: Path, tmp_path: Path, allocator_peak: Peak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CLIP_TOKENS", 16)  # what the tests' own tokenizer pads to
+    section = prior_of("mvdream", image_size_px=32)
+    found = counted(section, mvdream, tmp_path, like="toybox-vsd", batch=4)
+    prior: Any = build_prior(section, mvdream, "cpu")
+    cameras = {"camera": torch.zeros(4, 16)}
+    text = prior.encode_text(["a mug"] * 4).beside(cameras)
+    phi = prior.adapter(4, generator=torch.Generator())
+    noisy = torch.randn_like(prior.to_model_space(torch.rand(4, 3, 32, 32)))
+    timestep, poses = torch.full((4,), 500), torch.zeros(4, 16)
+
+    def predict() -> None:
+        prior.predict(torch.cat([noisy] * 2), torch.cat([timestep] * 2), text.cat(text))
+
+    def learn() -> None:
+        with sdpa_kernel(SDPBackend.MATH):  # as on CUDA
+            error = phi(noisy, timestep, text, poses) - noisy
+        error.square().mean().backward()
+        for value in phi.trainable().values():
+            value.grad = None
+
+    for run in (predict, learn):
+        run()
+    assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.15)
+    assert found.learning == pytest.approx(allocator_peak(learn), rel=0.15)
+    assert found.denoiser == module_bytes(prior._denoiser)
+    assert found.encoder == module_bytes(prior._vae)
+
+
+def test_counts_of_large_batches_go_through_whole_groups() -> None:
+    section = load_recipe(RECIPES / "mvdream.yaml").prior.model_copy(update={"num_views": 6})
+    config = dict(MvdreamNetwork.CONFIG)
+    parts = {"unet": config, "vae": SMALLEST_VAE}
+    counts = [
+        prior_memory(section, guidance(), parts, batch_size=size, render_size_px=8).predicting
+        for size in (60, 120)
+    ]
+    assert counts[1] == pytest.approx(2 * counts[0], rel=0.01)
 
 
 def test_a_clip_counts_forward_and_backward() -> None:

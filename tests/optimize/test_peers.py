@@ -162,6 +162,19 @@ def mvdream_reconstruction(step: Step) -> torch.Tensor:
     return 0.5 * ((step.latents - clean.detach()) ** 2).sum() / VIEWS
 
 
+def mvdream_rescaled(step: Step) -> torch.Tensor:
+    """The same with its `recon_std_rescale` of 0.5, for one view at a time."""
+    predicted = step.uncond + 50.0 * (step.text - step.uncond)
+    clean, plain = (
+        (step.noisy - step.sigma * noise) / step.alpha for noise in (predicted, step.text)
+    )
+    factor = (plain.std([1, 2, 3], keepdim=True) + 1e-8) / (
+        clean.std([1, 2, 3], keepdim=True) + 1e-8
+    )
+    clean = 0.5 * factor * clean + 0.5 * clean
+    return 0.5 * ((step.latents - clean.detach()) ** 2).sum() / VIEWS
+
+
 def threestudio_sjc(step: Step) -> torch.Tensor:
     """The same file's `compute_grad_sjc` with `var_red`; scale 100."""
     sigma = step.sigma / step.alpha
@@ -179,6 +192,15 @@ PEERS: dict[str, tuple[Callable[[Step], torch.Tensor], dict[str, Any]]] = {
     "mvdream": (
         mvdream_reconstruction,
         {"guidance_scale": 50.0, "timestep_weight": "sigma_over_alpha"},
+    ),
+    "mvdream-rescaled": (
+        mvdream_rescaled,
+        {
+            "kind": "x0_reconstruction",
+            "guidance_scale": 50.0,
+            "guidance_rescale": 0.5,
+            "timestep_weight": "uniform",
+        },
     ),
     "sjc": (
         threestudio_sjc,

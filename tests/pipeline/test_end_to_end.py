@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -148,21 +147,44 @@ def test_a_failure_is_one_line_and_exit_status_two(made: Clone) -> None:
     assert done.stdout == ""
 
 
-def test_a_killed_repro_ends_in_the_same_bytes(made: Clone) -> None:
+# Python imports this at its start. It lets an optimisation wait at step 10 for its end.
+HOLD = """
+import sys
+
+if "optimize" in sys.orig_argv:
+    from dreamfusion_kit.optimize import loop
+
+    own, calls = loop.clip_gradients, []
+
+    def clip_gradients(parameters, limit):
+        import time
+
+        if len(calls) == 10:
+            time.sleep(3600)
+        calls.append(1)
+        return own(parameters, limit)
+
+    loop.clip_gradients = clip_gradients
+"""
+
+
+def test_a_killed_repro_ends_in_the_same_bytes(made: Clone, tmp_path: Path) -> None:
     """Kill DVC in the middle of a run, repro again, and compare with a run left alone."""
-    made.edit("recipes/analytic.yaml", "num_steps: 20$", "num_steps: 400")
+    made.edit("recipes/analytic.yaml", "num_steps: 20$", "num_steps: 30")
     field = made.path / "out" / "field" / "first"
     repro = [sys.executable, "-m", "dvc", "repro", "optimize@first"]
-    process = subprocess.Popen(
+    (tmp_path / "sitecustomize.py").write_text(HOLD)
+    with subprocess.Popen(
         repro,
         cwd=made.path,
-        env=made.environment(),
+        env=made.environment() | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{made.path}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    )
-    _wait_for_checkpoint(made.path / ".work", process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    ) as process:
+        try:
+            _wait_for_checkpoint(made.path / ".work", process)
+        finally:
+            process.kill()
 
     resumed = made.call(*repro)
     assert "resuming at step" in resumed.stdout + resumed.stderr, resumed.stderr
@@ -177,8 +199,9 @@ def test_a_killed_repro_ends_in_the_same_bytes(made: Clone) -> None:
 
 
 def _wait_for_checkpoint(work: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 300
-    while not list(work.rglob("*.safetensors")):
+    deadline = time.monotonic() + 600
+    # A checkpoint is written into a folder whose name begins with a dot.
+    while not list(work.glob("*/checkpoint*/*.safetensors")):
         assert process.poll() is None, "the run ended before its first checkpoint"
         assert time.monotonic() < deadline
         time.sleep(0.01)

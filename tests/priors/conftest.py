@@ -10,6 +10,7 @@ import torch
 from diffusers import (
     AuraFlowTransformer2DModel,
     AutoencoderKL,
+    DDIMScheduler,
     DDPMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -18,6 +19,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from huggingface_hub import close_session, constants
+from safetensors.torch import save_file
 from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
@@ -32,7 +34,10 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from dreamfusion_kit.priors.multi_view import changed_tensors, make_multi_view
+
 from .hub_server import HubServer
+from .mvdream_network import MvdreamNetwork
 
 WORDS = ("a", "red", "blue", "mug", "robot", "front", "view", ",")
 MODEL_INDEX = {
@@ -225,6 +230,44 @@ def stable_diffusion_xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     directory = tmp_path_factory.mktemp("sdxl")
     return save_all(directory, components, force_zeros_for_empty_prompt=True)
+
+
+@pytest.fixture(scope="session")
+def mvdream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory laid out like MVDream's published one, for diffusers."""
+    torch.manual_seed(0)
+    components = {
+        "tokenizer": build_tokenizer(),
+        "text_encoder": clip_encoder(),
+        "vae": build_vae(4, 0.18215),
+        "scheduler": DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
+        ),
+    }
+    directory = tmp_path_factory.mktemp("mvdream")
+    entries = {
+        "unet": ["mv_unet", "MultiViewUNetModel"],
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+    }
+    save_all(directory, components, **entries)
+    (directory / "unet").mkdir()
+    (directory / "unet" / "config.json").write_text(json.dumps(MvdreamNetwork.CONFIG))
+    save_file(
+        MvdreamNetwork().state_dict(), directory / "unet" / "diffusion_pytorch_model.safetensors"
+    )
+    return directory
+
+
+@pytest.fixture(scope="session")
+def view_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file that makes `pipeline`'s U-Net one of several views, of random numbers."""
+    torch.manual_seed(1)
+    unet = make_multi_view(build_unet(3, 3, 8), 4)
+    torch.nn.init.normal_(unet.get_submodule("camera_embedding.2").weight)
+    path = tmp_path_factory.mktemp("views") / "multi_view.safetensors"
+    save_file({name: value.contiguous() for name, value in changed_tensors(unet).items()}, path)
+    return path
 
 
 @pytest.fixture(scope="session")

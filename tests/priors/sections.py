@@ -17,6 +17,16 @@ UNET = LATENT | {
     "textual_inversions": (),
     "long_prompts": "refuse",
 }
+MULTI_VIEW: dict[str, Any] = {
+    "kind": "multi_view_unet",
+    "view_weights": None,
+    "num_views": 4,
+    "dtype": "float32",
+    "vae_dtype": "float32",
+    "image_size_px": 16,
+    "cpu_offload": False,
+    "storage_dtype": None,
+}
 FLOW = LATENT | {"kind": "flow_transformer", "vae": None, "t5_enabled": True, "t5_tokens": 20}
 OPEN = LATENT | {"kind": "latent_transformer", "text_dtype": "float32", "text_tokens": 64}
 FAMILIES = {

@@ -106,7 +106,7 @@ def test_a_linked_file_that_leads_out_is_named(workspace: Path) -> None:
 
 
 def test_a_missing_directory_says_how_to_get_it(workspace: Path) -> None:
-    with pytest.raises(WeightsError, match=r"'absent': is no directory; .*dvc pull"):
+    with pytest.raises(WeightsError, match=r"'absent': is not a directory; .*dvc pull"):
         fetch.locate(local("absent"), workspace, {})
 
 

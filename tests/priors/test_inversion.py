@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.additions_check import check_additions
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.inversion import Inversion, spelled
 
@@ -31,7 +32,7 @@ def prior_with(directory: Path, folder: Path, tensors: dict[str, Tensor]) -> Any
     file = folder / "word.safetensors"
     save_file(tensors, file)
     paths = {"textual_inversions.0": file}
-    Adapted(section(**KEYS), directory, paths).check()
+    check_additions(Adapted(section(**KEYS), directory, paths))
     return build_prior(section(**KEYS), directory, "cpu", paths)
 
 

@@ -1,6 +1,5 @@
 """What `fetch` checks a LoRA against is what the prior later merges it into."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors import adapted
 from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.additions_check import check_additions
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.loaded_classes import loaded_classes
 from dreamfusion_kit.priors.lora_merge import Lora
@@ -68,7 +68,7 @@ def test_every_component_is_checked_with_the_class_that_is_loaded(
     every = Lora("style.safetensors", {component: {} for component in seen})
     monkeypatch.setattr(adapted, "check_fits", checked)
     monkeypatch.setattr(adapted, "read_lora", lambda *_, **__: every)
-    Adapted(section, directory, {"loras.0": file}).check()
+    check_additions(Adapted(section, directory, {"loras.0": file}))
     assert built == seen
 
 
@@ -85,6 +85,6 @@ def test_a_module_that_loading_would_miss_is_refused_before(
 ) -> None:
     file = tmp_path / "style.safetensors"
     section, directory = with_lora(name, request, file, module)
-    check: Callable[[], None] = Adapted(section, directory, {"loras.0": file}).check
+    adapted = Adapted(section, directory, {"loras.0": file})
     with pytest.raises(WeightsError, match="which this model's text_encoder does not have"):
-        check()
+        check_additions(adapted)

@@ -14,6 +14,7 @@ from transformers import CLIPTextModel
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.additions_check import check_additions
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.lora_merge import merge, read_lora
 
@@ -106,7 +107,7 @@ def test_a_prediction_is_that_of_the_merged_model(
     stable_diffusion: Path, tmp_path: Path, layout: Layout, names: list[str]
 ) -> None:
     keys, paths = lora_file(tmp_path, layout(matrices()))
-    Adapted(section(**keys), stable_diffusion, paths).check()
+    check_additions(Adapted(section(**keys), stable_diffusion, paths))
     prior: Any = build_prior(section(**keys), stable_diffusion, "cpu", paths)
     plain: Any = build_prior(section(), stable_diffusion, "cpu")
     text, other = prior.encode_text(PROMPTS), plain.encode_text(PROMPTS)
@@ -176,7 +177,7 @@ KEY = "lora_unet_" + QUERY.replace(".", "_")
         ({f"{KEY}.lora_mid.weight": draw(8)}, "is a LoCon in three parts"),
         ({f"{KEY}.diff": draw(8)}, "is a difference of whole weights"),
         ({f"{KEY}.lora_up.weight": draw(8, 2)}, "lacks one of its two matrices"),
-        ({"something.weight": draw(8)}, "which is no tensor of a LoRA"),
+        ({"something.weight": draw(8)}, "which is not a tensor of a LoRA"),
         (
             {
                 "lora_unet_mid_block_x.lora_up.weight": draw(8, 2),
@@ -208,7 +209,7 @@ def test_other_files_are_refused_before_a_model_is_read(
 ) -> None:
     keys, paths = lora_file(tmp_path, tensors)
     with pytest.raises(WeightsError, match=said):
-        Adapted(section(**keys), stable_diffusion, paths).check()
+        check_additions(Adapted(section(**keys), stable_diffusion, paths))
 
 
 def test_a_pickle_is_refused(stable_diffusion: Path, tmp_path: Path) -> None:

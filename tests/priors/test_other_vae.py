@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.additions_check import check_additions
 from dreamfusion_kit.priors.build import build_prior
 
 from .conftest import build_vae
@@ -36,7 +37,7 @@ def images() -> torch.Tensor:
 def latents(directory: Path, path: Path | None) -> torch.Tensor:
     keys: dict[str, Any] = {} if path is None else {"vae": LOCAL}
     paths = {} if path is None else {"vae": path}
-    Adapted(section(**keys), directory, paths).check()
+    check_additions(Adapted(section(**keys), directory, paths))
     return build_prior(section(**keys), directory, "cpu", paths).to_model_space(images())
 
 

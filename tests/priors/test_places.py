@@ -129,7 +129,7 @@ def test_pickles_beside_safetensors_do_no_harm(workspace: Path) -> None:
 def test_a_file_is_found_where_it_may_lie(workspace: Path) -> None:
     (workspace / "a.safetensors").write_text("")
     assert model_file("a.safetensors", workspace) == workspace / "a.safetensors"
-    with pytest.raises(WeightsError, match="is no file"):
+    with pytest.raises(WeightsError, match="is not a file"):
         model_file("b.safetensors", workspace)
     (workspace / "b.safetensors").symlink_to(workspace.parent / "secret.safetensors")
     with pytest.raises(WeightsError, match="is a link that leads out of the workspace"):

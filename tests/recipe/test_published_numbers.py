@@ -1,4 +1,4 @@
-"""recipes/dreamfusion.yaml against arXiv 2209.14988, prolificdreamer.yaml against threestudio."""
+"""dreamfusion.yaml against arXiv 2209.14988; prolificdreamer.yaml, mvdream.yaml against code."""
 
 import math
 from pathlib import Path
@@ -185,4 +185,64 @@ def test_prolificdreamer_s_penalties_and_lens_are_threestudio_s() -> None:
     assert [value * 64**2 for value in lambdas] == [0, 0, 1000]
     shortest, longest = _value("camera.focal_range", PROLIFICDREAMER)
     for focal, degrees in ((shortest, 70), (longest, 40)):
+        assert focal == pytest.approx(0.5 / math.tan(math.radians(degrees / 2)), abs=5e-4)
+
+
+MVDREAM = RECIPE.with_name("mvdream.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "published"),
+    [
+        ("prior.num_views", 4),
+        ("prior.image_size_px", 256),
+        ("guidance.kind", "x0_reconstruction"),
+        ("guidance.guidance_scale", 50),
+        ("guidance.guidance_rescale", 0.5),
+        ("guidance.timestep_weight", "uniform"),
+        ("guidance.timestep_max", {"start": 0.98, "end": 0.5, "from_step": 0, "to_step": 8000}),
+        ("guidance.timestep_min.end", 0.02),
+        ("guidance.timestep_min.to_step", 8000),
+        ("guidance.view_prompts.enabled", False),
+        ("camera.image_size_px", {"sizes": [[0, 64], [5000, 256]]}),
+        ("camera.elevation_range_deg", [0, 30]),
+        ("camera.radius_range", [0.8, 1.0]),
+        ("camera.object_views", {"count": 4, "radius_follows_focal": True}),
+        ("camera.position_jitter", 0),
+        ("camera.look_at_jitter_std", 0),
+        ("camera.up_jitter_std", 0),
+        ("shading.albedo_only_steps", 5000),
+        ("shading.textureless_probability", 0.5),
+        ("background.learning_rate", 0.001),
+        ("field.bounding_radius", 1),
+        ("field.num_levels", 16),
+        ("field.features_per_level", 2),
+        ("field.log2_table_size", 19),
+        ("field.min_resolution", 16),
+        ("field.max_resolution", 4096),
+        ("field.density_bias.scale", 10),
+        ("field.density_bias.radius", 0.5),
+        ("field.encoding_learning_rate", 0.01),
+        ("field.network_learning_rate", 0.001),
+        ("renderer.num_samples", 512),
+        ("renderer.occupancy.resolution", 32),
+        ("optimize.num_steps", 10_000),
+        ("optimize.batch_size", 4),
+        ("optimize.optimizer.betas", [0.9, 0.99]),
+        ("optimize.optimizer.epsilon", 1e-15),
+        ("optimize.penalties.opacity_lambda", 0),
+    ],
+)
+def test_mvdream_has_its_authors_number(path: str, published: Any) -> None:
+    """MVDream-threestudio's mvdream-sd21-shading.yaml and guidance at commit efcd6c3."""
+    assert _value(path, MVDREAM) == published
+
+
+def test_mvdream_s_lens_and_orientation_are_its_authors() -> None:
+    """Its guidance is a sum over 32 x 32 latents; fields of view are 15 and 60 degrees."""
+    orientation = _value("optimize.penalties.orientation_lambda", MVDREAM)
+    assert [orientation[key] * 32**2 for key in ("start", "end")] == [10, 1000]
+    assert [orientation[key] for key in ("from_step", "to_step")] == [0, 5000]
+    shortest, longest = _value("camera.focal_range", MVDREAM)
+    for focal, degrees in ((shortest, 60), (longest, 15)):
         assert focal == pytest.approx(0.5 / math.tan(math.radians(degrees / 2)), abs=5e-4)

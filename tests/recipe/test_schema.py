@@ -40,6 +40,8 @@ OPTIONAL = [
     # Asked of published pools and for VQAScore alone; identities of other protocols stay.
     *((FilePoolSection, key) for key in ("size", "sha256", "source")),
     (EvaluationSection, "vqa"),
+    # Views that are drawn one by one need nothing said; identities of recipes stay.
+    (schema.CameraSection, "object_views"),
 ]
 
 
@@ -331,3 +333,67 @@ def test_vsd_s_second_denoiser_shares_plain_weights(key: str) -> None:
     data["prior"][key] = {"cpu_offload": "group", "storage_dtype": "float8_e4m3fn"}[key]
     with pytest.raises(ValidationError, match="second denoiser shares the weights"):
         schema.Recipe.model_validate_json(json.dumps(data))
+
+
+# ---- views that are denoised together
+
+
+def _with_views(**changes: Any) -> dict[str, Any]:
+    """Return mvdream's recipe with values under dotted keys."""
+    data = load_recipe(ROOT / "recipes" / "mvdream.yaml").model_dump(mode="json")
+    for key, value in changes.items():
+        node: Any = data
+        *parents, last = key.split("__")
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    return data
+
+
+VIEWS = {"count": 4, "radius_follows_focal": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"camera__object_views": None}, "camera that draws views one by one"),
+        ({"camera__object_views": VIEWS | {"count": 2}}, "views in groups of 2"),
+        ({"optimize__batch_size": 6}, "optimize.batch_size 6 with camera.object_views.count 4"),
+        ({"prior__num_views": 8}, "denoises 8 views of one object together"),
+    ],
+)
+def test_a_multi_view_prior_gets_whole_groups_of_its_views(
+    changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TypeAdapter(schema.Recipe).validate_python(_with_views(**changes), strict=False)
+
+
+def test_the_second_stage_s_views_are_checked_too() -> None:
+    refined = load_recipe(ROOT / "recipes" / "magic3d.yaml").model_dump(mode="json")["refine"]
+    data = _with_views(refine=refined)
+    refined["prior"] = None
+    (phase,) = refined["phases"]
+    texts = ("view_prompts", "negative_prompt")
+    phase["guidance"] |= {key: data["guidance"][key] for key in texts}
+    with pytest.raises(ValidationError, match=r"phases\[0\]\.camera that draws views one by one"):
+        TypeAdapter(schema.Recipe).validate_python(data, strict=False)
+    phase["camera"]["object_views"] = VIEWS
+    with pytest.raises(ValidationError, match=r"batch_size 1 with refine\.phases\[0\]\.camera"):
+        TypeAdapter(schema.Recipe).validate_python(data, strict=False)
+    phase["optimize"]["batch_size"] = 4
+    assert TypeAdapter(schema.Recipe).validate_python(data, strict=False).refine is not None
+
+
+def test_groups_of_views_serve_other_priors_too() -> None:
+    data = load_recipe(ROOT / "recipes" / "toybox.yaml").model_dump(mode="json")
+    data["camera"]["object_views"] = VIEWS
+    with pytest.raises(ValidationError, match="expected a multiple of 4"):
+        TypeAdapter(schema.Recipe).validate_python(data, strict=False)
+    data["optimize"]["batch_size"] = 4
+    assert TypeAdapter(schema.Recipe).validate_python(data, strict=False).camera.object_views
+
+
+def test_a_camera_without_groups_is_written_as_before() -> None:
+    camera = load_recipe(ROOT / "recipes" / "toybox.yaml").camera
+    assert "object_views" not in camera.model_dump(mode="json")

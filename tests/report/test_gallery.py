@@ -4,13 +4,14 @@ import base64
 import hashlib
 import itertools
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from dreamfusion_kit.report import gallery
-from dreamfusion_kit.report.content import Curve, SuiteReport
+from dreamfusion_kit.report.content import Curve, Measure, SuiteReport
 from dreamfusion_kit.report.gallery import render_page, write_gallery
 from dreamfusion_kit.report.page import data_uri
 
@@ -242,12 +243,12 @@ def test_no_script_of_ours_could_end_its_element_early():
         assert "\r" not in text, path  # a parser would turn it into \n, and the hash would fail
 
 
-def test_an_imported_mesh_is_not_said_to_be_distilled(make_suite, tmp_path):
+def test_an_imported_mesh_is_not_said_to_be_made(make_suite, tmp_path):
     page = render_page(make_suite(tmp_path, imported="model.glb"))
     assert "imported from model.glb" in page
     assert "1 imported from a file." in " ".join(page.split())
-    assert "distilled" not in page.partition("<main>")[0].partition("<body>")[2]
-    assert "distilled from one sentence" in render_page(make_suite(tmp_path / "made"))
+    assert "made from a prompt" not in page
+    assert "made from a prompt" in render_page(make_suite(tmp_path / "made"))
 
 
 def test_the_lights_are_in_the_page_once(make_suite, tmp_path):
@@ -255,3 +256,32 @@ def test_the_lights_are_in_the_page_once(make_suite, tmp_path):
     for name in ("studio", "sunset", "overcast"):
         assert page.count(f'id="light-{name}"') == 1
         assert page.count(f'data-light="light-{name}"') == 1
+
+
+def test_the_truth_stands_beside_its_measure_and_not_in_a_row_of_its_own(make_suite, tmp_path):
+    measures = (
+        Measure("iou", "IoU", "IoU", "score", "Volume in both."),
+        Measure(
+            "fronts", "Front views", "fronts", "count", "Views of the front.",
+            reference="true_fronts",
+        ),
+        Measure("true_fronts", "Front views, true", "true", "count", "Of true renders."),
+    )  # fmt: skip
+    numbers = {"iou": 0.5, "fronts": 3.0, "true_fronts": 2.0}
+    made = replace(make_suite(tmp_path, numbers=numbers), measures=measures)
+    text = visible(Page(render_page(made)))
+    own = text[text.index("each name leads to its meaning") : text.index("Download")]
+    assert "Measure Asset True shape IoU 0.500 Front views 3 2" in own
+    assert "Front views, true" not in own
+
+
+def test_curves_have_titles_and_a_known_order(make_suite, tmp_path):
+    tables = {}
+    for name in ("share_opacity", "guidance_norm", "refine_opacity", "opacity", "other_loss"):
+        tables[name] = tmp_path / f"{name}.tsv"
+        tables[name].write_text(f"step\t{name}\n0\t1\n")
+    curves = tuple(Curve(name, path) for name, path in tables.items())
+    text = visible(Page(render_page(make_suite(tmp_path / "in", curves=curves))))
+    titles = ("Opacity mean", "Guidance norm", "other loss", "Share of opacity", "Opacity, refine")
+    at = [text.index(title, text.index("Curves")) for title in titles]
+    assert at == sorted(at)

@@ -17,6 +17,8 @@ def test_description_has_one_fact_a_line() -> None:
     from pathlib import Path
 
     lines = doctor.describe(Path(__file__).parents[2]).splitlines()
-    assert lines[0].startswith("python      3.")
+    assert lines[0].startswith("python           3.")
+    starts = {len(line) - len(line[15:].lstrip()) for line in lines}
+    assert starts == {17}, "names and facts are two columns"
     assert any(line.startswith("torch ") for line in lines)
     assert any(line.startswith("libraries ") for line in lines)

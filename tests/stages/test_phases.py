@@ -17,7 +17,7 @@ import yaml
 from dreamfusion_kit.errors import DreamFusionKitError, RecipeError
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.priors.text import load_text
-from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.stages import embed, fetch, mesh, optimize, refine
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.workspace import edit
@@ -141,6 +141,11 @@ def _results(workspace: Path) -> dict[str, bytes]:
     }
 
 
+def _scratch(workspace: Path) -> list[Path]:
+    """Return the folders of runs that did not finish."""
+    return [path for path in (workspace / ".work").iterdir() if path.is_dir()]
+
+
 def test_three_stages_are_made_and_resume_to_the_byte_wherever_they_are_killed(
     prolific: Path,
 ) -> None:
@@ -155,10 +160,10 @@ def test_three_stages_are_made_and_resume_to_the_byte_wherever_they_are_killed(
     for after in (1, GEOMETRY, GEOMETRY + 1, GEOMETRY + TEXTURE):
         with pytest.raises(KeyboardInterrupt):
             refine.run(prolific, DEFAULT, NAME, CPU, also=(Stops(after),))
-        assert list((prolific / ".work").iterdir())
+        assert _scratch(prolific)
         refine.run(prolific, DEFAULT, NAME, CPU)
         assert _results(prolific) == whole
-        assert not list((prolific / ".work").iterdir())
+        assert not _scratch(prolific)
 
 
 def test_the_lock_pins_both_networks_and_a_changed_one_is_refused(

@@ -19,7 +19,7 @@ def test_the_table_ends_with_the_suite_and_the_gallery(evaluated: Path) -> None:
     cells = [written(None if "fronts" in m.heading else 0.5, m.unit) for m in shown]
     assert lines[1].split() == ["cyan_cone", *" ".join([*cells, "4.0 s"]).split()]
     assert "R-Precision, colour 50 % (true renders 50 %, chance 50 %)" in lines
-    assert lines[-2].startswith("Judged by CLIP dreamfusion_kit/toybox/weights/clip over a pool")
+    assert lines[-2].startswith("Judged by CLIP (dreamfusion_kit/toybox/weights/clip) among")
     assert lines[-1].endswith("suites/trio/out/report/index.html")
 
 

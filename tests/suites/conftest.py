@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trimesh
 
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.workspace import dvc_project, edit, folder
@@ -64,14 +65,18 @@ class Workspace:
     def logs(self) -> Path:
         return self.path / ".work" / "logs" / SUITE
 
-    def start(self, *command: str | Path) -> subprocess.Popen[str]:
+    def start(
+        self, *command: str | Path, through: Sequence[str] = (), umask: int = -1
+    ) -> subprocess.Popen[str]:
+        """Start a program of Python, perhaps through another program."""
         process = subprocess.Popen(
-            [sys.executable, *map(str, command)],
+            [*through, sys.executable, *map(str, command)],
             cwd=self.path,
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            umask=umask,
         )
         _started.append(process)
         return process
@@ -200,10 +205,24 @@ def commit(made: Workspace) -> None:
         subprocess.run(["git", *identity, *command], cwd=made.path, check=True)
 
 
-def assert_as_undisturbed(workspace: Workspace, undisturbed: Workspace) -> None:
-    """Check that outputs and locks have the bytes that a run has which nobody disturbs."""
-    assert contents(workspace.suite / "out") == contents(undisturbed.suite / "out")
-    assert workspace.locks() == undisturbed.locks()
+def assert_as_undisturbed(
+    workspace: Workspace, undisturbed: Workspace, assets: Iterable[str] = PROMPTS
+) -> None:
+    """Check that outputs and locks have the bytes that a run has which nobody disturbs.
+
+    `assets` are those that `workspace` has made; the suite is the same.
+    """
+    others = PROMPTS.keys() - set(assets)
+
+    def made(files: Mapping[str, object]) -> dict[str, object]:
+        return {
+            name: content
+            for name, content in files.items()
+            if not others & {Path(part).stem for part in Path(name).parts}
+        }
+
+    assert contents(workspace.suite / "out") == made(contents(undisturbed.suite / "out"))
+    assert workspace.locks() == made(undisturbed.locks())
 
 
 @pytest.fixture
@@ -223,9 +242,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="session")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a workspace with two assets, made by plain `dvc repro`."""
-    first = dict(list(PROMPTS.items())[:2])
-    made = make_workspace(tmp_path_factory.mktemp("serial") / "workspace", first)
-    shutil.copytree(made.path, made.path.with_name("fresh"))  # as it was before
+    """Return a workspace with an optimised and an imported asset, made by plain `dvc repro`."""
+    folder = tmp_path_factory.mktemp("serial")
+    made = make_workspace(folder / "workspace", {"ball": PROMPTS["ball"]})
+    pill = folder / "pill.stl"
+    trimesh.creation.capsule(height=20.0, radius=8.0).export(pill)
+    options = ("--prompt", "a grey pill", "--recipe", "analytic", "--suite", SUITE)
+    done = made.call(KIT, "import", "pill", pill, *options)
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(made.path, folder / "fresh", symlinks=True)
     made.repro()
     return made
+
+
+@pytest.fixture
+def fresh(serial: Workspace, tmp_path: Path) -> Workspace:
+    """Return a copy of what `serial` was before anything in it was made."""
+    path = tmp_path / "workspace"
+    shutil.copytree(serial.path.with_name("fresh"), path, symlinks=True)
+    return Workspace(path)

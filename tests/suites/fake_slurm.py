@@ -63,6 +63,8 @@ def _submit(state: Path, script: Path) -> int:
         start_new_session=True,
     )
     (state / f"{job}.supervisor").write_text(str(supervisor.pid))
+    while (state / "slow").exists():  # it takes its time to answer
+        time.sleep(0.02)
     return job
 
 

@@ -16,7 +16,8 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 from dreamfusion_kit import front_door
 from dreamfusion_kit.errors import MeshError
@@ -124,6 +125,10 @@ def crew(options: argparse.Namespace) -> Crew | RayCrew | SlurmCrew:
     if options.real:
         own = run_stage_with_models if options.ray or options.slurm else run_stage
         fake = partial(fake_suite.run_real_stage, own=own, until=until)
+    if not options.real:  # the estimate imports torch, which takes seconds
+        own_needs = SimpleNamespace(cpus=1, gpus=0, memory_bytes=1 << 30)
+        needs = SimpleNamespace(of_suite=lambda *_, **__: own_needs)
+        sys.modules["dreamfusion_kit.suites.needs"] = cast(ModuleType, needs)
     where = {"device": "cpu", "jobs": int(options.jobs), "run_stage": fake}
     if options.ray:
         return RayCrew(Path(), options.suite, address=options.ray, **where)

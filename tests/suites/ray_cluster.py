@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,7 @@ class RayCluster:
             "RAY_TEST_CLUSTER": str(self._folder),
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_MAX_ATTEMPTS": "1",  # the kit's own patience is tested, not the client's
         }
         self._nodes: list[subprocess.Popen[bytes]] = []
 
@@ -39,6 +41,7 @@ class RayCluster:
         self._start("--head", "--port=0", "--include-dashboard=false")
         self.address = self._wait_for_address()
         self._start(f"--address={self.address}")
+        self._wait_for(lambda: "Ray runtime started" in self._log(1).read_text())
         return self
 
     def __exit__(
@@ -82,8 +85,7 @@ class RayCluster:
         ]  # fmt: skip
         if "--head" in options:
             command.append(f"--temp-dir={self._folder}")
-        index = len(self._nodes)
-        log = (self._folder / f"node-{index}.log").open("wb")
+        log = self._log(len(self._nodes)).open("wb")
         self._nodes.append(
             subprocess.Popen(
                 [str(part) for part in command],
@@ -97,13 +99,20 @@ class RayCluster:
         log.close()
 
     def _wait_for_address(self) -> str:
-        deadline = time.monotonic() + HANG_S
         path = self._folder / "ray_current_cluster"
-        while not (path.is_file() and path.read_text()):
-            assert self._nodes[0].poll() is None, (self._folder / "node-0.log").read_text()
+        self._wait_for(lambda: path.is_file() and path.read_text())
+        return path.read_text().strip()
+
+    def _wait_for(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + HANG_S
+        while not condition():
+            for index, node in enumerate(self._nodes):
+                assert node.poll() is None, self._log(index).read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        return path.read_text().strip()
+
+    def _log(self, index: int) -> Path:
+        return self._folder / f"node-{index}.log"
 
 
 def _environments() -> list[tuple[int, list[bytes]]]:

@@ -1,5 +1,6 @@
 """Assets, suites and revisions found by name, and put on one page."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.suites.compare import Target, parse
+from dreamfusion_kit.workspace import edit
 
 from .conftest import KIT, SUITE, Workspace, make_workspace
 
@@ -55,16 +57,22 @@ def test_a_name_that_means_nothing_is_refused_in_one_line(named: Path, text: str
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.pipeline
-def test_an_asset_then_and_now(serial: Workspace, tmp_path: Path) -> None:
+@pytest.fixture
+def committed(serial: Workspace, tmp_path: Path) -> Workspace:
+    """Return a copy of the made suite, committed as `then`."""
     path = tmp_path / "workspace"
     shutil.copytree(serial.path, path, symlinks=True)
-    workspace = Workspace(path)
     if not (path / ".git").exists():
         _git(path, "init", "-q")
     _git(path, "add", "-A")
     _git(path, "commit", "-q", "--allow-empty", "-m", "made")
     _git(path, "tag", "then")
+    return Workspace(path)
+
+
+@pytest.mark.pipeline
+def test_an_asset_then_and_now(committed: Workspace) -> None:
+    workspace, path = committed, committed.path
     asset = path / "suites" / SUITE / "assets" / "ball" / "asset.yaml"
     asset.write_text(asset.read_text().replace("seed: 0", "seed: 1"))
     done = workspace.call(KIT, "compare", "ball", "--against", "then", "--suite", SUITE)
@@ -73,11 +81,36 @@ def test_an_asset_then_and_now(serial: Workspace, tmp_path: Path) -> None:
     assert page.count(MESH) == 1, "the one of then, from the cache"
     assert "made from other inputs" in page
     assert '<span class="removed">-seed: 0</span>' in page
-    done = workspace.call(KIT, "compare", "then", "then", "--suite", SUITE, "--page", "same.html")
+    done = workspace.call(KIT, "compare", "ball", "default", "--suite", SUITE)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.pipeline
+def test_a_suite_beside_another_and_beside_a_revision(committed: Workspace) -> None:
+    """The other has one asset more, and one whose mesh and metrics differ."""
+    suites = committed.path / "suites"
+    shutil.copytree(suites / SUITE, suites / "other", symlinks=True)
+    for name in ("suite.yaml", "dvc.yaml", f"metrics/{SUITE}.json"):
+        path = suites / "other" / name
+        path.write_text(path.read_text().replace(SUITE, "other"))
+        path.rename(path.with_name(path.name.replace(SUITE, "other")))
+    edit.add(committed.path, "other", "cube", prompt="a cube", recipe="analytic", seed=0)
+    metrics = suites / "other" / "metrics" / "other.json"
+    found = json.loads(metrics.read_text())
+    found["assets"]["ball"]["clip_score"] = 0.0
+    metrics.write_text(json.dumps(found))
+
+    done = committed.call(KIT, "compare", SUITE, "other")
     assert done.returncode == 0, done.stderr
-    page = (path / "same.html").read_text()
+    page = (committed.path / "comparison.html").read_text()
+    assert page.count(MESH) == 4
+    assert "Means of 2 pairs" in page
+    assert "Only in B: cube." in page
+
+    done = committed.call(KIT, "compare", SUITE, "then", "--suite", SUITE, "--page", "same.html")
+    assert done.returncode == 0, done.stderr
+    page = (committed.path / "same.html").read_text()
     assert page.count(MESH) == 4
     assert page.count("Both meshes are the same file.") == 2
     assert "Means of 2 pairs" in page
-    done = workspace.call(KIT, "compare", "ball", "default", "--suite", SUITE)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "tiny at then" in page

@@ -1,4 +1,4 @@
-"""The commands of docs/scaling.md, run on this machine."""
+"""The commands of docs/scaling.md, run on this machine: as by a serial `dvc repro`."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from . import fake_slurm
-from .conftest import ROOT, SUITE, environment, make_workspace
+from .conftest import ROOT, SUITE, Workspace, contents, environment
 
 pytestmark = pytest.mark.pipeline
 
@@ -27,9 +27,10 @@ ENVIRONMENT = {
 }
 
 
-def test_a_suite_over_ray_and_slurm(tmp_path: Path) -> None:
+def test_a_suite_over_ray_and_slurm(serial: Workspace, fresh: Workspace, tmp_path: Path) -> None:
+    """Its assets are an optimised and an imported one."""
     setup, ray, slurm = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    workspace = make_workspace(tmp_path / "workspace", {"ball": "a red ball"})
+    workspace = fresh
     shutil.copy(ROOT / "dvc.yaml", workspace.path)  # which `upgrade` compares with the newest
     programs = tmp_path / "bin"
     fake_slurm.install(programs)
@@ -53,10 +54,18 @@ def test_a_suite_over_ray_and_slurm(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def check() -> None:
+        assert workspace.locks() == serial.locks()
+        assert contents(workspace.suite / "out") == contents(serial.suite / "out")
+
     run(setup)
-    assert run(ray) == "1 made, 0 failed\n"
-    locks = workspace.locks()
+    assert run(ray) == "2 made, 0 failed\n"
+    check()
     shutil.rmtree(workspace.suite / "out" / "mesh")
-    assert run(slurm) == "1 made, 0 failed\n"
-    assert workspace.locks() == locks
+    assert run(slurm) == "2 made, 0 failed\n"
+    check()
     assert workspace.repro().count("Running stage") == 1  # `kit`, which always runs
+    scripts = [path.read_text() for path in (tmp_path / "slurm").glob("*.sh")]
+    assert len(scripts) == 2
+    for option in ("partition=gpu\n", "time=600\n", "cpus-per-task=1\n", "mem="):
+        assert all(f"#SBATCH --{option}" in script for script in scripts)

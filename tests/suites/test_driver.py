@@ -20,8 +20,8 @@ pytestmark = [
 ]
 
 
-def test_outputs_and_locks_are_those_of_a_serial_repro(serial: Workspace) -> None:
-    ours = Workspace(serial.path.with_name("fresh"))
+def test_outputs_and_locks_are_those_of_a_serial_repro(serial: Workspace, fresh: Workspace) -> None:
+    ours = fresh
     done = ours.call(KIT, "suite", "run", SUITE, "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2 made, 0 failed\n"
@@ -34,7 +34,7 @@ def test_outputs_and_locks_are_those_of_a_serial_repro(serial: Workspace) -> Non
     again = ours.call(KIT, "suite", "run", SUITE)
     assert (again.returncode, again.stdout) == (0, "0 made, 0 failed\n")
     status = ours.call(KIT, "suite", "status", SUITE)
-    assert (status.returncode, status.stdout) == (0, "ball  made\ncube  made\n2 made\n")
+    assert (status.returncode, status.stdout) == (0, "ball  made\npill  made\n2 made\n")
 
 
 def test_a_failed_asset_stops_no_other(workspace: Workspace) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -20,6 +21,7 @@ from dreamfusion_kit.workspace import sync
 
 from .conftest import (
     FAKE,
+    HANG_S,
     KIT,
     SUITE,
     Workspace,
@@ -27,6 +29,7 @@ from .conftest import (
     contents,
     environment,
     share,
+    wait_until,
 )
 
 pytestmark = [
@@ -162,6 +165,55 @@ def test_files_of_another_user_are_one_line_each(
     assert_as_undisturbed(made, undisturbed)
 
 
+def as_user(number: int) -> list[str]:
+    """Return a program that starts another as this user, who may read whatever root may."""
+    capabilities = [f"--{kind}-caps=+dac_read_search" for kind in ("inh", "ambient")]
+    ids = [f"--reuid={number}", f"--regid={number}", "--clear-groups"]
+    return ["setpriv", *ids, *capabilities, "env", f"HOME=/tmp/nobody-{number}"]
+
+
+def can_become_another() -> bool:
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        return False
+    return subprocess.run([*as_user(65534), sys.executable, "-c", ""], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_become_another(), reason="only root starts programs as other users")
+def test_two_users_share_a_workspace(undisturbed: Workspace) -> None:
+    """Both may write there, as a team's group may: one at a time, and each goes on from the other.
+
+    Users who may not write are above.
+    """
+    with TemporaryDirectory() as folder:  # not pytest's, which is root's alone
+        shared = Workspace(Path(folder, "workspace"))
+        shutil.copytree(undisturbed.path, shared.path, symlinks=True)
+        make_stale(shared, "ball", "cube")
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | 0o666 | (0o111 if path.is_dir() else 0))
+
+        def start(user: int, *options: str | Path) -> subprocess.Popen[str]:
+            return shared.start(FAKE, SUITE, *options, through=as_user(user), umask=0)
+
+        go = Path(folder, "go")
+        first = start(65533, "--asset", "ball", "--until", go)
+        wait_until(lambda: list(shared.logs.glob("*.running")), first)
+        second = start(65534)
+        _, err = second.communicate(timeout=HANG_S)
+        assert (second.returncode, err.count("\n")) == (2, 1), err
+        assert "another run of it is at work" in err
+        go.touch()
+        for process in (first, start(65534)):
+            out, err = process.communicate(timeout=HANG_S)
+            assert (process.returncode, out) == (0, "1 made, 0 failed\n"), err
+        owners = [
+            (shared.suite / "out" / "mesh" / asset / "file.txt").stat().st_uid
+            for asset in ("ball", "cube")
+        ]
+        assert owners == [65533, 65534]
+        assert_as_undisturbed(shared, undisturbed)
+
+
 def test_a_clock_set_back_hides_no_change(made: Workspace, undisturbed: Workspace) -> None:
     """What was made is then from the future, and what is edited is older than what came of it."""
     tomorrow = time.time() + 86_400
@@ -207,6 +259,29 @@ def test_a_damaged_object_in_the_cache_is_not_taken_for_an_output(
         assert "out/mesh/ball: is not what its lock records" in done.stdout
     damaged.unlink()
     done = made.run("--slurm", "local", "--jobs", "1")
+    assert (done.returncode, done.stdout) == (0, "1 made, 0 failed\n"), done.stderr
+    assert_as_undisturbed(made, undisturbed)
+
+
+def test_a_full_disk_while_locks_are_written(made: Workspace, undisturbed: Workspace) -> None:
+    """What the stages write fits, and an asset's lock does not."""
+    assert made.run().returncode == 0  # a copy is brought in sync first
+    make_stale(made, "ball")
+    before = made.locks()
+    size_bytes = len(before["assets/ball/dvc.lock"]) - 1
+    limited = (
+        "import resource, runpy, sys; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size_bytes}, resource.RLIM_INFINITY)); "
+        f"sys.argv = ['fake_suite.py', '{SUITE}']; "
+        f"runpy.run_path({str(FAKE)!r}, run_name='__main__')"
+    )
+    done = made.call("-c", limited)
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 2), done.stderr
+    assert done.stdout.startswith("0 made, 1 failed\nball: dvc commit: failed (")
+    assert "Traceback" not in done.stderr
+    assert made.locks() == before
+    assert list(made.suite.rglob("*.partial")) == []
+    done = made.run()
     assert (done.returncode, done.stdout) == (0, "1 made, 0 failed\n"), done.stderr
     assert_as_undisturbed(made, undisturbed)
 

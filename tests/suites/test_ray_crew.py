@@ -94,10 +94,9 @@ def share_by(server: Server, workspace: Workspace) -> None:
 
 
 def test_outputs_and_locks_are_those_of_a_serial_repro(
-    serial: Workspace, cluster: RayCluster, server: Server, tmp_path: Path
+    serial: Workspace, fresh: Workspace, cluster: RayCluster, server: Server
 ) -> None:
-    first = dict(list(PROMPTS.items())[:2])
-    ours = make_workspace(tmp_path / "workspace", first)
+    ours = fresh
     share_by(server, ours)
     done = ours.call(KIT, "suite", "run", SUITE, "--ray", cluster.address)
     assert done.returncode == 0, done.stderr
@@ -114,7 +113,9 @@ def test_killed_workers_are_replaced(
     """One while it works, and one at any moment."""
     share_by(server, workspace)
     chance, go = random.Random(0), workspace.path / "go"
-    driver = workspace.start(FAKE, SUITE, "--ray", cluster.address, "--until", go)
+    assets = ("ball", "cube")
+    run = (FAKE, SUITE, "--ray", cluster.address, "--until", go)
+    driver = workspace.start(*run, "--asset", "ball", "--asset", "cube")
     wait_until(lambda: list(workspace.logs.glob("*.running")), driver)
     os.kill(chance.choice(cluster.workers()), signal.SIGKILL)
     go.touch()
@@ -122,10 +123,10 @@ def test_killed_workers_are_replaced(
     for pid in chance.sample(workers := cluster.workers(), min(1, len(workers))):
         os.kill(pid, signal.SIGKILL)
     out, err = driver.communicate(timeout=HANG_S)
-    assert (driver.returncode, out) == (0, "3 made, 0 failed\n"), err
+    assert (driver.returncode, out) == (0, "2 made, 0 failed\n"), err
     assert "Traceback" not in err
     assert "; it is taken again" in err
-    assert_as_undisturbed(workspace, undisturbed)
+    assert_as_undisturbed(workspace, undisturbed, assets)
 
 
 def test_two_drivers_share_a_cluster_and_a_remote(
@@ -136,8 +137,8 @@ def test_two_drivers_share_a_cluster_and_a_remote(
     drivers: list[subprocess.Popen[str]] = []
     for one in (workspace, other):
         share_by(server, one)
-        run = (FAKE, SUITE, "--ray", cluster.address, "--jobs", "1", "--until", go)
-        drivers.append(one.start(*run))
+        run = (FAKE, SUITE, "--ray", cluster.address, "--jobs", "1", "--asset", "ball")
+        drivers.append(one.start(*run, "--until", go))
     for one, driver in zip((workspace, other), drivers, strict=True):
         wait_until(lambda logs=one.logs: list(logs.glob("*.running")), driver)
     refused = workspace.run("--ray", cluster.address)
@@ -146,9 +147,9 @@ def test_two_drivers_share_a_cluster_and_a_remote(
     go.touch()
     for driver in drivers:
         out, err = driver.communicate(timeout=HANG_S)
-        assert (driver.returncode, out) == (0, "3 made, 0 failed\n"), err
-    assert_as_undisturbed(workspace, undisturbed)
-    assert_as_undisturbed(other, undisturbed)
+        assert (driver.returncode, out) == (0, "1 made, 0 failed\n"), err
+    assert_as_undisturbed(workspace, undisturbed, ["ball"])
+    assert_as_undisturbed(other, undisturbed, ["ball"])
 
 
 def test_a_remote_that_goes_away_costs_only_this_run(
@@ -170,11 +171,11 @@ def test_a_remote_that_goes_away_costs_only_this_run(
     assert "Traceback" not in err
     again = Server.start(server.port)
     try:
-        done = workspace.run("--ray", cluster.address)
+        done = workspace.run("--ray", cluster.address, "--asset", "ball")
     finally:
         again.stop()
-    assert (done.returncode, done.stdout) == (0, "3 made, 0 failed\n"), done.stderr
-    assert_as_undisturbed(workspace, undisturbed)
+    assert (done.returncode, done.stdout) == (0, "1 made, 0 failed\n"), done.stderr
+    assert_as_undisturbed(workspace, undisturbed, ["ball"])
 
 
 def test_a_killed_workers_optimisation_resumes(

@@ -1,4 +1,7 @@
-"""Suites as Slurm jobs: by a Slurm of one machine that really runs them, and by submitit alone."""
+"""Suites as Slurm jobs: by a Slurm of one machine that really runs them, and by submitit alone.
+
+The stages cost nothing; test_docs_scaling.py has the kit's own.
+"""
 
 import os
 import signal
@@ -15,12 +18,9 @@ from .conftest import (
     FAKE,
     HANG_S,
     KIT,
-    PROMPTS,
     SUITE,
     Workspace,
     assert_as_undisturbed,
-    contents,
-    make_workspace,
     share,
     wait_until,
 )
@@ -61,32 +61,13 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
             os.killpg(group, signal.SIGKILL)
 
 
-def test_outputs_and_locks_are_those_of_a_serial_repro(
-    serial: Workspace, cluster: Slurm, tmp_path: Path
-) -> None:
-    ours = make_workspace(tmp_path / "workspace", dict(list(PROMPTS.items())[:2]))
-    share(ours, str(tmp_path / "remote"))
-    options = ("--slurm-option", "partition=gpu", "--slurm-option", "time=30")
-    done = ours.call(KIT, "suite", "run", SUITE, "--slurm", *options)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "2 made, 0 failed\n"
-    assert ours.locks() == serial.locks()
-    assert contents(ours.suite / "out") == contents(serial.suite / "out")
-    assert ours.repro().count("Running stage") == 1  # `kit`, which always runs
-    for script in cluster.scripts():
-        assert "#SBATCH --partition=gpu\n" in script
-        assert "#SBATCH --time=30\n" in script
-        assert "#SBATCH --cpus-per-task=1\n" in script
-        assert "#SBATCH --mem=" in script
-
-
 def test_submitits_own_executor(
     workspace: Workspace, undisturbed: Workspace, tmp_path: Path
 ) -> None:
     share(workspace, str(tmp_path / "remote"))
-    done = workspace.run("--slurm", "local")
-    assert (done.returncode, done.stdout) == (0, "3 made, 0 failed\n"), done.stderr
-    assert_as_undisturbed(workspace, undisturbed)
+    done = workspace.run("--slurm", "local", "--asset", "ball", "--asset", "cube")
+    assert (done.returncode, done.stdout) == (0, "2 made, 0 failed\n"), done.stderr
+    assert_as_undisturbed(workspace, undisturbed, ["ball", "cube"])
     (folder,) = (workspace.path / ".work" / "slurm").iterdir()
     assert folder.stat().st_mode & 0o077 == 0  # what it holds is unpickled
 
@@ -96,16 +77,17 @@ def test_a_killed_job_is_submitted_again(
 ) -> None:
     share(workspace, str(tmp_path / "remote"))
     go = workspace.path / "go"
-    driver = workspace.start(FAKE, SUITE, "--slurm", "slurm", "--until", go)
+    run = (FAKE, SUITE, "--slurm", "slurm", "--until", go)
+    driver = workspace.start(*run, "--asset", "ball", "--asset", "cube")
     wait_until(lambda: list(workspace.logs.glob("*.running")), driver)
     wait_until(cluster.jobs, driver)
     os.killpg(cluster.jobs()[0], signal.SIGKILL)
     go.touch()
     out, err = driver.communicate(timeout=HANG_S)
-    assert (driver.returncode, out) == (0, "3 made, 0 failed\n"), err
+    assert (driver.returncode, out) == (0, "2 made, 0 failed\n"), err
     assert "; it is taken again" in err
-    assert len(cluster.scripts()) == 4
-    assert_as_undisturbed(workspace, undisturbed)
+    assert len(cluster.scripts()) == 3
+    assert_as_undisturbed(workspace, undisturbed, ["ball", "cube"])
 
 
 def test_an_interrupted_driver_cancels_its_jobs(
@@ -121,6 +103,24 @@ def test_an_interrupted_driver_cancels_its_jobs(
     assert "Traceback" not in err
     wait_until(lambda: workspace.running() == [])
     assert {path.read_text() for path in cluster.state.glob("*.state")} == {"CANCELLED by 0"}
+
+
+def test_a_driver_interrupted_while_it_submits_cancels_that_job(
+    workspace: Workspace, cluster: Slurm, tmp_path: Path
+) -> None:
+    share(workspace, str(tmp_path / "remote"))
+    cluster.state.mkdir()
+    (cluster.state / "slow").touch()
+    never = workspace.path / "never"
+    driver = workspace.start(FAKE, SUITE, "--slurm", "slurm", "--until", never)
+    wait_until(cluster.jobs, driver)
+    driver.send_signal(signal.SIGINT)
+    (cluster.state / "slow").unlink()
+    _, err = driver.communicate(timeout=HANG_S)
+    assert driver.returncode == 130, err
+    assert "Traceback" not in err
+    wait_until(lambda: workspace.running() == [])
+    assert [path.read_text() for path in cluster.state.glob("*.state")] == ["CANCELLED by 0"]
 
 
 def test_what_cannot_work_is_refused_in_one_line(

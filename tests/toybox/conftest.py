@@ -6,10 +6,12 @@ import torch
 from dreamfusion_kit.recipe.schema import (
     CameraSection,
     LightSection,
+    ObjectViewsSection,
     RandomBackgroundSection,
     ShadingSection,
 )
 from dreamfusion_kit.toybox.dataset import Dataset
+from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
 from dreamfusion_kit.toybox.settings import (
     ClipTrainingSection,
     DatasetSection,
@@ -80,6 +82,33 @@ def prior_settings() -> PriorTrainingSection:
         attribute_lambda=0.05,
         ema_decay=0.9,
         sample_every_steps=1000,
+    )
+
+
+@pytest.fixture
+def multi_view_settings(dataset_settings: DatasetSection) -> MultiViewTrainingSection:
+    camera = dataset_settings.camera.model_copy(
+        update={
+            "image_size_px": SIZE_PX,
+            "elevation_range_deg": (-10, 50),
+            "position_jitter": 0.0,
+            "object_views": ObjectViewsSection(count=4, radius_follows_focal=False),
+        }
+    )
+    return MultiViewTrainingSection(
+        **TRAINING | {"batch_size": 8},
+        initial="dreamfusion_kit/toybox/weights/prior",
+        camera=camera,
+        light=dataset_settings.light,
+        shading=dataset_settings.shading,
+        object_weights=dict.fromkeys(OBJECTS, 1.0),
+        objects_per_shelf=3,
+        steps_per_shelf=2,
+        caption_dropout=0.12,
+        timestep_power=0.5,
+        camera_rate=8.0,
+        teacher_lambda=1.0,
+        ema_decay=0.9,
     )
 
 

@@ -38,6 +38,14 @@ def test_a_workspace_is_whole_and_up_to_date(tmp_path: Path, recipe: str) -> Non
         pass
 
 
+def test_a_pretrained_prior_is_told_to_need_a_gpu_and_a_prompt(tmp_path: Path) -> None:
+    directory = tmp_path / "my assets"
+    assert init(directory, "sd21") == (
+        f"{directory}: a workspace; next: cd '{directory}'; edit the prompt in params.yaml; "
+        "DREAMFUSION_DEVICE=cuda dvc repro"
+    )
+
+
 def test_its_recipes_are_the_shipped_ones(tmp_path: Path) -> None:
     init(tmp_path / "new", "toybox")
     for path in (ROOT / "recipes").glob("*.yaml"):

@@ -13,6 +13,7 @@ ASSETS = [f"asset_{index}" for index in range(8)]
         ([], []),
         (["code.report"], ["report reruns"]),
         (["code.toybox"], []),
+        (["code.refine"], []),
         (
             ["code.mesh"],
             [
@@ -60,3 +61,9 @@ ASSETS = [f"asset_{index}" for index in range(8)]
 )  # fmt: skip
 def test_the_stages_are_named_in_their_order(keys: list[str], lines: list[str]) -> None:
     assert describe(keys, ASSETS) == lines
+
+
+def test_a_refinement_reruns_where_there_is_one() -> None:
+    lines = ["refine of every asset reruns", "then evaluate, score, report, where what they read "
+             "has changed"]  # fmt: skip
+    assert describe(["code.refine"], ASSETS, refined=True) == lines

@@ -20,6 +20,7 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.adapted import Adapted
 from dreamfusion_kit.priors.directory import load_model, readable
 from dreamfusion_kit.priors.text import TextFeatures
+from dreamfusion_kit.priors.unknown_tokens import refuse_unknown
 from dreamfusion_kit.priors.vocabulary import check_readable
 
 Tensors = Mapping[str, Tensor]
@@ -94,7 +95,8 @@ def encode_prompts(
 ) -> TextFeatures:
     """Return the features of `prompts`, loading tokenizer and text encoder and dropping them.
 
-    Raises RecipeError if a prompt is longer than `num_tokens`: none is ever truncated.
+    Raises RecipeError if a prompt is longer than `num_tokens`, or has what the tokenizer does not
+    know: none is ever truncated, and nothing left out.
     """
     folder = directory / "tokenizer"
     check_readable(folder)
@@ -102,6 +104,7 @@ def encode_prompts(
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
+    refuse_unknown(tokenizer, prompts)
     for prompt in prompts:
         found = family.tokens_of(tokenizer, prompt)
         if found > num_tokens:

@@ -61,6 +61,7 @@ from dreamfusion_kit.recipe.schema.guidance import (
     SjcSection,
     ViewPromptsSection,
     VsdSection,
+    X0ReconstructionSection,
 )
 from dreamfusion_kit.recipe.schema.material import (
     FixedValueSection,
@@ -92,6 +93,7 @@ from dreamfusion_kit.recipe.schema.prior import (
     LatentTransformerSection,
     LatentUnetSection,
     MixtureComponentSection,
+    MultiViewUnetSection,
     PixelUnetSection,
     PriorSection,
 )
@@ -134,6 +136,7 @@ from dreamfusion_kit.recipe.schema.view import (
     ConstantBackgroundSection,
     LightSection,
     MlpBackgroundSection,
+    ObjectViewsSection,
     PlainBackgroundSection,
     RandomBackgroundSection,
     ShadingSection,
@@ -269,6 +272,28 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _views_are_those_that_the_prior_denoises(self) -> Self:
+        stages = {"guidance": ("", self.camera, self.optimize.batch_size)}
+        for index, phase in enumerate(() if self.refine is None else self.refine.phases):
+            place = f"refine.phases[{index}]."
+            stages[f"{place}guidance"] = (place, phase.camera, phase.optimize.batch_size)
+        for key, (place, camera, batch_size) in stages.items():
+            prior, found = self.prior_of(key), camera.views_per_object
+            if prior.num_views > 1 and found != prior.num_views:
+                drawn = "one by one" if found == 1 else f"in groups of {found}"
+                raise ValueError(
+                    f"found {place}camera that draws views {drawn} with {self.prior_key(key)}.kind "
+                    f"{prior.kind}, which denoises {prior.num_views} views of one object together; "
+                    f"expected {place}camera.object_views.count {prior.num_views}"
+                )
+            if batch_size % found:
+                raise ValueError(
+                    f"found {place}optimize.batch_size {batch_size} with "
+                    f"{place}camera.object_views.count {found}, expected a multiple of {found}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _texts_that_are_compared_are_read(self) -> Self:
         for key, guidance in self.guidances.items():
             prior = self.prior_of(key)
@@ -339,7 +364,9 @@ __all__ = [
     "MixtureComponentSection",
     "MlpBackgroundSection",
     "ModelSourceSection",
+    "MultiViewUnetSection",
     "NonNegative",
+    "ObjectViewsSection",
     "OccupancySection",
     "OptimizeSection",
     "OptimizerSection",
@@ -387,4 +414,5 @@ __all__ = [
     "WatchdogSection",
     "WeightsFileSection",
     "WorkspacePath",
+    "X0ReconstructionSection",
 ]

@@ -195,7 +195,7 @@ class HashGridSection(Section):
     )
     initial_levels: Count = Field(description="Levels, coarsest first, in use at step 0.")
     level_every_steps: Count = Field(
-        description="Coarse to fine: one more level comes into use each so many steps."
+        description="Coarse to fine: steps between enabling one level and the next."
     )
     hidden_width: Width = Field(description="Units of each hidden layer (Instant-NGP: 64).")
     num_hidden_layers: Layers = Field(

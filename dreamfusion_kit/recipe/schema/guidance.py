@@ -128,7 +128,8 @@ class ScoreGuidanceSection(Section):
     )
     guidance_rescale: Fraction = Field(
         description="Share to which the guided prediction's deviation per image is set back to "
-        "the conditional one's (Lin et al. 2023, s. 3.4, phi: 0.7); 0 is off (DF: off)."
+        "the conditional one's (Lin et al. 2023, s. 3.4, phi: 0.7); 0 is off (DF: off). Views that "
+        "a prior denoises together count as one image."
     )
     perp_neg: PerpNegSection | None = Field(
         description="Perp-Neg's weights; null is plain classifier-free guidance (DF: null)."
@@ -377,6 +378,32 @@ class RfdsRevSection(ScoreGuidanceSection):
     )
 
 
+class X0ReconstructionSection(ScoreGuidanceSection):
+    """MVDream's loss, the squared error of the clean image (arXiv 2308.16512, s. 3.2).
+
+    Its `guidance_rescale` acts on the prior's estimate of the clean image (MVDream: 0.5).
+    """
+
+    kind: Literal["x0_reconstruction"] = Field(
+        description="Distance to the clean image that the prior sees; for any diffusion prior."
+    )
+
+    @property
+    def divides_by_signal(self) -> bool:
+        """Return True: the estimate of the clean image does."""
+        return True
+
+    @model_validator(mode="after")
+    def _weighs_an_image(self) -> Self:
+        if self.timestep_weight not in ("uniform", "sigma_squared"):
+            raise ValueError(
+                f"found timestep_weight {self.timestep_weight} with kind x0_reconstruction, "
+                "expected uniform (MVDream's) or sigma_squared: the error is the clean image's "
+                "already"
+            )
+        return self
+
+
 class ClipGuidanceSection(Section):
     """Dream Fields' loss (arXiv 2112.01455): the image's likeness to the text, by CLIP."""
 
@@ -410,6 +437,7 @@ GuidanceSection = Annotated[
     | IsmSection
     | SdiSection
     | RfdsRevSection
+    | X0ReconstructionSection
     | ClipGuidanceSection,
     Field(discriminator="kind"),
 ]

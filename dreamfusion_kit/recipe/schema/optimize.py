@@ -134,7 +134,7 @@ class OptimizeSection(Section):
 
     num_steps: int = Field(ge=1, le=10**7, description="Optimiser steps (DF: 15000).")
     batch_size: int = Field(ge=1, le=1024, description="Views per step (DF: 4, one per TPU chip).")
-    optimizer: OptimizerSection = Field(description="Who turns gradients into steps.")
+    optimizer: OptimizerSection = Field(description="What turns gradients into steps.")
     learning_rate_decay: LearningRateDecaySection = Field(
         description="Course of all learning rates over the run."
     )

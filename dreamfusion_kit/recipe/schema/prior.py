@@ -8,6 +8,7 @@ Each prior class states these facts, for code that prepares, sizes or checks a p
     reads_text     whether its predictions depend on the text
     cpu_offload    whether the denoiser is kept in main memory between two predictions
     additions      what is added to its pretrained files, by the recipe's own key
+    num_views      how many views of one object it denoises together; 1 for all kinds but one
     lighter        the keys that cost memory, each with a cheaper value to try
 """
 
@@ -32,6 +33,7 @@ from dreamfusion_kit.recipe.schema.base import (
 )
 from dreamfusion_kit.recipe.schema.source import (
     DenoiserSourceSection,
+    LoraSourceSection,
     ModelSourceSection,
     PartSourceSection,
     SourceSection,
@@ -69,6 +71,7 @@ class PixelUnetSection(Section):
     folders: ClassVar[tuple[str, ...]] = ("unet",)
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = True
+    num_views: ClassVar[int] = 1
     cpu_offload: ClassVar[bool] = False
     additions: ClassVar[Additions] = {}
 
@@ -106,11 +109,57 @@ class LatentUnetSection(Section):
     folders: ClassVar[tuple[str, ...]] = ("unet", "vae")
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = True
+    num_views: ClassVar[int] = 1
 
     @property
     def additions(self) -> Additions:
         """Return the sources of what is added, by key."""
         return _additions(self.vae, self.loras, self.textual_inversions)
+
+    @property
+    def lighter(self) -> Lighter:
+        """Return keys that cost memory, with a cheaper value."""
+        return _lighter_latent_prior(self)
+
+
+class MultiViewUnetSection(Section):
+    """A U-Net that denoises several views of one object together (MVDream, arXiv 2308.16512).
+
+    Either MVDream's own, or a single-view U-Net with `view_weights`.
+    """
+
+    kind: Literal["multi_view_unet"] = Field(description="A U-Net with attention across views.")
+    source: DenoiserSourceSection = Field(description="Where the diffusers directory comes from.")
+    view_weights: LoraSourceSection | None = Field(
+        description="One safetensors file of what fine-tuning for several views changed in a "
+        "single-view U-Net; null where the U-Net has it (MVDream: null)."
+    )
+    num_views: int = Field(
+        ge=2, le=16, description="Views that are denoised together (MVDream: 4)."
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Number format the U-Net computes in."
+    )
+    vae_dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        description="Number format of the VAE's encoder; null where the U-Net denoises pixels."
+    )
+    image_size_px: ImageSize = Field(
+        description="Side that renders are resized to, in pixels (MVDream: 256)."
+    )
+    cpu_offload: Offload
+    storage_dtype: StorageDtype
+    model: ClassVar[Model] = "diffusion"
+    reads_text: ClassVar[bool] = True
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Return the components that stay in memory."""
+        return ("unet",) if self.vae_dtype is None else ("unet", "vae")
+
+    @property
+    def additions(self) -> Additions:
+        """Return the source of the attention across views, if it is apart."""
+        return {} if self.view_weights is None else {"view_weights": self.view_weights}
 
     @property
     def lighter(self) -> Lighter:
@@ -145,6 +194,7 @@ class FlowTransformerSection(Section):
     folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = True
+    num_views: ClassVar[int] = 1
 
     @property
     def additions(self) -> Additions:
@@ -187,6 +237,7 @@ class LatentTransformerSection(Section):
     folders: ClassVar[tuple[str, ...]] = ("transformer", "vae")
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = True
+    num_views: ClassVar[int] = 1
 
     @property
     def additions(self) -> Additions:
@@ -223,6 +274,7 @@ class AnalyticSection(Section):
     folders: ClassVar[tuple[str, ...]] = ()
     model: ClassVar[Model] = "diffusion"
     reads_text: ClassVar[bool] = False
+    num_views: ClassVar[int] = 1
     cpu_offload: ClassVar[bool] = False
     additions: ClassVar[Additions] = {}
     lighter: ClassVar[Lighter] = {}
@@ -236,6 +288,7 @@ class ClipPriorSection(Section):
     folders: ClassVar[tuple[str, ...]] = ("clip",)
     model: ClassVar[Model] = "clip"
     reads_text: ClassVar[bool] = True
+    num_views: ClassVar[int] = 1
     cpu_offload: ClassVar[bool] = False
     additions: ClassVar[Additions] = {}
     lighter: ClassVar[Lighter] = {}
@@ -255,7 +308,10 @@ def _additions(
 
 
 def _lighter_latent_prior(
-    prior: LatentUnetSection | FlowTransformerSection | LatentTransformerSection,
+    prior: LatentUnetSection
+    | MultiViewUnetSection
+    | FlowTransformerSection
+    | LatentTransformerSection,
 ) -> Lighter:
     found: Lighter = {}
     if prior.dtype == "float32":
@@ -274,6 +330,7 @@ def _lighter_latent_prior(
 PriorSection = Annotated[
     PixelUnetSection
     | LatentUnetSection
+    | MultiViewUnetSection
     | FlowTransformerSection
     | LatentTransformerSection
     | AnalyticSection

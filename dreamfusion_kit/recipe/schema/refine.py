@@ -252,7 +252,7 @@ class RefineOptimizeSection(Section):
 
     num_steps: int = Field(ge=1, le=10**7, description="Optimiser steps (Magic3D: 3000).")
     batch_size: int = Field(ge=1, le=1024, description="Views per step (Magic3D: 32).")
-    optimizer: OptimizerSection = Field(description="Who turns gradients into steps.")
+    optimizer: OptimizerSection = Field(description="What turns gradients into steps.")
     learning_rate_decay: LearningRateDecaySection = Field(
         description="Course of all learning rates over the run."
     )

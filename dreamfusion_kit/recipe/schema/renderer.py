@@ -68,7 +68,7 @@ class ProposalSection(Section):
 
 
 class UnboundedSection(Section):
-    """How rays go on behind the bounding sphere, evenly in 1 / distance (mip-NeRF 360, s. 3)."""
+    """How rays continue behind the bounding sphere, evenly in 1 / distance (mip-NeRF 360, s. 3)."""
 
     num_samples: Samples = Field(description="Samples per ray behind the sphere.")
     far: Length = Field(description="Distance from the camera at which rays end, scene units.")

@@ -17,12 +17,30 @@ from dreamfusion_kit.recipe.schema.base import (
     NonNegative,
     ScheduledImageSize,
     Section,
+    SparseSection,
     Steps,
     Width,
 )
 
 
-class CameraSection(Section):
+class ObjectViewsSection(Section):
+    """Views in groups: cameras evenly around the object, as a multi-view prior denoises them.
+
+    One elevation, distance and focal length is drawn for all of a group. `azimuth_range_deg`
+    is then where the first of them stands.
+    """
+
+    count: int = Field(
+        ge=2, le=16, description="Views of one group, 360 / count degrees apart (MVDream: 4)."
+    )
+    radius_follows_focal: bool = Field(
+        description="Whether radius_range is multiplied by twice the focal length, which is "
+        "1 / tan(fov / 2), so that an object fills the same share of the image at every focal "
+        "length (MVDream's code: true)."
+    )
+
+
+class CameraSection(SparseSection):
     """Random training cameras on an orbit around the origin (DF s. 3.2 and A.2)."""
 
     image_size_px: ScheduledImageSize = Field(
@@ -54,7 +72,13 @@ class CameraSection(Section):
         description="Standard deviation added to the up vector (DF A.2: 0.02)."
     )
     stratified_azimuth: bool = Field(
-        description="Whether each image of a batch draws from its own share of the azimuths."
+        description="Whether each image of a batch draws from its own share of the azimuths; "
+        "with object_views, each group."
+    )
+    object_views: ObjectViewsSection | None = Field(
+        default=None,
+        description="Views in groups around the object, which prior.kind multi_view_unet needs; "
+        "absent for views that are drawn one by one.",
     )
 
     @model_validator(mode="after")
@@ -65,6 +89,16 @@ class CameraSection(Section):
                 f"azimuth_range_deg: found a width of {upper - lower:g}, expected at most 360"
             )
         return self
+
+    @property
+    def views_per_object(self) -> int:
+        """Return how many consecutive views of a batch form a group; 1 without groups."""
+        return 1 if self.object_views is None else self.object_views.count
+
+    def distance(self, radius: float, focal: float) -> float:
+        """Return the camera's distance from the origin for values of the two ranges."""
+        follows = self.object_views is not None and self.object_views.radius_follows_focal
+        return 2 * focal * radius if follows else radius
 
     @property
     def largest_image_size_px(self) -> int:
