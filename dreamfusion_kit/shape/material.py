@@ -1,5 +1,6 @@
 """Roughness and metallic around a surface: one number or a grid, fixed or learned."""
 
+import math
 from typing import assert_never
 
 import torch
@@ -80,5 +81,5 @@ class _Value(nn.Module):
 
 
 def _raw(start: float, count: int) -> Float[Tensor, "count 1"]:
-    value = torch.tensor(start).clamp(_PUREST, 1 - _PUREST)
-    return torch.logit(value).expand(count, 1).clone()
+    value = min(max(start, _PUREST), 1 - _PUREST)
+    return torch.full((count, 1), math.log(value / (1 - value)))
