@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,8 @@ def read_textured(path: Path, image: Path) -> TexturedMesh:
     """
     try:
         mesh = trimesh.load_mesh(path, process=False, maintain_order=True)
-        uvs = np.asarray(mesh.visual.uv, dtype=np.float64)
+        visual: Any = mesh.visual
+        uvs = np.asarray(visual.uv, dtype=np.float64)
         split = np.asarray(mesh.vertices, dtype=np.float64)[:, Y_UP_AXES_OF_WORLD]
         vertices, one = np.unique(split, axis=0, return_inverse=True)
         faces = np.asarray(mesh.faces, dtype=np.int64)
