@@ -25,6 +25,7 @@ from dreamfusion_kit.optimizer_state import optimizer_tensors
 from dreamfusion_kit.recipe.schema import (
     FlexicubesSection,
     GridTextureSection,
+    GridValueSection,
     HashGridTextureSection,
     Recipe,
     RefinePhaseSection,
@@ -96,7 +97,7 @@ def surface_memory(
 ) -> SurfaceMemory:
     """Return the memory of a phase of a refinement at its own size and number of views."""
     stored, trained, optimizer = _stored(recipe, section, phase)
-    texture = 4 * section.texture.num_parameters if "texture" in phase.parts else 0
+    texture = 4 * section.num_appearance_parameters if "texture" in phase.parts else 0
     extraction = _extraction(recipe, section, phase)
     drawing = _drawing(recipe, section, phase)
     # The backward pass meets the pictures first, then the texture and the surface.
@@ -138,7 +139,7 @@ def rough_surface_bytes(recipe: Recipe, section: RefineSection, phase: RefinePha
     return round(
         60 * section.representation.lattice_resolution**3
         + 4 * 4 * section.representation.num_cell_weights
-        + 4 * 4 * section.texture.num_parameters
+        + 4 * 4 * section.num_appearance_parameters
         + _PER_FACE * faces
         + max(_PER_PIXEL * pixels, 160 * views * faces + _TRIANGLE_AND_PIXEL * pairs)
     )
@@ -180,10 +181,21 @@ def _without_detail(section: RefineSection, points_per_axis: int | None = None) 
         case _:
             assert_never(section.texture)
     texture = section.texture.model_copy(update=small)
+    material = section.material
+    if material is not None:
+        parts = {"roughness": material.roughness, "metallic": material.metallic}
+        coarse = {
+            name: part.model_copy(update={"resolution": _COUNTED_TEXTURE})
+            for name, part in parts.items()
+            if isinstance(part, GridValueSection)
+        }
+        material = material.model_copy(update=coarse)
     shape = section.representation
     if points_per_axis is not None and not isinstance(shape, VertexOffsetsSection):
         shape = shape.model_copy(update={"resolution": points_per_axis})
-    return section.model_copy(update={"texture": texture, "representation": shape})
+    return section.model_copy(
+        update={"texture": texture, "material": material, "representation": shape}
+    )
 
 
 def _stored(
@@ -217,7 +229,7 @@ def _stored(
                 bounding_radius=recipe.bounding_radius,
             ),
         )
-    texture = 4 * section.texture.num_parameters
+    texture = 4 * section.num_appearance_parameters
     # The coarse colours beneath a hash grid; a grid itself is made of them.
     under_hash = isinstance(section.texture, HashGridTextureSection)
     beneath = 4 * 3 * section.texture.lattice_resolution**3 if under_hash else 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from trimesh import Scene, Trimesh
 from trimesh.exchange.gltf import export_glb
@@ -40,6 +40,9 @@ Ks 0 0 0
 illum 1
 map_Kd {image}
 """
+# The extension for physically based materials, which Blender and others read.
+_MTL_PBR = "Pr {roughness:g}\nPm {metallic:g}\n"
+_MTL_PBR_MAPS = "map_Pr {name}_roughness.png\nmap_Pm {name}_metallic.png\n"
 
 # Clamped, so that the texture's opposite borders never mix; trilinear.
 SAMPLER = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}
@@ -72,8 +75,9 @@ def write_mesh(
         (directory / "mesh.glb").write_bytes(glb_bytes(mesh, name=name, provenance=provenance))
     if "obj" in formats:
         (directory / "mesh.obj").write_bytes(obj_text(mesh, name=name).encode())
-        mtl = _MTL.format(name=name, image=albedo_file(name))
-        (directory / "mesh.mtl").write_bytes(mtl.encode())
+        (directory / "mesh.mtl").write_bytes(mtl_text(mesh, name=name).encode())
+        for file, content in _material_maps(mesh, name).items():
+            (directory / file).write_bytes(content)
         (directory / albedo_file(name)).write_bytes(png_bytes(mesh.texture))
     if "ply" in formats:
         (directory / "mesh.ply").write_bytes(ply_bytes(mesh, name=name))
@@ -84,6 +88,28 @@ def write_mesh(
     (directory / "mesh.json").write_bytes(facts_json(mesh).encode())
 
 
+def mtl_text(mesh: BakedMesh, *, name: str) -> str:
+    """Return the MTL: colour alone, or with roughness and metallic where the mesh has them."""
+    text = _MTL.format(name=name, image=albedo_file(name))
+    if mesh.material.is_plain:
+        return text
+    roughness, metallic = mesh.material.means()
+    text += _MTL_PBR.format(roughness=roughness, metallic=metallic)
+    return text if mesh.material.image is None else text + _MTL_PBR_MAPS.format(name=name)
+
+
+def _material_maps(mesh: BakedMesh, name: str) -> dict[str, bytes]:
+    """Return the images that an MTL names, one per value, by file name."""
+    image = mesh.material.image
+    if image is None:
+        return {}
+    channels = {"roughness": image[..., 1:2], "metallic": image[..., 2:3]}
+    return {
+        f"{name}_{key}.png": png_bytes(channel.repeat(3, axis=-1))
+        for key, channel in channels.items()
+    }
+
+
 def albedo_file(name: str) -> str:
     """Return the file name of an asset's albedo image."""
     return f"{name}_albedo.png"
@@ -92,11 +118,13 @@ def albedo_file(name: str) -> str:
 def glb_bytes(mesh: BakedMesh, *, name: str, provenance: Mapping[str, Any]) -> bytes:
     """Return a glTF 2.0 binary with normals, UVs, the embedded texture and provenance."""
     corners = mesh.atlas.vertex_indices
+    image = mesh.material.image
     material = PBRMaterial(
         name=name,
-        baseColorTexture=Image.open(io.BytesIO(png_bytes(mesh.texture))),
-        metallicFactor=0.0,
-        roughnessFactor=1.0,
+        baseColorTexture=_as_png(mesh.texture),
+        metallicRoughnessTexture=None if image is None else _as_png(image),
+        metallicFactor=mesh.material.metallic,
+        roughnessFactor=mesh.material.roughness,
     )
     geometry = Trimesh(
         vertices=mesh.surface.vertices[corners][:, WORLD_AXES_OF_Y_UP],
@@ -109,11 +137,22 @@ def glb_bytes(mesh: BakedMesh, *, name: str, provenance: Mapping[str, Any]) -> b
     def complete(tree: dict[str, Any]) -> None:
         tree["asset"] = {"version": "2.0", "generator": "dreamfusion-kit", "extras": provenance}
         tree["samplers"] = [SAMPLER]
-        tree["textures"][0] |= {"sampler": 0, "name": name}
-        tree["images"][0]["name"] = f"{name}_albedo"
+        surface = tree["materials"][0]["pbrMetallicRoughness"]
+        named = {"baseColorTexture": (name, "albedo")}
+        if image is not None:
+            named["metallicRoughnessTexture"] = (f"{name}_material", "material")
+        for key, (texture, kind) in named.items():
+            index = surface[key]["index"]
+            tree["textures"][index] |= {"sampler": 0, "name": texture}
+            tree["images"][tree["textures"][index]["source"]]["name"] = f"{name}_{kind}"
         name_buffer_views(tree)
 
     return export_glb(Scene({name: geometry}), include_normals=True, tree_postprocessor=complete)
+
+
+def _as_png(image: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
+    """Return an image that is written with the bytes of `png_bytes`."""
+    return Image.open(io.BytesIO(png_bytes(image)))
 
 
 def name_buffer_views(tree: dict[str, Any]) -> None:
@@ -178,6 +217,11 @@ def usd_object(mesh: BakedMesh, *, name: str) -> UsdObject:
         normals=mesh.normals[corners][:, WORLD_AXES_OF_Y_UP],
         uvs=mesh.atlas.uvs,
         image=(albedo_file(name), png_bytes(mesh.texture)),
+        roughness=mesh.material.roughness,
+        metallic=mesh.material.metallic,
+        material_image=None
+        if mesh.material.image is None
+        else (f"{name}_material.png", png_bytes(mesh.material.image)),
     )
 
 

@@ -11,6 +11,7 @@ from dreamfusion_kit.mesh.atlas import UvAtlas
 from dreamfusion_kit.mesh.clean import SurfaceFacts, clean_surface, vertex_normals
 from dreamfusion_kit.mesh.density_grid import DensityGrid, fill_cavities, sample_density_grid
 from dreamfusion_kit.mesh.isosurface import Isosurface, extract_isosurface
+from dreamfusion_kit.mesh.material import PLAIN, SurfaceMaterial
 from dreamfusion_kit.mesh.query import AlbedoFunction, DensityFunction
 from dreamfusion_kit.mesh.skin import SkinFunction, skin_albedo
 from dreamfusion_kit.mesh.texture import bake_texture, query_colors
@@ -35,6 +36,7 @@ class BakedMesh:
     atlas: UvAtlas
     texture: UInt8[np.ndarray, "h w 3"]
     facts: Facts
+    material: SurfaceMaterial = PLAIN
 
 
 def extract_mesh(

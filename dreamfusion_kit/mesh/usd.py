@@ -30,6 +30,7 @@ class UsdObject:
     """A mesh, y-up, and where it stands: each 4x4 matrix, for column vectors, is an instance.
 
     `image` is its albedo as (file name, PNG bytes), or `color` its linear RGB without one.
+    `material_image` has roughness and metallic as its green and blue, in place of the numbers.
     """
 
     name: str
@@ -39,6 +40,9 @@ class UsdObject:
     uvs: Float[np.ndarray, "vertices 2"] | None = None
     image: tuple[str, bytes] | None = None
     color: tuple[float, float, float] = (0.8, 0.8, 0.8)
+    roughness: float = 1.0
+    metallic: float = 0.0
+    material_image: tuple[str, bytes] | None = None
     instances: Sequence[tuple[str, Float[np.ndarray, "4 4"]]] = field(default=())
 
 
@@ -80,7 +84,8 @@ def usdz_bytes(name: str, objects: Sequence[UsdObject]) -> bytes:
             _add(stage, name, each)
         stage.GetRootLayer().Save()
         files = [(layer.name, layer.read_bytes())]
-    files += [each.image for each in objects if each.image is not None]
+    images = [image for each in objects for image in (each.image, each.material_image)]
+    files += [image for image in images if image is not None]
     return _package(files)
 
 
@@ -142,27 +147,40 @@ def _define_material(stage: Any, path: str, each: UsdObject) -> Any:
     material = shade.Material.Define(stage, path)
     surface = shade.Shader.Define(stage, f"{path}/surface")
     surface.CreateIdAttr("UsdPreviewSurface")
-    surface.CreateInput("roughness", types.Float).Set(1.0)
-    surface.CreateInput("metallic", types.Float).Set(0.0)
+    inputs = {name: surface.CreateInput(name, types.Float) for name in ("roughness", "metallic")}
+    if each.material_image is None:
+        inputs["roughness"].Set(each.roughness)
+        inputs["metallic"].Set(each.metallic)
+    else:
+        texture = _texture(stage, path, "material", each.material_image[0], "raw")
+        for name, channel in (("roughness", "g"), ("metallic", "b")):
+            inputs[name].ConnectToSource(texture.CreateOutput(channel, types.Float))
     color = surface.CreateInput("diffuseColor", types.Color3f)
     if each.image is None:
         color.Set(gf.Vec3f(*each.color))
     else:
-        reader = shade.Shader.Define(stage, f"{path}/uv")
-        reader.CreateIdAttr("UsdPrimvarReader_float2")
-        reader.CreateInput("varname", types.String).Set("st")
-        texture = shade.Shader.Define(stage, f"{path}/albedo")
-        texture.CreateIdAttr("UsdUVTexture")
-        texture.CreateInput("file", types.Asset).Set(each.image[0])
-        texture.CreateInput("sourceColorSpace", types.Token).Set("sRGB")
-        texture.CreateInput("wrapS", types.Token).Set("clamp")
-        texture.CreateInput("wrapT", types.Token).Set("clamp")
-        texture.CreateInput("st", types.Float2).ConnectToSource(
-            reader.CreateOutput("result", types.Float2)
-        )
+        texture = _texture(stage, path, "albedo", each.image[0], "sRGB")
         color.ConnectToSource(texture.CreateOutput("rgb", types.Float3))
     material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", types.Token))
     return material
+
+
+def _texture(stage: Any, path: str, name: str, file: str, space: str) -> Any:
+    """Define a texture over the mesh's UVs, whose reader all textures of a material share."""
+    shade, types = _module("UsdShade"), _module("Sdf").ValueTypeNames
+    reader = shade.Shader.Define(stage, f"{path}/uv")
+    reader.CreateIdAttr("UsdPrimvarReader_float2")
+    reader.CreateInput("varname", types.String).Set("st")
+    texture = shade.Shader.Define(stage, f"{path}/{name}")
+    texture.CreateIdAttr("UsdUVTexture")
+    texture.CreateInput("file", types.Asset).Set(file)
+    texture.CreateInput("sourceColorSpace", types.Token).Set(space)
+    texture.CreateInput("wrapS", types.Token).Set("clamp")
+    texture.CreateInput("wrapT", types.Token).Set("clamp")
+    texture.CreateInput("st", types.Float2).ConnectToSource(
+        reader.CreateOutput("result", types.Float2)
+    )
+    return texture
 
 
 def _package(files: Sequence[tuple[str, bytes]]) -> bytes:

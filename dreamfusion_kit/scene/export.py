@@ -48,11 +48,17 @@ def scene_glb(
         for texture in tree.get("textures", []):
             texture["sampler"] = 0
         for material in tree["materials"]:
-            found = material["pbrMetallicRoughness"].get("baseColorTexture")
-            if found is not None:
-                texture = tree["textures"][found["index"]]
-                texture["name"] = material["name"]
-                tree["images"][texture["source"]]["name"] = f"{material['name']}_albedo"
+            own = material["name"]
+            named = {
+                "baseColorTexture": (own, "albedo"),
+                "metallicRoughnessTexture": (f"{own}_material", "material"),
+            }
+            for key, (texture_name, kind) in named.items():
+                found = material["pbrMetallicRoughness"].get(key)
+                if found is not None:
+                    texture = tree["textures"][found["index"]]
+                    texture["name"] = texture_name
+                    tree["images"][texture["source"]]["name"] = f"{own}_{kind}"
         if not tree.get("textures"):
             del tree["samplers"]
         name_buffer_views(tree)
@@ -79,6 +85,11 @@ def scene_usdz(name: str, models: Mapping[str, Model], instances: Sequence[Insta
             if model.texture is None
             else (albedo_file(model.name), png_bytes(model.texture)),
             color=_linear(model),
+            roughness=model.roughness,
+            metallic=model.metallic,
+            material_image=None
+            if model.material is None
+            else (f"{model.name}_material.png", png_bytes(model.material)),
             instances=[
                 (instance.name, _y_up(instance.transform))
                 for instance in instances
@@ -104,6 +115,9 @@ def _geometry(model: Model) -> Trimesh:
         name=model.name,
         metallicFactor=model.metallic,
         roughnessFactor=model.roughness,
+        metallicRoughnessTexture=None
+        if model.material is None
+        else Image.fromarray(model.material),
         baseColorTexture=None if model.texture is None else Image.fromarray(model.texture),
         baseColorFactor=None if model.texture is not None else [*_linear(model), 1.0],
     )

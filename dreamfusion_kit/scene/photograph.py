@@ -233,16 +233,24 @@ class Studio:
         else:
             bitmap = mitsuba.Bitmap(np.ascontiguousarray(model.texture))
             color = {"type": "bitmap", "bitmap": bitmap, "wrap_mode": "clamp", "raw": False}
-        if model.roughness == 1 and model.metallic == 0:
+        if model.material is None and model.roughness == 1 and model.metallic == 0:
             return {"type": "twosided", "surface": {"type": "diffuse", "reflectance": color}}
         surface = {
             "type": "principled",
             "base_color": color,
-            "roughness": max(model.roughness, 0.05),
-            "metallic": model.metallic,
+            "roughness": self._value(model, 1, max(model.roughness, 0.05)),
+            "metallic": self._value(model, 2, model.metallic),
             "specular": _SPECULAR,
         }
         return {"type": "twosided", "surface": surface}
+
+    def _value(self, model: Model, channel: int, value: float) -> Any:
+        """Return a channel of a model's material as a texture, or the number without one."""
+        if model.material is None:
+            return value
+        pixels = model.material[..., channel : channel + 1]
+        bitmap = self._mitsuba.Bitmap(np.ascontiguousarray(pixels))
+        return {"type": "bitmap", "bitmap": bitmap, "wrap_mode": "clamp", "raw": True}
 
     def _lamp(self, lamp: LampSection) -> dict[str, Any]:
         radiance = [lamp.strength * value for value in lamp.color]

@@ -22,7 +22,10 @@ Transform = Float[np.ndarray, "4 4"]
 
 @dataclass(frozen=True)
 class Model:
-    """A textured mesh, z-up. `texture` is sRGB, row 0 on top; without one, `color` is."""
+    """A textured mesh, z-up. `texture` is sRGB, row 0 on top; without one, `color` is.
+
+    `material` is linear, roughness its green and metallic its blue; without one, the numbers are.
+    """
 
     name: str
     vertices: Float[np.ndarray, "vertices 3"]
@@ -33,6 +36,7 @@ class Model:
     color: tuple[float, float, float] = (0.8, 0.8, 0.8)
     roughness: float = 1.0
     metallic: float = 0.0
+    material: UInt8[np.ndarray, "h w 3"] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,7 @@ def read_model(path: Path, name: str) -> Model:
         mesh: Any
         (mesh,) = trimesh.load_scene(path, process=False).dump()
         material: Any = mesh.visual.material
-        image = material.baseColorTexture
-        texture = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else None
+        texture = _pixels(material.baseColorTexture)
         uvs = None if texture is None else np.array(mesh.visual.uv, dtype=np.float64)
         return Model(
             name=name,
@@ -66,12 +69,17 @@ def read_model(path: Path, name: str) -> Model:
             texture=texture,
             roughness=_factor(material.roughnessFactor),
             metallic=_factor(material.metallicFactor),
+            material=_pixels(material.metallicRoughnessTexture),
         )
     except Exception as error:  # A damaged file can raise anything from inside the parser.
         raise MeshError(
             f"{path}: found no mesh that the kit wrote ({type(error).__name__}), expected one; "
             "run the mesh stage again"
         ) from error
+
+
+def _pixels(image: Any) -> UInt8[np.ndarray, "h w 3"] | None:
+    return np.array(image.convert("RGB")) if isinstance(image, Image.Image) else None
 
 
 def _factor(value: float | None) -> float:

@@ -18,9 +18,11 @@ from dreamfusion_kit.recipe.schema import (
     VertexOffsetsSection,
 )
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput, Surface
+from dreamfusion_kit.renderer.mesh.points import SurfacePoints
 from dreamfusion_kit.renderer.mesh.render import render_mesh
 from dreamfusion_kit.shape.dmtet import Dmtet
 from dreamfusion_kit.shape.flexicubes import Flexicubes
+from dreamfusion_kit.shape.material import Material
 from dreamfusion_kit.shape.representation import Regularized, Representation
 from dreamfusion_kit.shape.start import Start
 from dreamfusion_kit.shape.texture import Texture, build_texture
@@ -32,6 +34,7 @@ class SurfaceModel(nn.Module):
 
     representation: Representation
     texture: Texture
+    material: Material | None
 
     def __init__(self, section: RefineSection, start: Start, *, seed: int) -> None:
         """Build both parts from the coarse surface; `seed` is for what a texture draws at first."""
@@ -40,6 +43,9 @@ class SurfaceModel(nn.Module):
         self.representation = build_representation(section.representation, start)
         generator = seeding.generator(seed, "refine-texture-initial")
         self.texture = build_texture(section.texture, start, generator=generator)
+        self.material = (
+            None if section.material is None else Material(section.material, start.bounding_radius)
+        )
 
     def surface(self) -> Surface:
         """Return the surface at the present parameters."""
@@ -66,12 +72,20 @@ class SurfaceModel(nn.Module):
             lighting,
             background,
             supersampling=supersampling,
+            material=None if self.material is None else self._material_at,
         )
 
+    def _material_at(self, points: SurfacePoints) -> Float[Tensor, "points 2"]:
+        assert self.material is not None
+        return self.material(points.positions)
+
     def parameter_groups(self, parts: Set[Part]) -> list[ParameterGroup]:
-        """Return each of the parts' parameters once: the representation's, then the texture's."""
+        """Return the parts' parameters, each once: geometry's, texture's, material's."""
         geometry = self.representation.parameter_groups() if "geometry" in parts else []
-        return geometry + (self.texture.parameter_groups() if "texture" in parts else [])
+        if "texture" not in parts:
+            return geometry
+        material = [] if self.material is None else self.material.parameter_groups()
+        return geometry + self.texture.parameter_groups() + material
 
     @property
     def device(self) -> torch.device:

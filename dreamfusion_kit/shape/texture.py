@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from dreamfusion_kit.field.base import ParameterGroup
 from dreamfusion_kit.field.encodings import build_encoding
 from dreamfusion_kit.field.hash_grid import build_network
-from dreamfusion_kit.field.lookup import corner_weights, weighted_rows
 from dreamfusion_kit.recipe.schema import (
     GridTextureSection,
     HashGridTextureSection,
     TextureSection,
 )
 from dreamfusion_kit.shape.lattice import lattice
+from dreamfusion_kit.shape.lookup import looked_up
 from dreamfusion_kit.shape.start import Start
 
 _PUREST = 0.02  # the start is kept so far from 0 and 1, where the sigmoid is flat
@@ -61,7 +61,7 @@ class GridTexture(Texture):
 
     def forward(self, positions: Float[Tensor, "samples 3"]) -> Float[Tensor, "samples 3"]:
         """Return the albedo at positions, in [0, 1]; beyond the lattice that of its border."""
-        return _looked_up(
+        return looked_up(
             self.albedo, self.section.resolution, self.bounding_radius, positions
         ).sigmoid()
 
@@ -94,7 +94,7 @@ class HashGridTexture(Texture):
         raw = self.network(self.encoding(unit_positions, self.section.num_levels))
         if self.start is not None and self.section.start_resolution is not None:
             resolution = self.section.start_resolution
-            raw = raw + _looked_up(self.start, resolution, self.bounding_radius, positions)
+            raw = raw + looked_up(self.start, resolution, self.bounding_radius, positions)
         return raw.sigmoid()
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -111,23 +111,3 @@ def _raw_colors(start: Start, resolution: int) -> Float[Tensor, "points 3"]:
     """Return the coarse colours at a lattice's points, before the sigmoid."""
     positions = lattice(resolution, start.bounding_radius).reshape(-1, 3)
     return torch.logit(start.colors(positions).clamp(_PUREST, 1 - _PUREST))
-
-
-def _looked_up(
-    grid: Float[Tensor, "points channels"],
-    resolution: int,
-    bounding_radius: float,
-    positions: Float[Tensor, "samples 3"],
-) -> Float[Tensor, "samples channels"]:
-    """Return the grid's values between its points, trilinear; beyond it those of its border."""
-    cell_size = 2 * bounding_radius / (resolution - 1)
-    scaled = (positions.detach() + bounding_radius) / cell_size
-    scaled = scaled.clamp(0, resolution - 1)
-    lower = scaled.floor().clamp_max(resolution - 2)
-    x, y, z = lower.long().unbind(dim=-1)
-    offsets = [
-        (i * resolution + j) * resolution + k for i in (0, 1) for j in (0, 1) for k in (0, 1)
-    ]
-    first = (x * resolution + y) * resolution + z
-    indices = first[:, None] + torch.tensor(offsets, device=positions.device)
-    return weighted_rows(grid, indices, corner_weights(scaled - lower))

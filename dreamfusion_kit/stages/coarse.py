@@ -1,7 +1,7 @@
 """What a refinement starts from: an optimised field and its mesh, or an imported mesh."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from dreamfusion_kit.errors import MeshError, RecipeError
 from dreamfusion_kit.mesh.export import albedo_file
 from dreamfusion_kit.mesh.extract import BakedMesh, Facts
 from dreamfusion_kit.mesh.isosurface import Isosurface
+from dreamfusion_kit.mesh.material import bake_material
 from dreamfusion_kit.mesh.refined import bake_refined, read_surface
 from dreamfusion_kit.mesh.skin import SkinFunction, skin_albedo
 from dreamfusion_kit.mesh.start import start_from
@@ -116,9 +117,22 @@ def baked(
     with torch.no_grad():
         surface = model.surface()
     if coarse.kept is None:
-        return bake_refined(surface, model.texture, section, facts=facts, device=device)
-    vertices = surface.vertices.cpu().numpy().astype(np.float64)
-    return bake_moved(coarse.kept, vertices, _at_positions(model), device=device)
+        mesh = bake_refined(surface, model.texture, section, facts=facts, device=device)
+    else:
+        vertices = surface.vertices.cpu().numpy().astype(np.float64)
+        mesh = bake_moved(coarse.kept, vertices, _at_positions(model), device=device)
+    if model.material is None:
+        return mesh
+    material = bake_material(
+        mesh.surface,
+        mesh.normals,
+        mesh.atlas,
+        model.material,
+        varies=model.material.varies,
+        texture_size_px=len(mesh.texture),
+        device=device,
+    )
+    return replace(mesh, material=material)
 
 
 def _at_positions(model: SurfaceModel) -> SkinFunction:

@@ -56,6 +56,10 @@ FLEXICUBES = {
     "weight_learning_rate": 0.01,
     "deviation_lambda": 0.002,
 }
+MATERIAL = {
+    "roughness": {"kind": "grid", "start": 0.6, "resolution": 64, "learning_rate": 0.1},
+    "metallic": {"kind": "number", "start": 0.2, "learning_rate": 0.1},
+}
 HASHED = {
     "kind": "hash_grid",
     "start_resolution": 32,
@@ -119,6 +123,7 @@ def box(radius: float) -> Start:
         },
         {"texture.resolution": 128, "representation.offset_learning_rate": 0.01},
         {"phases.0.learns": "geometry"},
+        {"material": MATERIAL, "phases.0.camera.image_size_px": 96},
         {
             "phases.0.learns": "texture",
             "texture": HASHED,
@@ -133,6 +138,7 @@ def box(radius: float) -> Start:
         "views",
         "texture",
         "geometry alone",
+        "material",
         "hash grid alone",
     ],
 )

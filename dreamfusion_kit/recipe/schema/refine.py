@@ -23,6 +23,7 @@ from dreamfusion_kit.recipe.schema.base import (
 )
 from dreamfusion_kit.recipe.schema.field import hash_grid_parameters
 from dreamfusion_kit.recipe.schema.guidance import GuidanceSection
+from dreamfusion_kit.recipe.schema.material import MaterialSection
 from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
     OptimizerSection,
@@ -94,6 +95,7 @@ class FlexicubesSection(LatticeSection):
     )
     deviation_lambda: float = Field(
         ge=0,
+        le=1e6,
         description="Of how unevenly a vertex lies among the crossings of its cell, in cells "
         "(L_dev).",
     )
@@ -351,6 +353,10 @@ class RefineSection(Section):
     )
     representation: RepresentationSection = Field(description="What describes the surface.")
     texture: TextureSection = Field(description="What colours it.")
+    material: MaterialSection | None = Field(
+        description="How it reflects beside its colour, learned with the texture under the views' "
+        "lights; null for Lambertian shading, roughness 1 and metallic 0."
+    )
     phases: tuple[RefinePhaseSection, ...] = Field(
         min_length=1,
         max_length=16,
@@ -376,4 +382,13 @@ class RefineSection(Section):
         shape = {
             f"representation.{key}": value for key, value in self.representation.lighter.items()
         }
-        return shape | {f"texture.{key}": value for key, value in self.texture.lighter.items()}
+        shape |= {f"texture.{key}": value for key, value in self.texture.lighter.items()}
+        if self.material is None:
+            return shape
+        return shape | {f"material.{key}": value for key, value in self.material.lighter.items()}
+
+    @property
+    def num_appearance_parameters(self) -> int:
+        """Return the numbers of texture and material that are optimised."""
+        material = 0 if self.material is None else self.material.num_parameters
+        return self.texture.num_parameters + material

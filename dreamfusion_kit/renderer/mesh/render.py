@@ -9,10 +9,14 @@ from torch import Tensor
 
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput, Surface
+from dreamfusion_kit.renderer.mesh.ggx import shade_ggx
 from dreamfusion_kit.renderer.mesh.motion import motion_term
 from dreamfusion_kit.renderer.mesh.points import Normals, SurfacePoints, surface_points
 from dreamfusion_kit.renderer.mesh.visibility import visible_faces
 from dreamfusion_kit.renderer.shading import shade
+
+Material = Callable[[SurfacePoints], Float[Tensor, "points 2"]]
+"""Roughness and metallic of a surface, in [0, 1]."""
 
 Albedo = Callable[[SurfacePoints], Float[Tensor, "points 3"]]
 """What colours a surface, in [0, 1]: see `appearance`, or any field queried at the points."""
@@ -27,6 +31,7 @@ def render_mesh(
     *,
     normals: Normals = "smooth",
     supersampling: int = 1,
+    material: Material | None = None,
 ) -> RenderOutput:
     """Return pictures of the surface, of the cameras' size.
 
@@ -42,25 +47,22 @@ def render_mesh(
         background: Behind the surface.
         normals: Interpolated between the vertices, or one per face.
         supersampling: Rays per pixel and axis, averaged.
+        material: Roughness and metallic at the points, shaded by `ggx`; None is Lambertian.
     """
     fine = _finer(cameras, supersampling)
     rays = pixel_rays(fine)
     visible = visible_faces(surface, fine)
     points = surface_points(surface, visible, rays, normals=normals)
-    colors = shade(
-        albedo(points),
-        points.normals,
-        points.positions,
-        *(
-            value[points.image]
-            for value in (
-                lighting.positions,
-                lighting.ambient,
-                lighting.diffuse,
-                lighting.textureless,
-            )
-        ),
-    )
+    lights = [
+        value[points.image]
+        for value in (lighting.positions, lighting.ambient, lighting.diffuse, lighting.textureless)
+    ]
+    if material is None:
+        colors = shade(albedo(points), points.normals, points.positions, *lights)
+    else:
+        eyes = rays.origins.reshape(-1, 3)[points.pixel]
+        reflecting = albedo(points), material(points)
+        colors = shade_ggx(*reflecting, points.normals, points.positions, eyes, *lights)
     behind = _repeated(background, supersampling).reshape(-1, 3)
     origins = rays.origins.reshape(-1, 3)[points.pixel]
     distance = (points.positions - origins).norm(dim=-1, keepdim=True)

@@ -1,6 +1,7 @@
 """A mesh that others made, refined: by every representation, and with its UVs kept."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ OFFSETS = {
     "learning_rate": 0.002,
     "smoothing_lambda": 0.0,
 }
+MATERIAL = {
+    "roughness": {"kind": "grid", "start": 0.6, "resolution": 8, "learning_rate": 0.1},
+    "metallic": {"kind": "number", "start": 0.2, "learning_rate": 0.1},
+}
 
 
 def recipe(name: str, representation: dict[str, Any] | None) -> dict[str, Any]:
@@ -47,6 +52,8 @@ def recipe(name: str, representation: dict[str, Any] | None) -> dict[str, Any]:
     section["representation"] |= {"resolution": 16}
     section["representation"] = representation or section["representation"]
     section["texture"] |= {"resolution": 16}
+    if representation is not None:
+        section["material"] = MATERIAL
     phase["optimize"] |= {"num_steps": 3, "checkpoint_every_steps": 2, "preview_every_steps": 3}
     phase["optimize"]["learning_rate_decay"] |= {"warmup_steps": 1}
     return data | {"refine": section}
@@ -108,7 +115,9 @@ def made(workspace: Path, model: Path, name: str, *, keep_uvs: bool = False) -> 
     return SuiteLayout(workspace, "imported")
 
 
-def test_moved_vertices_keep_topology_uvs_and_colours(workspace: Path, tmp_path: Path) -> None:
+def test_moved_vertices_keep_topology_uvs_and_colours(
+    workspace: Path, tmp_path: Path, validate_gltf: Callable[[Path], dict[str, Any]]
+) -> None:
     own = made(workspace, ball(tmp_path), "moved", keep_uvs=True).asset("moved")
     before, after = (
         trimesh.load_mesh(folder / "mesh.obj", process=False, maintain_order=True)
@@ -124,6 +133,11 @@ def test_moved_vertices_keep_topology_uvs_and_colours(workspace: Path, tmp_path:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert pixels[12, 24, 0] > pixels[12, 24, 2] + 100  # above it is still red
     assert pixels[36, 24, 2] > pixels[36, 24, 0] + 100
+    with Image.open(own.refined / "moved_roughness.png") as image:
+        assert np.ptp(np.asarray(image)) > 0  # three steps of it, not the same everywhere
+    assert "map_Pm moved_metallic.png" in (own.refined / "mesh.mtl").read_text()
+    issues = validate_gltf(own.refined / "mesh.glb")
+    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues
     first = (own.refined / "mesh.glb").read_bytes()
     refine.run(workspace, "imported", "moved", CPU)
     assert (own.refined / "mesh.glb").read_bytes() == first
