@@ -3,14 +3,14 @@
     python benchmarks/sds_step.py --device cuda
     python benchmarks/sds_step.py --tiny --threads 1
 
-Models have their full size and random weights, on which speed does not depend; nothing is
-fetched. A step is that of the backend's recipe once shading has begun: render, guidance,
-backward, optimiser. The floor is what no implementation can leave out: the VAE's encoder
-forward and backward, where there is one, and one forward of the denoiser for both texts.
-Step and floor are timed in turn, so that other load on the machine affects both alike. A step
-is timed twice: with the whole sphere sampled, as at the start, when no space is known to be
-empty, and with an object of half the sphere's radius in it, around which all samples are
-skipped.
+`benchmarks/gpu_checks.py` runs it with all else that needs a GPU. Models have their full size and
+random weights, on which speed does not depend; nothing is fetched. A step is that of the backend's
+recipe once shading has begun: render, guidance, backward, optimiser. The floor is what no
+implementation can leave out: the VAE's encoder forward and backward, where there is one, and one
+forward of the denoiser for both texts. Step and floor are timed in turn, so that other load on the
+machine affects both alike. A step is timed twice: with the whole sphere sampled, as at the start,
+when no space is known to be empty, and with an object of half the sphere's radius in it, around
+which all samples are skipped.
 
 `--tiny` runs small models of the same classes on the toybox's field: this only shows that
 the script runs.
@@ -42,10 +42,15 @@ from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.memory.architectures import (
     AURA_FLOW,
     DEEPFLOYD_IF_XL,
+    FLUX_2_KLEIN_BASE_4B,
+    PIXART_SIGMA_1024,
+    QWEN_IMAGE,
+    SANA_1600M_512,
     STABLE_DIFFUSION_1,
     STABLE_DIFFUSION_2,
     STABLE_DIFFUSION_35_MEDIUM,
     STABLE_DIFFUSION_XL,
+    Z_IMAGE,
     Components,
     Config,
 )
@@ -163,6 +168,111 @@ BACKENDS = {
             "vae": TINY_VAE,
         },
     ),
+    "flux2-klein": Backend(
+        "latent_transformer, FLUX.2 [klein] base 4B",
+        "flux2-klein",
+        FLUX_2_KLEIN_BASE_4B,
+        {
+            "transformer": {
+                "in_channels": 16,
+                "num_layers": 1,
+                "num_single_layers": 1,
+                "attention_head_dim": 16,
+                "num_attention_heads": 2,
+                "joint_attention_dim": 24,
+                "timestep_guidance_channels": 8,
+                "axes_dims_rope": (4, 4, 4, 4),
+            },
+            "vae": TINY_VAE | {"latent_channels": 4},
+        },
+    ),
+    "z-image": Backend(
+        "latent_transformer, Z-Image",
+        "z-image",
+        Z_IMAGE,
+        {
+            "transformer": {
+                "in_channels": 4,
+                "dim": 32,
+                "n_layers": 1,
+                "n_refiner_layers": 1,
+                "n_heads": 2,
+                "n_kv_heads": 2,
+                "cap_feat_dim": 8,
+                "axes_dims": (4, 6, 6),
+                "axes_lens": (1024, 64, 64),
+            },
+            "vae": TINY_VAE | {"latent_channels": 4},
+        },
+    ),
+    "qwen-image": Backend(
+        "latent_transformer, Qwen-Image",
+        "qwen-image",
+        QWEN_IMAGE,
+        {
+            "transformer": {
+                "in_channels": 16,
+                "out_channels": 4,
+                "num_layers": 1,
+                "attention_head_dim": 16,
+                "num_attention_heads": 2,
+                "joint_attention_dim": 16,
+                "axes_dims_rope": (4, 6, 6),
+            },
+            "vae": {
+                "base_dim": 4,
+                "z_dim": 4,
+                "dim_mult": [1, 1, 1, 1],
+                "num_res_blocks": 1,
+                "latents_mean": [0.0] * 4,
+                "latents_std": [1.0] * 4,
+            },
+        },
+    ),
+    "sana": Backend(
+        "latent_transformer, Sana 1.6B",
+        "sana",
+        SANA_1600M_512,
+        {
+            "transformer": {
+                "in_channels": 4,
+                "out_channels": 4,
+                "num_layers": 1,
+                "num_attention_heads": 2,
+                "attention_head_dim": 4,
+                "num_cross_attention_heads": 2,
+                "cross_attention_head_dim": 4,
+                "cross_attention_dim": 8,
+                "caption_channels": 8,
+            },
+            "vae": {
+                "latent_channels": 4,
+                "attention_head_dim": 2,
+                "encoder_block_out_channels": (8,) * 6,
+                "decoder_block_out_channels": (8,) * 6,
+                "encoder_layers_per_block": (1,) * 6,
+                "decoder_layers_per_block": (1,) * 6,
+                "encoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
+                "decoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
+            },
+        },
+    ),
+    "pixart-sigma": Backend(
+        "latent_transformer, PixArt-Sigma XL",
+        "pixart-sigma",
+        PIXART_SIGMA_1024,
+        {
+            "transformer": {
+                "num_attention_heads": 2,
+                "attention_head_dim": 4,
+                "num_layers": 1,
+                "cross_attention_dim": 8,
+                "caption_channels": 8,
+                "sample_size": 8,
+            },
+            "vae": TINY_VAE,
+        },
+    ),
 }
 
 
@@ -186,6 +296,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = _options(arguments)
     # Deterministic products on CUDA need it before the first product.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if options.without_triton:
+        sys.modules["triton"] = None  # pyright: ignore[reportArgumentType]
     torch.set_num_threads(options.threads)
     device = devices.pick(options.device)
     results: list[Result] = []
@@ -193,6 +305,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{name} ...", file=sys.stderr)
         backend = BACKENDS[name]
         recipe = _recipe(backend, tiny=options.tiny, field_of=options.field_of)
+        if options.field_backend is not None:
+            field = recipe.field.model_copy(update={"backend": options.field_backend})
+            recipe = recipe.model_copy(update={"field": field})
         parts = _shrunk(backend) if options.tiny else backend.components
         results.append(measure(backend.title, recipe, parts, device, options.rounds))
         gc.collect()
@@ -225,6 +340,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="Torch's threads.")
     parser.add_argument("--rounds", type=int, default=9, help="Times that each is run.")
     parser.add_argument("--field-of", help="Recipe whose field and renderer are taken instead.")
+    parser.add_argument("--field-backend", choices=["torch", "tinycudann"], help="Of a hash grid.")
+    parser.add_argument(
+        "--without-triton", action="store_true", help="As if it were not installed."
+    )
     parser.add_argument("--json", type=Path, default=Path("out/sds_step.json"))
     return parser.parse_args(arguments)
 
@@ -260,7 +379,7 @@ def measure(
     """Return times and memory of one backend."""
     prior = random_prior(recipe, parts, device)
     keys = list(guidance_prompts("a red mug", recipe.guidance))
-    text = random_text(parts, len(keys)).to(device)
+    text = random_text(recipe, parts, len(keys)).to(device)
     step = SdsStep(recipe, prior, PromptFeatures(text, keys), device)
     shaded = max(recipe.shading.albedo_only_steps, recipe.renderer.occupancy.warmup_steps)
     step(0)  # the first has no gradients and no moments yet

@@ -1,7 +1,7 @@
 """Compare the methods of a scored suite: one row per recipe and overrides.
 
 Numbers are means over the first seed of each prompt; diversity is over all seeds. They come
-from metrics/<suite>.json, so no outputs are needed.
+from metrics/<suite>.json and .cost.json, so no outputs are needed.
 
 python scripts/compare.py guidance table             print the Markdown table
 python scripts/compare.py guidance picture OUT.png   one row per method, assets from two sides
@@ -14,19 +14,18 @@ from pathlib import Path
 from statistics import fmean
 
 from contact_sheet import save_sheet, strip
-from dreamfusion_kit.stages.costs import COSTS, cost_numbers
 
-from dreamfusion_kit.evaluation.entry import Numbers
+from dreamfusion_kit.evaluation.entry import Numbers, SuiteCost
 from dreamfusion_kit.evaluation.metric import Metric
 from dreamfusion_kit.evaluation.metrics import METRICS
-from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve_all
 from dreamfusion_kit.recipe.suite import Suite, load_suite
 from dreamfusion_kit.recipe.suite_schema import Asset
 from dreamfusion_kit.report.measures import written
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout, view_name
-from dreamfusion_kit.stages.results import cost_of, suite_metrics
+from dreamfusion_kit.stages.results import suite_metrics
 
 VIEWS = (0, 2)  # the front and a side, among the protocol's azimuths
+_COSTS = {"time": "seconds", "memory": "memory"}  # headings, with their units
 
 
 def main(suite: str, command: str = "table", *arguments: str) -> None:
@@ -48,15 +47,14 @@ def table(name: str) -> list[str]:
         raise SystemExit(f"{layout.metrics}: not the suite's assets; run `dvc repro`")
     numbers = {asset: row.metrics for asset, row in rows.items()}
     shown = [metric for metric in METRICS if "comparison" in metric.places]
-    headings = [*(metric.heading for metric in shown), *(cost.short for cost in COSTS)]
+    headings = [*(metric.heading for metric in shown), *_COSTS]
     lines = [f"| method | {' | '.join(headings)} |", "|---|" + "---:|" * len(headings)]
-    resolved = resolve_all(Path(), suite)
     for method, assets in methods(suite).items():
         firsts = list({suite.assets[one].prompt: one for one in reversed(assets)}.values())
         cells = [
             _cell(numbers, assets if metric.among_seeds else firsts, metric) for metric in shown
         ]
-        lines.append(f"| {method} | {' | '.join([*cells, *_costs(layout, resolved, firsts)])} |")
+        lines.append(f"| {method} | {' | '.join([*cells, *_costs(layout, firsts)])} |")
     return [*lines, f"| true shapes | {' | '.join(_truth(suite, numbers, shown))} |"]
 
 
@@ -83,19 +81,14 @@ def _mean(numbers: Mapping[str, Numbers], assets: Sequence[str], key: str) -> fl
     return fmean(known) if known else None
 
 
-def _costs(
-    layout: SuiteLayout, resolved: Mapping[str, ResolvedAsset], assets: Sequence[str]
-) -> list[str]:
-    found = [cost_of(layout.asset(asset), resolved[asset]) for asset in assets]
-    costs = [cost for cost in found if cost is not None]
-    if len(costs) < len(assets):
-        return [written(None, cost.unit) for cost in COSTS]
-    totals = {"seconds_per_asset": fmean, "peak_memory_bytes": max}
-    values = [cost_numbers(cost) for cost in costs]
-    return [
-        written(totals[cost.key]([value[cost.key] or 0.0 for value in values]), cost.unit)
-        for cost in COSTS
-    ]
+def _costs(layout: SuiteLayout, assets: Sequence[str]) -> list[str]:
+    """Return the mean time and the highest memory; dashes where the suite has not noted them."""
+    if not layout.cost.is_file():
+        return [written(None, unit) for unit in _COSTS.values()]
+    noted = SuiteCost.model_validate_json(layout.cost.read_bytes()).assets
+    costs = [noted[asset] for asset in assets]
+    seconds, memory = fmean(cost.seconds for cost in costs), max(c.peak_memory_bytes for c in costs)
+    return [written(seconds, "seconds"), written(float(memory), "memory")]
 
 
 def _truth(suite: Suite, numbers: Mapping[str, Numbers], shown: Sequence[Metric]) -> list[str]:
@@ -108,7 +101,7 @@ def _truth(suite: Suite, numbers: Mapping[str, Numbers], shown: Sequence[Metric]
         )
         for metric in shown
     ]
-    return [*cells, *(written(None, cost.unit) for cost in COSTS)]
+    return [*cells, *(written(None, unit) for unit in _COSTS.values())]
 
 
 def picture(name: str, target: Path) -> None:

@@ -33,6 +33,7 @@ NOT_MIRRORED = {
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
     "optimize/test_peers.py": "the formulas of other projects",
     "pipeline/test_kills.py": "DVC killed at random moments",
+    "stages/test_phases.py": "ProlificDreamer's stages and Magic3D's priors, one after the other",
     "suites/test_docs_scaling.py": "the commands of docs/scaling.md",
     "suites/test_faults.py": "what disks, locks, caches, modes and clocks do to a suite",
     "suites/test_prompts.py": "hostile prompts through real DVC",
@@ -53,9 +54,11 @@ NOT_MIRRORED = {
     "report/test_browser.py": "the page in Chromium",
     "stages/test_damaged_json.py": "every JSON that a stage reads from another",
     "stages/test_full_disk.py": "every stage that writes",
+    "stages/test_phases.py": "refinements of several phases, through the stages",
     "test_checkout.py": ".gitattributes",
     "test_ci_scripts.py": "scripts/ci and .github/workflows",
     "test_docs.py": "README.md, docs/ and the site made of it",
+    "test_gpu_checks.py": "benchmarks/gpu_checks.py",
     "test_sds_step.py": "benchmarks/sds_step.py",
 }
 
@@ -206,3 +209,37 @@ def _axis_names(source: str) -> set[str]:
     """Return the named axes of a file's shape annotations, without `*` and sizes."""
     shapes = re.findall(r"\b(?:Float|Int|Bool|UInt8)\[[\w.]+, \"([^\"]*)\"\]", source)
     return {axis for shape in shapes for axis in re.findall(r"[a-z]+", shape)}
+
+
+PROGRAMS = sorted([*(ROOT / "scripts").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=relative)
+def test_programs_beside_the_package_import_what_it_has(path: Path) -> None:
+    """The type checker reads the package alone."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        place = ROOT.joinpath(*node.module.split("."))
+        if node.module.partition(".")[0] != "dreamfusion_kit":
+            continue
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        assert file.is_file(), f"{relative(path)}:{node.lineno}: no module {node.module}"
+        known = names_of(file)
+        for name in (alias.name for alias in node.names):
+            beside = (place / name).is_dir() or (place / f"{name}.py").is_file()
+            assert beside or name in known, f"{relative(path)}:{node.lineno}: no {name} there"
+
+
+def names_of(file: Path) -> set[str]:
+    """Return every name that a module gives something."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                found |= {alias.asname or alias.name for alias in names}
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.add(name)
+    return found

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from dreamfusion_kit.recipe import yaml_text
-from dreamfusion_kit.recipe.document import Document, file_error, recipe_error
+from dreamfusion_kit.recipe.document import Document, did_you_mean, file_error, recipe_error
 from dreamfusion_kit.recipe.problems import problems_of
 from dreamfusion_kit.recipe.schema import Recipe, Section
 
@@ -65,7 +65,8 @@ def read_text(path: Path, *, kind: str = "a YAML file", max_bytes: int = MAX_BYT
             content = file.read(max_bytes + 1)
     except OSError as error:
         reason = error.strerror or "cannot be read"
-        raise file_error(path, f"{reason}; expected {kind}") from error
+        hint = _hint(path) if isinstance(error, FileNotFoundError) else ""
+        raise file_error(path, f"{reason}; expected {kind}{hint}") from error
     except ValueError as error:  # a NUL character, or half of a surrogate pair, in the name
         raise file_error(path, "found a name that no file can have") from error
     if len(content) > max_bytes:
@@ -77,6 +78,16 @@ def read_text(path: Path, *, kind: str = "a YAML file", max_bytes: int = MAX_BYT
         line = content.count(b"\n", 0, error.start) + 1
         text = f"found byte 0x{content[error.start]:02x}, expected UTF-8 text"
         raise file_error(path, text, line=line) from error
+
+
+def _hint(path: Path) -> str:
+    """Return which file beside `path` was probably meant, if one has nearly its name."""
+    try:
+        beside = [other.name for other in path.parent.glob(f"*{path.suffix}") if other != path]
+    except (OSError, ValueError):  # the folder cannot be read, or no folder has such a name
+        return ""
+    meant = did_you_mean(path.name, beside)
+    return f" (did you mean {meant}?)" if meant else ""
 
 
 def _kind_of_file(mode: int) -> str | None:

@@ -39,8 +39,8 @@ _OVERRIDES = "Dotted recipe keys that are set differently, such as optimize.num_
 class Asset(Section):
     """One thing to make. Its id names its files.
 
-    `imported` says that its mesh comes from a file; its recipe then gives the mesh's formats and
-    texture alone.
+    `imported` says that its mesh comes from a file; its recipe then gives the mesh's formats,
+    its texture and how it is refined.
     """
 
     prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")

@@ -14,6 +14,8 @@ from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.supervision import STAGE_VARIABLE
 
 _GRACE_S = 10.0  # for an interrupted DVC to leave its lock file whole
+_STAGE_FAILED = "ERROR: failed to reproduce"
+_ABOVE_A_STAGE = ("> ", "Running stage")  # printed by DVC before the stage says anything
 # `python -m dvc`, which is killed together with the driver that started it, like its stages.
 _WITH_DRIVER = (
     "import runpy; from dreamfusion_kit.supervision import end_with_parent; end_with_parent(); "
@@ -132,7 +134,7 @@ def _dvc(
             _interrupt(process)
             raise
     if status != 0:
-        reason = _last_line(log, start)
+        reason = reason_in(log.read_bytes()[start:].decode("utf-8", errors="replace"))
         raise SuiteError(
             f"dvc {arguments[0]}: failed ({reason}); expected it to succeed; see {log}"
         )
@@ -160,9 +162,16 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _last_line(log: Path, start: int) -> str:
-    """Return the last informative line since `start`; DVC's own advice follows the reason."""
-    text = log.read_bytes()[start:].decode("utf-8", errors="replace")
+def reason_in(text: str) -> str:
+    """Return the line of DVC's output that says why it failed; DVC's own advice follows it.
+
+    If a stage failed, that is what the stage said last: DVC adds its command and its status alone.
+    """
     lines = text.strip().splitlines()
-    reasons = [line for line in lines if line.startswith("ERROR")]
-    return (reasons or lines or ["it printed nothing"])[-1]
+    errors = [index for index, line in enumerate(lines) if line.startswith("ERROR")]
+    if not errors:
+        return (lines or ["it printed nothing"])[-1]
+    last = errors[-1]
+    of_stage = lines[last].startswith(_STAGE_FAILED) and last > 0
+    said = lines[last - 1] if of_stage else ""
+    return lines[last] if not said or said.startswith(_ABOVE_A_STAGE) else said

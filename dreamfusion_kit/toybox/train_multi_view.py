@@ -106,12 +106,13 @@ def _loss(
         for text, index in zip(captions, objects.tolist(), strict=True)
         for word in shelf.words[index]
     ]
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+    # A GPU multiplies in bfloat16; not every CPU can.
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    with torch.no_grad(), mixed:
         text = prior.encode(captions).repeat_interleave(views, dim=0)
         taught = model.teacher(noisy, timesteps, prior.encode(named)).sample.float()
     cameras = shelf.cameras[objects].flatten(0, 1)
-    # On a core with AVX-512 too, bfloat16 takes two thirds of float32's time.
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed:
         predicted = model.predict(noisy, timesteps, text, cameras)
     predicted = predicted.float()
     kept = (~dropped).repeat_interleave(views)  # without a caption there are no words to add

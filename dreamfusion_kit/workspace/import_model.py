@@ -214,11 +214,17 @@ def _track(root: Path, source: Path) -> None:
 def _said(folder: Path, section: ImportSection, record: ImportRecord) -> str:
     used = record["faces_in_file"] - record["dropped_faces"]
     lines = [
-        f"{folder}: {used:,} faces, {record['materials']} materials, {record['images']} textures, "
+        f"{folder}: {_counted(used, 'face')}, {_counted(record['materials'], 'material')}, "
+        f"{_counted(record['images'], 'texture')}, "
         f"{record['size_m']:.3g} m, up {section.up}, front {section.front}"
     ]
     if record["dropped_faces"]:
-        lines.append(f"{folder}: {record['dropped_faces']:,} faces without an area left out")
+        dropped = _counted(record["dropped_faces"], "face")
+        lines.append(f"{folder}: {dropped} without an area left out")
     if section.uvs == "box":
         lines.append(f"{folder}: could not be unwrapped in time; import.uvs is box")
     return "\n".join(lines)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -13,6 +13,7 @@ from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.stages import embed, fetch, mesh, optimize, refine
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 from dreamfusion_kit.workspace import edit, shipped
+from dreamfusion_kit.workspace.init import init
 
 DATA = Path(__file__).parents[1] / "recipe" / "data" / "workspace"
 PROMPT, SEED = "a red ball", 3
@@ -52,7 +53,8 @@ def staged_refined(tmp_path_factory: pytest.TempPathFactory) -> tuple[AssetLayou
     section["representation"]["resolution"] = section["texture"]["resolution"] = 12
     phase["optimize"] |= {"num_steps": 3, "checkpoint_every_steps": 2, "preview_every_steps": 3}
     phase["optimize"]["learning_rate_decay"]["warmup_steps"] = 1
-    workspace = shutil.copytree(DATA, tmp_path_factory.mktemp("refined") / "workspace")
+    workspace = tmp_path_factory.mktemp("refined") / "workspace"
+    init(workspace, "analytic")
     path = workspace / "recipes" / "refined.yaml"
     path.write_text(json.dumps(data | {"refine": section}))
     fetch.run(workspace, "default", "refined")

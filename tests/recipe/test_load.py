@@ -271,3 +271,10 @@ def test_a_file_without_permission_is_named(recipe: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(RecipeError, match=rf"{recipe.name}:1: Permission denied; expected"):
         load_recipe(recipe)
+
+
+def test_a_missing_file_is_told_what_is_beside_it(workspace: Path) -> None:
+    with pytest.raises(RecipeError, match=r"toybx\.yaml:1: .*\(did you mean toybox\.yaml\?\)$"):
+        load_recipe(workspace / "recipes" / "toybx.yaml")
+    with pytest.raises(RecipeError, match=r"expected a YAML file$"):
+        load_recipe(workspace / "recipes" / "something.yaml")

@@ -1,6 +1,7 @@
 """Textures: they start as they should, learn a picture, and draw nothing from the global state."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,8 @@ def test_it_learns_stripes_and_every_parameter_has_a_rate(
     assert sorted(named) == sorted(map(id, texture.parameters()))
     points = ball.surface.vertices
     stripes = 0.5 + 0.3 * torch.sin(2 * math.pi * points)
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    rated: list[dict[str, Any]] = [{**group} for group in groups]
+    optimizer = torch.optim.Adam(rated, betas=(0.9, 0.99))
     first = _apart(texture, points, stripes)
     for _ in range(150):
         optimizer.zero_grad()

@@ -9,6 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+
+from dreamfusion_kit.optimize import trace_file
+from dreamfusion_kit.optimize.trace import KINDS
+from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.suites import reproduce
+from dreamfusion_kit.suites.recorded import Source
 
 from .conftest import KIT, ROOT, SUITE, Workspace, environment
 
@@ -184,3 +191,19 @@ def test_a_run_without_digests_is_refused_before_anything_is_made(committed: Wor
         path.touch()
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "make the asset again" in done.stderr
+
+
+def test_a_refinement_that_parts_is_named_by_its_phase(tmp_path: Path) -> None:
+    section = load_recipe(ROOT / "recipes" / "prolificdreamer-toybox.yaml").refine
+    assert section is not None
+    first = torch.zeros((section.num_steps, len(KINDS)), dtype=torch.int64)
+    again = first.clone()
+    again[203, KINDS.index("prediction")] = 1
+    for name, digests in (("first", first), ("again", again)):
+        (tmp_path / name).mkdir()
+        trace_file.write(tmp_path / name, digests)
+    rows, source = trace_file.read(tmp_path / "first"), Source("0" * 40, "a commit")
+    found = reproduce._parting(rows, tmp_path / "again", source, section)  # pyright: ignore[reportPrivateUsage]
+    assert found == "phase 2, step 3: prediction differs first"
+    alone = reproduce._parting(rows, tmp_path / "again", source, None)  # pyright: ignore[reportPrivateUsage]
+    assert alone == "step 203: prediction differs first"
