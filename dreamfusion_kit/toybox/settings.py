@@ -1,6 +1,6 @@
 """The schema of `toybox/params.yaml`: how the embedded world, its prior and judges are made."""
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from dreamfusion_kit.recipe.schema import (
     CameraSection,
@@ -8,14 +8,19 @@ from dreamfusion_kit.recipe.schema import (
     Fraction,
     LightSection,
     NonNegative,
-    PlainBackgroundSection,
     Positive,
     Section,
     ShadingSection,
     Steps,
     WorkspacePath,
 )
-from dreamfusion_kit.toybox.shapes import OBJECTS
+from dreamfusion_kit.toybox.latent_settings import (
+    FlowTrainingSection,
+    LatentTrainingSection,
+    ShelfSection,
+    VaeTrainingSection,
+)
+from dreamfusion_kit.toybox.training_settings import ObjectWeights, TrainingSection
 
 
 class DatasetSection(Section):
@@ -28,22 +33,6 @@ class DatasetSection(Section):
     shading: ShadingSection
 
 
-class TrainingSection(Section):
-    """What all trainings share."""
-
-    seed: int = Field(description="Seed of initial values, batches, captions and noise.")
-    num_steps: Count = Field(description="Optimiser steps.")
-    batch_size: Count = Field(description="Images per step.")
-    learning_rate: Positive = Field(description="AdamW's rate on the plateau.")
-    warmup_steps: Count = Field(description="Steps of linear warm-up.")
-    decay_steps: Count = Field(description="Last steps, over which the rate falls to zero.")
-    weight_decay: Fraction = Field(description="AdamW's decoupled weight decay.")
-    checkpoint_every_steps: Count = Field(description="Steps between resumable checkpoints.")
-    background: PlainBackgroundSection = Field(
-        description="Drawn anew for each image of each batch."
-    )
-
-
 class PriorTrainingSection(TrainingSection):
     """The text-to-image diffusion model."""
 
@@ -51,7 +40,7 @@ class PriorTrainingSection(TrainingSection):
         description="Directory of the weights to go on from, relative to the workspace; null "
         "starts from random ones. Batches follow from the seed: another sitting, another seed."
     )
-    object_weights: dict[str, Positive] = Field(
+    object_weights: ObjectWeights = Field(
         description="How often each object is drawn, relative to the others. All are named."
     )
     patch_size: Count = Field(
@@ -74,15 +63,6 @@ class PriorTrainingSection(TrainingSection):
     )
     ema_decay: Fraction = Field(description="Decay of the averaged weights that are shipped.")
     sample_every_steps: Count = Field(description="Steps between sample sheets.")
-
-    @field_validator("object_weights")
-    @classmethod
-    def _names_every_object(cls, weights: dict[str, float]) -> dict[str, float]:
-        if set(weights) != set(OBJECTS):
-            raise ValueError(
-                f"found {', '.join(sorted(weights))}, expected {', '.join(sorted(OBJECTS))}"
-            )
-        return weights
 
 
 class ClipTrainingSection(TrainingSection):
@@ -110,3 +90,7 @@ class ToyboxSettings(Section):
     prior: PriorTrainingSection
     clip: ClipTrainingSection
     view: ViewTrainingSection
+    shelf: ShelfSection
+    vae: VaeTrainingSection
+    latent: LatentTrainingSection
+    flow: FlowTrainingSection
