@@ -19,7 +19,9 @@ from dreamfusion_kit.stages.costs import COSTS, cost_numbers
 from dreamfusion_kit.evaluation.entry import Numbers
 from dreamfusion_kit.evaluation.metric import Metric
 from dreamfusion_kit.evaluation.metrics import METRICS
-from dreamfusion_kit.recipe.suite import Asset, ResolvedAsset, Suite, load_suite, resolve_all
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve_all
+from dreamfusion_kit.recipe.suite import Suite, load_suite
+from dreamfusion_kit.recipe.suite_schema import Asset
 from dreamfusion_kit.report.measures import written
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.stages.results import cost_of, suite_metrics

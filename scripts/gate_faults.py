@@ -31,7 +31,8 @@ from dreamfusion_kit.gate.metrics import Metrics, read_file
 from dreamfusion_kit.gate.verdict import judge
 from dreamfusion_kit.recipe.evaluation import ViewsSection
 from dreamfusion_kit.recipe.gate import GateSection, load_gate
-from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.recipe.resolved import resolve
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.toybox.captions import caption, caption_pool, parse, plaster_caption
 from dreamfusion_kit.toybox.render import render_scene

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from dreamfusion_kit import cli
-from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.yaml_text import parse
 
 ROOT = Path(__file__).parents[1]

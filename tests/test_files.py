@@ -24,7 +24,7 @@ from dreamfusion_kit import files
 with files.new_directory(Path(sys.argv[1])) as directory:
     (directory / "half").write_text("half")
     print(directory.name, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

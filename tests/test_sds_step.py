@@ -60,7 +60,7 @@ def test_an_object_is_an_eighth_of_the_sphere(script: ModuleType) -> None:
 
 
 def test_every_backend_becomes_tiny(script: ModuleType) -> None:
-    from dreamfusion_kit.memory.prior import module_bytes, on_meta
+    from dreamfusion_kit.memory.meta_model import module_bytes, on_meta
 
     for backend in script.BACKENDS.values():
         parts = script._shrunk(backend)

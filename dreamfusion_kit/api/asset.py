@@ -29,7 +29,7 @@ from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.preview import AZIMUTH_DEG, BACKGROUND, ELEVATION_DEG, middle_cameras
 from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.priors.progress_bars import no_progress_bars
-from dreamfusion_kit.recipe import suite
+from dreamfusion_kit.recipe import suite_schema
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.document import Document, Place, Value
 from dreamfusion_kit.recipe.load import validate
@@ -86,7 +86,7 @@ class Asset:
             MissingExtraError: if usdz is asked for and usd-core is not installed.
             RecipeError: if name or formats are invalid.
         """
-        if name is not None and not re.fullmatch(suite.ASSET_ID, name):
+        if name is not None and not re.fullmatch(suite_schema.ASSET_ID, name):
             raise RecipeError(f"name {name!r}: expected 1 to 64 of a-z, 0-9 and _")
         named = name or slugs([(self.prompt, "")])[0]
         asked = {**self.recipe.mesh.model_dump(mode="json")}
@@ -233,4 +233,4 @@ def _optimized(
 def _check(prompt: str, seed: int) -> None:
     """Refuse an invalid prompt or seed, as a suite does."""
     asked: dict[str, Value] = {"prompt": prompt, "recipe": "any", "seed": seed, "overrides": {}}
-    validate(Document(asked, {(): Place("make_asset", 1)}), suite.Asset)
+    validate(Document(asked, {(): Place("make_asset", 1)}), suite_schema.Asset)

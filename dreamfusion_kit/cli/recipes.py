@@ -9,7 +9,7 @@ import typer
 from dreamfusion_kit.cli.program import AssetArgument, SuiteOption, app, command
 from dreamfusion_kit.errors import printable
 from dreamfusion_kit.recipe import check, json_schema, yaml_text
-from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.workspace import locate
 
 

@@ -9,7 +9,7 @@ from dreamfusion_kit.errors import EvaluationError
 from dreamfusion_kit.gate.judges import with_judges
 from dreamfusion_kit.gate.metrics import Metrics, read_against, read_workspace
 from dreamfusion_kit.recipe.gate import GateSection, load_gate
-from dreamfusion_kit.recipe.suite import DEFAULT
+from dreamfusion_kit.recipe.workspace import DEFAULT
 
 NUM_KEY_VIEWS = 4  # front, left, back and right
 

@@ -14,9 +14,10 @@ from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.captions import declared_captions
 from dreamfusion_kit.recipe.document import file_error
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
+from dreamfusion_kit.recipe.resolved import ResolvedAsset
 from dreamfusion_kit.recipe.scene import Scene
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite
+from dreamfusion_kit.recipe.suite import Suite
 
 # Sections of a recipe that determine a field. The rest are `summary`, `mesh` and `refine`.
 FIELD_SECTIONS = (

@@ -25,18 +25,11 @@ from dreamfusion_kit.identity.inputs import (
 )
 from dreamfusion_kit.identity.stage_name import AssetStage, CodeName
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.resolved import resolve, resolve_all
 from dreamfusion_kit.recipe.scene import load_scene, scene_names
-from dreamfusion_kit.recipe.suite import (
-    DEFAULT,
-    FETCHED_CLIP,
-    Suite,
-    folder_of,
-    load_protocol,
-    load_suite,
-    resolve,
-    resolve_all,
-)
-from dreamfusion_kit.recipe.workspace import recipe_file, suite_root
+from dreamfusion_kit.recipe.suite import Suite, folder_of, load_protocol, load_suite
+from dreamfusion_kit.recipe.suite_schema import FETCHED_CLIP
+from dreamfusion_kit.recipe.workspace import DEFAULT, recipe_file, suite_root
 
 KIT_FILE = "kit.json"
 MEMORY = Path(".work/code.json")

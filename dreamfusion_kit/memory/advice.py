@@ -9,6 +9,7 @@ import torch
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.memory.architectures import Components
 from dreamfusion_kit.memory.cards import USABLE_SHARE, advice_for_cards
+from dreamfusion_kit.memory.components import components
 from dreamfusion_kit.memory.device import Device, describe_device, format_bytes
 from dreamfusion_kit.memory.estimate import (
     Moment,
@@ -19,7 +20,7 @@ from dreamfusion_kit.memory.estimate import (
     rough_moment,
 )
 from dreamfusion_kit.memory.field import field_memory, rough_bytes
-from dreamfusion_kit.memory.prior import PriorMemory, components
+from dreamfusion_kit.memory.prior import PriorMemory
 from dreamfusion_kit.recipe.schema import Recipe
 
 _WIDTH = 32

@@ -3,7 +3,6 @@
 The decoder is dropped as soon as the VAE is read: no step can decode by mistake.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,20 +11,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.errors import NumericsError
+from dreamfusion_kit.priors.adapted import Adapted
 from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.directory import load_model
 
 
-def load_encoder(
-    directory: Path,
-    dtype: torch.dtype,
-    device: torch.device,
-    *,
-    other: torch.nn.Module | None = None,
-) -> torch.nn.Module:
-    """Return the VAE of `vae/`, or an `other` one, without its decoder, frozen, on `device`."""
-    vae: Any = other or load_model(AutoencoderKL, directory / "vae", dtype=dtype)
+def load_encoder(adapted: Adapted, device: torch.device) -> torch.nn.Module:
+    """Return the prior's VAE, or the one in its place, without its decoder, frozen, on `device`."""
+    dtype: torch.dtype = getattr(torch, adapted.section.vae_dtype)
+    vae: Any = adapted.other_vae(dtype) or load_model(
+        AutoencoderKL, adapted.directory / "vae", dtype=dtype
+    )
     del vae.decoder, vae.post_quant_conv
     return vae.to(device)
 

@@ -2,11 +2,11 @@
 
 FLUX.2 [klein] base, Z-Image, Qwen-Image, Sana and PixArt-Sigma. The transformer's class in the
 directory's index tells them apart; `families/` holds what differs. A flow is read as
-`flow_transformer.py` and `prediction.py` explain.
+`flow.py` explains.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -17,27 +17,23 @@ from torch import Tensor
 from dreamfusion_kit.priors.adapted import Adapted
 from dreamfusion_kit.priors.additions import NOTHING
 from dreamfusion_kit.priors.attention import repeatable_attention
-from dreamfusion_kit.priors.base import Prior, to_pixel_space
+from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.components import TRANSFORMERS, read_index
 from dreamfusion_kit.priors.directory import load_model, load_schedule
 from dreamfusion_kit.priors.families.base import encode_prompts
 from dreamfusion_kit.priors.families.choose import family_of
-from dreamfusion_kit.priors.flow_transformer import NUM_TRAIN_TIMESTEPS, flow_schedule
+from dreamfusion_kit.priors.flow import NUM_TRAIN_TIMESTEPS, flow_input, flow_schedule
 from dreamfusion_kit.priors.latent_space import check_finite
-from dreamfusion_kit.priors.lora import LoraDenoiser
-from dreamfusion_kit.priors.offload import placed, resident
+from dreamfusion_kit.priors.offload import placed
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
+from dreamfusion_kit.priors.pretrained import PretrainedPrior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import LatentTransformerSection
 
 
 @final
-class LatentTransformerPrior(Prior):
-    """A transformer of one of the families, behind the interface of a diffusion.
-
-    Text encoders are in memory only while they encode; VAE and transformer are read when
-    they are first needed.
-    """
+class LatentTransformerPrior(PretrainedPrior):
+    """A transformer of one of the families, behind the interface of a diffusion."""
 
     def __init__(
         self,
@@ -48,11 +44,9 @@ class LatentTransformerPrior(Prior):
     ) -> None:
         """Check the directory's index and read its schedule; it is the same for every flow."""
         self._family = family_of(read_index(directory, TRANSFORMERS)["transformer"])
-        self._directory = directory
-        self._device = torch.device(device)
+        super().__init__(directory, device, section.dtype, offload=section.cpu_offload)
         self._section = section
         self._adapted = Adapted(section, directory, additions)
-        self._dtype: torch.dtype = getattr(torch, section.dtype)
         self._prediction: PredictionType = "flow"
         if self._family.prediction == "flow":
             self.schedule = flow_schedule(NUM_TRAIN_TIMESTEPS, self._device)
@@ -86,48 +80,23 @@ class LatentTransformerPrior(Prior):
         """Return the cells of the latents, those of a folded patch one by one."""
         return super().num_pixels(clean) * self._family.folded_side**2
 
-    @torch.no_grad()
-    def predict(
-        self,
-        noisy: Float[Tensor, "batch channels height width"],
-        timestep: Int[Tensor, " batch"],
-        text: TextFeatures,
-    ) -> Float[Tensor, "batch channels height width"]:
-        """Return the epsilon that the transformer's output stands for, as `noisy`'s type."""
-        offload = self._section.cpu_offload
-        with resident(self._transformer, self._device, offload=offload) as transformer:
-            return self._epsilon(transformer, noisy, timestep, text)
-
-    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraDenoiser:
-        """Return the transformer with LoRA and camera poses."""
-        offload = self._section.cpu_offload
-        return LoraDenoiser(
-            self._transformer,
-            self._epsilon,
-            rank,
-            device=self._device,
-            generator=generator,
-            resident=partial(resident, self._transformer, self._device, offload=offload),
-        )
-
     def _epsilon(
         self,
-        transformer: torch.nn.Module,
+        denoiser: torch.nn.Module,
         noisy: Float[Tensor, "batch channels height width"],
         timestep: Int[Tensor, " batch"],
         text: TextFeatures,
     ) -> Float[Tensor, "batch channels height width"]:
         alpha_t, sigma_t = self.alpha_t(timestep), self.sigma_t(timestep)
         if self._prediction == "flow":
-            length = alpha_t + sigma_t
-            read, time = noisy / length[:, None, None, None], sigma_t / length
+            read, time = flow_input(noisy, alpha_t, sigma_t)
         else:
             read, time = noisy, timestep
         rows = {
             name: rows.to(self._device, None if rows.dtype == torch.bool else self._dtype)
             for name, rows in text.tensors.items()
         }
-        output = self._family.call(transformer, read.to(self._dtype), time, rows)
+        output = self._family.call(denoiser, read.to(self._dtype), time, rows)
         return to_epsilon(output.to(noisy.dtype), noisy, alpha_t, sigma_t, self._prediction)
 
     @cached_property
@@ -137,8 +106,7 @@ class LatentTransformerPrior(Prior):
         self._family.drop_decoder(vae)
         return vae.to(self._device)
 
-    @cached_property
-    def _transformer(self) -> torch.nn.Module:
+    def _read_denoiser(self) -> torch.nn.Module:
         folder = self._directory / "transformer"
         model = load_model(self._family.transformer_class, folder, dtype=self._dtype)
         return placed(self._adapted.adapt(model, "denoiser"), self._section, self._device)

@@ -7,7 +7,7 @@ also reads a pooled text feature and six numbers on the picture's size and crop 
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from dreamfusion_kit.priors.adapted import Adapted
 from dreamfusion_kit.priors.additions import NOTHING
-from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.components import (
     LATENT_UNET,
     SECOND_ENCODER,
@@ -28,21 +27,17 @@ from dreamfusion_kit.priors.components import (
 )
 from dreamfusion_kit.priors.directory import load_model, load_schedule
 from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
-from dreamfusion_kit.priors.lora import LoraDenoiser
-from dreamfusion_kit.priors.offload import placed, resident
+from dreamfusion_kit.priors.offload import placed
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
+from dreamfusion_kit.priors.pretrained import PretrainedPrior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_hidden, clip_penultimate
 from dreamfusion_kit.recipe.schema import LatentUnetSection
 
 
 @final
-class LatentUnetPrior(Prior):
-    """A U-Net that denoises latents, conditioned on one CLIP (SD) or two (SDXL).
-
-    Text encoders are in memory only while they encode; VAE and U-Net are read when they are
-    first needed, so that the embed stage never holds them.
-    """
+class LatentUnetPrior(PretrainedPrior):
+    """A U-Net that denoises latents, conditioned on one CLIP (SD) or two (SDXL)."""
 
     def __init__(
         self,
@@ -56,11 +51,9 @@ class LatentUnetPrior(Prior):
         self._is_xl = names_component(directory, "text_encoder_2")
         if self._is_xl:
             read_index(directory, SECOND_ENCODER)
-        self._directory = directory
-        self._device = torch.device(device)
+        super().__init__(directory, device, section.dtype, offload=section.cpu_offload)
         self._section = section
         self._adapted = Adapted(section, directory, additions)
-        self._dtype: torch.dtype = getattr(torch, section.dtype)
         self.schedule, prediction_type = load_schedule(directory, self._device)
         self._prediction_type: PredictionType = prediction_type
 
@@ -90,32 +83,9 @@ class LatentUnetPrior(Prior):
         """Resize images to the recipe's size and encode them."""
         return encode_images(self._vae, images, self._section.image_size_px)
 
-    @torch.no_grad()
-    def predict(
-        self,
-        noisy: Float[Tensor, "batch channels height width"],
-        timestep: Int[Tensor, " batch"],
-        text: TextFeatures,
-    ) -> Float[Tensor, "batch channels height width"]:
-        """Return the U-Net's epsilon in the precision of `noisy`."""
-        with resident(self._unet, self._device, offload=self._section.cpu_offload) as unet:
-            return self._epsilon(unet, noisy, timestep, text)
-
-    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraDenoiser:
-        """Return the U-Net with LoRA and camera poses."""
-        offload = self._section.cpu_offload
-        return LoraDenoiser(
-            self._unet,
-            self._epsilon,
-            rank,
-            device=self._device,
-            generator=generator,
-            resident=partial(resident, self._unet, self._device, offload=offload),
-        )
-
     def _epsilon(
         self,
-        unet: torch.nn.Module,
+        denoiser: torch.nn.Module,
         noisy: Float[Tensor, "batch channels height width"],
         timestep: Int[Tensor, " batch"],
         text: TextFeatures,
@@ -123,7 +93,7 @@ class LatentUnetPrior(Prior):
         tensors = {name: rows.to(self._device) for name, rows in text.tensors.items()}
         added = self._added(tensors, len(noisy)) if self._is_xl else None
         hidden = tensors["hidden"].to(self._dtype)
-        output = unet(noisy.to(self._dtype), timestep, hidden, added_cond_kwargs=added).sample
+        output = denoiser(noisy.to(self._dtype), timestep, hidden, added_cond_kwargs=added).sample
         return to_epsilon(
             output.to(noisy.dtype),
             noisy,
@@ -143,13 +113,9 @@ class LatentUnetPrior(Prior):
 
     @cached_property
     def _vae(self) -> torch.nn.Module:
-        dtype: torch.dtype = getattr(torch, self._section.vae_dtype)
-        return load_encoder(
-            self._directory, dtype, self._device, other=self._adapted.other_vae(dtype)
-        )
+        return load_encoder(self._adapted, self._device)
 
-    @cached_property
-    def _unet(self) -> torch.nn.Module:
+    def _read_denoiser(self) -> torch.nn.Module:
         unet: Any = load_model(UNet2DConditionModel, self._directory / "unet", dtype=self._dtype)
         self._adapted.adapt(unet, "denoiser")
         unet = unet.to(memory_format=torch.channels_last)

@@ -10,7 +10,6 @@ noise is the image's noise, folded.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import final
 
@@ -19,12 +18,12 @@ from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImpor
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamfusion_kit.priors.base import Prior, to_pixel_space
+from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.components import PIXEL_UNET, read_index
 from dreamfusion_kit.priors.directory import load_model, load_schedule
-from dreamfusion_kit.priors.lora import LoraDenoiser
 from dreamfusion_kit.priors.pixel_patch import patch_size
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
+from dreamfusion_kit.priors.pretrained import PretrainedPrior
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_hidden, t5_hidden
 from dreamfusion_kit.recipe.schema import PixelUnetSection
@@ -33,22 +32,15 @@ T5_TOKENS = 77  # the length that DeepFloyd IF was trained on
 
 
 @final
-class PixelUnetPrior(Prior):
-    """A U-Net that denoises pixels in [-1, 1], conditioned on CLIP or T5 text features.
-
-    The text encoder is in memory only while it encodes, and the U-Net is read at the
-    first prediction, so that the two never share memory (the embed stage needs one, the
-    optimisation the other).
-    """
+class PixelUnetPrior(PretrainedPrior):
+    """A U-Net that denoises pixels in [-1, 1], conditioned on CLIP or T5 text features."""
 
     def __init__(
         self, section: PixelUnetSection, directory: Path, device: torch.device | str
     ) -> None:
         """Check the directory's index and read its noise schedule."""
         self._text_class = read_index(directory, PIXEL_UNET)["text_encoder"]
-        self._directory = directory
-        self._device = torch.device(device)
-        self._dtype: torch.dtype = getattr(torch, section.dtype)
+        super().__init__(directory, device, section.dtype)
         self._image_size_px = section.image_size_px
         self._patch_size = patch_size(directory, section.image_size_px)
         self.schedule, prediction_type = load_schedule(directory, self._device)
@@ -81,37 +73,21 @@ class PixelUnetPrior(Prior):
         """Return the pixels of the image that the patches were folded from."""
         return super().num_pixels(clean) * self._patch_size**2
 
-    @torch.no_grad()
-    def predict(
-        self,
-        noisy: Float[Tensor, "batch channels height width"],
-        timestep: Int[Tensor, " batch"],
-        text: TextFeatures,
-    ) -> Float[Tensor, "batch channels height width"]:
-        """Return the U-Net's epsilon in float32; a learned variance is cut off."""
-        return self._epsilon(self._unet, noisy, timestep, text)
-
-    def adapter(self, rank: int, *, generator: torch.Generator) -> LoraDenoiser:
-        """Return the U-Net with LoRA and camera poses."""
-        return LoraDenoiser(
-            self._unet, self._epsilon, rank, device=self._device, generator=generator
-        )
-
     def _epsilon(
         self,
-        unet: torch.nn.Module,
+        denoiser: torch.nn.Module,
         noisy: Float[Tensor, "batch channels height width"],
         timestep: Int[Tensor, " batch"],
         text: TextFeatures,
     ) -> Float[Tensor, "batch channels height width"]:
         hidden = text.tensors["hidden"].to(self._device, self._dtype)
-        output = unet(noisy.to(self._dtype), timestep, hidden).sample
+        output = denoiser(noisy.to(self._dtype), timestep, hidden).sample
+        # A learned variance is cut off.
         output = output[:, : noisy.shape[1]].to(noisy.dtype)
         alpha_t, sigma_t = self.alpha_t(timestep), self.sigma_t(timestep)
         return to_epsilon(output, noisy, alpha_t, sigma_t, self._prediction_type)
 
-    @cached_property
-    def _unet(self) -> torch.nn.Module:
+    def _read_denoiser(self) -> torch.nn.Module:
         unet = load_model(UNet2DConditionModel, self._directory / "unet", dtype=self._dtype)
         # Channels last: 89 against 104 ms for a pair of 64x64 on one AVX2 core (5.5 M weights).
         return unet.to(self._device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe.document import file_error
-from dreamfusion_kit.recipe.judge import reading_notes
+from dreamfusion_kit.recipe.document import Document, Problem, file_error
+from dreamfusion_kit.recipe.judge import reading_notes, unreadable
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.protocol import load_protocol_file
+from dreamfusion_kit.recipe.resolved import resolve_all
 from dreamfusion_kit.recipe.scene import FOLDER, load_scene, scene_file, scene_names
-from dreamfusion_kit.recipe.suite import DEFAULT, check_suite, load_suite
+from dreamfusion_kit.recipe.suite import Suite, load_suite, parse_params
 from dreamfusion_kit.recipe.workspace import (
+    DEFAULT,
     PARAMS_FILE,
     PROTOCOLS,
     SUITE_FILE,
@@ -56,6 +58,37 @@ def check_files(files: Iterable[Path]) -> None:
             messages |= dict.fromkeys(str(error).splitlines())
     if messages:
         raise RecipeError("\n".join(messages))
+
+
+def check_suite(workspace: Path, name: str, document: Document | None = None) -> Suite:
+    """Return the suite `name` once each of its assets has been resolved without a problem.
+
+    `document` replaces the workspace's params.yaml, for content that is not (yet) on disk.
+    """
+    suite = load_suite(workspace, name) if document is None else parse_params(document, workspace)
+    messages: dict[str, None] = {}
+    try:
+        resolve_all(workspace, suite)
+    except RecipeError as error:
+        messages |= dict.fromkeys(str(error).splitlines())
+    messages |= dict.fromkeys(_protocol_problems(workspace, suite))
+    if messages:
+        raise RecipeError("\n".join(messages))
+    return suite
+
+
+def _protocol_problems(workspace: Path, suite: Suite) -> list[str]:
+    """Return why the suite cannot be judged by its protocol, one line per problem."""
+    try:
+        by_asset, of_pool = unreadable(suite.evaluation, suite.prompts, workspace)
+    except RecipeError as error:
+        return str(error).splitlines()
+    problems: list[Problem] = []
+    for asset, text in by_asset.items():
+        document, key = suite.declared[asset].recipe
+        place = (*key[:-1], "prompt")
+        problems.append(Problem(document.place(place), place, text))
+    return [*map(str, problems), *of_pool]
 
 
 def notes(files: Iterable[Path]) -> list[str]:

@@ -14,10 +14,12 @@ import yaml
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import yaml_text
+from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.document import Place, Problem, Value, file_error, recipe_error
 from dreamfusion_kit.recipe.load import read_text
-from dreamfusion_kit.recipe.suite import ASSET_ID, DEFAULT, check_suite, unknown_asset
-from dreamfusion_kit.recipe.workspace import suite_file
+from dreamfusion_kit.recipe.suite import unknown_asset
+from dreamfusion_kit.recipe.suite_schema import ASSET_ID
+from dreamfusion_kit.recipe.workspace import DEFAULT, suite_file
 from dreamfusion_kit.recipe.yaml_text import scalar
 
 

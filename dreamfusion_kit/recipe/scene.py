@@ -20,7 +20,8 @@ from dreamfusion_kit.recipe.document import (
 )
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.recipe.schema import Color, Section, WorkspacePath
-from dreamfusion_kit.recipe.suite import ASSET_ID, load_suite
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.suite_schema import ASSET_ID
 from dreamfusion_kit.recipe.workspace import NAME, suite_root
 
 FOLDER = "scenes"

@@ -10,149 +10,29 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from typing import Any
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe import canonical
-from dreamfusion_kit.recipe.captions import one_clean_line
 from dreamfusion_kit.recipe.document import (
     Document,
     KeyPath,
     Problem,
-    Value,
     did_you_mean,
     file_error,
     recipe_error,
 )
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
-from dreamfusion_kit.recipe.gate import GateSection
-from dreamfusion_kit.recipe.imported import ImportSection
-from dreamfusion_kit.recipe.judge import unreadable
 from dreamfusion_kit.recipe.load import load_yaml, validate
-from dreamfusion_kit.recipe.overrides import with_overrides
-from dreamfusion_kit.recipe.protocol import ProtocolSection, protocol_of
-from dreamfusion_kit.recipe.schema import Recipe, Section, Seed
-from dreamfusion_kit.recipe.workspace import DEFAULT, NAME, recipe_file, suite_file, suite_root
-
-__all__ = [
-    "DEFAULT",
-    "Asset",
-    "EvaluationSection",
-    "ResolvedAsset",
-    "Suite",
-    "check_suite",
-    "load_suite",
-    "resolve",
-]
-
-ASSET_ID = r"^[a-z0-9_]{1,64}$"
-ASSET_FILE = "asset.yaml"
-FETCHED_CLIP = "clip"  # the name by which `fetch` knows the protocol's CLIP
-
-
-def _is_not_the_clip(recipe: str) -> str:
-    if recipe == FETCHED_CLIP:
-        raise ValueError(
-            "found clip, the protocol's CLIP for `fetch`; expected another name; rename the recipe"
-        )
-    return recipe
-
-
-AssetId = Annotated[str, Field(pattern=ASSET_ID)]
-Name = Annotated[str, Field(pattern=NAME)]
-Prompt = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(one_clean_line)]
-RecipeName = Annotated[Name, AfterValidator(_is_not_the_clip)]
-
-_IMPORT = "The files that its mesh comes from; written by `dreamfusion-kit import`."
-_OVERRIDES = "Dotted recipe keys that are set differently, such as optimize.num_steps; {} for none."
-
-
-class Asset(Section):
-    """One thing to make. Its id names its files.
-
-    `imported` says that its mesh comes from a file; its recipe then gives the mesh's formats and
-    texture alone.
-    """
-
-    prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
-    recipe: RecipeName = Field(description="File name in recipes/, without .yaml.")
-    seed: Seed = Field(description="Seed of every random stream of this asset.")
-    overrides: dict[str, JsonValue] = Field(description=_OVERRIDES)
-    imported: ImportSection | None = Field(default=None, alias="import", description=_IMPORT)
-
-
-class AssetFile(Section):
-    """What the asset.yaml of a suite's folder says."""
-
-    prompt: Prompt = Field(description="What to make, one line of 1 to 500 characters.")
-    recipe: RecipeName = Field(description="File name in recipes/, without .yaml.")
-    seed: Seed | None = Field(
-        description="Seed of every random stream of this asset; null where the suite has seeds."
-    )
-    overrides: dict[str, JsonValue] = Field(description=_OVERRIDES)
-    imported: ImportSection | None = Field(default=None, alias="import", description=_IMPORT)
-
-
-class ParamsFile(Section):
-    """What the workspace's params.yaml says: the default suite, and the protocol of all."""
-
-    suite: Name = Field(description="Name of the suite: default.")
-    recipes: tuple[Name, ...] = Field(
-        description="The recipes that the assets use, each once: DVC fetches per recipe."
-    )
-    assets: dict[AssetId, Asset] = Field(min_length=1, description="The assets by their id.")
-    evaluation: ProtocolSection = Field(
-        description="The protocol, or the name of one in protocols/, for every suite without one "
-        "of its own."
-    )
-    gate: GateSection | None = Field(
-        default=None, description="When a fall of quality is refused; see docs/gate.md."
-    )
-
-    @model_validator(mode="after")
-    def _nothing_is_imported(self) -> "ParamsFile":
-        for asset_id, asset in self.assets.items():
-            if asset.imported is not None:
-                raise ValueError(
-                    f"assets.{asset_id}.import: found an imported mesh in the default suite, "
-                    "expected it in a suite of its own folder; remove it here and use "
-                    "`dreamfusion-kit import`"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _recipes_are_those_used(self) -> "ParamsFile":
-        used = list(dict.fromkeys(asset.recipe for asset in self.assets.values()))
-        if sorted(self.recipes) != sorted(used):
-            raise ValueError(
-                f"recipes: found [{', '.join(self.recipes)}], expected exactly what the "
-                f"assets use: [{', '.join(used)}]"
-            )
-        return self
-
-
-class SuiteFile(Section):
-    """What a folder's suite.yaml says: all that its assets share."""
-
-    suite: Name = Field(description="Name of the suite: that of its folder.")
-    seeds: tuple[Seed, ...] | None = Field(
-        min_length=1,
-        max_length=1000,
-        description="Each asset is made once per seed, as ID_sSEED; null where each has its own.",
-    )
-    overrides: dict[str, JsonValue] = Field(description=_OVERRIDES + " An asset's own come later.")
-    evaluation: ProtocolSection | None = Field(
-        description="The suite's own protocol, or the name of one in protocols/; null for the one "
-        "in params.yaml."
-    )
-
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> "SuiteFile":
-        if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: found {list(self.seeds)}, expected each seed once")
-        return self
+from dreamfusion_kit.recipe.protocol import protocol_of
+from dreamfusion_kit.recipe.suite_schema import (
+    ASSET_FILE,
+    ASSET_ID,
+    Asset,
+    AssetFile,
+    ParamsFile,
+    SuiteFile,
+)
+from dreamfusion_kit.recipe.workspace import DEFAULT, suite_file, suite_root
 
 
 @dataclass(frozen=True)
@@ -198,69 +78,21 @@ class Suite:
         return {asset_id: asset.prompt for asset_id, asset in self.assets.items()}
 
 
-@dataclass(frozen=True)
-class ResolvedAsset:
-    """Everything that one asset is made from. `recipe` has the overrides applied."""
-
-    id: str
-    suite: str
-    prompt: str
-    seed: int
-    recipe_name: str
-    recipe: Recipe
-    imported: ImportSection | None = None
-
-    @property
-    def identity(self) -> str:
-        """Return the hash of what determines the result: prompt, seed, recipe and imported file."""
-        inputs = {"prompt": self.prompt, "seed": self.seed, "recipe": self.recipe}
-        return canonical.identity(inputs | self._imported)
-
-    @property
-    def refines(self) -> bool:
-        """Return whether the asset's final mesh is that of the stage `refine`."""
-        return self.imported is None and self.recipe.refine is not None
-
-    def summary(self) -> dict[str, Value]:
-        """Return everything as JSON data, for people and for provenance."""
-        return {
-            "asset": self.id,
-            "suite": self.suite,
-            "identity": self.identity,
-            "prompt": self.prompt,
-            "seed": self.seed,
-            "recipe_name": self.recipe_name,
-            "recipe": self.recipe.model_dump(mode="json"),
-            **self._imported,
-        }
-
-    @property
-    def _imported(self) -> dict[str, Any]:
-        return {} if self.imported is None else {"import": self.imported.model_dump(mode="json")}
-
-
-def caveat(asset: ResolvedAsset, evaluation: EvaluationSection) -> str:
-    """Return the warning to show beside the asset's scores; empty for most assets.
-
-    The score of a CLIP that guided the optimisation shows how well that went, not how good the
-    object is.
-    """
-    judges, guide = evaluation.judges, asset.recipe.prior.source
-    own = next((name for name, source in judges.items() if source == guide), None)
-    if own is None or asset.imported is not None:
-        return ""
-    which = f", {own}" if len(judges) > 1 else ""
-    return (
-        f"optimised against the judging CLIP{which}: its R-Precision and CLIP score cannot be "
-        "compared with those of other recipes"
-    )
-
-
 def load_suite(workspace: Path, name: str) -> Suite:
     """Return the suite `name` with its protocol, or that of the workspace."""
     if name == DEFAULT:
         return parse_params(load_yaml(suite_file(workspace, name)), workspace)
     return _load_folder(workspace, name)
+
+
+def load_suite_of(workspace: Path, name: str, asset_id: str) -> Suite:
+    """Return as much of the suite `name` as one asset needs, and nothing if it has no such asset.
+
+    If the suite is a folder, only the asset's own files are read.
+    """
+    if name == DEFAULT:
+        return load_suite(workspace, name)
+    return _load_folder(workspace, name, of_asset=asset_id)
 
 
 def load_protocol(workspace: Path, name: str) -> EvaluationSection:
@@ -270,69 +102,6 @@ def load_protocol(workspace: Path, name: str) -> EvaluationSection:
         if shared.evaluation is not None:
             return protocol_of(shared.evaluation, workspace, document)
     return load_suite(workspace, DEFAULT).evaluation
-
-
-def resolve(workspace: Path, suite_name: str, asset_id: str) -> ResolvedAsset:
-    """Return the asset with its recipe loaded, overrides applied, everything validated.
-
-    If the suite is a folder, only the asset's own files are read.
-    """
-    if suite_name == DEFAULT:
-        suite = load_suite(workspace, suite_name)
-    else:
-        suite = _load_folder(workspace, suite_name, of_asset=asset_id)
-    if asset_id not in suite.assets:
-        suite = load_suite(workspace, suite_name)
-        raise unknown_asset(suite_file(workspace, suite_name), asset_id, suite.assets)
-    return _resolve(suite, asset_id, _load_recipe(workspace, suite, asset_id))
-
-
-def resolve_all(workspace: Path, suite: Suite) -> dict[str, ResolvedAsset]:
-    """Return every asset of `suite`, or raise all their problems together."""
-    recipes: dict[str, _LoadedRecipe] = {}  # each read once: a suite may have hundreds of assets
-    messages: dict[str, None] = {}  # an ordered set: assets share recipes and their problems
-    resolved: dict[str, ResolvedAsset] = {}
-    for asset_id, asset in suite.assets.items():
-        try:
-            if asset.recipe not in recipes:
-                recipes[asset.recipe] = _load_recipe(workspace, suite, asset_id)
-            resolved[asset_id] = _resolve(suite, asset_id, recipes[asset.recipe])
-        except RecipeError as error:
-            messages |= dict.fromkeys(str(error).splitlines())
-    if messages:
-        raise RecipeError("\n".join(messages))
-    return resolved
-
-
-def check_suite(workspace: Path, name: str, document: Document | None = None) -> Suite:
-    """Return the suite `name` once each of its assets has been resolved without a problem.
-
-    `document` replaces the workspace's params.yaml, for content that is not (yet) on disk.
-    """
-    suite = load_suite(workspace, name) if document is None else parse_params(document, workspace)
-    messages: dict[str, None] = {}
-    try:
-        resolve_all(workspace, suite)
-    except RecipeError as error:
-        messages |= dict.fromkeys(str(error).splitlines())
-    messages |= dict.fromkeys(_protocol_problems(workspace, suite))
-    if messages:
-        raise RecipeError("\n".join(messages))
-    return suite
-
-
-def _protocol_problems(workspace: Path, suite: Suite) -> list[str]:
-    """Return why the suite cannot be judged by its protocol, one line per problem."""
-    try:
-        by_asset, of_pool = unreadable(suite.evaluation, suite.prompts, workspace)
-    except RecipeError as error:
-        return str(error).splitlines()
-    problems: list[Problem] = []
-    for asset, text in by_asset.items():
-        document, key = suite.declared[asset].recipe
-        place = (*key[:-1], "prompt")
-        problems.append(Problem(document.place(place), place, text))
-    return [*map(str, problems), *of_pool]
 
 
 def folder_of(workspace: Path, name: str, asset_id: str) -> str | None:
@@ -372,31 +141,6 @@ def parse_params(document: Document, workspace: Path) -> Suite:
             for name in file.assets
         },
     )
-
-
-def refined_assets(workspace: Path, suite: Suite) -> frozenset[str]:
-    """Return the assets whose recipe, with their overrides, has a second stage.
-
-    Raises:
-        RecipeError: with every problem of the suite's assets, where one of them may refine.
-    """
-    # Most suites have no such recipe, and then need not be resolved, asset by asset.
-    files = (recipe_file(workspace, name) for name in suite.recipes)
-    may_refine = any(validate(load_yaml(file), Recipe).refine for file in files if file.is_file())
-    if not may_refine and not any(map(_overrides_refine, suite.declared.values())):
-        return frozenset()
-    resolved = resolve_all(workspace, suite)
-    return frozenset(name for name, one in resolved.items() if one.refines)
-
-
-def _overrides_refine(declaration: Declaration) -> bool:
-    for document, key in declaration.overrides:
-        value: Value = document.data
-        for part in key:
-            value = value[str(part)] if isinstance(value, dict) else None
-        if isinstance(value, dict) and any(name.split(".")[0] == "refine" for name in value):
-            return True
-    return False
 
 
 def asset_folders(workspace: Path, name: str) -> list[str]:
@@ -502,51 +246,3 @@ def _refuse_another_name(document: Document, found: str, expected: str) -> None:
     if found != expected:
         text = f"found {found}, expected {expected}, as the file's place says"
         raise recipe_error([Problem(document.place(("suite",)), ("suite",), text)])
-
-
-@dataclass(frozen=True)
-class _LoadedRecipe:
-    """A recipe without overrides: the file and its content."""
-
-    document: Document
-    recipe: Recipe
-
-
-def _resolve(suite: Suite, asset_id: str, loaded: _LoadedRecipe) -> ResolvedAsset:
-    asset = suite.assets[asset_id]
-    document, recipe = loaded.document, loaded.recipe
-    for source, key in suite.declared[asset_id].overrides:
-        if _has_entries(source, key):
-            document = with_overrides(document, source, key)
-    if document is not loaded.document:
-        recipe = validate(document, Recipe)
-    return ResolvedAsset(
-        id=asset_id,
-        suite=suite.name,
-        prompt=asset.prompt,
-        seed=asset.seed,
-        recipe_name=asset.recipe,
-        recipe=recipe,
-        imported=asset.imported,
-    )
-
-
-def _has_entries(document: Document, key: KeyPath) -> bool:
-    value: Value = document.data
-    for part in key:
-        value = value[str(part)] if isinstance(value, dict) else None
-    return bool(value)
-
-
-def _load_recipe(workspace: Path, suite: Suite, asset_id: str) -> _LoadedRecipe:
-    """Return the asset's recipe without overrides, valid, so that later problems are theirs."""
-    name = suite.assets[asset_id].recipe
-    path = recipe_file(workspace, name)
-    if not path.is_file():
-        known = [file.stem for file in sorted(path.parent.glob("*.yaml"))]
-        meant = did_you_mean(name, known)
-        hint = f" (did you mean {meant}?)" if meant else f"; there are {', '.join(known)}"
-        document, key = suite.declared[asset_id].recipe
-        raise recipe_error([Problem(document.place(key), key, f"found no {path}{hint}")])
-    loaded = load_yaml(path)
-    return _LoadedRecipe(loaded, validate(loaded, Recipe))

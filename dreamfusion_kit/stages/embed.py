@@ -10,7 +10,7 @@ import torch
 from dreamfusion_kit import files
 from dreamfusion_kit.guidance.embed import embed_prompt
 from dreamfusion_kit.priors.text import save_text
-from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import SuiteLayout
 

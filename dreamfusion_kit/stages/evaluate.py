@@ -17,8 +17,9 @@ from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import Render, ViewImages, mesh_renderer, render_turntable
 from dreamfusion_kit.image_files import png_bytes, quantized, webp_bytes
 from dreamfusion_kit.model.nerf import NerfModel
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.records import Cameras, Lighting, RenderOutput
 from dreamfusion_kit.stages import judging
 from dreamfusion_kit.stages.inputs import checked_inputs

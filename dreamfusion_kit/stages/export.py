@@ -13,7 +13,8 @@ from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import each_view, mesh_renderer
 from dreamfusion_kit.image_files import png_bytes, quantized
 from dreamfusion_kit.recipe.load import read_text
-from dreamfusion_kit.recipe.suite import ResolvedAsset, load_protocol, load_suite, resolve_all
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve_all
+from dreamfusion_kit.recipe.suite import load_protocol, load_suite
 from dreamfusion_kit.stages.layout import SuiteLayout
 
 T3BENCH_GROUPS = ("single", "surr", "multi")

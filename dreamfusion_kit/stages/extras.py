@@ -6,7 +6,7 @@ No stage imports this module: code that only inspects a run must not be part of 
 from pathlib import Path
 
 from dreamfusion_kit.mesh.usd import check_usd
-from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.resolved import resolve
 
 
 def check(workspace: Path, suite: str, asset: str) -> None:

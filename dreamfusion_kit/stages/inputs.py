@@ -3,7 +3,7 @@
 from dreamfusion_kit import files
 from dreamfusion_kit.evaluation.entry import InputsEntry
 from dreamfusion_kit.mesh.facts import MeshFacts
-from dreamfusion_kit.recipe.suite import ResolvedAsset
+from dreamfusion_kit.recipe.resolved import ResolvedAsset
 from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.layout import AssetLayout
 

@@ -22,7 +22,7 @@ out/run or out/cost as a dependency.
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamfusion_kit.recipe.suite import ResolvedAsset
+from dreamfusion_kit.recipe.resolved import ResolvedAsset
 from dreamfusion_kit.recipe.workspace import suite_root
 
 CLIP = "clip"  # its lock file's name; recipes' lock files have their recipes' names

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from dreamfusion_kit.memory.advice import check_fits, report
+from dreamfusion_kit.memory.components import components
 from dreamfusion_kit.memory.device import first_device
-from dreamfusion_kit.memory.prior import components
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.recipe.suite import resolve
 
 
 def describe(workspace: Path, suite: str, *, asset: str | None, recipe: str | None) -> str:

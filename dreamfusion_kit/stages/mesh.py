@@ -15,7 +15,7 @@ from dreamfusion_kit.mesh.from_model import mesh_from_model
 from dreamfusion_kit.mesh.imported.convert import ImportRecord, convert
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.recipe.imported import ImportSection
-from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
 from dreamfusion_kit.recipe.workspace import asset_source
 from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout

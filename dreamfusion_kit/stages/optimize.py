@@ -21,7 +21,7 @@ from dreamfusion_kit.optimize.proportion import complaints
 from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
-from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
 from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 from dreamfusion_kit.stages.scratch import write_note

@@ -15,7 +15,7 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, REFINE_SECTIONS, sections
 from dreamfusion_kit.recipe.canonical import identity
-from dreamfusion_kit.recipe.suite import ResolvedAsset
+from dreamfusion_kit.recipe.resolved import ResolvedAsset
 from dreamfusion_kit.stages.layout import AssetLayout
 
 NAME = "origin.json"

@@ -29,8 +29,8 @@ from dreamfusion_kit.optimize.surface_trainee import SurfaceTrainee, surface_met
 from dreamfusion_kit.optimize.trace import Digests
 from dreamfusion_kit.priors.text import load_text
 from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
 from dreamfusion_kit.recipe.schema import RefineSection
-from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
 from dreamfusion_kit.records import Rays
 from dreamfusion_kit.shape.model import SurfaceModel
 from dreamfusion_kit.stages import models, origin

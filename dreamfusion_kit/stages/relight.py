@@ -15,8 +15,8 @@ from dreamfusion_kit.environment import LIGHT_NAMES, environment
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.image_files import png_bytes, quantized, webp_bytes
 from dreamfusion_kit.recipe.document import did_you_mean
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.scene import GroundSection, ObjectSection
-from dreamfusion_kit.recipe.suite import resolve
 from dreamfusion_kit.scene.photograph import Light, Shot, Studio, check_mitsuba, read_environment
 from dreamfusion_kit.scene.placement import Instance, Model, place_objects, read_model, table_top
 from dreamfusion_kit.stages import origin

@@ -8,7 +8,8 @@ from dreamfusion_kit.evaluation.metric import Metric
 from dreamfusion_kit.evaluation.metrics import metrics_of
 from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.evaluation import EvaluationSection
-from dreamfusion_kit.recipe.suite import ResolvedAsset, caveat, load_suite, resolve_all
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, caveat, resolve_all
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.report.content import AssetReport, Curve, Measure, Preview, SuiteReport, View
 from dreamfusion_kit.report.gallery import write_gallery
 from dreamfusion_kit.stages import origin

@@ -6,7 +6,7 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import EvaluationError, shortened
 from dreamfusion_kit.evaluation.entry import AssetEntry, CostRow, SuiteMetrics
 from dreamfusion_kit.provenance import Provenance, StageCost
-from dreamfusion_kit.recipe.suite import ResolvedAsset
+from dreamfusion_kit.recipe.resolved import ResolvedAsset
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 
 _AGAIN = "run `dvc repro`"

@@ -11,8 +11,8 @@ from dreamfusion_kit.environment import environment
 from dreamfusion_kit.image_files import png_bytes, quantized, webp_bytes
 from dreamfusion_kit.mesh.usd import check_usd
 from dreamfusion_kit.recipe.canonical import identity
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.scene import GROUND, FlyAroundSection, Scene, load_scene
-from dreamfusion_kit.recipe.suite import resolve
 from dreamfusion_kit.scene.export import scene_glb, scene_usdz
 from dreamfusion_kit.scene.photograph import Light, Shot, Studio, check_mitsuba, read_environment
 from dreamfusion_kit.scene.placement import (

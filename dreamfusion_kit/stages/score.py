@@ -23,7 +23,8 @@ from dreamfusion_kit.evaluation.summary import (
 )
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.stage_name import CodeName
-from dreamfusion_kit.recipe.suite import ResolvedAsset, Suite, load_suite, resolve_all
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve_all
+from dreamfusion_kit.recipe.suite import Suite, load_suite
 from dreamfusion_kit.stages import judging
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 from dreamfusion_kit.stages.results import asset_entry, cost_of, run_record, short, timed_stages

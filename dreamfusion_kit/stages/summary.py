@@ -5,7 +5,8 @@ from pathlib import Path
 
 from dreamfusion_kit.evaluation.metric import Metric
 from dreamfusion_kit.evaluation.metrics import metrics_of
-from dreamfusion_kit.recipe.suite import caveat, load_suite, resolve_all
+from dreamfusion_kit.recipe.resolved import caveat, resolve_all
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.report.content import Json
 from dreamfusion_kit.report.measures import lookup, written
 from dreamfusion_kit.stages.layout import SuiteLayout

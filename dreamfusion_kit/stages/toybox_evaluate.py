@@ -20,7 +20,8 @@ from dreamfusion_kit.evaluation.toybox_models import (
     toybox_judges,
     view_accuracy,
 )
-from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.workspace import DEFAULT
 from dreamfusion_kit.stages.toybox_layout import METRICS, WEIGHTS, settings
 from dreamfusion_kit.toybox.captions import caption_pool
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior

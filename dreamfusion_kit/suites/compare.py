@@ -19,7 +19,8 @@ from dreamfusion_kit.evaluation.metric import Metric
 from dreamfusion_kit.evaluation.metrics import metrics_by
 from dreamfusion_kit.gate.metrics import AssetRow, Metrics, read_workspace
 from dreamfusion_kit.recipe import yaml_text
-from dreamfusion_kit.recipe.suite import ResolvedAsset, load_suite, resolve
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.recipe.workspace import suite_names, suite_root
 from dreamfusion_kit.report.comparison.content import Column, Comparison, Pair
 from dreamfusion_kit.report.comparison.page import render_comparison

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
+from dreamfusion_kit.memory.components import components
 from dreamfusion_kit.memory.device import describe_device
 from dreamfusion_kit.memory.estimate import combine, memory_of_prior, mesh_bytes
 from dreamfusion_kit.memory.field import field_memory
-from dreamfusion_kit.memory.prior import components
+from dreamfusion_kit.recipe.resolved import resolve_all
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.recipe.suite import Suite, resolve_all
+from dreamfusion_kit.recipe.suite import Suite
 
 # Kernels' temporary memory and the allocator's rounding are not in the estimate.
 _MARGIN = 1.1

@@ -11,8 +11,9 @@ from pathlib import Path
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.kit_file import Kit
 from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
-from dreamfusion_kit.recipe.suite import DEFAULT, Suite, refined_assets
-from dreamfusion_kit.recipe.workspace import SOURCE, suite_root
+from dreamfusion_kit.recipe.resolved import refined_assets
+from dreamfusion_kit.recipe.suite import Suite
+from dreamfusion_kit.recipe.workspace import DEFAULT, SOURCE, suite_root
 from dreamfusion_kit.suites.lock_file import LockedStage, read_lock
 
 

@@ -13,7 +13,8 @@ from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.stage_name import AssetStage
 from dreamfusion_kit.provenance import Provenance, StageCost
-from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.recipe.resolved import resolve
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_root
 from dreamfusion_kit.suites import git
 

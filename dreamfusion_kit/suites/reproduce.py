@@ -15,7 +15,8 @@ from dreamfusion_kit.identity.stage_name import asset_stages
 from dreamfusion_kit.optimize import trace_file
 from dreamfusion_kit.provenance import Provenance
 from dreamfusion_kit.recipe import local_models
-from dreamfusion_kit.recipe.suite import FETCHED_CLIP, ResolvedAsset, resolve
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
+from dreamfusion_kit.recipe.suite_schema import FETCHED_CLIP
 from dreamfusion_kit.recipe.workspace import asset_source, suite_root
 from dreamfusion_kit.suites import git
 from dreamfusion_kit.suites.plan import outputs

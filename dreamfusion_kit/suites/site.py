@@ -17,7 +17,9 @@ from types import TracebackType
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError, SuiteError
 from dreamfusion_kit.identity.stage_name import AssetStage
-from dreamfusion_kit.recipe.suite import FETCHED_CLIP, load_suite, resolve
+from dreamfusion_kit.recipe.resolved import resolve
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.suite_schema import FETCHED_CLIP
 from dreamfusion_kit.recipe.workspace import suite_root
 from dreamfusion_kit.suites import dvc_commands, lock_entries
 from dreamfusion_kit.suites.crew import Crew, Died

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Set
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe.suite import DEFAULT, Suite
+from dreamfusion_kit.recipe.suite import Suite
+from dreamfusion_kit.recipe.workspace import DEFAULT
 
 _REFINE = """  refine:
     foreach:

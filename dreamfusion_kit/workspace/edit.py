@@ -8,16 +8,11 @@ from pathlib import Path
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import edit as params
+from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.scene import load_scene, scene_file, scene_names
-from dreamfusion_kit.recipe.suite import (
-    ASSET_FILE,
-    ASSET_ID,
-    DEFAULT,
-    check_suite,
-    load_suite,
-    unknown_asset,
-)
-from dreamfusion_kit.recipe.workspace import suite_file, suite_root
+from dreamfusion_kit.recipe.suite import load_suite, unknown_asset
+from dreamfusion_kit.recipe.suite_schema import ASSET_FILE, ASSET_ID
+from dreamfusion_kit.recipe.workspace import DEFAULT, suite_file, suite_root
 from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace.folder import refresh
 from dreamfusion_kit.workspace.pipeline import write_pipelines

@@ -8,8 +8,8 @@ from string import Template
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.suite import DEFAULT, load_protocol, load_suite
-from dreamfusion_kit.recipe.workspace import protocol_file, recipe_file, suite_root
+from dreamfusion_kit.recipe.suite import load_protocol, load_suite
+from dreamfusion_kit.recipe.workspace import DEFAULT, protocol_file, recipe_file, suite_root
 from dreamfusion_kit.workspace import shipped
 from dreamfusion_kit.workspace.dvc_project import make_subproject
 from dreamfusion_kit.workspace.pipeline import TEMPLATES, write_pipelines

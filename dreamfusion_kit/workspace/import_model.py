@@ -13,11 +13,13 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError, MeshError, RecipeError
 from dreamfusion_kit.mesh.imported.convert import ImportRecord
 from dreamfusion_kit.mesh.imported.references import source_files
+from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.document import Document, Place, Value
 from dreamfusion_kit.recipe.imported import Axis, ImportSection
 from dreamfusion_kit.recipe.load import load_recipe, validate
-from dreamfusion_kit.recipe.suite import ASSET_FILE, ASSET_ID, DEFAULT, check_suite, load_suite
-from dreamfusion_kit.recipe.workspace import asset_source, recipe_file, suite_root
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.suite_schema import ASSET_FILE, ASSET_ID
+from dreamfusion_kit.recipe.workspace import DEFAULT, asset_source, recipe_file, suite_root
 from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace.folder import new_suite, refresh
 

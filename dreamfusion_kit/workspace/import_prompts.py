@@ -11,18 +11,12 @@ from pydantic import ValidationError
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError, shortened
+from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.document import Document, Place, Value, dotted
 from dreamfusion_kit.recipe.problems import problems_of
-from dreamfusion_kit.recipe.suite import (
-    ASSET_FILE,
-    ASSET_ID,
-    DEFAULT,
-    Asset,
-    Suite,
-    check_suite,
-    load_suite,
-)
-from dreamfusion_kit.recipe.workspace import recipe_file, suite_file, suite_root
+from dreamfusion_kit.recipe.suite import Suite, load_suite
+from dreamfusion_kit.recipe.suite_schema import ASSET_FILE, ASSET_ID, Asset
+from dreamfusion_kit.recipe.workspace import DEFAULT, recipe_file, suite_file, suite_root
 from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace import prompt_list
 from dreamfusion_kit.workspace.folder import new_suite, refresh

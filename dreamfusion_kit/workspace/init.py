@@ -8,7 +8,8 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.recipe.document import did_you_mean
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.workspace import DEFAULT
 from dreamfusion_kit.workspace import shipped
 from dreamfusion_kit.workspace.dvc_project import make_project
 from dreamfusion_kit.workspace.pipeline import TEMPLATES, write_pipelines

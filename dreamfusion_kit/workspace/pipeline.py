@@ -9,8 +9,9 @@ from pathlib import Path
 from string import Template
 
 from dreamfusion_kit import files
+from dreamfusion_kit.recipe.resolved import refined_assets
 from dreamfusion_kit.recipe.scene import FOLDER, Scene, load_scene, scene_names
-from dreamfusion_kit.recipe.suite import Suite, refined_assets
+from dreamfusion_kit.recipe.suite import Suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_root
 from dreamfusion_kit.workspace.default_pipeline import with_refinement
 

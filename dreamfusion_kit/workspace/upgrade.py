@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dreamfusion_kit import files
+from dreamfusion_kit.recipe.resolved import refined_assets
 from dreamfusion_kit.recipe.scene import scene_names
-from dreamfusion_kit.recipe.suite import DEFAULT, Suite, load_suite, refined_assets
-from dreamfusion_kit.recipe.workspace import suite_names, suite_root
+from dreamfusion_kit.recipe.suite import Suite, load_suite
+from dreamfusion_kit.recipe.workspace import DEFAULT, suite_names, suite_root
 from dreamfusion_kit.workspace import reruns, shipped
 from dreamfusion_kit.workspace.default_pipeline import without_refinement
 from dreamfusion_kit.workspace.dvc_project import make_subproject

@@ -10,7 +10,7 @@ import torch
 from dreamfusion_kit.guidance.rfds_rev import rfds_rev_residual
 from dreamfusion_kit.guidance.sds import sds_residual, timestep_weight
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.priors.flow_transformer import flow_schedule
+from dreamfusion_kit.priors.flow import flow_schedule
 from dreamfusion_kit.priors.prediction import to_epsilon
 from dreamfusion_kit.priors.text import TextFeatures
 

@@ -14,8 +14,9 @@ from dreamfusion_kit.identity.inputs import (
     suite_digests,
 )
 from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.resolved import resolve, resolve_all
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.recipe.suite import load_suite, resolve, resolve_all
+from dreamfusion_kit.recipe.suite import load_suite
 
 ALL = {"embed", "optimize", "mesh", "evaluate"}
 

@@ -16,7 +16,7 @@ from dreamfusion_kit.memory.architectures import (
     Z_IMAGE,
     Components,
 )
-from dreamfusion_kit.memory.prior import on_meta
+from dreamfusion_kit.memory.meta_model import on_meta
 
 
 def count(parts: Components, name: str) -> int:

@@ -18,9 +18,9 @@ from dreamfusion_kit.memory import advice
 from dreamfusion_kit.memory import device as device_module
 from dreamfusion_kit.memory.advice import changes, check_fits, report, with_key
 from dreamfusion_kit.memory.architectures import STABLE_DIFFUSION_1
+from dreamfusion_kit.memory.components import components
 from dreamfusion_kit.memory.device import Device, describe_device, first_device
 from dreamfusion_kit.memory.estimate import mesh_bytes, moments
-from dreamfusion_kit.memory.prior import components
 from dreamfusion_kit.mesh.density_grid import fill_cavities, sample_density_grid
 from dreamfusion_kit.mesh.isosurface import extract_isosurface
 from dreamfusion_kit.optimize.checkpoint import open_scratch
@@ -67,7 +67,7 @@ def test_the_loop_takes_what_was_estimated(
     prior: Any = build_prior(recipe.prior, packaged.MODELS / source.name, "cpu")
     prompts = guidance_prompts("a red mug", recipe.guidance)
     text = prior.encode_text(list(prompts.values()))
-    weights = sum(value.nbytes for value in prior._unet.parameters())  # read from disk here
+    weights = sum(value.nbytes for value in prior._denoiser.parameters())  # read from disk here
 
     def run() -> None:
         with open_scratch(tmp_path / ".work", "key") as scratch:

@@ -12,13 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.memory import prior as module
-from dreamfusion_kit.memory.prior import (
-    PriorMemory,
-    components,
-    module_bytes,
-    on_meta,
-    prior_memory,
-)
+from dreamfusion_kit.memory.components import components
+from dreamfusion_kit.memory.meta_model import module_bytes, on_meta
+from dreamfusion_kit.memory.prior import PriorMemory, prior_memory
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.load import load_recipe
@@ -140,8 +136,7 @@ def test_activations_are_what_the_allocator_gives_out(
         run()  # loads everything that is read at first use
     assert found.encoding == pytest.approx(allocator_peak(encode), rel=0.15)
     assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.15)
-    loaded = getattr(prior, "_transformer" if recipe == "sd35" else "_unet")
-    assert found.denoiser == module_bytes(loaded)
+    assert found.denoiser == module_bytes(prior._denoiser)
     assert found.encoder == module_bytes(prior._vae)
     assert 0 < found.encoded <= found.encoding
 
@@ -174,7 +169,7 @@ def test_a_family_s_activations_are_what_the_allocator_gives_out(
         run()
     assert found.encoding == pytest.approx(allocator_peak(encode), rel=0.15)
     assert found.predicting == pytest.approx(allocator_peak(predict), rel=0.3)
-    assert found.denoiser == module_bytes(prior._transformer)
+    assert found.denoiser == module_bytes(prior._denoiser)
     assert found.encoder == module_bytes(prior._vae)
     assert 0 < found.encoded <= found.encoding
 

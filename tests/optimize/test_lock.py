@@ -20,7 +20,7 @@ from pathlib import Path
 from dreamfusion_kit.optimize.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 PARENT = """
@@ -115,13 +115,17 @@ def test_a_stage_takes_over_from_the_same_stage_of_an_earlier_dvc(
     path = tmp_path / "lock"
     monkeypatch.setenv("DVC_STAGE", "optimize@mug")
     first, _ = start(HOLDER, str(path))  # as if this process had adopted it
-    monkeypatch.setenv("DVC_STAGE", "optimize@other")
-    with pytest.raises(CheckpointError), hold(path):
-        pass
-    assert first.poll() is None
-    monkeypatch.setenv("DVC_STAGE", "optimize@mug")
-    with hold(path):
-        assert first.wait(10) == -signal.SIGKILL
+    try:
+        monkeypatch.setenv("DVC_STAGE", "optimize@other")
+        with pytest.raises(CheckpointError), hold(path):
+            pass
+        assert first.poll() is None
+        monkeypatch.setenv("DVC_STAGE", "optimize@mug")
+        with hold(path):
+            assert first.wait(300) == -signal.SIGKILL
+    finally:
+        first.kill()
+        first.wait()
 
 
 def test_a_lock_is_held_if_it_is_free(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def run(
 
 
 def denoiser(prior: Any) -> torch.nn.Module:
-    return prior._transformer if hasattr(type(prior), "_transformer") else prior._unet
+    return prior._denoiser
 
 
 def test_several_particles_resume_to_the_bit_and_the_prior_stays(

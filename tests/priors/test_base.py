@@ -8,7 +8,7 @@ import torch
 
 from dreamfusion_kit.priors.analytic import cosine_schedule
 from dreamfusion_kit.priors.base import NoiseSchedule, to_pixel_space
-from dreamfusion_kit.priors.flow_transformer import flow_schedule
+from dreamfusion_kit.priors.flow import flow_schedule
 
 
 def flow_level(t: float) -> float:

@@ -360,7 +360,7 @@ def test_a_killed_fetch_resumes_where_it_stopped(
 
     killed = subprocess.Popen(command, cwd=workspace, env=environment)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (part.exists() and part.stat().st_size >= 20 * mebibyte):
             assert killed.poll() is None
             assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""Flows as diffusions: the levels, SD3 and AuraFlow in miniature, and refusals."""
+"""Flows as diffusions: SD3 and AuraFlow in miniature, and refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from diffusers import AuraFlowTransformer2DModel, SD3Transformer2DModel
 
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.build import build_prior
-from dreamfusion_kit.priors.flow_transformer import flow_schedule
 from dreamfusion_kit.recipe.schema import FlowTransformerSection as Section
 from dreamfusion_kit.recipe.schema import LocalSourceSection
 
@@ -39,18 +38,6 @@ def mixed(latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """Return the flow's own x_t at FLOW_TIME."""
     t = FLOW_TIME[:, None, None, None]
     return (1 - t) * latents + t * noise
-
-
-def test_the_levels_are_the_flow_s_and_preserve_variance() -> None:
-    schedule = flow_schedule(1000, "cpu")
-    timestep = torch.arange(1000)
-    alpha_t, sigma_t = schedule.alpha_t(timestep), schedule.sigma_t(timestep)
-    torch.testing.assert_close(alpha_t**2 + sigma_t**2, torch.ones(1000))
-    # The noise-to-signal ratio is that of (1 - t) x + t epsilon.
-    t = (timestep + 0.5) / 1000
-    torch.testing.assert_close(sigma_t / alpha_t, t / (1 - t), rtol=1e-4, atol=0)
-    assert alpha_t[-1] > 0
-    assert sigma_t[0] > 0
 
 
 @pytest.mark.parametrize("t5_enabled", [True, False])

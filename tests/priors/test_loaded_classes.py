@@ -56,7 +56,7 @@ def test_every_component_is_checked_with_the_class_that_is_loaded(
     monkeypatch.setattr(adapted, "merge", noted)
     prior: Any = build_prior(section, directory, "cpu", {"loras.0": file})
     prior.encode_text(["a"])
-    _ = prior._unet if hasattr(type(prior), "_unet") else prior._transformer
+    _ = prior._denoiser
     classes = loaded_classes(section, directory)
     assert seen == {component: classes[component] for component in seen}
     assert {"denoiser", "text_encoder"} <= seen.keys()

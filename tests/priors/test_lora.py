@@ -62,7 +62,7 @@ def adapter(prior: Any, seed: int = 0) -> LoraDenoiser:
 
 
 def denoiser(prior: Any) -> torch.nn.Module:
-    return prior._transformer if hasattr(type(prior), "_transformer") else prior._unet
+    return prior._denoiser
 
 
 def stir(phi: LoraDenoiser, seed: int = 1) -> LoraDenoiser:
@@ -178,7 +178,6 @@ def test_after_an_error_the_camera_is_gone(prior: Any, noisy: torch.Tensor) -> N
 def test_an_offloaded_prior_is_there_while_phi_learns(
     name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    family = {"stable_diffusion": "latent_unet", "stable_diffusion_3": "flow_transformer"}[name]
     moves: list[Any] = []
 
     @contextmanager
@@ -187,7 +186,7 @@ def test_an_offloaded_prior_is_there_while_phi_learns(
         yield model
         moves.append("out")
 
-    monkeypatch.setattr(f"dreamfusion_kit.priors.{family}.resident", watched)
+    monkeypatch.setattr("dreamfusion_kit.priors.pretrained.resident", watched)
     prior = build(request.getfixturevalue(name), SECTIONS[name], cpu_offload=True)
     phi = adapter(prior)
     with phi.resident():

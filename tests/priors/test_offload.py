@@ -24,7 +24,7 @@ def test_eight_bits_are_near_and_take_a_quarter(stable_diffusion: Path) -> None:
     expected, _ = predict(stable_diffusion)
     found, prior = predict(stable_diffusion, storage_dtype="float8_e4m3fn")
     assert 0 < float((found - expected).norm()) < 0.1 * float(expected.norm())
-    kinds = {value.dtype for value in prior._unet.parameters()}
+    kinds = {value.dtype for value in prior._denoiser.parameters()}
     assert kinds == {torch.float8_e4m3fn, torch.float32}  # norms and embeddings stay
 
 

@@ -12,7 +12,7 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.load import load_recipe, load_yaml, validate
 from dreamfusion_kit.recipe.problems import PATTERNS
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.recipe.suite import AssetFile, ParamsFile, SuiteFile
+from dreamfusion_kit.recipe.suite_schema import AssetFile, ParamsFile, SuiteFile
 
 ROOT = Path(__file__).parents[2]
 _LARGEST_FLOAT32 = 3.4e38

@@ -1,11 +1,14 @@
 """Checking the files of a workspace."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe.check import check_files, notes, workspace_files
+from dreamfusion_kit.recipe.check import check_files, check_suite, notes, workspace_files
+
+from .edits import override_red_mug
 
 
 def test_every_recipe_and_suite_is_found_in_subfolders_too(workspace: Path) -> None:
@@ -53,3 +56,33 @@ def test_a_prompt_that_may_be_too_long_for_the_judge_is_noted(workspace: Path) -
     check_files(files)
     (line,) = notes(files)
     assert line.startswith("params.yaml: assets.red_mug.prompt: about ")
+
+
+def test_many_assets_and_overrides_cost_in_proportion(
+    workspace: Path, count_calls: Callable[..., int]
+) -> None:
+    """It once cost with the square of the assets."""
+    asset = "{prompt: a mug, recipe: toybox, seed: 0, overrides: {camera.radius_range: [2, 3]}}"
+    text = (workspace / "params.yaml").read_text()
+    before, _, rest = text.partition("assets:\n")
+    after = rest[rest.index("evaluation:") :]
+
+    def cost(number: int) -> int:
+        lines = "".join(f"  a{index}: {asset}\n" for index in range(number))
+        (workspace / "params.yaml").write_text(f"{before}assets:\n{lines}{after}")
+        return count_calls(check_suite, workspace, "default")
+
+    hundred, thousand = cost(100), cost(1000)
+    assert len(check_suite(workspace, "default").assets) == 1000
+    assert thousand < 12 * hundred
+
+
+def test_checking_a_suite_reports_the_problems_of_all_its_assets(workspace: Path) -> None:
+    override_red_mug(workspace, "optimize.num_steps: 0")
+    override_red_mug(workspace, "mesh.max_faces: 0")  # the next asset that has none yet
+    with pytest.raises(RecipeError) as caught:
+        check_suite(workspace, "default")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert "assets.red_mug.overrides.optimize.num_steps: found 0" in lines[0]
+    assert "assets.blue_house.overrides.mesh.max_faces: found 0" in lines[1]

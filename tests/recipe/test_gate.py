@@ -4,7 +4,8 @@ import pytest
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.gate import load_gate
-from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.workspace import DEFAULT
 
 BLOCK = """\
 # a comment

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.edit import add_asset
+from dreamfusion_kit.recipe.evaluation import EvaluationSection
 from dreamfusion_kit.recipe.judge import (
     directory_reader,
     estimated_tokens,
@@ -18,7 +20,7 @@ from dreamfusion_kit.recipe.judge import (
     unreadable,
 )
 from dreamfusion_kit.recipe.load import load_yaml
-from dreamfusion_kit.recipe.suite import EvaluationSection, check_suite, load_suite
+from dreamfusion_kit.recipe.suite import load_suite
 
 ROOT = Path(__file__).parents[2]
 TOYBOX = Path("dreamfusion_kit/toybox/weights/clip")
@@ -148,7 +150,7 @@ def test_nothing_heavy_is_loaded() -> None:
     import sys
 
     code = (
-        "import sys, dreamfusion_kit.recipe.suite;"
+        "import sys, dreamfusion_kit.recipe.check;"
         "print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run(

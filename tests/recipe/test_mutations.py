@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from dreamfusion_kit import cli
 from dreamfusion_kit.errors import LONGEST_LINE, first_unprintable
-from dreamfusion_kit.recipe import suite
+from dreamfusion_kit.recipe.resolved import resolve
 
 ROOT = Path(__file__).parents[2]
 _EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
@@ -199,7 +199,7 @@ def test_what_is_mutated_is_valid(workspace: Path) -> None:
     assert _validated(path) == (0, "suites/folder/suite.yaml: ok\n", "")
     (workspace / "params.yaml").write_text(_OVERRIDDEN)
     assert _validated(Path("params.yaml")) == (0, "params.yaml: ok\n", "")
-    assert suite.resolve(workspace, "default", "red_mug").recipe.optimize.num_steps == 900
+    assert resolve(workspace, "default", "red_mug").recipe.optimize.num_steps == 900
 
 
 @pytest.mark.parametrize(

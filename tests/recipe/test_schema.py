@@ -12,7 +12,7 @@ from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.evaluation import EvaluationSection, FilePoolSection
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import base
-from dreamfusion_kit.recipe.suite import Asset, AssetFile, ParamsFile, SuiteFile
+from dreamfusion_kit.recipe.suite_schema import Asset, AssetFile, ParamsFile, SuiteFile
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from dreamfusion_kit.recipe.canonical import canonical_json
+from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.json_schema import recipe_json_schema
 from dreamfusion_kit.recipe.load import load_recipe, load_yaml
 from dreamfusion_kit.recipe.schema import Recipe
-from dreamfusion_kit.recipe.suite import check_suite
 from dreamfusion_kit.recipe.yaml_text import dump, parse
 
 ROOT = Path(__file__).parents[2]

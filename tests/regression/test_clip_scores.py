@@ -23,7 +23,8 @@ from dreamfusion_kit.optimize.loop import optimize
 from dreamfusion_kit.optimize.monitor import Monitors
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.suite import DEFAULT, load_suite
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.workspace import DEFAULT
 from dreamfusion_kit.records import Cameras, Lighting
 from dreamfusion_kit.toybox.captions import caption
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior

@@ -15,8 +15,9 @@ from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.evaluation.entry import AssetEntry, SuiteCost, SuiteMetrics
 from dreamfusion_kit.mesh.facts import MeshFacts
 from dreamfusion_kit.priors.fetch import Lock
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.schema import LocalSourceSection
-from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import fetch, locked, origin, results, score, summary
 from dreamfusion_kit.stages.layout import CLIP, SuiteLayout
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dreamfusion_kit.errors import DreamFusionKitError
-from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
 from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.inputs import checked_inputs, mesh_facts, mesh_hash
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout

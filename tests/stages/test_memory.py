@@ -8,7 +8,7 @@ import torch
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.memory import advice
 from dreamfusion_kit.memory.device import Device
-from dreamfusion_kit.recipe.suite import ASSET_FILE
+from dreamfusion_kit.recipe.suite_schema import ASSET_FILE
 from dreamfusion_kit.recipe.workspace import SUITE_FILE, suite_root
 from dreamfusion_kit.stages import memory
 

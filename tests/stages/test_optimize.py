@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dreamfusion_kit.identity.code import code_digest
-from dreamfusion_kit.recipe.suite import resolve
+from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.stages import optimize
 from dreamfusion_kit.stages.layout import SuiteLayout
 

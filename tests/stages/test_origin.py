@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dreamfusion_kit.errors import DreamFusionKitError
-from dreamfusion_kit.recipe.suite import ResolvedAsset, resolve
+from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve
 from dreamfusion_kit.stages import evaluate, mesh, optimize, origin
 from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout
 from dreamfusion_kit.workspace import edit as suite_edit

@@ -11,7 +11,8 @@ import yaml
 
 from dreamfusion_kit.errors import DreamFusionKitError, RecipeError
 from dreamfusion_kit.identity import kit_file
-from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.recipe.resolved import resolve
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import embed, evaluate, fetch, mesh, optimize, refine, report, score
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.suites.plan import plan

@@ -13,7 +13,8 @@ from dreamfusion_kit import provenance
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.identity.code import code_digest
-from dreamfusion_kit.recipe.suite import load_suite, resolve
+from dreamfusion_kit.recipe.resolved import resolve
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import score
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.workspace import edit as suite_edit

@@ -4,12 +4,11 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 SUITE = "tiny"
 FAKE = Path(__file__).with_name("fake_suite.py")
 KIT = ROOT / "cli.py"
+HANG_S = 600.0  # far more than anything takes on a busy machine: only what hangs is ended
 PROMPTS = {"ball": "a red ball", "cube": "a green cube", "horse": "a wooden horse"}
 
 
@@ -34,12 +34,27 @@ def environment() -> dict[str, str]:
     }
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _end_programs() -> Iterator[None]:
+    """End the programs that a test has started and that still run, as after a failure."""
+    yield
+    while _started:
+        process = _started.pop()
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
 @dataclass
 class Workspace:
     """A workspace, the programs that were started in it, and what they left behind."""
 
     path: Path
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def suite(self) -> Path:
@@ -58,12 +73,12 @@ class Workspace:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.started.append(process)
+        _started.append(process)
         return process
 
     def call(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         process = self.start(*command)
-        out, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=HANG_S)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
@@ -114,10 +129,13 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+def wait_until(
+    condition: Callable[[], object], process: subprocess.Popen[str] | None = None
+) -> None:
+    """Wait for what happens while `process` runs."""
+    deadline = time.monotonic() + HANG_S
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -182,15 +200,25 @@ def commit(made: Workspace) -> None:
         subprocess.run(["git", *identity, *command], cwd=made.path, check=True)
 
 
+def assert_as_undisturbed(workspace: Workspace, undisturbed: Workspace) -> None:
+    """Check that outputs and locks have the bytes that a run has which nobody disturbs."""
+    assert contents(workspace.suite / "out") == contents(undisturbed.suite / "out")
+    assert workspace.locks() == undisturbed.locks()
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
+def workspace(tmp_path: Path) -> Workspace:
     """Return a workspace whose suite has three assets, none of which is made."""
-    made = make_workspace(tmp_path / "workspace", PROMPTS)
-    yield made
-    for process in made.started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
+    return make_workspace(tmp_path / "workspace", PROMPTS)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a workspace whose stages that cost nothing were run by local workers."""
+    made = make_workspace(tmp_path_factory.mktemp("undisturbed") / "workspace", PROMPTS)
+    done = made.run()
+    assert done.returncode == 0, done.stderr
+    return made
 
 
 @pytest.fixture(scope="session")

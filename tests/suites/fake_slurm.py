@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 PROGRAMS = ("sbatch", "srun", "sacct", "squeue", "scancel")
@@ -96,7 +98,11 @@ def _step(arguments: list[str]) -> None:
 
 def _cancel(state: Path, job: str) -> None:
     (state / f"{job}.state").write_text("CANCELLED by 0")
-    os.killpg(int((state / f"{job}.pid").read_text()), signal.SIGKILL)
+    pid = state / f"{job}.pid"
+    while not (pid.exists() and pid.read_text()):  # submitted a moment ago
+        time.sleep(0.01)
+    with suppress(ProcessLookupError):
+        os.killpg(int(pid.read_text()), signal.SIGKILL)
 
 
 def _list(state: Path, jobs: list[str]) -> None:

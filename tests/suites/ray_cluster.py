@@ -12,10 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from .conftest import environment
+from .conftest import HANG_S, environment
 
 _RAY = Path(sys.executable).parent / "ray"
-_STARTS_S = 120.0
 
 
 class RayCluster:
@@ -52,10 +51,15 @@ class RayCluster:
             node.terminate()  # ends what it started
         for node in self._nodes:
             with suppress(subprocess.TimeoutExpired):
-                node.wait(20)
-        for pid in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                node.wait(60)
+        deadline = time.monotonic() + HANG_S
+        while (left := self.processes()) and time.monotonic() < deadline:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)  # a killed process is listed until it is gone
+        for node in self._nodes:
+            node.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def processes(self) -> list[int]:
@@ -93,7 +97,7 @@ class RayCluster:
         log.close()
 
     def _wait_for_address(self) -> str:
-        deadline = time.monotonic() + _STARTS_S
+        deadline = time.monotonic() + HANG_S
         path = self._folder / "ray_current_cluster"
         while not (path.is_file() and path.read_text()):
             assert self._nodes[0].poll() is None, (self._folder / "node-0.log").read_text()

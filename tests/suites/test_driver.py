@@ -6,14 +6,13 @@ The stages are real if outputs are compared with DVC's; otherwise they cost noth
 import json
 import resource
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from dreamfusion_kit.workspace import edit, sync
 
-from .conftest import KIT, SUITE, Workspace, contents, make_workspace, wait_until
+from .conftest import FAKE, HANG_S, KIT, SUITE, Workspace, contents, make_workspace, wait_until
 
 pytestmark = [
     pytest.mark.pipeline,
@@ -70,12 +69,10 @@ def test_a_worker_that_dies_each_time_fails_its_asset_alone(workspace: Workspace
 
 
 def test_a_second_run_at_once_is_refused(workspace: Workspace) -> None:
-    edit.add(
-        workspace.path, SUITE, "slow", prompt="a blob (sleeps in embed)", recipe="analytic", seed=0
-    )
-    first = workspace.start(Path(__file__).with_name("fake_suite.py"), SUITE, "--asset", "slow")
-    wait_until(lambda: (workspace.logs / "slow.running").exists(), first)
-    assert "slow   running" in workspace.call(KIT, "suite", "status", SUITE).stdout
+    never = workspace.path / "never"
+    first = workspace.start(FAKE, SUITE, "--asset", "ball", "--until", never)
+    wait_until(lambda: (workspace.logs / "ball.running").exists(), first)
+    assert "ball   running" in workspace.call(KIT, "suite", "status", SUITE).stdout
     second = workspace.run()
     assert second.returncode == 2
     assert second.stderr == (
@@ -85,19 +82,22 @@ def test_a_second_run_at_once_is_refused(workspace: Workspace) -> None:
 
 
 def test_digests_that_change_during_a_run_are_not_recorded(workspace: Workspace) -> None:
-    first = workspace.start(
-        Path(__file__).with_name("fake_suite.py"), SUITE, "--sleep", "2", "--asset", "ball"
-    )
-    wait_until(lambda: (workspace.logs / "ball.running").exists(), first)
-    time.sleep(0.5)
+    go = workspace.path / "go"
+    first = workspace.start(FAKE, SUITE, "--asset", "ball", "--until", go)
+    wait_until(lambda: "embed of ball" in _text(workspace.logs / "ball.log"), first)
     own = workspace.suite / "assets" / "ball" / "asset.yaml"
     own.write_text(own.read_text().replace("seed: 0", "seed: 1"))
     sync.sync(workspace.path, SUITE)
-    out, err = first.communicate()
+    go.touch()
+    out, err = first.communicate(timeout=HANG_S)
     assert first.returncode == 1, err
     assert "ball: " in out
-    assert "changed while" in out or "is not the digest" in out
+    assert "kit.json: changed while the suite was made" in out
     assert workspace.run("--asset", "ball").stdout == "1 made, 0 failed\n"
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
 
 
 def test_unknown_assets_and_empty_suites_are_one_line(workspace: Workspace) -> None:

@@ -21,12 +21,11 @@ from dreamfusion_kit.workspace import sync
 from .conftest import (
     FAKE,
     KIT,
-    PROMPTS,
     SUITE,
     Workspace,
+    assert_as_undisturbed,
     contents,
     environment,
-    make_workspace,
     share,
 )
 
@@ -39,25 +38,12 @@ PR_CAPBSET_DROP = 24
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    made = make_workspace(tmp_path_factory.mktemp("undisturbed") / "workspace", PROMPTS)
-    done = made.run()
-    assert done.returncode == 0, done.stderr
-    return made
-
-
 @pytest.fixture
 def made(undisturbed: Workspace, tmp_path: Path) -> Workspace:
     """Return a copy of a made workspace."""
     path = tmp_path / "made"
     shutil.copytree(undisturbed.path, path, symlinks=True)
     return Workspace(path)
-
-
-def assert_as_undisturbed(workspace: Workspace, undisturbed: Workspace) -> None:
-    assert contents(workspace.suite / "out") == contents(undisturbed.suite / "out")
-    assert workspace.locks() == undisturbed.locks()
 
 
 def lock_of(workspace: Workspace, asset: str) -> Path:

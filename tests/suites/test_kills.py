@@ -13,7 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import FAKE, KIT, PROMPTS, SUITE, Workspace, contents, make_workspace, wait_until
+from dreamfusion_kit.workspace import edit
+
+from .conftest import (
+    FAKE,
+    HANG_S,
+    KIT,
+    PROMPTS,
+    SUITE,
+    Workspace,
+    assert_as_undisturbed,
+    contents,
+    make_workspace,
+    wait_until,
+)
 
 pytestmark = [
     pytest.mark.pipeline,
@@ -21,35 +34,30 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    made = make_workspace(tmp_path_factory.mktemp("undisturbed") / "workspace", PROMPTS)
-    done = made.run()
-    assert done.returncode == 0, done.stderr
-    return made
-
-
-def assert_as_undisturbed(workspace: Workspace, undisturbed: Workspace) -> None:
+def assert_ends_as_undisturbed(workspace: Workspace, undisturbed: Workspace) -> None:
     done = workspace.run()
     assert done.returncode == 0, done.stderr
     assert workspace.running() == []
-    assert contents(workspace.suite / "out") == contents(undisturbed.suite / "out")
-    assert workspace.locks() == undisturbed.locks()
+    assert_as_undisturbed(workspace, undisturbed)
 
 
 def test_killed_workers_are_replaced(workspace: Workspace, undisturbed: Workspace) -> None:
-    chance = random.Random(0)
-    driver = workspace.start(FAKE, SUITE, "--sleep", "0.4")
-    for _ in range(5):
-        wait_until(workspace.workers, driver)
-        time.sleep(chance.uniform(0.0, 0.6))
+    """One while it works, and up to four more at any moment."""
+    chance, go = random.Random(0), workspace.path / "go"
+    driver = workspace.start(FAKE, SUITE, "--sleep", "0.4", "--until", go)
+    wait_until(workspace.workers, driver)
+    os.kill(chance.choice(workspace.workers()), signal.SIGKILL)
+    go.touch()
+    for _ in range(4):
+        time.sleep(chance.uniform(0.0, 1.0))
         for pid in chance.sample(workers := workspace.workers(), min(1, len(workers))):
-            os.kill(pid, signal.SIGKILL)
-    _, err = driver.communicate(timeout=120)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    _, err = driver.communicate(timeout=HANG_S)
     assert driver.returncode in (0, 1), err
     assert "Traceback" not in err
     assert "was ended by SIGKILL" in err
-    assert_as_undisturbed(workspace, undisturbed)
+    assert_ends_as_undisturbed(workspace, undisturbed)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -57,9 +65,14 @@ def test_killed_workers_are_replaced(workspace: Workspace, undisturbed: Workspac
 def test_a_driver_that_ends_leaves_nothing(
     workspace: Workspace, undisturbed: Workspace, number: signal.Signals, seed: int
 ) -> None:
-    """Seeds: before the first worker, while they work, and while what they made is committed."""
-    chance = random.Random(seed)
-    driver = workspace.start(FAKE, SUITE, "--sleep", "0.2")
+    """Seeds: before the first worker, while they work, and while what they made is committed.
+
+    One asset is held, so that the run cannot end before the signal.
+    """
+    edit.add(workspace.path, SUITE, "slow", prompt="a (held) cup", recipe="analytic", seed=0)
+    chance, go = random.Random(seed), workspace.path / "go"
+    go.touch()
+    driver = workspace.start(FAKE, SUITE, "--sleep", "0.2", "--until", go)
     if seed == 0:
         wait_until((workspace.logs / "dvc.log").exists, driver)
         time.sleep(chance.uniform(0.0, 1.0))
@@ -67,16 +80,14 @@ def test_a_driver_that_ends_leaves_nothing(
         wait_until(workspace.workers, driver)
         time.sleep(chance.uniform(0.0, 1.0))
     else:
-        wait_until(lambda: _is_committing(workspace), driver)
+        wait_until(lambda: _is_committing(workspace) or _has_committed(workspace), driver)
     driver.send_signal(number)
-    _, err = driver.communicate(timeout=60)
+    _, err = driver.communicate(timeout=HANG_S)
     assert driver.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), err
     assert "Traceback" not in err
-    deadline = time.monotonic() + 5
-    while workspace.workers() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert workspace.workers() == []
-    assert_as_undisturbed(workspace, undisturbed)
+    wait_until(lambda: workspace.workers() == [])
+    edit.remove(workspace.path, SUITE, "slow")
+    assert_ends_as_undisturbed(workspace, undisturbed)
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("KILLS", "4"))))
@@ -91,20 +102,16 @@ def test_whoever_is_killed_the_next_run_ends_in_the_same_bytes(
     while time.monotonic() < deadline and driver.poll() is None:
         time.sleep(0.01)
     victims = _victims(workspace, driver.pid, seed)
-    deadline = time.monotonic() + 30
-    while not victims and driver.poll() is None and time.monotonic() < deadline:
+    while not victims and driver.poll() is None:
         time.sleep(0.005)
         victims = _victims(workspace, driver.pid, seed)
     for pid in victims:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    _, err = driver.communicate(timeout=120)
+    _, err = driver.communicate(timeout=HANG_S)
     assert "Traceback" not in err
-    deadline = time.monotonic() + 30
-    while workspace.running() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert workspace.running() == []
-    assert_as_undisturbed(workspace, undisturbed)
+    wait_until(lambda: workspace.running() == [])
+    assert_ends_as_undisturbed(workspace, undisturbed)
 
 
 def _victims(workspace: Workspace, driver: int, seed: int) -> list[int]:
@@ -123,12 +130,14 @@ def _victims(workspace: Workspace, driver: int, seed: int) -> list[int]:
 
 
 def test_a_killed_workers_optimisation_resumes(tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path / "workspace", {"ball": "a red ball"}, num_steps=300)
-    driver = workspace.start(KIT, "suite", "run", SUITE, "--jobs", "1")
+    workspace = make_workspace(tmp_path / "workspace", {"ball": "a red ball"}, num_steps=20)
+    go = workspace.path / "go"
+    driver = workspace.start(FAKE, SUITE, "--real", "--jobs", "1", "--until", go)
     wait_until(lambda: _checkpoints(workspace), driver)
     (worker,) = workspace.workers()
     os.kill(worker, signal.SIGKILL)
-    out, err = driver.communicate(timeout=300)
+    go.touch()
+    out, err = driver.communicate(timeout=HANG_S)
     assert (driver.returncode, out) == (0, "1 made, 0 failed\n"), err
     assert "resuming at step" in (workspace.logs / "ball.log").read_text()
     field = workspace.suite / "out" / "field" / "ball"
@@ -145,6 +154,10 @@ def _checkpoints(workspace: Workspace) -> list[Path]:
         for path in (workspace.path / ".work").rglob("*.safetensors")
         if not any(part.endswith(".partial") for part in path.parts)
     ]
+
+
+def _has_committed(workspace: Workspace) -> bool:
+    return any(path.parent.name in PROMPTS for path in workspace.suite.glob("assets/*/dvc.lock"))
 
 
 def _is_committing(workspace: Workspace) -> bool:

@@ -18,10 +18,12 @@ import pytest
 
 from .conftest import (
     FAKE,
+    HANG_S,
     KIT,
     PROMPTS,
     SUITE,
     Workspace,
+    assert_as_undisturbed,
     commit,
     contents,
     environment,
@@ -91,20 +93,6 @@ def share_by(server: Server, workspace: Workspace) -> None:
     share(workspace, f"s3://{BUCKET}/dvc", endpointurl=f"http://127.0.0.1:{server.port}")
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a workspace made by local workers, whose outputs are a serial run's."""
-    made = make_workspace(tmp_path_factory.mktemp("undisturbed") / "workspace", PROMPTS)
-    done = made.run()
-    assert done.returncode == 0, done.stderr
-    return made
-
-
-def assert_as_undisturbed(workspace: Workspace, undisturbed: Workspace) -> None:
-    assert contents(workspace.suite / "out") == contents(undisturbed.suite / "out")
-    assert workspace.locks() == undisturbed.locks()
-
-
 def test_outputs_and_locks_are_those_of_a_serial_repro(
     serial: Workspace, cluster: RayCluster, server: Server, tmp_path: Path
 ) -> None:
@@ -123,15 +111,17 @@ def test_outputs_and_locks_are_those_of_a_serial_repro(
 def test_killed_workers_are_replaced(
     cluster: RayCluster, server: Server, workspace: Workspace, undisturbed: Workspace
 ) -> None:
+    """One while it works, and one at any moment."""
     share_by(server, workspace)
-    chance = random.Random(0)
-    driver = workspace.start(FAKE, SUITE, "--ray", cluster.address, "--sleep", "1")
-    for _ in range(2):
-        wait_until(lambda: list(workspace.logs.glob("*.running")), driver)
-        time.sleep(chance.uniform(0.0, 3.0))
-        for pid in chance.sample(workers := cluster.workers(), min(1, len(workers))):
-            os.kill(pid, signal.SIGKILL)
-    out, err = driver.communicate(timeout=240)
+    chance, go = random.Random(0), workspace.path / "go"
+    driver = workspace.start(FAKE, SUITE, "--ray", cluster.address, "--until", go)
+    wait_until(lambda: list(workspace.logs.glob("*.running")), driver)
+    os.kill(chance.choice(cluster.workers()), signal.SIGKILL)
+    go.touch()
+    time.sleep(chance.uniform(0.0, 3.0))
+    for pid in chance.sample(workers := cluster.workers(), min(1, len(workers))):
+        os.kill(pid, signal.SIGKILL)
+    out, err = driver.communicate(timeout=HANG_S)
     assert (driver.returncode, out) == (0, "3 made, 0 failed\n"), err
     assert "Traceback" not in err
     assert "; it is taken again" in err
@@ -142,16 +132,20 @@ def test_two_drivers_share_a_cluster_and_a_remote(
     cluster: RayCluster, server: Server, workspace: Workspace, undisturbed: Workspace,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    other = make_workspace(tmp_path / "other", PROMPTS)
+    other, go = make_workspace(tmp_path / "other", PROMPTS), tmp_path / "go"
     drivers: list[subprocess.Popen[str]] = []
     for one in (workspace, other):
         share_by(server, one)
-        drivers.append(one.start(FAKE, SUITE, "--ray", cluster.address, "--jobs", "1"))
+        run = (FAKE, SUITE, "--ray", cluster.address, "--jobs", "1", "--until", go)
+        drivers.append(one.start(*run))
+    for one, driver in zip((workspace, other), drivers, strict=True):
+        wait_until(lambda logs=one.logs: list(logs.glob("*.running")), driver)
     refused = workspace.run("--ray", cluster.address)
     assert refused.returncode == 2
     assert "another run of it is at work" in refused.stderr
+    go.touch()
     for driver in drivers:
-        out, err = driver.communicate(timeout=240)
+        out, err = driver.communicate(timeout=HANG_S)
         assert (driver.returncode, out) == (0, "3 made, 0 failed\n"), err
     assert_as_undisturbed(workspace, undisturbed)
     assert_as_undisturbed(other, undisturbed)
@@ -161,12 +155,14 @@ def test_a_remote_that_goes_away_costs_only_this_run(
     cluster: RayCluster, server: Server, workspace: Workspace, undisturbed: Workspace
 ) -> None:
     share_by(server, workspace)
+    go = workspace.path / "go"
     driver = workspace.start(
-        FAKE, SUITE, "--ray", cluster.address, "--sleep", "1", "--asset", "ball"
+        FAKE, SUITE, "--ray", cluster.address, "--asset", "ball", "--until", go
     )
     wait_until(lambda: list(workspace.logs.glob("*.running")), driver)
     server.stop()
-    out, err = driver.communicate(timeout=240)
+    go.touch()
+    out, err = driver.communicate(timeout=HANG_S)
     assert driver.returncode == 1, err
     assert out.startswith("0 made, 1 failed\nball: ")
     assert len(out.splitlines()) == 2
@@ -184,14 +180,17 @@ def test_a_remote_that_goes_away_costs_only_this_run(
 def test_a_killed_workers_optimisation_resumes(
     cluster: RayCluster, server: Server, tmp_path: Path
 ) -> None:
-    workspace = make_workspace(tmp_path / "workspace", {"ball": "a red ball"}, num_steps=300)
+    workspace = make_workspace(tmp_path / "workspace", {"ball": "a red ball"}, num_steps=20)
     share_by(server, workspace)
-    driver = workspace.start(KIT, "suite", "run", SUITE, "--ray", cluster.address, "--jobs", "1")
+    go = workspace.path / "go"
+    run = (FAKE, SUITE, "--real", "--ray", cluster.address, "--jobs", "1", "--until", go)
+    driver = workspace.start(*run)
     checkpoints = (workspace.path / ".work").glob
     wait_until(lambda: list(checkpoints("*/checkpoint*/*.safetensors")), driver)
     (worker,) = cluster.workers()
     os.kill(worker, signal.SIGKILL)
-    out, err = driver.communicate(timeout=300)
+    go.touch()
+    out, err = driver.communicate(timeout=HANG_S)
     assert (driver.returncode, out) == (0, "1 made, 0 failed\n"), err
     assert "resuming at step" in (workspace.logs / "ball.log").read_text()
 

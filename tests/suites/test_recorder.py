@@ -20,7 +20,7 @@ class Commits:
         assert {target.partition(":")[0] for target in targets} == set(assets)
         self.calls.append(list(targets))
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(300)
         if any("bad" in target for target in targets):
             raise SuiteError(f"dvc commit: failed ({targets[0]})")
 
@@ -32,7 +32,7 @@ def test_cheap_stages_wait_for_the_next_dear_one() -> None:
         recorder.note("a", "embed", "a:embed")
         assert not commits.begun.wait(0.05)
         recorder.note("a", "optimize", "a:optimize")
-        assert commits.begun.wait(10)
+        assert commits.begun.wait(300)
     assert commits.calls == [["a:embed", "a:optimize"]]
 
 
@@ -40,7 +40,7 @@ def test_what_finishes_during_a_commit_is_committed_together() -> None:
     commits = Commits()
     with Recorder(commits) as recorder:
         recorder.note("a", "evaluate", "a:evaluate")
-        assert commits.begun.wait(10)
+        assert commits.begun.wait(300)
         recorder.note("b", "evaluate", "b:evaluate")
         recorder.note("c", "optimize", "c:optimize")
         commits.go.set()
@@ -51,7 +51,7 @@ def test_one_asset_that_cannot_be_committed_spoils_no_other() -> None:
     commits = Commits()
     with Recorder(commits) as recorder:
         recorder.note("a", "evaluate", "a:evaluate")
-        assert commits.begun.wait(10)
+        assert commits.begun.wait(300)
         recorder.note("bad", "evaluate", "bad:evaluate")
         recorder.note("c", "evaluate", "c:evaluate")
         commits.go.set()

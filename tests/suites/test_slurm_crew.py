@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ import pytest
 from . import fake_slurm
 from .conftest import (
     FAKE,
+    HANG_S,
     KIT,
     PROMPTS,
     SUITE,
     Workspace,
+    assert_as_undisturbed,
     contents,
     make_workspace,
     share,
@@ -40,11 +41,11 @@ class Slurm:
         return [path.read_text() for path in sorted(self.state.glob("*.sh"))]
 
     def jobs(self) -> list[int]:
-        """Return the process groups of running jobs."""
+        """Return the process groups of running jobs, whose files are whole."""
         return [
             int(path.read_text())
             for path in sorted(self.state.glob("*.pid"))
-            if path.with_suffix(".state").read_text() == "RUNNING"
+            if path.with_suffix(".state").read_text() == "RUNNING" and path.read_text()
         ]
 
 
@@ -58,20 +59,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
     for group in started.jobs():
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a workspace made by local workers, whose outputs are a serial run's."""
-    made = make_workspace(tmp_path_factory.mktemp("undisturbed") / "workspace", PROMPTS)
-    done = made.run()
-    assert done.returncode == 0, done.stderr
-    return made
-
-
-def assert_as_undisturbed(workspace: Workspace, undisturbed: Workspace) -> None:
-    assert contents(workspace.suite / "out") == contents(undisturbed.suite / "out")
-    assert workspace.locks() == undisturbed.locks()
 
 
 def test_outputs_and_locks_are_those_of_a_serial_repro(
@@ -108,10 +95,13 @@ def test_a_killed_job_is_submitted_again(
     workspace: Workspace, cluster: Slurm, undisturbed: Workspace, tmp_path: Path
 ) -> None:
     share(workspace, str(tmp_path / "remote"))
-    driver = workspace.start(FAKE, SUITE, "--slurm", "slurm", "--sleep", "1")
+    go = workspace.path / "go"
+    driver = workspace.start(FAKE, SUITE, "--slurm", "slurm", "--until", go)
     wait_until(lambda: list(workspace.logs.glob("*.running")), driver)
+    wait_until(cluster.jobs, driver)
     os.killpg(cluster.jobs()[0], signal.SIGKILL)
-    out, err = driver.communicate(timeout=240)
+    go.touch()
+    out, err = driver.communicate(timeout=HANG_S)
     assert (driver.returncode, out) == (0, "3 made, 0 failed\n"), err
     assert "; it is taken again" in err
     assert len(cluster.scripts()) == 4
@@ -122,16 +112,14 @@ def test_an_interrupted_driver_cancels_its_jobs(
     workspace: Workspace, cluster: Slurm, tmp_path: Path
 ) -> None:
     share(workspace, str(tmp_path / "remote"))
-    driver = workspace.start(FAKE, SUITE, "--slurm", "slurm", "--sleep", "30")
+    never = workspace.path / "never"
+    driver = workspace.start(FAKE, SUITE, "--slurm", "slurm", "--until", never)
     wait_until(lambda: list(workspace.logs.glob("*.running")), driver)
     driver.send_signal(signal.SIGINT)
-    _, err = driver.communicate(timeout=60)
+    _, err = driver.communicate(timeout=HANG_S)
     assert driver.returncode == 130, err
     assert "Traceback" not in err
-    deadline = time.monotonic() + 10
-    while workspace.running() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert workspace.running() == []
+    wait_until(lambda: workspace.running() == [])
     assert {path.read_text() for path in cluster.state.glob("*.state")} == {"CANCELLED by 0"}
 
 

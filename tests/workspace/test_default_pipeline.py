@@ -4,7 +4,9 @@ import pytest
 import yaml
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe.suite import DEFAULT, load_suite, refined_assets
+from dreamfusion_kit.recipe.resolved import refined_assets
+from dreamfusion_kit.recipe.suite import load_suite
+from dreamfusion_kit.recipe.workspace import DEFAULT
 from dreamfusion_kit.workspace import edit
 from dreamfusion_kit.workspace.default_pipeline import with_refinement, without_refinement
 from dreamfusion_kit.workspace.init import init

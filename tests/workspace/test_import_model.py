@@ -11,8 +11,10 @@ from dreamfusion_kit.errors import DreamFusionKitError, MeshError, RecipeError
 from dreamfusion_kit.mesh.imported import convert, parse
 from dreamfusion_kit.mesh.imported.convert import ImportRecord
 from dreamfusion_kit.mesh.imported.raw import RawModel
+from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.imported import ImportSection
-from dreamfusion_kit.recipe.suite import check_suite, load_suite, resolve
+from dreamfusion_kit.recipe.resolved import resolve
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.workspace import import_model
 from dreamfusion_kit.workspace.dvc_project import make_project
 from dreamfusion_kit.workspace.import_model import Reading

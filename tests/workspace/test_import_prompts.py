@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.recipe.suite import check_suite, load_suite
+from dreamfusion_kit.recipe.check import check_suite
+from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.workspace import folder, import_prompts
 from dreamfusion_kit.workspace.import_prompts import Imported
 from dreamfusion_kit.workspace.pipeline import stale_pipelines

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamfusion_kit.recipe.suite import ASSET_ID
+from dreamfusion_kit.recipe.suite_schema import ASSET_ID
 from dreamfusion_kit.workspace.slug import slugs
 
 
