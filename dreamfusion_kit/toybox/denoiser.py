@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,6 +36,8 @@ class Denoiser(ABC):
 
     pipeline: ClassVar[str]
     """The class of diffusers that reads the saved directory."""
+    index_extras: ClassVar[Mapping[str, Any]] = {}
+    """What its index says beside the components."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
         """Keep the frozen VAE."""
@@ -98,6 +100,7 @@ class Denoiser(ABC):
         index: dict[str, Any] = {
             "_class_name": self.pipeline,
             "vae": ["diffusers", "AutoencoderKL"],
+            **self.index_extras,
         }
         for name, part in self.components().items():
             if part is None:

@@ -111,7 +111,7 @@ class ToyboxFlow(Denoiser):
         return noisy
 
     def components(self) -> dict[str, Any]:
-        """Return Stable Diffusion 3's components, without T5."""
+        """Return Stable Diffusion 3's components but T5; diffusers wants `text_encoder_3=None`."""
         first, second = self.text_encoders
         return {
             "tokenizer": self.tokenizer,
@@ -120,8 +120,6 @@ class ToyboxFlow(Denoiser):
             "text_encoder_2": second,
             "transformer": self.transformer,
             "scheduler": self.scheduler,
-            "tokenizer_3": None,
-            "text_encoder_3": None,
         }
 
     def _velocity(

@@ -1,8 +1,8 @@
 """`toybox-latent`: a U-Net on the toybox's latents, laid out like Stable Diffusion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -26,6 +26,7 @@ class ToyboxLatent(Denoiser):
     """Frozen text encoder and VAE, and a U-Net that predicts v (Salimans & Ho 2022, app. D)."""
 
     pipeline = "StableDiffusionPipeline"
+    index_extras: ClassVar[Mapping[str, Any]] = {"requires_safety_checker": False}
 
     def __init__(
         self, settings: LatentTrainingSection, vae: AutoencoderKL, text_from: Path
@@ -49,6 +50,7 @@ class ToyboxLatent(Denoiser):
             beta_schedule="squaredcos_cap_v2",
             prediction_type="v_prediction",
             clip_sample=False,
+            steps_offset=1,  # as Stable Diffusion's pipeline expects
         )
 
     @property
@@ -86,7 +88,7 @@ class ToyboxLatent(Denoiser):
         guidance_scale: float,
         num_steps: int,
     ) -> Float[Tensor, "batch channels height width"]:
-    XX
+        """Run DPM-Solver++(2M) (Lu et al. 2022) from the last timestep, which is all noise."""
         solver: Any = DPMSolverMultistepScheduler.from_config(
             self.scheduler.config, timestep_spacing="trailing"
         )

@@ -19,7 +19,7 @@ from dreamfusion_kit.toybox.latent_settings import ShelfSection
 from dreamfusion_kit.toybox.render import render_premultiplied
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS, scene
 
-_CPU_CHUNK, _GPU_CHUNK = 8, 256  # renders traced at once: on a CPU the working set stays in cache
+_CPU_CHUNK, _GPU_CHUNK = 8, 256  # renders per trace: on a CPU the working set stays in cache
 
 
 def render_shelf(settings: ShelfSection, number: int, *, device: torch.device) -> Dataset:

@@ -38,6 +38,7 @@ def make_vae(settings: VaeTrainingSection, image_size_px: int) -> AutoencoderKL:
             mid_block_add_attention=False,
             sample_size=image_size_px,
             scaling_factor=SCALING_FACTOR,
+            shift_factor=0.0,  # Stable Diffusion 3's pipeline needs a number
         )
     start_as_averages(vae)
     vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
