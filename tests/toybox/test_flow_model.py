@@ -38,7 +38,7 @@ def test_the_backend_reads_what_was_trained(model: ToyboxFlow, directory: Path) 
     """Its text is the training's, and its velocity at time t is the network's."""
     section = FlowTransformerSection(
         kind="flow_transformer",
-        source=LocalSourceSection(kind="local", path=Path("saved")),
+        source=LocalSourceSection(kind="local", path="saved"),
         dtype="float32",
         vae_dtype="float32",
         image_size_px=16,

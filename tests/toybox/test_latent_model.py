@@ -37,7 +37,7 @@ def test_the_backend_reads_what_was_trained(model: ToyboxLatent, directory: Path
     """Its text is the training's, and its epsilon is alpha v + sigma x_t of the network's v."""
     section = LatentUnetSection(
         kind="latent_unet",
-        source=LocalSourceSection(kind="local", path=Path("saved")),
+        source=LocalSourceSection(kind="local", path="saved"),
         dtype="float32",
         vae_dtype="float32",
         image_size_px=16,
