@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL  # pyright: ignore[reportPrivateImportUsage]
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
+from dreamfusion_kit.priors.directory import load_model
+from dreamfusion_kit.priors.latent_space import encode_images
 from dreamfusion_kit.toybox.latent_settings import VaeTrainingSection
 from dreamfusion_kit.toybox.vae_model import (
     decoded,
@@ -55,7 +57,9 @@ def test_the_kit_reads_the_same_latents(
 ) -> None:
     save_vae(make_vae(vae_settings, 16), tmp_path / "vae")
     ours = scaled_latents(load_vae(tmp_path / "vae", torch.device("cpu")), images)
-    encoder = load_encoder(tmp_path, torch.float32, torch.device("cpu"))
+    encoder = load_encoder(
+        load_model(AutoencoderKL, tmp_path / "vae", dtype=torch.float32), torch.device("cpu")
+    )
     theirs = encode_images(encoder, images.permute(0, 3, 1, 2), 16)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
