@@ -58,8 +58,6 @@ def test_the_kit_reads_the_same_latents(
     save_vae(make_vae(vae_settings, 16), tmp_path / "vae")
     ours = scaled_latents(load_vae(tmp_path / "vae", torch.device("cpu")), images)
     encoder = load_model(AutoencoderKL, tmp_path / "vae", dtype=torch.float32)
-        load_model(AutoencoderKL, tmp_path / "vae", dtype=torch.float32), torch.device("cpu")
-    )
     theirs = encode_images(encoder, images.permute(0, 3, 1, 2), 16)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
