@@ -63,6 +63,33 @@ def toybox_train_multi_view(device: DeviceOption = "cpu") -> None:
     print(stage.run_train_multi_view(locate().workspace, devices.pick(device)))
 
 
+@command(toybox_app, "train-vae", "python cli.py toybox train-vae")
+def toybox_train_vae(device: DeviceOption = "cpu") -> None:
+    """Train the latent world's autoencoder; a killed training run resumes."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import toybox as stage
+
+    print(stage.run_train_vae(locate().workspace, devices.pick(device)))
+
+
+@command(toybox_app, "train-latent", "python cli.py toybox train-latent")
+def toybox_train_latent(device: DeviceOption = "cpu") -> None:
+    """Train the U-Net on the autoencoder's latents; a killed training run resumes."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import toybox as stage
+
+    print(stage.run_train_latent(locate().workspace, devices.pick(device)))
+
+
+@command(toybox_app, "train-flow", "python cli.py toybox train-flow")
+def toybox_train_flow(device: DeviceOption = "cpu") -> None:
+    """Train the rectified flow on the autoencoder's latents; a killed training run resumes."""
+    from dreamfusion_kit.stages import devices
+    from dreamfusion_kit.stages import toybox as stage
+
+    print(stage.run_train_flow(locate().workspace, devices.pick(device)))
+
+
 @command(toybox_app, "evaluate", "python cli.py toybox evaluate")
 def toybox_evaluate(
     device: DeviceOption = "cpu",

@@ -27,7 +27,7 @@ ROOT = Path(str(dreamfusion_kit.__file__)).parent
 DATA: Mapping[CodeName, tuple[str, ...]] = {
     "fetch": ("toybox/weights/prior", "toybox/weights/clip", "priors/clip_vocabulary"),
     "evaluate": ("toybox/weights/view",),
-    "toybox_evaluate": ("toybox/weights",),
+    "toybox_evaluate": ("toybox/weights/prior", "toybox/weights/clip", "toybox/weights/view"),
     "report": ("report/templates", "report/vendor"),
 }
 

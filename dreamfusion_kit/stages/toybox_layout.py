@@ -8,6 +8,7 @@ from dreamfusion_kit.toybox.settings import ToyboxSettings
 PARAMS = Path("toybox/params.yaml")
 DATASETS = {name: Path(f"toybox/data/{name}.safetensors") for name in ("dataset", "clip_dataset")}
 WEIGHTS = Path("dreamfusion_kit/toybox/weights")
+VAE = WEIGHTS / "latent" / "vae"
 METRICS = Path("toybox/metrics/toybox-models.json")
 
 

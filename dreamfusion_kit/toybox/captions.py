@@ -24,9 +24,10 @@ _PHRASINGS = (
     "a toy {object} in {color}",
     "{view} view of {subject}",
 )
-_CANONICAL_PROBABILITY = 0.6
-_VIEW_PROBABILITY = 0.85
-_SIDE_PROBABILITY = 0.75  # the share of side views whose caption says which side it is
+CANONICAL_PROBABILITY = 0.6
+VIEW_PROBABILITY = 0.85
+SIDE_PROBABILITY = 0.75  # the share of side views whose caption says which side it is
+NUM_PHRASINGS = len(_PHRASINGS)
 
 HELD_OUT: frozenset[tuple[str, str]] = frozenset(
     (tuple(COLORS)[(4 * index + 2) % len(COLORS)], name) for index, name in enumerate(OBJECTS)
@@ -126,12 +127,20 @@ def training_caption(
     Most captions are canonical, most name the view, and most side views say which side it is;
     view words appear only where they are true.
     """
-    subject = plaster_caption(object_name) if color is None else caption(color, object_name)
     draw = torch.rand(4, generator=generator).tolist()
-    view = words if draw[3] < _SIDE_PROBABILITY else words.split()[-1]
-    named_view = f", {view} view" if draw[1] < _VIEW_PROBABILITY else ""
-    if color is None or draw[0] < _CANONICAL_PROBABILITY:
+    view = words if draw[3] < SIDE_PROBABILITY else words.split()[-1]
+    phrasing = 0 if draw[0] < CANONICAL_PROBABILITY else int(draw[2] * NUM_PHRASINGS)
+    return phrased(color, object_name, view, phrasing, names_view=draw[1] < VIEW_PROBABILITY)
+
+
+def phrased(
+    color: str | None, object_name: str, view: str, phrasing: int, *, names_view: bool
+) -> str:
+    """Return a caption by its parts; phrasing 0 is canonical, and plaster has no other."""
+    subject = plaster_caption(object_name) if color is None else caption(color, object_name)
+    named_view = f", {view} view" if names_view else ""
+    if color is None:
         return subject + named_view
-    phrasing = _PHRASINGS[int(draw[2] * len(_PHRASINGS))]
-    text = phrasing.format(subject=subject, color=color, object=object_name, view=view)
-    return text if "{view}" in phrasing else text + named_view
+    template = _PHRASINGS[phrasing]
+    text = template.format(subject=subject, color=color, object=object_name, view=view)
+    return text if "{view}" in template else text + named_view

@@ -26,9 +26,16 @@ def render_scene(
 
 @torch.no_grad()
 def render_premultiplied(
-    scene: Scene, cameras: Cameras, lighting: Lighting
+    scene: Scene,
+    cameras: Cameras,
+    lighting: Lighting,
+    palettes: Float[Tensor, "batch parts 3"] | None = None,
 ) -> tuple[Float[Tensor, "batch h w 3"], Float[Tensor, "batch h w"]]:
-    """Return colour times coverage, and coverage, so that any background can be put behind it."""
+    """Return colour times coverage, and coverage, so that any background can be put behind it.
+
+    With `palettes` each image shows the object in its own colours, not in the scene's: one
+    pass of the tracer serves all colours of an object.
+    """
     factor = _SUPERSAMPLING
     fine = Cameras(
         camera_to_world=cameras.camera_to_world,
@@ -44,10 +51,11 @@ def render_premultiplied(
     origins, directions = rays.origins[crosses], rays.directions[crosses]
     points, hit = _trace(scene, origins, directions, entry[crosses], leave[crosses])
     image_index = torch.nonzero(crosses)[hit, 0]
-    surface = torch.zeros(*crosses.shape, 4)
-    surface[_nested(crosses, hit)] = torch.cat(
-        [_shaded(scene, points, lighting, image_index), torch.ones(len(points), 1)], dim=-1
-    )
+    if palettes is None:
+        palettes = scene.palette().to(points).expand(len(crosses), -1, -1)
+    shaded = _shaded(scene, points, lighting, image_index, palettes)
+    surface = torch.zeros(*crosses.shape, 4, device=points.device)
+    surface[_nested(crosses, hit)] = torch.cat([shaded, torch.ones_like(shaded[:, :1])], dim=-1)
     pooled = torch.nn.functional.avg_pool2d(surface.permute(0, 3, 1, 2), factor)
     return pooled[:, :3].permute(0, 2, 3, 1), pooled[:, 3]
 
@@ -61,8 +69,8 @@ def _trace(
 ) -> tuple[Float[Tensor, "hits 3"], Bool[Tensor, " rays"]]:
     """March every ray by its distance bound; return the hit points and which rays hit."""
     distance = entry.clone()
-    hit = torch.zeros(len(origins), dtype=torch.bool)
-    active = torch.arange(len(origins))
+    hit = torch.zeros(len(origins), dtype=torch.bool, device=origins.device)
+    active = torch.arange(len(origins), device=origins.device)
     for _ in range(_MAX_STEPS):
         bound = scene.distances(origins[active] + distance[active, None] * directions[active])
         hit[active[bound < _HIT_DISTANCE]] = True
@@ -78,9 +86,10 @@ def _shaded(
     points: Float[Tensor, "hits 3"],
     lighting: Lighting,
     image_index: Tensor,
+    palettes: Float[Tensor, "batch parts 3"],
 ) -> Float[Tensor, "hits 3"]:
     return shade(
-        scene.palette()[scene.nearest_part(points)],
+        palettes[image_index, scene.nearest_part(points)],
         surface_normals(scene, points),
         points,
         lighting.positions[image_index],

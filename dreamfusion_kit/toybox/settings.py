@@ -14,6 +14,12 @@ from dreamfusion_kit.recipe.schema import (
     Steps,
     WorkspacePath,
 )
+from dreamfusion_kit.toybox.latent_settings import (
+    FlowTrainingSection,
+    LatentTrainingSection,
+    ShelfSection,
+    VaeTrainingSection,
+)
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
 from dreamfusion_kit.toybox.training_settings import ObjectWeights, TrainingSection
 
@@ -86,3 +92,7 @@ class ToyboxSettings(Section):
     clip: ClipTrainingSection
     view: ViewTrainingSection
     multi_view: MultiViewTrainingSection
+    shelf: ShelfSection
+    vae: VaeTrainingSection
+    latent: LatentTrainingSection
+    flow: FlowTrainingSection

@@ -24,6 +24,7 @@ from dreamfusion_kit.toybox.training import (
     make_optimizer,
     resume_training,
     save_training,
+    stratified,
 )
 
 _SHEET_VIEWS = ("front", "left side", "right side")
@@ -166,8 +167,7 @@ def _stratified_timesteps(
     settings: PriorTrainingSection, num_timesteps: int, draw: torch.Generator
 ) -> Int[Tensor, " batch"]:
     """Draw one timestep from each of `batch_size` equally likely parts: less noise in the loss."""
-    batch = settings.batch_size
-    unit = (torch.arange(batch) + torch.rand(batch, generator=draw)) / batch
+    unit = stratified(settings.batch_size, draw)
     return (unit**settings.timestep_power * num_timesteps).long()
 
 

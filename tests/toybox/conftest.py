@@ -11,6 +11,12 @@ from dreamfusion_kit.recipe.schema import (
     ShadingSection,
 )
 from dreamfusion_kit.toybox.dataset import Dataset
+from dreamfusion_kit.toybox.latent_settings import (
+    FlowTrainingSection,
+    LatentTrainingSection,
+    ShelfSection,
+    VaeTrainingSection,
+)
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
 from dreamfusion_kit.toybox.settings import (
     ClipTrainingSection,
@@ -115,6 +121,61 @@ def multi_view_settings(dataset_settings: DatasetSection) -> MultiViewTrainingSe
 @pytest.fixture
 def clip_settings() -> ClipTrainingSection:
     return ClipTrainingSection(**TRAINING, width=16, layers=1, image_patch_px=8, embedding_size=16)
+
+
+@pytest.fixture
+def shelf_settings(dataset_settings: DatasetSection) -> ShelfSection:
+    camera = dataset_settings.camera.model_copy(update={"image_size_px": SIZE_PX})
+    return ShelfSection(
+        seed=0,
+        shelf_size=20,
+        object_weights=dict.fromkeys(OBJECTS, 1.0),
+        camera=camera,
+        light=dataset_settings.light,
+        shading=dataset_settings.shading,
+    )
+
+
+@pytest.fixture
+def vae_settings() -> VaeTrainingSection:
+    return VaeTrainingSection(
+        **TRAINING,
+        steps_per_shelf=3,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_groups=1,
+        latent_channels=4,
+        kl_lambda=1e-5,
+        ema_decay=0.9,
+    )
+
+
+DENOISER = TRAINING | {
+    "steps_per_shelf": 3,
+    "backgrounds_per_render": 2,
+    "text_from": "dreamfusion_kit/toybox/weights/prior",
+    "caption_dropout": 0.25,
+    "timestep_power": 0.5,
+    "ema_decay": 0.9,
+    "sample_every_steps": 1000,
+}
+
+
+@pytest.fixture
+def latent_settings() -> LatentTrainingSection:
+    return LatentTrainingSection(
+        **DENOISER,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        attention_levels=(1,),
+        norm_groups=8,
+        num_heads=2,
+    )
+
+
+@pytest.fixture
+def flow_settings() -> FlowTrainingSection:
+    return FlowTrainingSection(**DENOISER, patch_size=2, num_layers=2, num_heads=2, head_width=8)
 
 
 @pytest.fixture

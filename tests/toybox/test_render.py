@@ -77,3 +77,14 @@ def test_mug_handle_is_on_the_right_from_the_front() -> None:
     _, opacity = render_premultiplied(scene("mug", "red"), cameras, albedo_lighting(cameras))
     columns = torch.nonzero(opacity[0].sum(dim=0) > 0)[:, 0]
     assert columns.max() - 31.5 > 31.5 - columns.min()
+
+
+def test_palettes_color_each_image_on_its_own(cameras: Cameras) -> None:
+    """One pass with two palettes equals a pass for each colour."""
+    colors = ("red", "cyan")
+    palettes = torch.stack([scene("robot", color).palette() for color in colors])
+    lighting = headlight(cameras, ambient=0.3, diffuse=0.7, textureless=False)
+    together, _ = render_premultiplied(scene("robot", "pink"), cameras, lighting, palettes)
+    for index, color in enumerate(colors):
+        alone, _ = render_premultiplied(scene("robot", color), cameras, lighting)
+        assert torch.equal(together[index], alone[index])

@@ -1,0 +1,118 @@
+"""The toybox's autoencoder: a small `AutoencoderKL` from 128 px to 16x16 latents."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamfusion_kit.command_name import command_name
+from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.toybox.latent_settings import VaeTrainingSection
+from dreamfusion_kit.toybox.vae_start import start_as_averages
+
+SCALING_FACTOR = 0.18215  # Stable Diffusion's, so that what it does to latents is tried here too
+
+
+def make_vae(settings: VaeTrainingSection, image_size_px: int) -> AutoencoderKL:
+    """Draw initial weights from `settings.seed`.
+
+    There is no attention in the middle: the objects are small in the receptive field already.
+    """
+    levels = len(settings.block_out_channels)
+    with torch.random.fork_rng(devices=[]):
+        # The library initialises from the global generator only.
+        torch.manual_seed(settings.seed)
+        vae = AutoencoderKL(
+            in_channels=3,
+            out_channels=3,
+            latent_channels=settings.latent_channels,
+            block_out_channels=settings.block_out_channels,
+            layers_per_block=settings.layers_per_block,
+            norm_num_groups=settings.norm_groups,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            mid_block_add_attention=False,
+            sample_size=image_size_px,
+            scaling_factor=SCALING_FACTOR,
+            shift_factor=0.0,  # Stable Diffusion 3's pipeline needs a number
+        )
+    start_as_averages(vae)
+    vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return vae
+
+
+def save_vae(vae: AutoencoderKL, directory: Path) -> None:
+    """Write the VAE in diffusers' layout, in half precision."""
+    half_precision(vae).save_pretrained(directory)
+
+
+def half_precision(module: nn.Module) -> Any:
+    """Return a copy on the CPU that can be saved, in half precision."""
+    half = copy.deepcopy(module).cpu().half()
+    # Safetensors refuses the strides of channels-last kernels.
+    return half.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+
+
+def load_vae(directory: Path, device: torch.device) -> AutoencoderKL:
+    """Return the frozen VAE that `save_vae` wrote, in float32.
+
+    Raises `WeightsError` if there is none.
+    """
+    if not (directory / "config.json").is_file():
+        raise WeightsError(
+            f"{directory}: found no autoencoder, expected config.json and weights; "
+            f"run `{command_name()} toybox train-vae`"
+        )
+    vae = AutoencoderKL.from_pretrained(directory, local_files_only=True, torch_dtype=torch.float32)
+    vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return vae.to(device).eval().requires_grad_(False)
+
+
+def to_signed(images: Float[Tensor, "batch h w 3"]) -> Float[Tensor, "batch 3 h w"]:
+    """Map images in [0, 1] to what the VAE reads, in [-1, 1]."""
+    return images.permute(0, 3, 1, 2) * 2 - 1
+
+
+def to_unit(signed: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch h w 3"]:
+    """Undo `to_signed`, clipped to [0, 1]."""
+    return ((signed + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
+
+
+@torch.no_grad()
+def standardise(vae: AutoencoderKL, latents: Float[Tensor, "batch channels height width"]) -> None:
+    """Give the VAE's latents, of which these are a sample, mean 0 and variance 1 once scaled.
+
+    Each channel's shift and scale go into the 1x1 convolutions on both sides of the latents, so
+    reconstructions stay what they were. A diffusion then starts from the noise that it ends in.
+    """
+    before: Any = vae.quant_conv
+    after: Any = vae.post_quant_conv
+    mean = latents.mean(dim=(0, 2, 3))
+    gain = 1 / (SCALING_FACTOR * latents.std(dim=(0, 2, 3)))
+    channels = len(mean)
+    before.bias[:channels] -= mean
+    before.bias[:channels] *= gain
+    before.weight[:channels] *= gain[:, None, None, None]
+    before.bias[channels:] += 2 * gain.log()  # the other half are logarithms of variances
+    after.bias += after.weight[:, :, 0, 0] @ mean
+    after.weight /= gain[None, :, None, None]
+
+
+def scaled_latents(
+    vae: AutoencoderKL, images: Float[Tensor, "batch h w 3"]
+) -> Float[Tensor, "batch channels height width"]:
+    """Return the scaled means of the encoder's Gaussians, as the prior's backends see images."""
+    encoded: Any = vae.encode(to_signed(images))
+    return encoded.latent_dist.mode() * SCALING_FACTOR
+
+
+def decoded(
+    vae: AutoencoderKL, latents: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, "batch h w 3"]:
+    """Return the images of scaled latents, in [0, 1]."""
+    output: Any = vae.decode(latents / SCALING_FACTOR)
+    return to_unit(output.sample)
