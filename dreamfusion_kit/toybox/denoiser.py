@@ -78,9 +78,10 @@ class Denoiser(ABC):
 
     def to(self, device: torch.device) -> None:
         """Move all models to a device."""
-        for module in (self.vae, *self.components().values()):
-            if isinstance(module, nn.Module):
-                module.to(device)
+        parts: list[Any] = [self.vae, *self.components().values()]
+        for part in parts:
+            if isinstance(part, nn.Module):
+                part.to(device)
 
     @torch.no_grad()
     def sample(
@@ -91,7 +92,8 @@ class Denoiser(ABC):
         channels, size = self.vae.config["latent_channels"], self.latent_size
         draw = make_generator(seed, "prior-sample")
         noise = torch.randn(len(captions), channels, size, size, generator=draw)
-        latents = self.denoise(noise.to(self.vae.device), text, guidance_scale, num_steps)
+        device = next(self.vae.parameters()).device
+        latents = self.denoise(noise.to(device), text, guidance_scale, num_steps)
         return decoded(self.vae, latents)
 
     def save_pretrained(self, directory: Path) -> None:

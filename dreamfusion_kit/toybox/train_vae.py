@@ -47,7 +47,8 @@ def train_vae(
 
     `report` gets each step and its loss. Every draw is addressed by its step.
     """
-    vae = make_vae(settings, renders.camera.largest_image_size_px).to(device)
+    vae: Any = make_vae(settings, renders.camera.largest_image_size_px)
+    vae.to(device)
     compiled_where_it_pays(vae.encoder, vae.decoder)
     optimizer = make_optimizer(vae, settings)
     averages = AveragedWeights(vae, settings.ema_decay)

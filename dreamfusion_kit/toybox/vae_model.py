@@ -26,15 +26,19 @@ def make_vae(settings: VaeTrainingSection, image_size_px: int) -> AutoencoderKL:
     with torch.random.fork_rng(devices=[]):
         # The library initialises from the global generator only.
         torch.manual_seed(settings.seed)
+        # The library's annotations have tuples of one item.
+        blocks: dict[str, Any] = {
+            "block_out_channels": settings.block_out_channels,
+            "down_block_types": ("DownEncoderBlock2D",) * levels,
+            "up_block_types": ("UpDecoderBlock2D",) * levels,
+        }
         vae = AutoencoderKL(
+            **blocks,
             in_channels=3,
             out_channels=3,
             latent_channels=settings.latent_channels,
-            block_out_channels=settings.block_out_channels,
             layers_per_block=settings.layers_per_block,
             norm_num_groups=settings.norm_groups,
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
             mid_block_add_attention=False,
             sample_size=image_size_px,
             scaling_factor=SCALING_FACTOR,
@@ -67,8 +71,10 @@ def load_vae(directory: Path, device: torch.device) -> AutoencoderKL:
             f"{directory}: found no autoencoder, expected config.json and weights; "
             f"run `{command_name()} toybox train-vae`"
         )
-    vae = AutoencoderKL.from_pretrained(directory, local_files_only=True, torch_dtype=torch.float32)
-    vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    vae: Any = AutoencoderKL.from_pretrained(
+        directory, local_files_only=True, torch_dtype=torch.float32
+    )
+    vae.to(memory_format=torch.channels_last)
     return vae.to(device).eval().requires_grad_(False)
 
 
@@ -114,5 +120,5 @@ def decoded(
     vae: AutoencoderKL, latents: Float[Tensor, "batch channels height width"]
 ) -> Float[Tensor, "batch h w 3"]:
     """Return the images of scaled latents, in [0, 1]."""
-    output: Any = vae.decode(latents / SCALING_FACTOR)
-    return to_unit(output.sample)
+    decoder: Any = vae  # annotated as if it took legacy tensors only
+    return to_unit(decoder.decode(latents / SCALING_FACTOR).sample)

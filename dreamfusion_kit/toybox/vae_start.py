@@ -29,8 +29,9 @@ def start_as_averages(vae: AutoencoderKL) -> None:
     for module in vae.modules():
         match module:
             case ResnetBlock2D():
-                module.conv2.weight.zero_()
-                module.conv2.bias.zero_()
+                second: Any = module.conv2
+                second.weight.zero_()
+                second.bias.zero_()
                 if module.conv_shortcut is not None:
                     _carry(module.conv_shortcut)
             case Downsample2D():
@@ -42,6 +43,7 @@ def start_as_averages(vae: AutoencoderKL) -> None:
                 pass
     encoder: Any = vae.encoder
     decoder: Any = vae.decoder
+    latents: Any = vae.post_quant_conv
     for part in (encoder, decoder):
         _carry(part.conv_in)
     _carry_through_normalisation(encoder.mid_block.resnets[-1], encoder)
@@ -52,8 +54,8 @@ def start_as_averages(vae: AutoencoderKL) -> None:
     moments.bias.zero_()
     moments.weight[channels:] = 0
     moments.bias[channels:] = _LOG_VARIANCE
-    nn.init.dirac_(vae.post_quant_conv.weight)
-    vae.post_quant_conv.bias.zero_()
+    nn.init.dirac_(latents.weight)
+    latents.bias.zero_()
 
 
 def _carry(convolution: Any, taps: list[tuple[int, int]] | None = None, gain: float = 1.0) -> None:

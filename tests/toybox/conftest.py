@@ -1,5 +1,7 @@
 """Tiny settings: 16-pixel renders, two-level networks, four steps."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -30,7 +32,7 @@ SIZE_PX = 16
 BACKGROUND = RandomBackgroundSection(
     kind="random", value_range=(0.2, 1.0), saturation_max=0.3, gradient_probability=0.5
 )
-TRAINING = {
+TRAINING: dict[str, Any] = {
     "seed": 0,
     "num_steps": 4,
     "batch_size": 4,
