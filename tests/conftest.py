@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -43,8 +44,13 @@ install_import_hook([f"dreamfusion_kit.{name}" for name in _CHECKED], _CHECKER)
 
 
 def pytest_configure() -> None:
-    """Use one thread: workers run side by side, and sums keep their order."""
+    """Use one thread: workers run side by side, and sums keep their order.
+
+    A shell starts background jobs with interrupts ignored, and what tests start would inherit it.
+    """
     torch.set_num_threads(1)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
