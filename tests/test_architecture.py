@@ -54,7 +54,6 @@ NOT_MIRRORED = {
     "report/test_browser.py": "the page in Chromium",
     "stages/test_damaged_json.py": "every JSON that a stage reads from another",
     "stages/test_full_disk.py": "every stage that writes",
-    "stages/test_refine_imported.py": "imported meshes that refine, through the stages",
     "pipeline/test_gpu_regression.py": "scripts/ci/gpu_regression.sh",
     "test_checkout.py": ".gitattributes",
     "test_ci_scripts.py": "scripts/ci and .github/workflows",

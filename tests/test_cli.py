@@ -96,7 +96,8 @@ def test_validate_reports_each_problem_on_a_line(run: Cli) -> None:
         "",
         f"recipes/toybox.yaml:{line}: renderer.jiter: unknown key (did you mean jitter?)\n"
         f"recipes/toybox.yaml:{line + 1}: renderer.near: found -1, expected a number of at least 0"
-        "\nrecipes/absent.yaml:1: No such file or directory; expected a YAML file\n",
+        "\nrecipes/absent.yaml:1: No such file or directory; expected a YAML file "
+        "(did you mean analytic.yaml?)\n",
     )
 
 

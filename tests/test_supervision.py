@@ -103,6 +103,7 @@ def test_a_stage_killed_while_it_imports_leaves_no_orphan(delay_s: float) -> Non
             time.sleep(delay_s)
             had_ended = ended(descriptor, 0)
             dvc.kill()
+            dvc.wait()  # from then on the child is ours, also where it had ended by itself
             assert ended(descriptor, HANG_S)
             how = os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
             assert how is not None

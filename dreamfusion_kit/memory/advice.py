@@ -25,7 +25,7 @@ from dreamfusion_kit.memory.estimate import (
 )
 from dreamfusion_kit.memory.field import rough_bytes
 from dreamfusion_kit.memory.prior import PriorMemory
-from dreamfusion_kit.recipe.schema import Recipe, RefineSection
+from dreamfusion_kit.recipe.schema import CameraSection, Recipe, RefineSection
 
 _WIDTH = 32
 
@@ -93,8 +93,8 @@ def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
         for key, value in section.lighter.items():
             if not (has_phi and value in _NOT_WITH_PHI):
                 yield f"{name}.{key}", value
-    if recipe.optimize.batch_size > 1:
-        yield "optimize.batch_size", recipe.optimize.batch_size // 2
+    if (fewer := _fewer_views(recipe.optimize.batch_size, recipe.camera)) is not None:
+        yield "optimize.batch_size", fewer
     yield "camera.image_size_px", max(1, recipe.camera.largest_image_size_px // 2)
     yield "renderer.num_samples", max(1, recipe.renderer.num_samples // 2)
     if recipe.guidance.adapter_rank is not None:
@@ -102,6 +102,13 @@ def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
     yield "renderer.occupancy.resolution", max(1, recipe.renderer.occupancy.resolution // 2)
     if recipe.refine is not None:
         yield from _changes_of(recipe.refine)
+
+
+def _fewer_views(batch_size: int, camera: CameraSection) -> int | None:
+    """Return about half as many views, in whole groups of one object's; None if there are none."""
+    group = camera.views_per_object
+    groups = batch_size // group
+    return None if groups == 1 else groups // 2 * group
 
 
 def _changes_of(section: RefineSection) -> Iterator[tuple[str, object]]:
@@ -113,8 +120,8 @@ def _changes_of(section: RefineSection) -> Iterator[tuple[str, object]]:
             yield f"refine.prior.{key}", value
     for index, phase in enumerate(section.phases):
         place = f"refine.phases.{index}"
-        if phase.optimize.batch_size > 1:
-            yield f"{place}.optimize.batch_size", phase.optimize.batch_size // 2
+        if (fewer := _fewer_views(phase.optimize.batch_size, phase.camera)) is not None:
+            yield f"{place}.optimize.batch_size", fewer
         yield f"{place}.camera.image_size_px", max(1, phase.camera.largest_image_size_px // 2)
         if phase.supersampling > 1:
             yield f"{place}.supersampling", phase.supersampling // 2

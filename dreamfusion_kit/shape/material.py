@@ -80,6 +80,6 @@ class _Value(nn.Module):
         return [{"name": f"material_{self.name}", "params": [self.raw], "lr": rate}]
 
 
-def _raw(start: float, count: int) -> Float[Tensor, "count 1"]:
+def _raw(start: float, count: int) -> Float[Tensor, "texels 1"]:
     value = min(max(start, _PUREST), 1 - _PUREST)
     return torch.full((count, 1), math.log(value / (1 - value)))

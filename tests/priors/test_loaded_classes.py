@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors import adapted
+from dreamfusion_kit.priors import adapted, additions_check
 from dreamfusion_kit.priors.adapted import Adapted
 from dreamfusion_kit.priors.additions_check import check_additions
 from dreamfusion_kit.priors.build import build_prior
@@ -66,7 +66,7 @@ def test_every_component_is_checked_with_the_class_that_is_loaded(
         built[component] = type(model)
 
     every = Lora("style.safetensors", {component: {} for component in seen})
-    monkeypatch.setattr(adapted, "check_fits", checked)
+    monkeypatch.setattr(additions_check, "check_fits", checked)
     monkeypatch.setattr(adapted, "read_lora", lambda *_, **__: every)
     check_additions(Adapted(section, directory, {"loras.0": file}))
     assert built == seen
