@@ -31,7 +31,7 @@ class CaptionTable:
     """The distinct captions, the empty one first, and their numbers by what they say."""
 
     captions: tuple[str, ...]
-    numbers: Int[Tensor, "colors objects views phrasings named"]
+    numbers: Int[Tensor, "colors objects views phrasings 2"]
 
     def to(self, device: torch.device) -> "CaptionTable":
         """Return the table with its numbers on a device."""

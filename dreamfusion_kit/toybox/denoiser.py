@@ -121,7 +121,7 @@ class Denoiser(ABC):
 
 
 def guided(
-    predicted: Float[Tensor, "twice channels height width"], guidance_scale: float
+    predicted: Float[Tensor, "texts channels height width"], guidance_scale: float
 ) -> Float[Tensor, "batch channels height width"]:
     """Return u + s (c - u) of predictions c for the captions, then u for the empty ones."""
     conditional, unconditional = predicted.chunk(2)
