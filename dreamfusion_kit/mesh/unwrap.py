@@ -1,10 +1,10 @@
-"""A UV atlas of a surface: by xatlas, or by box projection where that does not come to an end.
+"""A UV atlas of a surface: by xatlas, or by box projection if xatlas does not finish.
 
-What decides is how much work xatlas takes, never how busy the machine is: its process has a
-budget of processor time, some hundred times what a mesh of that size takes (1.0 s for 10,000
-faces on one core). A mesh either takes a small part of that or hangs, on every machine alike, so
-that a result does not depend on the machine's speed either. The budget is no reason to fail:
-an optimisation of hours may stand behind a mesh. mesh.json says which atlas it has.
+xatlas has a budget of processor time, about a hundred times what a mesh of that size needs
+(1.0 s for 10,000 faces on one core), so a busy machine does not change the result. A mesh either
+needs a small part of the budget or hangs, so a slower machine does not change it either. Running
+out of it is not an error, because the mesh may have taken hours to optimise. mesh.json says which
+atlas was used.
 """
 
 import signal

@@ -23,7 +23,7 @@ def check_lent(own: Path, lent: Path, place: str) -> None:
     the key of its source in the recipe.
 
     Raises:
-        WeightsError: where one of the two is no latent U-Net of diffusers.
+        WeightsError: if either model is not a latent U-Net in diffusers' layout.
     """
     refuse_distilled(lent)
     read_index(lent, LATENT_UNET)
