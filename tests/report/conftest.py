@@ -1,6 +1,7 @@
 """A suite of one coloured cube with plain pictures, and a browser."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -129,3 +130,26 @@ def chromium(chromium_path: str) -> Iterator["object"]:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=arguments)
         yield browser
         browser.close()
+
+
+TIMEOUT_S = 300  # a CPU draws, perhaps one that is busy with other tests
+
+WaitUntil = Callable[["object", str], None]
+
+
+@pytest.fixture
+def wait_until() -> WaitUntil:
+    """Return a function that asks the page for an expression until it is true.
+
+    Playwright's own ``wait_for_function`` asks once from outside and after that from within the
+    page, by `eval`, which the pages' Content Security Policy forbids: it works only where the
+    first answer is yes.
+    """
+
+    def wait(page, expression: str) -> None:
+        last = time.monotonic() + TIMEOUT_S
+        while not page.evaluate(expression):
+            assert time.monotonic() < last, f"{expression} did not become true in {TIMEOUT_S} s"
+            page.wait_for_timeout(50)
+
+    return wait

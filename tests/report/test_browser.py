@@ -81,13 +81,20 @@ def test_a_broken_mesh_leaves_the_picture_and_says_so(chromium, make_suite, tmp_
     assert visit.red_share() == 0
 
 
-def test_the_keyboard_turns_the_mesh(chromium, make_suite, tmp_path):
+def test_the_keyboard_turns_the_mesh(chromium, make_suite, wait_until, tmp_path):
     visit = Visit(chromium, write_gallery(make_suite(tmp_path / "in"), tmp_path / "out"))
     visit.wait_for("ready")
     visit.page.get_by_role("button", name="Back").focus()
     visit.page.keyboard.press("Enter")
     orbit = "document.querySelector('model-viewer').cameraOrbit"
-    visit.page.wait_for_function(f"{orbit} === '180deg 80deg auto'")
+    wait_until(visit.page, f"{orbit} === '180deg 80deg auto'")
+
+
+def test_a_wait_outlasts_the_first_answer(chromium, make_suite, wait_until, tmp_path):
+    visit = Visit(chromium, write_gallery(make_suite(tmp_path / "in"), tmp_path / "out"))
+    visit.page.evaluate("() => { setTimeout(() => { window.late = true; }, 500); }")
+    wait_until(visit.page, "window.late === true")
+    assert visit.complaints == []
 
 
 def test_hostile_text_runs_nothing(chromium, make_suite, tmp_path):
@@ -135,7 +142,7 @@ def brightness(visit: Visit) -> np.ndarray:
     return np.asarray(middle).reshape(-1, 3).mean(axis=0)
 
 
-def test_the_light_can_be_switched(chromium, make_suite, tmp_path):
+def test_the_light_can_be_switched(chromium, make_suite, wait_until, tmp_path):
     suite = make_suite(tmp_path / "in", color=(200, 200, 200))
     visit = Visit(chromium, write_gallery(suite, tmp_path / "out"))
     visit.wait_for("ready")
@@ -143,7 +150,7 @@ def test_the_light_can_be_switched(chromium, make_suite, tmp_path):
     for name in ("studio", "sunset", "overcast"):
         visit.page.evaluate(LIGHT_CHANGED)
         visit.page.locator(f"[data-light=light-{name}]").first.click()
-        visit.page.wait_for_function("window.lit === true")
+        wait_until(visit.page, "window.lit === true")
         visit.wait_for("ready")
         seen[name] = brightness(visit)
         assert visit.page.locator("[data-light][aria-pressed=true]").count() == 1

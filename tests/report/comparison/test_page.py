@@ -62,7 +62,9 @@ def test_text_is_escaped(comparison: Comparison) -> None:
 
 
 @pytest.mark.browser
-def test_the_viewers_turn_together(chromium, comparison: Comparison, tmp_path: Path) -> None:
+def test_the_viewers_turn_together(
+    chromium, comparison: Comparison, wait_until, tmp_path: Path
+) -> None:
     path = tmp_path / "comparison.html"
     path.write_text(render_comparison(comparison))
     context = chromium.new_context(viewport={"width": 900, "height": 900}, reduced_motion="reduce")
@@ -72,23 +74,21 @@ def test_the_viewers_turn_together(chromium, comparison: Comparison, tmp_path: P
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(path.as_uri())
     page.locator(".sides").scroll_into_view_if_needed()
-    page.wait_for_function(
-        "() => document.querySelectorAll('.stage[data-state=ready]').length === 2"
-    )
+    wait_until(page, "document.querySelectorAll('.stage[data-state=ready]').length === 2")
     orbits = """() => [...document.querySelectorAll('model-viewer')].map(
         model => Object.values(model.getCameraOrbit()).slice(0, 3).map(v => v.toFixed(3)).join())"""
     both = f"({orbits})().every((orbit, _, all) => orbit === all[0])"
-    page.wait_for_function(f"() => {both}")  # one scale, although one cube is smaller
+    wait_until(page, both)  # one scale, although one cube is smaller
     before = page.evaluate(orbits)
     box = page.locator("model-viewer").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2 + 80, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    moved = f"() => {both} && ({orbits})()[0] !== '{before[0]}'"
-    page.wait_for_function(moved)
+    moved = f"{both} && ({orbits})()[0] !== '{before[0]}'"
+    wait_until(page, moved)
     page.get_by_role("button", name="Back").click()
-    turned = f"() => ({orbits})().every(orbit => orbit.startsWith('3.142'))"
-    page.wait_for_function(turned)
+    turned = f"({orbits})().every(orbit => orbit.startsWith('3.142'))"
+    wait_until(page, turned)
     assert page.evaluate("document.documentElement.scrollWidth") <= 900
     assert complaints == []
