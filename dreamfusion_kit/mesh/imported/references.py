@@ -57,7 +57,8 @@ def source_files(model: Path) -> dict[str, Path]:
 def _size(path: Path, referring: Path | None = None) -> int:
     where = f"{referring}: refers to {path.name}" if referring else str(path)
     if not path.is_file() or path.is_symlink():
-        raise MeshError(f"{where}: not there, expected a regular file")
+        way = "copy it there, or export the model again" if referring else "check the path"
+        raise MeshError(f"{where}: not there, expected a regular file; {way}")
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise MeshError(
