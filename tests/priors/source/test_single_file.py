@@ -359,7 +359,7 @@ def _label(tensors: dict[str, Tensor]) -> None:
         (_drop(".attn2.to_k.weight"), "lacks what .* file has .'attn2.to_k.weight'"),
         (_drop(".1.conv.bias"), "a tensor is missing or not of the kind"),
         (_widen, "it also reads a masked picture"),
-        (_halve, "not of the kind .* input_blocks.0.0.weight is of torch.int8"),
+        (_halve, "not of the kind .*input_blocks.0.0.weight is of torch.int8"),
         (_scale, "its weights are quantized .*scale_weight"),
         (_label, "also reads a class"),
     ],
@@ -395,7 +395,7 @@ def test_what_no_renaming_can_read_is_one_line(tmp_path: Path, family: str, name
     rows = tensors.pop(name)
     save_file(tensors if family == "sdxl" else {**tensors, name: rows.flatten()}, file)
     with pytest.raises(WeightsError, match="a tensor is missing or not of the kind") as caught:
-        additions.bring(source(file), {}, tmp_path, offline=False)
+        parts.bring(source(file), {}, tmp_path, offline=False)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -412,7 +412,7 @@ def test_sdxl_without_one_of_its_text_encoders_is_refused(
     _drop(f"conditioner.embedders.{embedder}.")(tensors)
     save_file(tensors, file)
     with pytest.raises(WeightsError, match=said):
-        additions.bring(source(file), {}, tmp_path, offline=False)
+        parts.bring(source(file), {}, tmp_path, offline=False)
 
 
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
