@@ -54,6 +54,8 @@ NOT_MIRRORED = {
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",
+    "priors/source/test_killed_fetch.py": "a fetch that is killed and resumed",
+    "renderer/test_asked_places.py": "where the volume renderer asks a field",
     "report/test_browser.py": "the page in Chromium",
     "stages/test_damaged_json.py": "every JSON that a stage reads from another",
     "stages/test_full_disk.py": "every stage that writes",
