@@ -94,24 +94,23 @@ from dreamfusion_kit.recipe.schema.prior import (
 )
 from dreamfusion_kit.recipe.schema.recipe import Recipe
 from dreamfusion_kit.recipe.schema.refine import (
-    DmtetSection,
-    FlexicubesSection,
-    GridTextureSection,
-    HashGridTextureSection,
     Part,
     RefineOptimizeSection,
     RefinePhaseSection,
     RefineSection,
-    RepresentationSection,
     SurfacePenaltiesSection,
-    TextureSection,
-    VertexOffsetsSection,
 )
 from dreamfusion_kit.recipe.schema.renderer import (
     OccupancySection,
     ProposalSection,
     RendererSection,
     UnboundedSection,
+)
+from dreamfusion_kit.recipe.schema.representation import (
+    DmtetSection,
+    FlexicubesSection,
+    RepresentationSection,
+    VertexOffsetsSection,
 )
 from dreamfusion_kit.recipe.schema.source import (
     NAMED_PATH,
@@ -125,6 +124,11 @@ from dreamfusion_kit.recipe.schema.source import (
     SourceSection,
     WeightsFileSection,
     WorkspacePath,
+)
+from dreamfusion_kit.recipe.schema.texture import (
+    GridTextureSection,
+    HashGridTextureSection,
+    TextureSection,
 )
 from dreamfusion_kit.recipe.schema.view import (
     BackgroundSection,
