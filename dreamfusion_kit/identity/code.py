@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import dreamfusion_kit
 from dreamfusion_kit import files
 from dreamfusion_kit.identity.stage_name import ASSET_STAGES, CodeName
 from dreamfusion_kit.identity.syntax import source_digest
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     import grimp
 
 PACKAGE = "dreamfusion_kit"
-ROOT = Path(str(dreamfusion_kit.__file__)).parent
+ROOT = Path(__file__).parents[1]
 
 # What a stage's modules read besides Python: folders or files of the package.
 DATA: Mapping[CodeName, tuple[str, ...]] = {

@@ -48,10 +48,6 @@ class Lora:
     name: str
     parts: Mapping[str, Mapping[str, _Part]]
 
-    def components(self) -> set[str]:
-        """Return the components that it adapts: "denoiser", "text_encoder" and so on."""
-        return set(self.parts)
-
 
 def read_lora(path: Path, *, layers_per_block: int | None = None) -> Lora:
     """Return the content of a LoRA's file.
