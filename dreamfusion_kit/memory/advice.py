@@ -27,7 +27,10 @@ from dreamfusion_kit.memory.field import rough_bytes
 from dreamfusion_kit.memory.prior_steps import PriorSteps
 from dreamfusion_kit.recipe.schema import CameraSection, Recipe, RefineSection
 
-_WIDTH = 32
+_WIDTH = 44  # of the longest names: keys of a phase, and its moments
+
+# A change that saves less than this share of what is needed is not mentioned, unless it is enough.
+_LEAST_SAVING = 0.005
 
 # Limits on the advice of `check_fits`: keys, and how often each is halved.
 _MOST_ADVICE, _MOST_HALVINGS = 3, 64
@@ -59,7 +62,7 @@ def report(recipe: Recipe, title: str, parts: Components, origin: str, device: D
     counted = count(recipe, priors)
     all_moments = combine(recipe, counted, device)
     peak = _highest(all_moments)
-    others = [moment for moment in all_moments if moment is not peak]
+    others = [moment for moment in _told(all_moments) if moment is not peak]
     usable = _usable(device)
     lines = [
         _row("recipe", title),
@@ -142,6 +145,15 @@ def _highest(found: Sequence[Moment]) -> Moment:
     return max(found, key=lambda moment: moment.total)
 
 
+def _told(found: Sequence[Moment]) -> list[Moment]:
+    """Return all moments of the first stage, and the highest of each of a refinement's phases."""
+    phases = {moment.phase for moment in found if moment.phase is not None}
+    highest = [
+        _highest([each for each in found if each.phase == phase]) for phase in sorted(phases)
+    ]
+    return [*(moment for moment in found if moment.phase is None), *highest]
+
+
 def _usable(device: Device) -> int:
     return round(USABLE_SHARE * device.total_bytes)
 
@@ -209,13 +221,17 @@ def _advice(recipe: Recipe, counted: Counted, priors: PriorSteps, device: Device
             continue
         changed = with_key(recipe, key, value)
         total = _highest(combine(changed, recount(counted, changed, key, priors), device)).total
-        if total < peak.total:
+        least = 0 if total <= usable else _LEAST_SAVING * peak.total
+        if peak.total - total > least:
             verdict = ", which fits" if total <= usable else ""
             text = f"saves {format_bytes(peak.total - total)}{verdict}"
             found.append((total, _row(f"  {key}: {json.dumps(value)}", text)))
     if not found:
         return ["no single change of the recipe helps: another prior, or a larger device"]
-    return ["what would help, each on its own:", *(line for _, line in sorted(found))]
+    lines, least = [line for _, line in sorted(found)], min(total for total, _ in found)
+    if least <= usable:
+        return ["what would help, each on its own:", *lines]
+    return ["what would help; none is enough on its own, so combine them:", *lines]
 
 
 def _row_of_refinement(recipe: Recipe) -> list[str]:
