@@ -173,7 +173,7 @@ def test_a_protocol_copied_for_a_suite_is_the_kits(made: Path, kit: Kit) -> None
     copy_protocol(made, "dreamfusion")
     assert path.read_bytes() == (kit.root / "protocols" / "dreamfusion.yaml").read_bytes()
     newest = kit.release("3", "protocols/dreamfusion.yaml")
-    assert list(upgrade(made))[0] == f"{path}: {WRITTEN}"
+    assert f"{path}: {WRITTEN}" in list(upgrade(made))
     assert path.read_bytes() == newest
 
 
