@@ -23,10 +23,10 @@ from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.metrics import METRIC_NAMES, StepMetrics
 from dreamfusion_kit.optimize.monitor import CurveMonitor
 from dreamfusion_kit.optimize.shares import NORM_NAMES
-from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.analytic import AnalyticPrior
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
+from dreamfusion_kit.priors.phi.adapter import Adapter
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import GuidanceSection, Recipe
