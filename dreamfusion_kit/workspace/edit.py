@@ -100,13 +100,13 @@ def _add_folder(
         f"prompt: {scalar(prompt)}\nrecipe: {scalar(recipe)}\n"
         f"seed: {seed if loaded.seeds is None else 'null'}\noverrides: {{}}\n"
     )
-    files.write_text(path, text)
     try:
+        files.write_text(path, text)
         check_suite(workspace, suite)
-    except RecipeError:
-        shutil.rmtree(path.parent)
+        refresh(workspace, suite)
+    except BaseException:  # Ctrl-C too: half an asset would stop the whole suite
+        shutil.rmtree(path.parent, ignore_errors=True)
         raise
-    refresh(workspace, suite)
     return path
 
 
