@@ -29,6 +29,7 @@ from dreamfusion_kit.suites.run_guard import only_run, stopped_by_signals
 from dreamfusion_kit.suites.status import failures_file, log_file, read_failures
 from dreamfusion_kit.suites.worker import Job
 from dreamfusion_kit.sync_memory import is_in_sync
+from dreamfusion_kit.workspace.sync import check_pipelines
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def run_suite(
             )
         check_lock(root / "dvc.lock")
         if not _is_recorded_in_sync(root):
+            check_pipelines(workspace, suite)  # which DVC could only call invalid
             dvc_commands.repro(root, ["kit"], logs / "dvc.log")
             suite = load_suite(workspace, name)  # someone may have edited it meanwhile
             _check(suite, suite_file(workspace, name), only)
