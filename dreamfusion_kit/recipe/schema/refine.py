@@ -19,7 +19,7 @@ from dreamfusion_kit.recipe.schema.base import (
     peak_of,
 )
 from dreamfusion_kit.recipe.schema.guidance import GuidanceSection
-from dreamfusion_kit.recipe.schema.material import MaterialSection
+from dreamfusion_kit.recipe.schema.material import MaterialSection, MaterialValueSection
 from dreamfusion_kit.recipe.schema.optimize import (
     LearningRateDecaySection,
     OptimizerSection,
@@ -110,6 +110,18 @@ class RefinePhaseSection(Section):
         """Return the parts that the phase changes."""
         return self._PARTS[self.learns]
 
+    @property
+    def shows_highlights(self) -> bool:
+        """Return whether some view that the texture learns from is lit by the point light."""
+        shading = self.shading
+        return (
+            "texture" in self.parts
+            and shading.albedo_only_steps < self.optimize.num_steps
+            and shading.shaded_probability > 0
+            and shading.textureless_probability < 1
+            and shading.diffuse > 0
+        )
+
     @model_validator(mode="after")
     def _every_view_teaches_what_is_learned(self) -> Self:
         shows_none = self.normal_map_probability == 1.0
@@ -162,6 +174,21 @@ class RefineSection(Section):
         max_length=16,
         description="Optimisations one after the other, each from where the one before it ended.",
     )
+
+    @model_validator(mode="after")
+    def _some_view_teaches_the_material(self) -> Self:
+        if self.material is None or any(phase.shows_highlights for phase in self.phases):
+            return self
+        for name in ("roughness", "metallic"):
+            value: MaterialValueSection = getattr(self.material, name)
+            if value.num_parameters:
+                raise ValueError(
+                    f"found material.{name}.kind {value.kind} without a view that shows "
+                    "highlights, expected fixed; or a phase that learns both or texture, whose "
+                    "shading has shaded_probability and diffuse above 0, textureless_probability "
+                    "below 1 and fewer albedo_only_steps than num_steps"
+                )
+        return self
 
     @property
     def num_steps(self) -> int:

@@ -107,6 +107,25 @@ def test_a_u_net_reads_latents_alone(copy: Copy, channels: Any, said: str) -> No
         build_prior(section("stable_diffusion"), directory, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("family", "folder"),
+    [
+        ("stable_diffusion", "unet"),
+        ("stable_diffusion", "text_encoder"),
+        ("stable_diffusion_3", "transformer"),
+        ("stable_diffusion_3", "vae"),
+    ],
+)
+def test_quantized_weights_are_refused_by_fetch(copy: Copy, family: str, folder: str) -> None:
+    """As bitsandbytes, torchao and others save them; each needs its own library to read."""
+    directory = copy(family)
+    quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    edit(directory / folder / "config.json", quantization_config=quantized)
+    message = refusal(family, directory)
+    assert message.startswith(f"model/{folder}/config.json: its weights are quantized by bitsand")
+    assert "choose the model that it was made from" in message
+
+
 @pytest.mark.parametrize("channels", [-3, 0, 4, 9, 10**9])
 def test_a_u_net_reads_pixels_alone(copy: Copy, channels: int) -> None:
     directory = copy("pipeline")
