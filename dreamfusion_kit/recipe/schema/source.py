@@ -74,8 +74,8 @@ class BundledSourceSection(Section):
     """A model that comes with the kit: the toybox's."""
 
     kind: Literal["bundled"] = Field(description="A model that is part of the installed kit.")
-    name: Literal["prior", "clip"] = Field(
-        description="Which one: the toybox's diffusion prior, or its CLIP."
+    name: Literal["prior", "latent", "clip"] = Field(
+        description="Which one: the toybox's prior on pixels or on latents, or its CLIP."
     )
 
 
