@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from dreamfusion_kit import cli
+from dreamfusion_kit.recipe.gate import load_gate
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -180,3 +181,16 @@ def test_the_site_builds_without_a_warning(site: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     home = (site.parent / "build" / "site" / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=\"?https?:", home)
+
+
+def test_the_gate_s_page_has_the_settings_of_params_yaml() -> None:
+    """Spreads and tolerances stand in both: where they are used, and where they were measured."""
+    gate = load_gate(ROOT / "params.yaml")
+    page = (DOCS / "gate.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\S+)` \| ([0-9.]+) \| ([0-9.]+) \| ", page, re.MULTILINE)
+    assert {key: (float(spread), float(tolerance)) for key, spread, tolerance in rows} == {
+        key: (section.spread, section.tolerance) for key, section in gate.metrics.items()
+    }
+    assert f"| a view's cosine | {gate.view_cosine_spread} |" in page
+    for section in gate.metrics.values():
+        assert 0 <= section.tolerance - section.spread / 4 <= 0.005, "spread / 4, rounded up"

@@ -65,6 +65,11 @@ def read_inversion(path: Path, token: str, suffix: str) -> Inversion:
             f"{path.name}: has a tensor of {tuple(vectors.shape)}; expected 1 to {_LARGEST} "
             "vectors; choose another file"
         )
+    if not bool(vectors.isfinite().all()):
+        raise WeightsError(
+            f"{path.name}: has vectors with numbers that are not finite; expected an inversion of "
+            "a training that did not diverge; choose another file"
+        )
     return Inversion(token, vectors)
 
 

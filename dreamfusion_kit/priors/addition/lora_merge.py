@@ -48,10 +48,6 @@ class Lora:
     name: str
     parts: Mapping[str, Mapping[str, _Part]]
 
-    def components(self) -> set[str]:
-        """Return the components that it adapts: "denoiser", "text_encoder" and so on."""
-        return set(self.parts)
-
 
 def read_lora(path: Path, *, layers_per_block: int | None = None) -> Lora:
     """Return the content of a LoRA's file.
@@ -91,6 +87,11 @@ def read_lora(path: Path, *, layers_per_block: int | None = None) -> Lora:
             if module in own:
                 raise _twice(name, module)
             own[module] = _part(matrices, scaling, module, name)
+    if not parts:
+        raise WeightsError(
+            f"{name}: holds no tensor, and would change nothing; expected a LoRA of two matrices a "
+            "layer; restore the file"
+        )
     return Lora(name, parts)
 
 
@@ -159,6 +160,11 @@ def _check_tensors(tensors: Mapping[str, Tensor], module: str, name: str) -> Non
             raise WeightsError(
                 f"{name}: {printable(module, 80)} has a {role} of {tuple(tensor.shape)} in "
                 f"{tensor.dtype}; expected a matrix of floats; restore the file"
+            )
+        if not bool(tensor.float().isfinite().all()):  # 8-bit floats have no isfinite
+            raise WeightsError(
+                f"{name}: {printable(module, 80)} has a {role} with numbers that are not finite; "
+                "expected a LoRA of a training that did not diverge; choose another file"
             )
     alpha = tensors.get("alpha", torch.ones(()))
     if alpha.numel() != 1 or alpha.is_complex() or not bool(alpha.isfinite().all()):

@@ -17,11 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors.config.components import read_config
+from dreamfusion_kit.priors.config.components import read_config, refuse_quantized
 from dreamfusion_kit.priors.config.json_file import checked, read_object
 from dreamfusion_kit.priors.config.schema import VaeConfig
 from dreamfusion_kit.priors.directory import load_model
 from dreamfusion_kit.priors.printable import printable
+from dreamfusion_kit.priors.source.single_file import NOT_RENAMED
 
 _DEFAULT_SCALE = 0.18215  # that of the libraries, and of Stable Diffusion 1 and 2
 
@@ -36,7 +37,9 @@ def load_other_vae(path: Path, model: Path, *, dtype: torch.dtype) -> torch.nn.M
     if path.is_file():
         return _from_file(path, model, dtype)
     folder = path / "vae" if (path / "vae" / "config.json").is_file() else path
-    other = checked(VaeConfig, read_object(folder / "config.json"), f"{folder.name}/config.json")
+    values, place = read_object(folder / "config.json"), f"{folder.name}/config.json"
+    refuse_quantized(values, place)
+    other = checked(VaeConfig, values, place)
     scales = [config.scaling_factor or _DEFAULT_SCALE for config in (own, other)]
     if scales[0] != scales[1] or own.latent_channels != other.latent_channels:
         raise WeightsError(
@@ -62,13 +65,13 @@ def _from_file(path: Path, model: Path, dtype: torch.dtype) -> torch.nn.Module:
             f"{path.name}: cannot be read ({printable(str(error))}); expected a VAE's safetensors; "
             "restore the file"
         ) from None
-    if not any(name.startswith("encoder.down_blocks.") for name in tensors):
-        tensors = single_file_utils.convert_ldm_vae_checkpoint(tensors, config)
     with torch.device("meta"):
         vae: Any = AutoencoderKL.from_config(config)
     try:
+        if not any(name.startswith("encoder.down_blocks.") for name in tensors):
+            tensors = single_file_utils.convert_ldm_vae_checkpoint(tensors, vae.config)
         vae.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
+    except NOT_RENAMED as error:
         raise WeightsError(
             f"{path.name}: is not a VAE of this architecture ({printable(str(error), 120)}); "
             "expected the weights of the model's own; choose another prior.vae"

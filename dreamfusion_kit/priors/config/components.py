@@ -144,8 +144,26 @@ def zeros_for_empty_prompts(directory: Path) -> bool:
 
 
 def read_config(directory: Path, folder: str) -> dict[str, Any]:
-    """Return a component's `config.json`."""
-    return read_component(directory, folder, "config.json")
+    """Return a component's `config.json`. Raises WeightsError where its weights are quantized."""
+    config = read_component(directory, folder, "config.json")
+    refuse_quantized(config, f"{directory.name}/{folder}/config.json")
+    return config
+
+
+def refuse_quantized(config: Mapping[str, Any], place: str) -> None:
+    """Raise WeightsError for weights of 4 or 8 bits, which only their own library can read."""
+    match config.get("quantization_config"):
+        case None:
+            return
+        case {"quant_method": str(method)}:
+            found = f"quantized by {printable(method, 40)}"
+        case _:
+            found = "quantized"
+    raise WeightsError(
+        f"{place}: its weights are {found}; expected plain floats of 16 or 32 bits; choose the "
+        "model that it was made from as prior.source (prior.cpu_offload, and prior.storage_dtype "
+        "where the prior has it, save memory)"
+    )
 
 
 def read_component(directory: Path, folder: str, name: str) -> dict[str, Any]:

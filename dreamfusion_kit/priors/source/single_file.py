@@ -37,6 +37,9 @@ _VOCABULARY = Path(__file__).parent / "clip_vocabulary" / "merges.txt.gz"
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _CLIP_LENGTH = 77
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
+# Raised by diffusers' functions that rename, where a tensor is missing or of another rank, and
+# by `_read`.
+NOT_RENAMED = (LookupError, RuntimeError, TypeError, ValueError)
 
 
 def converted_directory(source: FileSourceSection) -> Path:
@@ -92,6 +95,12 @@ def _write(source: FileSourceSection, file: Path, target: Path) -> None:
         raise WeightsError(
             f"{place}: cannot be read ({printable(str(error))}); expected a safetensors file "
             "with a whole Stable Diffusion; restore it or choose another prior.source"
+        ) from None
+    except NOT_RENAMED as error:
+        raise WeightsError(
+            f"{place}: a tensor is missing or not of the kind that an SD 1, SD 2 or SDXL has "
+            f"({printable(str(error), 80)}); expected a whole one in the original layout; restore "
+            "it or choose another prior.source"
         ) from None
     for suffix in ("", "_2"):
         if f"text_encoder{suffix}" in configs:
@@ -160,7 +169,12 @@ def _save_encoders(
 
 
 def _read(file: Any, shapes: Shapes, prefix: str) -> dict[str, Tensor]:
-    return {name: file.get_tensor(name) for name in shapes if name.startswith(prefix)}
+    """Return a component's tensors; TypeError for weights that are no floats."""
+    found = {name: file.get_tensor(name) for name in shapes if name.startswith(prefix)}
+    for name, tensor in found.items():
+        if not (tensor.is_floating_point() or name.endswith("position_ids")):
+            raise TypeError(f"{name} is of {tensor.dtype}")
+    return found
 
 
 def _save(tensors: Mapping[str, Tensor | None], path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dreamfusion_kit.errors import WeightsError
+from dreamfusion_kit.priors.printable import printable
 
 Shapes = Mapping[str, tuple[int, ...]]
 Config = dict[str, Any]
@@ -24,6 +25,8 @@ _HEAD = 64
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 # Communities mark what the file itself cannot say with empty tensors of these names.
 _V_MARK, _ZERO_SNR_MARK = "v_pred", "ztsnr"
+# What is stored beside weights of 4 or 8 bits, without which they mean something else.
+_SCALES = ("scale_weight", "weight_scale", "quant_map", "absmax", "scaled_fp8", "comfy_quant")
 
 
 def encoders(shapes: Shapes) -> list[tuple[str, str, bool]]:
@@ -87,10 +90,19 @@ def _check_whole(shapes: Shapes, place: str) -> None:
             f"{place}: its U-Net reads the guidance scale (cond_proj): distilled for guidance; "
             "expected a base model with an unconditional prediction; choose another prior.source"
         )
+    scales = [name for name in shapes if name.endswith(_SCALES)]
+    if scales:
+        raise WeightsError(
+            f"{place}: its weights are quantized ({printable(scales[0], 80)}); expected plain "
+            "floats of 16 or 32 bits; choose the model that it was made from"
+        )
+    is_xl = _has(shapes, _CLIP_XL) or _has(shapes, _OPEN_CLIP_XL)
     parts = {
         "U-Net": _has(shapes, UNET),
         "VAE": _has(shapes, VAE),
         "text encoder": bool(encoders(shapes)),
+        "first text encoder": not is_xl or _has(shapes, _CLIP_XL),
+        "second text encoder": not is_xl or _has(shapes, _OPEN_CLIP_XL),
     }
     missing = [name for name, there in parts.items() if not there]
     if missing:
@@ -105,7 +117,7 @@ def _unet_config(shapes: Shapes, configs: Mapping[str, Config], place: str) -> C
     unet = {name.removeprefix(UNET): shape for name, shape in shapes.items()}
     stem = unet["input_blocks.0.0.weight"]
     widths, depths, per_level = _levels(unet)
-    is_linear = len(next(unet[name] for name in unet if name.endswith("proj_in.weight"))) == 2
+    is_linear = len(unet[_first(unet, "proj_in.weight")]) == 2
     config: Config = {
         "_class_name": "UNet2DConditionModel",
         "sample_size": 128 if "text_encoder_2" in configs else 64,
@@ -120,9 +132,7 @@ def _unet_config(shapes: Shapes, configs: Mapping[str, Config], place: str) -> C
             *(max(depth, 1) for depth in depths[:-1]),
             _depth(unet, "middle_block.1."),
         ],
-        "cross_attention_dim": next(
-            shape[1] for name, shape in unet.items() if name.endswith("attn2.to_k.weight")
-        ),
+        "cross_attention_dim": unet[_first(unet, "attn2.to_k.weight")][1],
         "attention_head_dim": [width // _HEAD for width in widths] if is_linear else 8,
         "use_linear_projection": is_linear,
     }
@@ -140,6 +150,14 @@ def _unet_config(shapes: Shapes, configs: Mapping[str, Config], place: str) -> C
         "addition_time_embed_dim": (classes[1] - pooled) // 6,
         "projection_class_embeddings_input_dim": classes[1],
     }
+
+
+def _first(shapes: Shapes, ending: str) -> str:
+    """Return the first name that ends so; KeyError where there is none."""
+    found = [name for name in shapes if name.endswith(ending)]
+    if not found:
+        raise KeyError(ending)
+    return found[0]
 
 
 def _levels(unet: Shapes) -> tuple[list[int], list[int], int]:

@@ -125,6 +125,7 @@ def test_words_are_spelled_in_one_pass(prompt: str, expected: str) -> None:
         ({"a": vectors(1), "b": vectors(1)}, "has no vectors for text_encoder "),
         ({"emb_params": torch.zeros(1, 2, 3)}, "has a tensor of"),
         ({"emb_params": torch.zeros(300, 12)}, "has a tensor of"),
+        ({"emb_params": vectors(1) / 0}, "has vectors with numbers that are not finite"),
     ],
 )
 def test_another_file_is_refused(

@@ -178,6 +178,7 @@ KEY = "lora_unet_" + QUERY.replace(".", "_")
         ({f"{KEY}.diff": draw(8)}, "is a difference of whole weights"),
         ({f"{KEY}.lora_up.weight": draw(8, 2)}, "lacks one of its two matrices"),
         ({"something.weight": draw(8)}, "which is not a tensor of a LoRA"),
+        ({}, "holds no tensor, and would change nothing"),
         (
             {
                 "lora_unet_mid_block_x.lora_up.weight": draw(8, 2),
@@ -196,6 +197,10 @@ KEY = "lora_unet_" + QUERY.replace(".", "_")
         ),
         (kohya(matrices()) | {f"{KEY}.alpha": draw(2)}, "has an alpha of .2,.; expected one"),
         (kohya(matrices()) | {f"{KEY}.alpha": torch.tensor(torch.nan)}, "expected one finite"),
+        (
+            kohya({f"unet.{QUERY}": (draw(2, 8) / 0, draw(8, 2))}),
+            "has a down with numbers that are not finite; expected a LoRA of a training",
+        ),
         (
             kohya(matrices()) | {f"lora_unet_input_blocks_3_1_x{end}": draw(2, 2) for end in ENDS},
             "names blocks of the U-Net in two ways",

@@ -80,6 +80,19 @@ def test_another_architecture_is_refused(stable_diffusion: Path, tuned: Path) ->
         latents(stable_diffusion, file)
 
 
+def test_a_damaged_file_of_the_original_layout_is_refused(
+    stable_diffusion: Path, tuned: Path, tmp_path: Path
+) -> None:
+    """Its renaming by diffusers fails at an upsampler without its bias."""
+    tensors = original_vae(AutoencoderKL.from_pretrained(tuned))
+    file = tmp_path / "original.safetensors"
+    kept = {name: rows for name, rows in tensors.items() if not name.endswith("upsample.conv.bias")}
+    assert len(kept) < len(tensors)
+    save_file({name: rows.contiguous() for name, rows in kept.items()}, file)
+    with pytest.raises(WeightsError, match="is not a VAE of this architecture"):
+        latents(stable_diffusion, file)
+
+
 def test_a_single_file_is_read_at_the_model_s_scale(stable_diffusion: Path, tuned: Path) -> None:
     """It has no configuration, so its own scale is not known; a folder's would be refused."""
     at_own_scale = latents(stable_diffusion, tuned)

@@ -320,9 +320,11 @@ def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path, own_cache: 
     assert not list(own_cache.rglob("*.json"))
 
 
-def _drop(start: str) -> Callable[[dict[str, Tensor]], None]:
+def _drop(part: str) -> Callable[[dict[str, Tensor]], None]:
+    """Leave out all tensors whose name starts or ends so."""
+
     def drop(tensors: dict[str, Tensor]) -> None:
-        for name in [name for name in tensors if name.startswith(start)]:
+        for name in [name for name in tensors if name.startswith(part) or name.endswith(part)]:
             del tensors[name]
 
     return drop
@@ -331,6 +333,15 @@ def _drop(start: str) -> Callable[[dict[str, Tensor]], None]:
 def _widen(tensors: dict[str, Tensor]) -> None:
     name = "model.diffusion_model.input_blocks.0.0.weight"
     tensors[name] = torch.zeros(32, 9, 3, 3)
+
+
+def _halve(tensors: dict[str, Tensor]) -> None:
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+    tensors[name] = tensors[name].to(torch.int8)
+
+
+def _scale(tensors: dict[str, Tensor]) -> None:
+    tensors["model.diffusion_model.input_blocks.0.0.scale_weight"] = torch.ones(1)
 
 
 def _label(tensors: dict[str, Tensor]) -> None:
@@ -344,7 +355,12 @@ def _label(tensors: dict[str, Tensor]) -> None:
         (_drop("cond_stage_model."), "holds no text encoder"),
         (_drop("model.diffusion_model."), "holds no U-Net"),
         (_drop("model.diffusion_model.out.2"), "lacks what"),
+        (_drop(".proj_in.weight"), "lacks what .* file has .'proj_in.weight'"),
+        (_drop(".attn2.to_k.weight"), "lacks what .* file has .'attn2.to_k.weight'"),
+        (_drop(".1.conv.bias"), "a tensor is missing or not of the kind"),
         (_widen, "it also reads a masked picture"),
+        (_halve, "not of the kind .* input_blocks.0.0.weight is of torch.int8"),
+        (_scale, "its weights are quantized .*scale_weight"),
         (_label, "also reads a class"),
     ],
 )
@@ -361,6 +377,42 @@ def test_a_file_that_is_no_text_to_image_model_is_refused(
     with pytest.raises(WeightsError, match=said):
         check_model(asked, parts.bring(asked.source, {}, tmp_path, offline=False).directory)
     assert not list((single_file.converted_directory(asked.source).parent).glob(".partial*"))
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("sdxl", "model.diffusion_model.label_emb.0.2.weight"),
+        ("sd21", "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"),
+    ],
+)
+def test_what_no_renaming_can_read_is_one_line(tmp_path: Path, family: str, name: str) -> None:
+    """A tensor that is not there, and one of another rank: diffusers raises as it meets them."""
+    from safetensors.torch import load_file
+
+    file = write_single_file(tmp_path, family)
+    tensors = load_file(file)
+    rows = tensors.pop(name)
+    save_file(tensors if family == "sdxl" else {**tensors, name: rows.flatten()}, file)
+    with pytest.raises(WeightsError, match="a tensor is missing or not of the kind") as caught:
+        additions.bring(source(file), {}, tmp_path, offline=False)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("embedder", "said"), [(0, "holds no first text encoder"), (1, "holds no second text encoder")]
+)
+def test_sdxl_without_one_of_its_text_encoders_is_refused(
+    tmp_path: Path, embedder: int, said: str
+) -> None:
+    from safetensors.torch import load_file
+
+    file = write_single_file(tmp_path, "sdxl")
+    tensors = load_file(file)
+    _drop(f"conditioner.embedders.{embedder}.")(tensors)
+    save_file(tensors, file)
+    with pytest.raises(WeightsError, match=said):
+        additions.bring(source(file), {}, tmp_path, offline=False)
 
 
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
