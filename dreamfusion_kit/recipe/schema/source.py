@@ -2,7 +2,7 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, assert_never
 
 from pydantic import AfterValidator, Field
 
@@ -77,6 +77,19 @@ class BundledSourceSection(Section):
     name: Literal["prior", "latent", "clip"] = Field(
         description="Which one: the toybox's prior on pixels or on latents, or its CLIP."
     )
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Return the kinds of prior that can read it."""
+        match self.name:
+            case "prior":
+                return ("pixel_unet", "multi_view_unet")
+            case "latent":
+                return ("latent_unet",)
+            case "clip":
+                return ("clip",)
+            case _:
+                assert_never(self.name)
 
 
 def _is_safe_pattern(pattern: str) -> str:
