@@ -26,7 +26,12 @@ ROOT = Path(__file__).parents[1]
 
 # What a stage's modules read besides Python: folders or files of the package.
 DATA: Mapping[CodeName, tuple[str, ...]] = {
-    "fetch": ("toybox/weights/prior", "toybox/weights/clip", "priors/source/clip_vocabulary"),
+    "fetch": (
+        "toybox/weights/prior",
+        "toybox/weights/latent",
+        "toybox/weights/clip",
+        "priors/source/clip_vocabulary",
+    ),
     "evaluate": ("toybox/weights/view",),
     "toybox_evaluate": ("toybox/weights/prior", "toybox/weights/clip", "toybox/weights/view"),
     "report": ("report/templates", "report/vendor"),

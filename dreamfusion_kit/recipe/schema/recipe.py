@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from dreamfusion_kit.recipe.schema.method import Method
 from dreamfusion_kit.recipe.schema.prior import LatentUnetSection
+from dreamfusion_kit.recipe.schema.source import BundledSourceSection
 
 
 class Recipe(Method):
@@ -27,6 +28,17 @@ class Recipe(Method):
                 f"found field.kind particles with the optimizer {self.optimize.optimizer.kind}, "
                 "expected adam"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _bundled_models_are_of_the_kind_that_reads_them(self) -> Self:
+        for key, prior in self.models.items():
+            source = prior.source
+            if isinstance(source, BundledSourceSection) and prior.kind not in source.readers:
+                raise ValueError(
+                    f"found the bundled model {source.name} as {key} of kind {prior.kind}, "
+                    f"expected kind {' or '.join(source.readers)}"
+                )
         return self
 
     @model_validator(mode="after")
