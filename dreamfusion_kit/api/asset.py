@@ -29,7 +29,7 @@ from dreamfusion_kit.optimize.loop import OptimizedModel
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.preview import AZIMUTH_DEG, BACKGROUND, ELEVATION_DEG, middle_cameras
 from dreamfusion_kit.optimize.run_key import run_key
-from dreamfusion_kit.priors.progress_bars import no_progress_bars
+from dreamfusion_kit.priors.source.progress_bars import no_progress_bars
 from dreamfusion_kit.recipe import suite_schema
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.document import Document, Place, Value

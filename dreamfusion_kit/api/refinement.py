@@ -20,8 +20,8 @@ from dreamfusion_kit.optimize.checkpoint import open_scratch
 from dreamfusion_kit.optimize.metrics import StepMetrics
 from dreamfusion_kit.optimize.phases import Guide, run_phases
 from dreamfusion_kit.optimize.run_key import run_key
-from dreamfusion_kit.priors.additions import Model
 from dreamfusion_kit.priors.base import Teacher
+from dreamfusion_kit.priors.source.parts import Model
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.schema import Recipe, RefineSection
 from dreamfusion_kit.shape.model import SurfaceModel

@@ -19,8 +19,8 @@ from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize.checkpoint import open_scratch
 from dreamfusion_kit.optimize.loop import OptimizedModel, optimize
 from dreamfusion_kit.optimize.monitor import ConsoleMonitor, Monitor, Monitors
-from dreamfusion_kit.priors.additions import Model
 from dreamfusion_kit.priors.base import Prior, Teacher
+from dreamfusion_kit.priors.source.parts import Model
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.stages import devices, models
 from dreamfusion_kit.stages.fetch import fetch_models

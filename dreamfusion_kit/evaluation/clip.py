@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dreamfusion_kit.errors import EvaluationError, RecipeError, WeightsError
 from dreamfusion_kit.image_files import quantized
-from dreamfusion_kit.priors.clip_files import load_clip_model
-from dreamfusion_kit.priors.clip_model import ClipModel, padded
+from dreamfusion_kit.priors.network.clip_files import load_clip_model
+from dreamfusion_kit.priors.network.clip_model import ClipModel, padded
 from dreamfusion_kit.recipe.judge import ADVICE, load_tokenizer
 
 _BATCH_SIZE = 32

@@ -20,8 +20,8 @@ from transformers import Blip2ForConditionalGeneration, InstructBlipForCondition
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.evaluation.clip import Preprocessing, load_preprocessing
 from dreamfusion_kit.image_files import quantized
-from dreamfusion_kit.priors.question_answerer import read_question_answerer
-from dreamfusion_kit.priors.shards import check_indices
+from dreamfusion_kit.priors.config.question_answerer import read_question_answerer
+from dreamfusion_kit.priors.config.shards import check_indices
 from dreamfusion_kit.recipe.judge import load_tokenizer
 
 QUESTION = 'Question: Does this figure show "{}"? Please answer yes or no.'

@@ -19,7 +19,7 @@ from dreamfusion_kit.guidance.sjc import sjc_residual
 from dreamfusion_kit.guidance.vsd import VariationalDistillation
 from dreamfusion_kit.guidance.x0_reconstruction import x0_reconstruction_residual
 from dreamfusion_kit.priors.base import ImageTextModel, Prior, Teacher
-from dreamfusion_kit.priors.lent import check_timesteps
+from dreamfusion_kit.priors.phi.lent import check_timesteps
 from dreamfusion_kit.recipe import schema
 
 T = TypeVar("T", bound=Teacher)

@@ -1,7 +1,7 @@
 """Timesteps without signal, where a guidance that divides by it has no value."""
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.priors.base import NoiseSchedule
+from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
 from dreamfusion_kit.recipe.schedule import peak
 from dreamfusion_kit.recipe.schema import (
     LinearSchedule,

@@ -39,9 +39,9 @@ from dreamfusion_kit.guidance.sds import (
     sample_timesteps,
 )
 from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
-from dreamfusion_kit.priors.adapter import Adapter
-from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.network.attention import repeatable_attention
+from dreamfusion_kit.priors.phi.adapter import Adapter
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import PLAIN, VsdSection
 from dreamfusion_kit.records import Cameras, GuidanceOutput

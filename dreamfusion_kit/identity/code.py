@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import dreamfusion_kit
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import FileError
 from dreamfusion_kit.identity.stage_name import ASSET_STAGES, CodeName
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     import grimp
 
 PACKAGE = "dreamfusion_kit"
-ROOT = Path(str(dreamfusion_kit.__file__)).parent
+ROOT = Path(__file__).parents[1]
 
 # What a stage's modules read besides Python: folders or files of the package.
 DATA: Mapping[CodeName, tuple[str, ...]] = {
-    "fetch": ("toybox/weights/prior", "toybox/weights/clip", "priors/clip_vocabulary"),
+    "fetch": ("toybox/weights/prior", "toybox/weights/clip", "priors/source/clip_vocabulary"),
     "evaluate": ("toybox/weights/view",),
     "toybox_evaluate": ("toybox/weights/prior", "toybox/weights/clip", "toybox/weights/view"),
     "report": ("report/templates", "report/vendor"),

@@ -5,11 +5,11 @@ from pathlib import Path
 from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.memory.architectures import PUBLISHED, Components, Config
-from dreamfusion_kit.priors import fetch
-from dreamfusion_kit.priors.components import read_config
-from dreamfusion_kit.priors.json_file import read_object
-from dreamfusion_kit.priors.model_files import check_configs
-from dreamfusion_kit.priors.single_file import converted_directory
+from dreamfusion_kit.priors.config.components import read_config
+from dreamfusion_kit.priors.config.json_file import read_object
+from dreamfusion_kit.priors.config.model_files import check_configs
+from dreamfusion_kit.priors.source import fetch
+from dreamfusion_kit.priors.source.single_file import converted_directory
 from dreamfusion_kit.recipe import schema
 
 _SECOND = "refine.prior/"  # before the names of what a refinement's own prior consists of

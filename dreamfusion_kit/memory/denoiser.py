@@ -14,7 +14,7 @@ from dreamfusion_kit.memory.fused_attention import FusedAttention
 from dreamfusion_kit.memory.line import extrapolate
 from dreamfusion_kit.memory.live import LiveMemory
 from dreamfusion_kit.memory.meta_model import module_bytes, moved_at_once
-from dreamfusion_kit.priors.lora import LoraDenoiser
+from dreamfusion_kit.priors.phi.lora import LoraDenoiser
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
 

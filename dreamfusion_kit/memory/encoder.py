@@ -1,7 +1,7 @@
 """The memory of what a gradient passes on its way to the image: a VAE's encoder, or a CLIP.
 
 Here a gradient goes back through the attention, so that the scores of all pairs are held, as on
-CUDA (see `priors/attention.py`); a CPU takes less.
+CUDA (see `priors/network/attention.py`); a CPU takes less.
 """
 
 from collections.abc import Callable

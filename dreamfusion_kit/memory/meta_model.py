@@ -13,8 +13,8 @@ from diffusers import (
 
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.memory.architectures import Config
-from dreamfusion_kit.priors import offload
 from dreamfusion_kit.priors.families.choose import FAMILIES
+from dreamfusion_kit.priors.network import offload
 
 _CLASSES: Mapping[str, Any] = {
     "UNet2DConditionModel": UNet2DConditionModel,

@@ -21,13 +21,13 @@ from dreamfusion_kit.memory.encoder import (
 )
 from dreamfusion_kit.memory.line import extrapolate
 from dreamfusion_kit.memory.meta_model import on_meta, stored
-from dreamfusion_kit.priors import offload
-from dreamfusion_kit.priors.components import MVDREAM_UNET
-from dreamfusion_kit.priors.config_schema import MvdreamUnetConfig
+from dreamfusion_kit.priors.config.components import MVDREAM_UNET
+from dreamfusion_kit.priors.config.json_file import checked
+from dreamfusion_kit.priors.config.schema import MvdreamUnetConfig
 from dreamfusion_kit.priors.families.choose import family_of
-from dreamfusion_kit.priors.json_file import checked
-from dreamfusion_kit.priors.multi_view import make_multi_view
-from dreamfusion_kit.priors.mvdream_layout import as_diffusers
+from dreamfusion_kit.priors.network import offload
+from dreamfusion_kit.priors.network.multi_view import make_multi_view
+from dreamfusion_kit.priors.network.mvdream_layout import as_diffusers
 from dreamfusion_kit.recipe import schema
 
 CLIP_TOKENS = 77  # every CLIP's length, and the length that IF's T5 is padded to

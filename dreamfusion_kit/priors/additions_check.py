@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
-from dreamfusion_kit.priors.adapted import Adapted
-from dreamfusion_kit.priors.components import names_component, read_config
+from dreamfusion_kit.priors.addition.adapted import Adapted
+from dreamfusion_kit.priors.addition.lora_merge import check_fits
+from dreamfusion_kit.priors.config.components import names_component, read_config
 from dreamfusion_kit.priors.directory import readable
 from dreamfusion_kit.priors.loaded_classes import loaded_classes
-from dreamfusion_kit.priors.lora_merge import check_fits
 
 
 def check_additions(adapted: Adapted) -> None:

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dreamfusion_kit.priors.adapter import Adapter
-from dreamfusion_kit.priors.base import NoiseSchedule, Prior, to_pixel_space
+from dreamfusion_kit.priors.base import Prior, to_pixel_space
+from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
+from dreamfusion_kit.priors.phi.adapter import Adapter
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import AnalyticSection
 

@@ -6,10 +6,10 @@ from typing import assert_never
 
 import torch
 
-from dreamfusion_kit.priors.additions import NOTHING
 from dreamfusion_kit.priors.analytic import AnalyticPrior
 from dreamfusion_kit.priors.base import Teacher
-from dreamfusion_kit.priors.model_files import check_configs
+from dreamfusion_kit.priors.config.model_files import check_configs
+from dreamfusion_kit.priors.source.parts import NOTHING
 from dreamfusion_kit.recipe import schema
 
 

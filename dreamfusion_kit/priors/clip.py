@@ -14,11 +14,11 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from dreamfusion_kit.errors import RecipeError, WeightsError
-from dreamfusion_kit.priors.attention import repeatable_attention
 from dreamfusion_kit.priors.base import ImageTextModel
-from dreamfusion_kit.priors.clip_files import load_clip_model
-from dreamfusion_kit.priors.clip_model import padded
-from dreamfusion_kit.priors.json_file import checked, read_object
+from dreamfusion_kit.priors.config.json_file import checked, read_object
+from dreamfusion_kit.priors.network.attention import repeatable_attention
+from dreamfusion_kit.priors.network.clip_files import load_clip_model
+from dreamfusion_kit.priors.network.clip_model import padded
 from dreamfusion_kit.priors.resize import resized
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.judge import load_tokenizer

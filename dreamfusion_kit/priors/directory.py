@@ -1,7 +1,7 @@
 """Loading from an ordinary diffusers directory: explicit classes, safetensors and JSON alone.
 
-The directory holds `model_index.json` and the folders that it names; `components.py` reads
-what they say. Nothing is ever unpickled and no code of a model is ever run.
+The directory holds `model_index.json` and the folders that it names; `config/` reads what they
+say. Nothing is ever unpickled and no code of a model is ever run.
 """
 
 import re
@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors.base import NoiseSchedule
-from dreamfusion_kit.priors.model_files import read_scheduler_config
+from dreamfusion_kit.priors.config.component_config import read_scheduler_config
+from dreamfusion_kit.priors.config.shards import check_indices
+from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
 from dreamfusion_kit.priors.prediction import DiffusionPrediction
 from dreamfusion_kit.priors.printable import printable
-from dreamfusion_kit.priors.shards import check_indices
 
 _VARIANT = re.compile(r"\.fp16(?=[.-])")
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion_kit.priors.base import NoiseSchedule
+from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
 
 NUM_TRAIN_TIMESTEPS = 1000
 

@@ -22,9 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.priors.adapted import Adapted
-from dreamfusion_kit.priors.additions import NOTHING
-from dreamfusion_kit.priors.components import (
+from dreamfusion_kit.priors.addition.adapted import Adapted
+from dreamfusion_kit.priors.config.components import (
     AURA_FLOW_ENCODERS,
     FLOW_TRANSFORMER,
     SD3,
@@ -36,9 +35,10 @@ from dreamfusion_kit.priors.components import (
 from dreamfusion_kit.priors.directory import load_model
 from dreamfusion_kit.priors.flow import NUM_TRAIN_TIMESTEPS, flow_input, flow_schedule
 from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
-from dreamfusion_kit.priors.offload import placed
+from dreamfusion_kit.priors.network.offload import placed
 from dreamfusion_kit.priors.prediction import to_epsilon
 from dreamfusion_kit.priors.pretrained import PretrainedPrior
+from dreamfusion_kit.priors.source.parts import NOTHING
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_penultimate, t5_hidden, tokenize
 from dreamfusion_kit.recipe.schema import FlowTransformerSection

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.errors import NumericsError
-from dreamfusion_kit.priors.adapted import Adapted
-from dreamfusion_kit.priors.attention import repeatable_attention
+from dreamfusion_kit.priors.addition.adapted import Adapted
 from dreamfusion_kit.priors.base import to_pixel_space
 from dreamfusion_kit.priors.directory import load_model
+from dreamfusion_kit.priors.network.attention import repeatable_attention
 
 
 def load_encoder(adapted: Adapted, device: torch.device) -> torch.nn.Module:

@@ -14,19 +14,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamfusion_kit.priors.adapted import Adapted
-from dreamfusion_kit.priors.additions import NOTHING
-from dreamfusion_kit.priors.attention import repeatable_attention
+from dreamfusion_kit.priors.addition.adapted import Adapted
 from dreamfusion_kit.priors.base import to_pixel_space
-from dreamfusion_kit.priors.components import TRANSFORMERS, read_index
+from dreamfusion_kit.priors.config.components import TRANSFORMERS, read_index
 from dreamfusion_kit.priors.directory import load_model, load_schedule
 from dreamfusion_kit.priors.families.base import encode_prompts
 from dreamfusion_kit.priors.families.choose import family_of
 from dreamfusion_kit.priors.flow import NUM_TRAIN_TIMESTEPS, flow_input, flow_schedule
 from dreamfusion_kit.priors.latent_space import check_finite
-from dreamfusion_kit.priors.offload import placed
+from dreamfusion_kit.priors.network.attention import repeatable_attention
+from dreamfusion_kit.priors.network.offload import placed
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.pretrained import PretrainedPrior
+from dreamfusion_kit.priors.source.parts import NOTHING
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import LatentTransformerSection
 

@@ -16,9 +16,8 @@ from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImpor
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamfusion_kit.priors.adapted import Adapted
-from dreamfusion_kit.priors.additions import NOTHING
-from dreamfusion_kit.priors.components import (
+from dreamfusion_kit.priors.addition.adapted import Adapted
+from dreamfusion_kit.priors.config.components import (
     LATENT_UNET,
     SECOND_ENCODER,
     names_component,
@@ -27,9 +26,10 @@ from dreamfusion_kit.priors.components import (
 )
 from dreamfusion_kit.priors.directory import load_model, load_schedule
 from dreamfusion_kit.priors.latent_space import encode_images, load_encoder
-from dreamfusion_kit.priors.offload import placed
+from dreamfusion_kit.priors.network.offload import placed
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.pretrained import PretrainedPrior
+from dreamfusion_kit.priors.source.parts import NOTHING
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_hidden, clip_penultimate
 from dreamfusion_kit.recipe.schema import LatentUnetSection

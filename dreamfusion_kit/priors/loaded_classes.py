@@ -20,7 +20,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from dreamfusion_kit.priors.components import FLOW_TRANSFORMER, SD3, TRANSFORMERS, read_index
+from dreamfusion_kit.priors.config.components import FLOW_TRANSFORMER, SD3, TRANSFORMERS, read_index
 from dreamfusion_kit.priors.families.choose import family_of
 from dreamfusion_kit.recipe import schema
 

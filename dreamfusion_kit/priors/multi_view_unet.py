@@ -24,28 +24,28 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dreamfusion_kit.errors import RecipeError, WeightsError
-from dreamfusion_kit.priors.additions import NOTHING, weights_file
 from dreamfusion_kit.priors.base import to_pixel_space
-from dreamfusion_kit.priors.components import (
+from dreamfusion_kit.priors.config.components import (
     MVDREAM_UNET,
     multi_view_components,
     read_config,
     read_index,
 )
+from dreamfusion_kit.priors.config.pixel_patch import patch_size
 from dreamfusion_kit.priors.directory import load_model, load_schedule, readable
 from dreamfusion_kit.priors.latent_space import encode_images, without_decoder
-from dreamfusion_kit.priors.multi_view import (
+from dreamfusion_kit.priors.network.multi_view import (
     camera_rows,
     changed_tensors,
     make_multi_view,
     seen_from,
 )
-from dreamfusion_kit.priors.mvdream_layout import load_mvdream
-from dreamfusion_kit.priors.offload import placed
-from dreamfusion_kit.priors.pixel_patch import patch_size
+from dreamfusion_kit.priors.network.mvdream_layout import load_mvdream
+from dreamfusion_kit.priors.network.offload import placed
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.pretrained import PretrainedPrior
 from dreamfusion_kit.priors.printable import printable
+from dreamfusion_kit.priors.source.parts import NOTHING, weights_file
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.text_encoders import clip_hidden
 from dreamfusion_kit.recipe.schema import MultiViewUnetSection

@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.priors.base import to_pixel_space
-from dreamfusion_kit.priors.components import PIXEL_UNET, read_index
+from dreamfusion_kit.priors.config.components import PIXEL_UNET, read_index
+from dreamfusion_kit.priors.config.pixel_patch import patch_size
 from dreamfusion_kit.priors.directory import load_model, load_schedule
-from dreamfusion_kit.priors.pixel_patch import patch_size
 from dreamfusion_kit.priors.prediction import PredictionType, to_epsilon
 from dreamfusion_kit.priors.pretrained import PretrainedPrior
 from dreamfusion_kit.priors.text import TextFeatures

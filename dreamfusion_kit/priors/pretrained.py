@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dreamfusion_kit.priors.base import Prior
-from dreamfusion_kit.priors.lora import LoraDenoiser
-from dreamfusion_kit.priors.offload import resident
+from dreamfusion_kit.priors.network.offload import resident
+from dreamfusion_kit.priors.phi.lora import LoraDenoiser
 from dreamfusion_kit.priors.text import TextFeatures
 
 

@@ -20,13 +20,13 @@ from transformers import (
 )
 
 from dreamfusion_kit.errors import RecipeError, WeightsError
-from dreamfusion_kit.priors.adapted import Adapted
-from dreamfusion_kit.priors.config_schema import ClipTextConfig
+from dreamfusion_kit.priors.addition.adapted import Adapted
+from dreamfusion_kit.priors.addition.inversion import spelled, teach_encoder, teach_tokenizer
+from dreamfusion_kit.priors.config.component_config import read_text_config
+from dreamfusion_kit.priors.config.schema import ClipTextConfig
+from dreamfusion_kit.priors.config.vocabulary import check_readable, read_tokenizer_config
 from dreamfusion_kit.priors.directory import load_model, readable
-from dreamfusion_kit.priors.inversion import spelled, teach_encoder, teach_tokenizer
-from dreamfusion_kit.priors.model_files import read_text_config
 from dreamfusion_kit.priors.unknown_tokens import refuse_unknown
-from dreamfusion_kit.priors.vocabulary import check_readable, read_tokenizer_config
 
 CLIP_CLASSES = {
     "CLIPTextModel": CLIPTextModel,

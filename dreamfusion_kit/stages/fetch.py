@@ -5,10 +5,11 @@ from pathlib import Path
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.priors import additions, fetch, model_files
-from dreamfusion_kit.priors.model_lock import Lock
-from dreamfusion_kit.priors.question_answerer import check_question_answerer
-from dreamfusion_kit.priors.transformer_files import diffuses
+from dreamfusion_kit.priors.config import model_files
+from dreamfusion_kit.priors.config.question_answerer import check_question_answerer
+from dreamfusion_kit.priors.config.transformer_files import diffuses
+from dreamfusion_kit.priors.source import fetch, parts
+from dreamfusion_kit.priors.source.model_lock import Lock
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.evaluation import SINGLE_JUDGE, VQA
 from dreamfusion_kit.recipe.judge import directory_reader
@@ -23,7 +24,7 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
     """Fetch the models of the recipe `name`; for `clip`, those that judge.
 
     The model's own files are checked here, before anything computes with them.
-    `offline` uses no network: see `priors.fetch.bring`.
+    `offline` uses no network: see `priors.source.fetch.bring`.
     """
     target = SuiteLayout(workspace, suite).model(name)
     files.check_writable(target, folder=False)
@@ -38,23 +39,23 @@ def run(workspace: Path, suite: str, name: str, *, offline: bool = False) -> Pat
 
 def fetch_models(
     recipe: schema.Recipe, workspace: Path, *, offline: bool
-) -> dict[str, additions.Model]:
+) -> dict[str, parts.Model]:
     """Bring a recipe's models to this machine, check their files, and return where they are.
 
     They have the keys of `Recipe.models`; a prior without files has none here. `offline` uses no
-    network: see `priors.fetch.bring`.
+    network: see `priors.source.fetch.bring`.
 
     Raises:
         WeightsError: if files are not available, or are not those of the recipe's models.
         RecipeError: if a guidance cannot work with its prior's schedule, or phi's network not
             with the prior.
     """
-    found: dict[str, additions.Model] = {}
+    found: dict[str, parts.Model] = {}
     lent = {f"{key}.phi" for key in recipe.guidances}
     for key, section in recipe.models.items():
         if section.source is None:
             continue
-        found[key] = additions.bring(section.source, section.additions, workspace, offline=offline)
+        found[key] = parts.bring(section.source, section.additions, workspace, offline=offline)
         if key not in lent:
             model_files.check_model(section, found[key].directory)
             _check_additions(section, found[key])
@@ -67,13 +68,13 @@ def fetch_models(
     return found
 
 
-def joined_lock(found: Mapping[str, additions.Model]) -> Lock:
+def joined_lock(found: Mapping[str, parts.Model]) -> Lock:
     """Return the lock of all models of a recipe."""
     own = found["prior"].lock if "prior" in found else {}
-    return additions.joined(own, {k: model.lock for k, model in found.items() if k != "prior"})
+    return parts.joined(own, {k: model.lock for k, model in found.items() if k != "prior"})
 
 
-def _check_phi(recipe: schema.Recipe, key: str, found: Mapping[str, additions.Model]) -> None:
+def _check_phi(recipe: schema.Recipe, key: str, found: Mapping[str, parts.Model]) -> None:
     """Raise RecipeError if the other network of a guidance's phi does not go with its prior."""
     if recipe.phi_of(key) is None:
         return
@@ -81,7 +82,7 @@ def _check_phi(recipe: schema.Recipe, key: str, found: Mapping[str, additions.Mo
     import torch
 
     from dreamfusion_kit.priors.directory import load_schedule
-    from dreamfusion_kit.priors.lent import check_lent, check_timesteps
+    from dreamfusion_kit.priors.phi.lent import check_lent, check_timesteps
 
     place, cpu = f"{key}.phi.source", torch.device("cpu")
     own = found[recipe.prior_key(key)].directory
@@ -90,7 +91,7 @@ def _check_phi(recipe: schema.Recipe, key: str, found: Mapping[str, additions.Mo
     check_timesteps(load_schedule(own, cpu)[0], load_schedule(lent, cpu)[0], place)
 
 
-def _check_additions(prior: schema.PriorSection, fetched: additions.Model) -> None:
+def _check_additions(prior: schema.PriorSection, fetched: parts.Model) -> None:
     """Raise WeightsError where a LoRA, a learned word or a VAE belongs to another model."""
     if not prior.additions or isinstance(
         prior, schema.PixelUnetSection | schema.ClipPriorSection | schema.AnalyticSection
@@ -102,7 +103,7 @@ def _check_additions(prior: schema.PriorSection, fetched: additions.Model) -> No
         check_view_weights(fetched.directory, fetched.additions["view_weights"])
         return
     # Imported here: it loads torch and diffusers, and only these checks need them.
-    from dreamfusion_kit.priors.adapted import Adapted
+    from dreamfusion_kit.priors.addition.adapted import Adapted
     from dreamfusion_kit.priors.additions_check import check_additions
 
     check_additions(Adapted(prior, fetched.directory, fetched.additions))

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dreamfusion_kit import files
-from dreamfusion_kit.priors import fetch
-from dreamfusion_kit.priors.model_lock import Lock
+from dreamfusion_kit.priors.source import fetch
+from dreamfusion_kit.priors.source.model_lock import Lock
 from dreamfusion_kit.recipe.schema import SourceSection
 
 

@@ -7,10 +7,10 @@ import torch
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.priors import additions
 from dreamfusion_kit.priors.base import Prior, Teacher
 from dreamfusion_kit.priors.build import build_prior, unchecked_prior
-from dreamfusion_kit.priors.model_lock import Lock
+from dreamfusion_kit.priors.source import parts
+from dreamfusion_kit.priors.source.model_lock import Lock
 from dreamfusion_kit.recipe.schema import Recipe
 
 
@@ -33,7 +33,7 @@ def load_phi(
 
 
 def built(
-    recipe: Recipe, name: str, found: Mapping[str, additions.Model], device: torch.device
+    recipe: Recipe, name: str, found: Mapping[str, parts.Model], device: torch.device
 ) -> Teacher:
     """Return the model `name` of `Recipe.models` from its files, if it has any."""
     section = recipe.models[name]
@@ -43,7 +43,7 @@ def built(
 
 
 def built_phi(
-    recipe: Recipe, key: str, found: Mapping[str, additions.Model], device: torch.device
+    recipe: Recipe, key: str, found: Mapping[str, parts.Model], device: torch.device
 ) -> Prior | None:
     """Return the model of the phi of the guidance at `key` from its files, if it has its own.
 
@@ -58,14 +58,12 @@ def built_phi(
     return model
 
 
-def _located(
-    recipe: Recipe, name: str, lock_path: Path, workspace: Path
-) -> dict[str, additions.Model]:
+def _located(recipe: Recipe, name: str, lock_path: Path, workspace: Path) -> dict[str, parts.Model]:
     """Return where the model's files are; nothing for a model without any."""
     section = recipe.models[name]
     if section.source is None:
         return {}
     lock = files.read_json(lock_path, Lock, made_by="fetch")
-    own, others = additions.split(lock, [other for other in recipe.models if other != "prior"])
+    own, others = parts.split(lock, [other for other in recipe.models if other != "prior"])
     part = own if name == "prior" else others[name]
-    return {name: additions.locate(section.source, section.additions, workspace, part)}
+    return {name: parts.locate(section.source, section.additions, workspace, part)}

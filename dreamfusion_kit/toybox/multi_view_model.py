@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from dreamfusion_kit import files
-from dreamfusion_kit.priors.multi_view import (
+from dreamfusion_kit.priors.network.multi_view import (
     camera_rows,
     changed_tensors,
     is_changed,

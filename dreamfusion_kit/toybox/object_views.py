@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.sampler import sample_cameras
-from dreamfusion_kit.priors.multi_view import camera_rows
+from dreamfusion_kit.priors.network.multi_view import camera_rows
 from dreamfusion_kit.recipe.schema import PlainBackgroundSection
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.seeding import generator as make_generator

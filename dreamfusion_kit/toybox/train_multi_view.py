@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dreamfusion_kit.priors.multi_view import CAMERA
+from dreamfusion_kit.priors.network.multi_view import CAMERA
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection

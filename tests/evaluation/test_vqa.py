@@ -18,7 +18,7 @@ from dreamfusion_kit import seeding
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.evaluation.judge import Questioner
 from dreamfusion_kit.evaluation.vqa import ANSWER, QUESTION, load_question_answerer
-from dreamfusion_kit.priors.question_answerer import check_question_answerer
+from dreamfusion_kit.priors.config.question_answerer import check_question_answerer
 
 WORDS = ["<pad>", "</s>", "<unk>", "<image>", "yes", "no", "Question", "mug", "Does", "show"]
 KINDS = {

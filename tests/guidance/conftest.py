@@ -12,7 +12,8 @@ from dreamfusion_kit.guidance.conditioning import Conditioning, PromptFeatures
 from dreamfusion_kit.guidance.sds import NoisyViews
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.priors.analytic import mixture_epsilon
-from dreamfusion_kit.priors.base import NoiseSchedule, Prior
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
 from dreamfusion_kit.recipe.schema import ViewPromptsSection

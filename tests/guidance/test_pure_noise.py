@@ -8,7 +8,7 @@ import torch
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.guidance.pure_noise import refuse_pure_noise
-from dreamfusion_kit.priors.base import NoiseSchedule
+from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
 from dreamfusion_kit.recipe.schema import LinearSchedule, PiecewiseSchedule
 
 ZERO_TERMINAL_SNR = NoiseSchedule(torch.linspace(1, 0, 101)[1:])

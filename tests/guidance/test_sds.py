@@ -26,7 +26,8 @@ from dreamfusion_kit.guidance.sds import (
     timestep_weight,
 )
 from dreamfusion_kit.priors.analytic import AnalyticPrior
-from dreamfusion_kit.priors.base import NoiseSchedule, Prior
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import AnalyticSection, LinearSchedule, SdsSection
 

@@ -13,9 +13,9 @@ from dreamfusion_kit.guidance.build import build_guidance
 from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.guidance.vsd import VariationalDistillation, pose_rows
-from dreamfusion_kit.priors import lora
-from dreamfusion_kit.priors.adapter import Adapter
 from dreamfusion_kit.priors.analytic import AnalyticPrior, GaussianAdapter
+from dreamfusion_kit.priors.phi import lora
+from dreamfusion_kit.priors.phi.adapter import Adapter
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe import schema
 

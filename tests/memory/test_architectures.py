@@ -18,9 +18,9 @@ from dreamfusion_kit.memory.architectures import (
     Components,
 )
 from dreamfusion_kit.memory.meta_model import on_meta
-from dreamfusion_kit.priors.config_schema import MvdreamUnetConfig
-from dreamfusion_kit.priors.multi_view import make_multi_view
-from dreamfusion_kit.priors.mvdream_layout import as_diffusers
+from dreamfusion_kit.priors.config.schema import MvdreamUnetConfig
+from dreamfusion_kit.priors.network.multi_view import make_multi_view
+from dreamfusion_kit.priors.network.mvdream_layout import as_diffusers
 
 
 def test_mvdream_is_sd21_with_a_camera() -> None:

@@ -26,7 +26,8 @@ from dreamfusion_kit.guidance.conditioning import PromptFeatures
 from dreamfusion_kit.guidance.view_prompts import guidance_prompts
 from dreamfusion_kit.model.nerf import NerfModel
 from dreamfusion_kit.optimize.penalties import weighted_penalties
-from dreamfusion_kit.priors.base import NoiseSchedule, Prior
+from dreamfusion_kit.priors.base import Prior
+from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import GuidanceSection, PenaltiesSection, Recipe

@@ -1,7 +1,7 @@
 """A tiny diffusers directory, laid out like the toybox's, with random weights."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from diffusers import (
     SD3Transformer2DModel,
     UNet2DConditionModel,
 )
-from huggingface_hub import close_session, constants
 from safetensors.torch import save_file
 from transformers import (
     CLIPConfig,
@@ -34,9 +33,8 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from dreamfusion_kit.priors.multi_view import changed_tensors, make_multi_view
+from dreamfusion_kit.priors.network.multi_view import changed_tensors, make_multi_view
 
-from .hub_server import HubServer
 from .mvdream_network import MvdreamNetwork
 
 WORDS = ("a", "red", "blue", "mug", "robot", "front", "view", ",")
@@ -351,22 +349,3 @@ def clip_directory(tmp_path_factory: pytest.TempPathFactory, tokenizer: CLIPToke
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
     ).save_pretrained(directory)
     return directory
-
-
-@pytest.fixture
-def hub_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, socket_enabled: None
-) -> Iterator[HubServer]:
-    """Serve a hub without repositories; the hub's client talks to it, with a cache of its own."""
-    with HubServer() as server:
-        template = server.hub_url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.hub_url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        # Small enough that a file of some kilobytes reaches the disk in several writes.
-        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        yield server
-        close_session()

@@ -9,12 +9,13 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors import adapted, additions_check
-from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors import additions_check
+from dreamfusion_kit.priors.addition import adapted
+from dreamfusion_kit.priors.addition.adapted import Adapted
+from dreamfusion_kit.priors.addition.lora_merge import Lora
 from dreamfusion_kit.priors.additions_check import check_additions
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.loaded_classes import loaded_classes
-from dreamfusion_kit.priors.lora_merge import Lora
 from dreamfusion_kit.recipe import schema
 
 from .families.conftest import COMPONENTS, saved

@@ -14,9 +14,9 @@ from dreamfusion_kit.camera.sampler import orbit_cameras
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.base import Prior
 from dreamfusion_kit.priors.build import build_prior
-from dreamfusion_kit.priors.model_files import check_model
-from dreamfusion_kit.priors.multi_view import camera_rows, make_multi_view, seen_from
+from dreamfusion_kit.priors.config.model_files import check_model
 from dreamfusion_kit.priors.multi_view_unet import check_view_weights
+from dreamfusion_kit.priors.network.multi_view import camera_rows, make_multi_view, seen_from
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.recipe.schema import MultiViewUnetSection
 from dreamfusion_kit.records import Cameras

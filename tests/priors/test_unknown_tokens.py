@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.priors.single_file import _write_tokenizer
+from dreamfusion_kit.priors.source.single_file import _write_tokenizer
 from dreamfusion_kit.priors.text_encoders import tokenize
 from dreamfusion_kit.priors.unknown_tokens import refuse_unknown
 

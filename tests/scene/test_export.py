@@ -1,7 +1,9 @@
 """Scenes in files, opened by libraries that did not write them."""
 
 import io
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import numpy as np
 import pygltflib
 import pytest
 import trimesh
-from pxr import Gf, Usd, UsdGeom
+from PIL import Image
+from pxr import Gf, Usd, UsdGeom, UsdShade
 
 from dreamfusion_kit.recipe.scene import GroundSection, LampSection, ObjectSection
 from dreamfusion_kit.scene.export import scene_glb, scene_usdz
@@ -82,6 +85,37 @@ def test_a_scene_without_textures_is_valid_too(
     path = tmp_path / "scene.glb"
     path.write_bytes(glb(({"ground": models["ground"]}, instances[-1:])))
     assert validate_gltf(path)["messages"] == []
+
+
+def test_materials_stay_what_they_are(
+    scene: Scene, validate_gltf: Callable[[Path], dict[str, Any]], tmp_path: Path
+) -> None:
+    """An image of roughness and metallic, and numbers; as GLB and as USDZ."""
+    models, instances = scene
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[..., 0], image[..., 1], image[:4, :, 2] = 255, 77, 255
+    shiny = replace(models["sign"], material=image, roughness=1.0, metallic=1.0)
+    changed = ({**models, "sign": shiny}, instances)
+    path = tmp_path / "scene.glb"
+    path.write_bytes(glb(changed))
+    assert validate_gltf(path)["messages"] == []
+    gltf = pygltflib.GLTF2().load(str(path))
+    assert [each.name for each in gltf.images] == ["sign_albedo", "sign_material"]
+    loaded = trimesh.load_scene(path)
+    found: Any = loaded.geometry["sign"].visual
+    np.testing.assert_array_equal(found.material.metallicRoughnessTexture, image)
+    ground: Any = loaded.geometry["ground"].visual
+    assert (ground.material.roughnessFactor, ground.material.metallicFactor) == (0.5, 0.0)
+    path = tmp_path / "scene.usdz"
+    path.write_bytes(scene_usdz("toy-table", *changed))
+    stage = Usd.Stage.Open(str(path))
+    surface = UsdShade.Shader(stage.GetPrimAtPath("/toy_table/far/sign/sign_material/surface"))
+    for name, channel in (("roughness", "g"), ("metallic", "b")):
+        (source,) = surface.GetInput(name).GetAttr().GetConnections()
+        assert source.name == f"outputs:{channel}"
+    with zipfile.ZipFile(path) as archive:
+        stored = Image.open(io.BytesIO(archive.read("sign_material.png")))
+    np.testing.assert_array_equal(np.asarray(stored), image)
 
 
 def test_lamps_are_point_lights(scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,48 @@ def test_a_white_surface_in_even_light_has_its_brightness(sign: Model) -> None:
     studio = Studio({"sign": sign}, [ONE], Light(0.5 * GREY))
     picture = studio.picture(shot(samples_per_pixel=256), background=(0, 0, 0), seed=0)
     assert to_linear(picture[19:23, 19:23]).mean() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("metallic", [0.0, 0.5, 1.0])
+def test_a_material_in_even_light_has_its_brightness(sign: Model, metallic: float) -> None:
+    """A smooth metal reflects its colour, a dielectric its colour below a clear coat of 4 %."""
+    colour = np.array([200, 100, 50], np.uint8)
+    shiny = replace(sign, texture=np.tile(colour, (2, 2, 1)), roughness=0.2, metallic=metallic)
+    studio = Studio({"sign": shiny}, [ONE], Light(0.5 * GREY))
+    picture = studio.picture(shot(samples_per_pixel=256), background=(0, 0, 0), seed=0)
+    base = to_linear(colour / 255)
+    expected = 0.5 * (metallic * base + (1 - metallic) * (0.96 * base + 0.04))
+    np.testing.assert_allclose(
+        to_linear(picture[12:20, 12:20]).mean(axis=(0, 1)), expected, rtol=0.05
+    )
+
+
+def test_a_material_image_says_where_it_is_metal_and_how_smooth(sign: Model) -> None:
+    """Green is roughness, blue metallic, and a quarter of the sign shows its own quarter.
+
+    White, and lit from straight ahead: a smooth metal is a mirror, and shows the light; a
+    rough one spreads it, plastic has a weak mirror and its white.
+    """
+    material = np.zeros((32, 32, 3), np.uint8)
+    material[:16, :16] = [255, 0, 255]  # upper left: a mirror
+    material[:16, 16:] = [255, 255, 255]  # upper right: a rough metal
+    material[16:, :16] = [255, 0, 0]  # lower left: glossy plastic
+    material[16:, 16:] = [255, 255, 0]  # lower right: plaster, all but
+    white = np.full((32, 32, 3), 255, np.uint8)
+    shiny = replace(sign, texture=white, material=material, roughness=1.0, metallic=1.0)
+    ahead = np.zeros((64, 128, 3), np.float32)
+    ahead[28:36, 60:68] = 1.0
+    picture = to_linear(
+        Studio({"sign": shiny}, [ONE], Light(ahead)).picture(
+            shot(samples_per_pixel=64), background=(0, 0, 0), seed=0
+        )
+    )[..., 0]
+    near = {"mirror": (13, 13), "rough": (13, 18), "plastic": (18, 13), "plaster": (18, 18)}
+    seen = {name: picture[y - 1 : y + 2, x - 1 : x + 2].mean() for name, (y, x) in near.items()}
+    assert seen["mirror"] == pytest.approx(1.0, abs=0.05)
+    assert seen["rough"] < 0.1
+    assert seen["plaster"] < 0.1
+    assert seen["plastic"] == pytest.approx(seen["plaster"] + 0.04, abs=0.02)
 
 
 def test_the_background_is_the_colour_asked_for_or_the_environment(sign: Model) -> None:

@@ -14,7 +14,7 @@ from dreamfusion_kit import files, provenance
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.evaluation.entry import AssetEntry, SuiteCost, SuiteMetrics
 from dreamfusion_kit.mesh.facts import MeshFacts
-from dreamfusion_kit.priors.model_lock import Lock
+from dreamfusion_kit.priors.source.model_lock import Lock
 from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.schema import LocalSourceSection
 from dreamfusion_kit.recipe.suite import load_suite

@@ -3,7 +3,9 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import trimesh
@@ -13,7 +15,17 @@ from dreamfusion_kit.errors import DreamFusionKitError, RecipeError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.stages import embed, evaluate, fetch, mesh, optimize, refine, report, score
+from dreamfusion_kit.stages import (
+    embed,
+    evaluate,
+    fetch,
+    mesh,
+    optimize,
+    refine,
+    relight,
+    report,
+    score,
+)
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.suites.plan import plan
 from dreamfusion_kit.workspace.init import init
@@ -67,6 +79,10 @@ def test_what_is_measured_and_shown_is_the_refined_mesh(refined: Path) -> None:
     surface.merge_vertices(merge_tex=True, merge_norm=True)
     assert surface.is_watertight
     assert surface.volume > 0
+    assert surface.area_faces.min() > 0
+    drawn: Any = trimesh.load_mesh(own.refined / "mesh.glb", process=False)
+    sides = np.einsum("fd,fcd->fc", drawn.face_normals, drawn.vertex_normals[drawn.faces])
+    assert sides.mean(axis=1).min() > 0  # no face is turned against its normals
     found = json.loads((own.evaluation / "metrics.json").read_text())
     assert found["inputs"]["mesh_sha256"] != json.loads((own.mesh / "origin.json").read_text())
     page = (SuiteLayout(refined, "default").report / "index.html").read_text()
@@ -75,6 +91,22 @@ def test_what_is_measured_and_shown_is_the_refined_mesh(refined: Path) -> None:
     cost = json.loads(SuiteLayout(refined, "default").cost.read_text())["assets"]["red_mug"]
     parts = [json.loads(own.cost(s).read_text())["seconds"] for s in ("optimize", "mesh", "refine")]
     assert cost["seconds"] == pytest.approx(sum(parts), abs=0.01)
+
+
+def test_the_refined_mesh_is_relit(refined: Path) -> None:
+    own = SuiteLayout(refined, "default").asset("red_mug")
+    size = {"image_size_px": 32, "samples_per_pixel": 4, "num_frames": 0}
+    (folder,) = relight.run(refined, "default", "red_mug", ["overcast"], **size)
+    before = (folder / "still_00.png").read_bytes()
+    kept = (own.refined / "mesh.glb").read_bytes()
+    shutil.copy(own.mesh / "mesh.glb", own.refined / "mesh.glb")
+    with pytest.raises(
+        DreamFusionKitError, match=r"refined/red_mug/mesh\.glb: found other content"
+    ):
+        relight.run(refined, "default", "red_mug", ["overcast"], **size)
+    (own.refined / "mesh.glb").write_bytes(kept)
+    relight.run(refined, "default", "red_mug", ["overcast"], **size)
+    assert (folder / "still_00.png").read_bytes() == before
 
 
 def test_it_repeats_to_the_byte(refined: Path) -> None:

@@ -24,7 +24,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter a workspace whose suite `trio` is made, according to locks and outputs."""
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    upgrade.upgrade(Path(), [SUITE])
+    list(upgrade.upgrade(Path(), [SUITE]))
     root = Path("suites") / SUITE
     _record(root / "dvc.yaml", root, skip=("kit", "score", "report"))
     for pipeline in sorted(root.glob("assets/*/dvc.yaml")):

@@ -7,8 +7,8 @@ import torch
 
 from dreamfusion_kit.camera.sampler import sample_cameras
 from dreamfusion_kit.priors.build import build_prior
-from dreamfusion_kit.priors.multi_view import is_changed
 from dreamfusion_kit.priors.multi_view_unet import MultiViewUnetPrior
+from dreamfusion_kit.priors.network.multi_view import is_changed
 from dreamfusion_kit.recipe.schema import MultiViewUnetSection
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection

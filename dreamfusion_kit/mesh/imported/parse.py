@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import trimesh
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from trimesh.resolvers import Resolver
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import MultiMaterial, PBRMaterial
@@ -114,6 +114,9 @@ def _noting_damaged_images() -> Generator[list[str], None, None]:
     def noting(*arguments: Any, **options: Any) -> Any:
         try:
             return original(*arguments, **options)
+        except UnidentifiedImageError:  # its text has an address in memory
+            damaged.append("not of a known format")
+            raise
         except Exception as error:
             damaged.append(shortened(" ".join(str(error).split()), 120))
             raise
@@ -262,8 +265,10 @@ def main() -> None:
     except MemoryError:
         problem = f"needs over {_MAX_MEMORY_BYTES >> 30} GiB to read; expected a smaller model"
     except Exception as error:  # A damaged file can raise anything from inside a parser.
-        reason = shortened(" ".join(str(error).split()), 120)
-        problem = f"cannot be read ({type(error).__name__}: {reason}); export it again"
+        name = type(error).__name__
+        reason = ": ".join(filter(None, [name, shortened(" ".join(str(error).split()), 120)]))
+        kind = file.rpartition(".")[2].upper()
+        problem = f"cannot be read ({reason}); expected a valid {kind}; export it again"
     else:
         return
     print(json.dumps(problem), flush=True)

@@ -17,11 +17,11 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.priors.adapted import Adapted
+from dreamfusion_kit.priors.addition.adapted import Adapted
+from dreamfusion_kit.priors.config.vocabulary import check_readable
 from dreamfusion_kit.priors.directory import load_model, readable
 from dreamfusion_kit.priors.text import TextFeatures
 from dreamfusion_kit.priors.unknown_tokens import refuse_unknown
-from dreamfusion_kit.priors.vocabulary import check_readable
 
 Tensors = Mapping[str, Tensor]
 

@@ -65,7 +65,7 @@ def refuse_few_step_names(names: Iterable[str]) -> None:
     """Raise ValueError where one of the names says that a model or a LoRA is of a few steps.
 
     A model's files need not say so: some have the configurations of the model that they were
-    distilled from, and a LoRA has none. What files say is read in `priors/distilled.py`.
+    distilled from, and a LoRA has none. What files say is read in `priors/config/distilled.py`.
     """
     for name in names:
         reason = why_few_steps(name)

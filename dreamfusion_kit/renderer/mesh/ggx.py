@@ -3,10 +3,15 @@
 Letters: n the normal, l and v the unit directions to light and eye, h the half vector,
 alpha the square of the roughness, m the metallic, c the base colour. All colours are linear.
 
-    f       = (1 - F) c (1 - m) / pi + F D G / (4 (n.l) (n.v))
-    F       = f0 + (1 - f0) (1 - v.h)^5                 Schlick's, with f0 = mix(0.04, c, m)
+    f       = mix((1 - F(0.04)) c / pi + F(0.04) S, F(c) S, m)   a dielectric and a metal
+    F(f0)   = f0 + (1 - f0) (1 - v.h)^5                          Schlick's
+    S       = D G / (4 (n.l) (n.v))
     D       = alpha^2 / (pi ((n.h)^2 (alpha^2 - 1) + 1)^2)
     G/(4..) = V(l) V(v),  V(x) = 1 / (n.x + sqrt(alpha^2 + (1 - alpha^2) (n.x)^2))
+
+Schlick's term is linear in f0, so both highlights are one, with f0 = mix(0.04, c, m). The
+diffuse part is the dielectric's alone: c's Fresnel term takes nothing from it. (The appendix's
+former shortened form had it otherwise, and half-metals too dark: KhronosGroup/glTF, issue 2386.)
 
 What is returned is pi f (n.l): the share of the light that a white sheet facing it would send
 back, so that a light of strength 1 shows such a sheet as 1, as `shading.shade` does.
@@ -41,10 +46,11 @@ def reflected(
     half = torch.nn.functional.normalize(to_light + to_eye, dim=-1)
     lit = cosine_light.clamp_min(_LEAST)
     alpha2 = roughness.clamp_min(SMOOTHEST) ** 4
-    fresnel = _fresnel(base, metallic, (to_eye * half).sum(dim=-1).clamp(0, 1))
+    cosine_half = (to_eye * half).sum(dim=-1).clamp(0, 1)
+    fresnel = _fresnel(base, metallic, cosine_half)
     peak = _distribution((normals * half).sum(dim=-1).clamp(0, 1), alpha2)
     visibility = _masking(lit, alpha2) * _masking(cosine_eye, alpha2)
-    diffuse = (1 - fresnel) * base * (1 - metallic)[:, None]
+    diffuse = base * ((1 - metallic) * _under_gloss(cosine_half))[:, None]
     specular = math.pi * fresnel * (peak * visibility)[:, None]
     return (diffuse + specular) * (lit * (cosine_light > 0))[:, None]
 
@@ -53,8 +59,9 @@ def ambient_reflected(
     base: Float[Tensor, "points 3"], metallic: Float[Tensor, " points"]
 ) -> Float[Tensor, "points 3"]:
     """Return what the surface sends back of light from everywhere, by its normal reflectance."""
-    straight = _fresnel(base, metallic, torch.ones_like(metallic))
-    return (1 - straight) * base * (1 - metallic)[:, None] + straight
+    one = torch.ones_like(metallic)
+    diffuse = base * ((1 - metallic) * _under_gloss(one))[:, None]
+    return diffuse + _fresnel(base, metallic, one)
 
 
 def shade_ggx(
@@ -111,7 +118,16 @@ def _fresnel(
     cosine: Float[Tensor, " points"],
 ) -> Float[Tensor, "points 3"]:
     normal = torch.lerp(torch.full_like(base, _DIELECTRIC), base, metallic[:, None])
-    return normal + (1 - normal) * ((1 - cosine) ** 5)[:, None]
+    return _schlick(normal, cosine[:, None])
+
+
+def _under_gloss(cosine: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
+    """Return the share of the light that a dielectric's highlight leaves to what is below it."""
+    return 1 - _schlick(torch.full_like(cosine, _DIELECTRIC), cosine)
+
+
+def _schlick(normal: Tensor, cosine: Tensor) -> Tensor:
+    return normal + (1 - normal) * (1 - cosine) ** 5
 
 
 def _distribution(

@@ -151,6 +151,16 @@ def test_a_decompression_bomb_is_not_decoded(tmp_path: Path, parsed: Parse) -> N
     assert "texture that cannot be read" in str(parsed(tmp_path, "model.obj"))
 
 
+def test_a_texture_of_no_format_is_named_the_same_each_time(tmp_path: Path, parsed: Parse) -> None:
+    (tmp_path / "wood.png").write_bytes(b"<svg/>")
+    (tmp_path / "model.mtl").write_text("newmtl a\nmap_Kd wood.png\n")
+    (tmp_path / "model.obj").write_text(
+        "mtllib model.mtl\nusemtl a\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n"
+    )
+    said = parsed(tmp_path, "model.obj")
+    assert said == "has a texture that cannot be read (not of a known format); export it again"
+
+
 def test_too_many_faces_are_refused(tmp_path: Path, parsed: Parse) -> None:
     faces = 1_000_001
     (tmp_path / "model.stl").write_bytes(STL_HEADER + struct.pack("<I", faces) + bytes(50 * faces))

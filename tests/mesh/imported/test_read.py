@@ -27,6 +27,11 @@ def test_a_model_comes_back(tmp_path: Path) -> None:
     [
         ("model.obj", b"v 0 0 0\n", "no faces"),
         ("model.gltf", json.dumps(HUGE).encode(), "GiB to read|cannot be read"),
+        (
+            "model.gltf",
+            json.dumps(HUGE | {"accessors": [{"count": 1}]}).encode(),
+            r"cannot be read \(\w+: .+\); expected a valid GLTF; export it again",
+        ),
     ],
 )
 def test_a_refusal_is_one_line_that_names_the_file(

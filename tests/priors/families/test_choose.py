@@ -3,9 +3,9 @@
 import pytest
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors.components import TRANSFORMERS
+from dreamfusion_kit.priors.config.components import TRANSFORMERS
+from dreamfusion_kit.priors.config.transformer_files import check_transformer
 from dreamfusion_kit.priors.families.choose import family_of
-from dreamfusion_kit.priors.transformer_files import check_transformer
 
 from .conftest import COMPONENTS, Save, section
 

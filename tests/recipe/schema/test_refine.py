@@ -76,6 +76,37 @@ def test_what_a_phase_cannot_learn_is_refused(path: str, value: object, message:
         validate(changed(path, value), Recipe)
 
 
+LEARNED = {
+    "roughness": {"kind": "fixed", "value": 0.5},
+    "metallic": {"kind": "number", "start": 0.2, "learning_rate": 0.01},
+}
+FIXED = LEARNED | {"metallic": {"kind": "fixed", "value": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("learns", "geometry"),
+        ("shading.shaded_probability", 0.0),
+        ("shading.diffuse", 0.0),
+        ("shading.textureless_probability", 1.0),
+        ("shading.albedo_only_steps", 300),
+    ],
+)
+def test_a_material_that_no_view_teaches_is_refused(path: str, value: object) -> None:
+    name = "magic3d-toybox"
+    values = changed(f"refine.phases.0.{path}", value, name).data
+    values["refine"]["material"] = LEARNED
+    with pytest.raises(
+        RecipeError,
+        match=r"refine: found material\.metallic\.kind number without a view that shows highlights",
+    ):
+        validate(document(values), Recipe)
+    values["refine"]["material"] = FIXED
+    validate(document(values), Recipe)
+    validate(changed("refine.material", LEARNED, name), Recipe)
+
+
 def test_a_prior_of_the_second_stage_is_checked_with_its_guidance() -> None:
     analytic = data("analytic")["prior"]
     found = changed("refine.prior", analytic)

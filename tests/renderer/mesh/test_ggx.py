@@ -98,7 +98,51 @@ def test_a_surface_sends_back_no_more_than_it_gets(roughness: float) -> None:
     for eye_deg in (85.0, 45.0, 20.0):
         assert 0.3 < total(1.0, eye_deg) < 1.005  # what bounces twice between facets is lost
         assert 0.9 < total(0.0, eye_deg) < 1.11
-        assert total(0.5, eye_deg) < 1.005
+
+
+def test_half_a_metal_is_the_mean_of_a_dielectric_and_a_metal() -> None:
+    """As the appendix defines the material: mix(dielectric_brdf, metal_brdf, metallic)."""
+    light, eye = toward(35, 160), toward(50)
+    for base in (0.05, 0.5, 0.9):
+        dielectric, metal = (of(0.4, value, light, eye, base) for value in (0.0, 1.0))
+        torch.testing.assert_close(
+            of(0.4, 0.25, light, eye, base), 0.75 * dielectric + 0.25 * metal
+        )
+        ambient = [
+            ambient_reflected(
+                torch.full((1, 3), base, dtype=torch.float64),
+                torch.tensor([value], dtype=torch.float64),
+            )
+            for value in (0.0, 0.25, 1.0)
+        ]
+        torch.testing.assert_close(ambient[1], 0.75 * ambient[0] + 0.25 * ambient[2])
+
+
+@pytest.mark.parametrize("metallic", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("roughness", [0.3, 0.6])
+def test_what_it_sends_back_is_what_relit_pictures_show(
+    mitsuba: Any, metallic: float, roughness: float
+) -> None:
+    """`relight` and scenes have Mitsuba's `principled`, whose diffuse part is Disney's."""
+    base, angle = 0.3, hemisphere(30)[1]
+    bsdf = mitsuba.load_dict(
+        {
+            "type": "principled",
+            "base_color": {"type": "rgb", "value": base},
+            "roughness": roughness,
+            "metallic": metallic,
+            "specular": 0.5,
+        }
+    )
+    context, interaction = mitsuba.BSDFContext(), mitsuba.SurfaceInteraction3f()
+    directions = hemisphere(30)[0]
+    for eye_deg in (80, 45):
+        eye = toward(eye_deg)
+        interaction.wi = eye.tolist()
+        seen = [bsdf.eval(context, interaction, light)[0] for light in directions.tolist()]
+        found = of(roughness, metallic, directions, eye, base)[:, 0].sum() * angle / math.pi
+        tolerance = 1e-3 if metallic == 1 else 0.08
+        assert found.item() == pytest.approx(sum(seen) * angle, rel=tolerance)
 
 
 def test_a_smooth_white_metal_loses_next_to_nothing() -> None:

@@ -1,0 +1,1 @@
+"""Networks written or changed here, and how a network is run."""
