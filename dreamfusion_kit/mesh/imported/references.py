@@ -4,6 +4,7 @@ A reference is followed only if it stays in the model's own folder.
 """
 
 import json
+import math
 import struct
 import urllib.parse
 from collections.abc import Iterator
@@ -56,7 +57,8 @@ def source_files(model: Path) -> dict[str, Path]:
 def _size(path: Path, referring: Path | None = None) -> int:
     where = f"{referring}: refers to {path.name}" if referring else str(path)
     if not path.is_file() or path.is_symlink():
-        raise MeshError(f"{where}: not there, expected a regular file")
+        way = "copy it there, or export the model again" if referring else "check the path"
+        raise MeshError(f"{where}: not there, expected a regular file; {way}")
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise MeshError(
@@ -97,7 +99,7 @@ def _gltf_json(model: Path, suffix: str) -> dict[str, Any]:
                 content = file.read(length)
             else:
                 content = file.read(_MAX_JSON_BYTES + 1)
-        tree = json.loads(content)
+        tree = json.loads(content, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError, struct.error) as error:
         reason = shortened(str(error).splitlines()[0], 100)
         raise MeshError(f"{model}: {reason}; expected glTF 2.0; export it again") from None
@@ -105,6 +107,14 @@ def _gltf_json(model: Path, suffix: str) -> dict[str, Any]:
     if not isinstance(version, str) or not version.startswith("2."):
         raise MeshError(f"{model}: found glTF {version}, expected 2.0; export it again")
     return tree
+
+
+def _finite(text: str) -> float:
+    """Return a number of JSON, which has neither NaN nor infinity: as a colour they would be 0."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return value
 
 
 def _of_gltf(model: Path, tree: dict[str, Any]) -> Iterator[str]:

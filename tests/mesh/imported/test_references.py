@@ -95,6 +95,18 @@ def test_deeply_nested_json_is_refused(tmp_path: Path) -> None:
         source_files(tmp_path / "a.gltf")
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, number: str) -> None:
+    """Wherever they stand: trimesh would make a black of a colour with one."""
+    tree = f'{{"asset": {{"version": "2.0"}}, "materials": [{{"x": [0.5, {number}]}}]}}'
+    (tmp_path / "a.gltf").write_text(tree)
+    with pytest.raises(
+        MeshError, match=f"{number} is not a finite number; expected glTF 2"
+    ) as caught:
+        source_files(tmp_path / "a.gltf")
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "extensions",
     [{"extensionsRequired": ["KHR_draco_mesh_compression"]},
