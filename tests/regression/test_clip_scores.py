@@ -83,7 +83,7 @@ def test_prior_samples(clip: Clip, num_regression: NumericRegressionFixture) -> 
 
 
 def test_latent_samples(clip: Clip, num_regression: NumericRegressionFixture) -> None:
-    """The latent prior, by the pipeline that knows nothing of this kit: cosines of a few samples."""
+    """The latent prior, by diffusers' own pipeline: cosines of a few samples."""
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(
