@@ -91,12 +91,14 @@ def test_a_read_only_folder_is_one_line(read_only_folder: Path) -> None:
 def test_a_folder_that_vanishes_is_one_line(tmp_path: Path) -> None:
     """As where somebody clears `out/` while a stage writes into it."""
     target = tmp_path / "out" / "mesh"
-    with (
-        pytest.raises(FileError, match=r"out/mesh: No such file or directory: its folder is gone"),
-        files.new_directory(target) as folder,
-    ):
-        shutil.rmtree(target.parent)
-        (folder / "mesh.glb").write_bytes(b"glTF")
+
+    def write() -> None:
+        with files.new_directory(target) as folder:
+            shutil.rmtree(target.parent)
+            (folder / "mesh.glb").write_bytes(b"glTF")
+
+    with pytest.raises(FileError, match=r"out/mesh: No such file or directory: its folder is gone"):
+        write()
     if Path("/proc/self").is_dir():  # where nobody can make a file
         with pytest.raises(FileError, match=r"^/proc/gate.md: No such file or directory"):
             files.write_text(Path("/proc/gate.md"), "x")
