@@ -38,10 +38,23 @@ def explained(path: Path) -> Generator[None, None, None]:
     except DreamFusionKitError:
         raise
     except Exception as error:  # safetensors and others raise their own exceptions for it
-        problem = system_problem(error, path)
+        problem = system_problem(error, path) or _vanished(error, path)
         if problem is None:
             raise
         raise problem from error
+
+
+def _vanished(error: Exception, path: Path) -> FileError | None:
+    """Return what to do if what was being written is gone, as where someone clears `out/`.
+
+    Another missing file is no concern of who writes `path`.
+    """
+    if not isinstance(error, FileNotFoundError) or ".partial" not in str(error.filename):
+        return None
+    return FileError(
+        f"{path}: {os.strerror(errno.ENOENT)}: its folder is gone or takes no files; expected it "
+        "to stay while a command runs; run the command again"
+    )
 
 
 def system_problem(error: BaseException, path: Path | None = None) -> FileError | None:

@@ -6,10 +6,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import grimp
 import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+from dreamfusion_kit.evaluation.metrics import METRICS
+from dreamfusion_kit.recipe.schema import FieldOrParticlesSection, GuidanceSection
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dreamfusion_kit"
@@ -31,7 +35,10 @@ NOT_MIRRORED = {
     "guidance/test_pairs.py": "every guidance with every prior",
     "test_architecture.py": "the whole package",
     "optimize/test_cuda.py": "the toybox's recipes on a GPU",
+    "optimize/test_every_kind.py": "every guidance, field and optimiser in the loop",
     "optimize/test_peers.py": "the formulas of other projects",
+    "optimize/test_published_parts.py": "the parts of published methods in the loop",
+    "optimize/test_resumption.py": "stopped and killed runs",
     "pipeline/test_kills.py": "DVC killed at random moments",
     "stages/test_phases.py": "ProlificDreamer's stages and Magic3D's priors, one after the other",
     "suites/test_docs_scaling.py": "the commands of docs/scaling.md",
@@ -51,6 +58,8 @@ NOT_MIRRORED = {
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",
+    "priors/source/test_killed_fetch.py": "a fetch that is killed and resumed",
+    "renderer/test_asked_places.py": "where the volume renderer asks a field",
     "report/test_browser.py": "the page in Chromium",
     "stages/test_damaged_json.py": "every JSON that a stage reads from another",
     "stages/test_full_disk.py": "every stage that writes",
@@ -116,6 +125,46 @@ def test_evaluation_knows_the_toybox_in_one_module_alone(graph: grimp.ImportGrap
         if name.startswith("evaluation.")
     }
     assert found == {"evaluation.toybox_models"}
+
+
+NAMED_ELSEWHERE = {  # class -> the module that has to know it, and why
+    "HashGridSection": {"memory.field"},  # a kernel that only a GPU has
+    "ParticlesSection": {"model.storage"},  # several fields, each in a file of its own
+}
+
+
+@pytest.mark.parametrize(
+    ("union", "room"),
+    [(GuidanceSection, "guidance"), (FieldOrParticlesSection, "field")],
+    ids=["guidance", "field"],
+)
+def test_a_new_one_is_a_class_a_file_and_a_case(union: object, room: str) -> None:
+    """Whoever adds a guidance or a field touches the schema and its own room, and nothing else."""
+    texts = {path: path.read_text(encoding="utf-8") for path in SOURCES}
+    for section in get_args(get_args(union)[0]):
+        name = section.__name__
+        named = [path for path, text in texts.items() if re.search(rf"\b{name}\b", text)]
+        modules = {_dotted(path) for path in named}
+        expected = {"recipe.schema", f"recipe.schema.{room}", f"{room}.build"}
+        assert expected <= modules, name
+        others = {module for module in modules - expected if not module.startswith(f"{room}.")}
+        assert others == NAMED_ELSEWHERE.get(name, set()), name
+
+
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_a_new_metric_is_one_record() -> None:
+    """Tables, pages, gates and comparisons go through the records and name none of them."""
+    rooms = ("report", "gate", "suites", "cli", "stages/score.py", "stages/summary.py")
+    quoted = {f'"{metric.key}"' for metric in METRICS}
+    for path in PACKAGE.rglob("*"):
+        name = path.relative_to(PACKAGE).as_posix()
+        if path.suffix in {".py", ".j2"} and name.startswith(rooms):
+            text = path.read_text(encoding="utf-8")
+            assert [key for key in quoted if key in text] == [], name
 
 
 def test_stages_without_a_prior_load_no_model_library() -> None:

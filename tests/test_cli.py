@@ -188,6 +188,20 @@ def test_suite_add_refuses_what_is_not_valid(run: Cli) -> None:
     )
 
 
+@pytest.mark.parametrize("suite", ["default", "pets"])
+@pytest.mark.parametrize("prompt", ["a\x85mug", "caf\udce9", "a\nmug", "a\u2028mug", "\u202emug"])
+def test_suite_add_writes_a_prompt_as_it_is_or_not_at_all(
+    run: Cli, suite: str, prompt: str
+) -> None:
+    """What YAML would read as another prompt, and bytes that are not UTF-8, are refused."""
+    assert run("suite", "new", "pets")[0] == 0
+    before = run("suite", "list", suite)
+    status, out, err = run("suite", "add", "cat", prompt, "--suite", suite)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "prompt: found" in err
+    assert run("suite", "list", suite) == before
+
+
 def test_suite_rm_of_an_unknown_asset(run: Cli) -> None:
     status, _, err = run("suite", "rm", "blob")
     assert status == 2

@@ -1,5 +1,6 @@
 """The documentation: its links hold, its pages are in the site, and its reference is complete."""
 
+import csv
 import importlib.util
 import json
 import re
@@ -9,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import stdev
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 import typer
 
 from dreamfusion_kit import cli
+from dreamfusion_kit.recipe.gate import load_gate
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -180,3 +183,41 @@ def test_the_site_builds_without_a_warning(site: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     home = (site.parent / "build" / "site" / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=\"?https?:", home)
+
+
+def test_the_gate_s_page_has_the_settings_of_params_yaml() -> None:
+    """Spreads and tolerances stand in both: where they are used, and where they are explained."""
+    gate = load_gate(ROOT / "params.yaml")
+    page = (DOCS / "gate.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\S+)` \| ([0-9.]+) \| ([0-9.]+) \| ", page, re.MULTILINE)
+    assert {key: (float(spread), float(tolerance)) for key, spread, tolerance in rows} == {
+        key: (section.spread, section.tolerance) for key, section in gate.metrics.items()
+    }
+    assert f"| a view's cosine | {gate.view_cosine_spread} |" in page
+
+
+def test_the_gate_s_spreads_are_those_of_two_seeds_of_toybox_16() -> None:
+    gate = load_gate(ROOT / "params.yaml")
+    first, second = (
+        json.loads((ROOT / "suites" / name / "metrics" / f"{name}.json").read_text())["assets"]
+        for name in ("toybox-16", "toybox-16-seed-1")
+    )
+    assert set(first) == set(second)
+    assert len(first) == 16
+    for key, section in gate.metrics.items():
+        moves = [first[one]["metrics"][key] - second[one]["metrics"][key] for one in first]
+        assert section.spread == pytest.approx(stdev(moves), rel=0.05), key
+        assert 1 <= section.tolerance / (section.spread / 4) <= 1.3, f"{key}: rounded up"
+    cosines = [
+        before - after
+        for one in first
+        for before, after in zip(
+            first[one]["views"]["cosine"], second[one]["views"]["cosine"], strict=True
+        )
+    ]
+    assert gate.view_cosine_spread == pytest.approx(stdev(cosines), rel=0.05)
+    with (DOCS / "gate" / "toybox-16-seeds.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            rows = (first, second)[int(row["seed"])]
+            for key in ("r_precision.color", "object_precision.geometry", "iou"):
+                assert float(row[key]) == rows[row["asset"]]["metrics"][key]

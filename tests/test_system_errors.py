@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -85,6 +86,27 @@ def test_a_read_only_folder_is_one_line(read_only_folder: Path) -> None:
         for folder in (True, False):
             with pytest.raises(FileError, match="Permission denied; expected a path that"):
                 files.check_writable(target, folder=folder)
+
+
+def test_a_folder_that_vanishes_is_one_line(tmp_path: Path) -> None:
+    """As where somebody clears `out/` while a stage writes into it."""
+    target = tmp_path / "out" / "mesh"
+
+    def write() -> None:
+        with files.new_directory(target) as folder:
+            shutil.rmtree(target.parent)
+            (folder / "mesh.glb").write_bytes(b"glTF")
+
+    with pytest.raises(FileError, match=r"out/mesh: No such file or directory: its folder is gone"):
+        write()
+    if Path("/proc/self").is_dir():  # where nobody can make a file
+        with pytest.raises(FileError, match=r"^/proc/gate.md: No such file or directory"):
+            files.write_text(Path("/proc/gate.md"), "x")
+
+
+def test_another_file_that_is_missing_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), files.new_directory(tmp_path / "mesh"):
+        (tmp_path / "input.json").read_text()
 
 
 def test_other_errors_are_left_alone() -> None:

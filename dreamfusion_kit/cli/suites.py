@@ -129,20 +129,22 @@ def suite_rm(asset: AssetArgument, suite: SuiteOption = None) -> None:
     """Remove an asset from a suite, with its outputs, scratch folders and DVC records."""
     from dreamfusion_kit.stages import scratch
     from dreamfusion_kit.suites import status
+    from dreamfusion_kit.suites.run_guard import only_run
     from dreamfusion_kit.workspace import edit as suite_edit
 
     here = locate(suite)
     gone = load_suite(here.workspace, here.suite).in_folder(asset) or [asset]
-    path = suite_edit.remove(here.workspace, here.suite, asset)
-    scratch.clear(
-        [
-            folder
-            for folder in scratch.find(here.workspace)
-            if folder.note["suite"] == here.suite and folder.note["asset"] in gone
-        ]
-    )
-    for name in gone:
-        status.log_file(here.workspace, here.suite, name).unlink(missing_ok=True)
+    with only_run(here.workspace, here.suite):  # a run would make it again, or record it
+        path = suite_edit.remove(here.workspace, here.suite, asset)
+        scratch.clear(
+            [
+                folder
+                for folder in scratch.find(here.workspace)
+                if folder.note["suite"] == here.suite and folder.note["asset"] in gone
+            ]
+        )
+        for name in gone:
+            status.log_file(here.workspace, here.suite, name).unlink(missing_ok=True)
     print(f"{path}: removed {asset}")
 
 

@@ -1,5 +1,6 @@
 """The workspace: init, sync, upgrade, import."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,16 +38,37 @@ def sync(suite: SuiteOption = None) -> None:
 
 
 @command(app, "upgrade", "python cli.py upgrade")
-def upgrade(suite: SuiteOption = None) -> None:
-    """Bring pipeline and digests to the installed version, and say what will rerun.
+def upgrade(
+    suite: SuiteOption = None,
+    diff: Annotated[
+        bool,
+        typer.Option(
+            "--diff",
+            help="Write nothing; print, as a patch, how this version's recipes and protocols "
+            "differ from the workspace's.",
+        ),
+    ] = False,
+) -> None:
+    """Bring the workspace to the installed version of the kit, and say what will rerun.
 
-    A pipeline that was edited by hand is kept, and its differences from the new one are shown.
+    Recipes and protocols that are as the kit shipped them are replaced, pipelines and digests
+    written. What was edited by hand is kept. With --suite, only that suite's pipelines and
+    digests are written.
     """
     from dreamfusion_kit.workspace import upgrade as workspace
 
     here = locate(suite)
+    if diff:
+        is_terminal = sys.stdout.isatty()
+        for line in workspace.differences(here.workspace):
+            print(printable(line) if is_terminal else line)  # a patch is exact in a pipe
+        return
     names = [here.suite] if suite or here.suite != DEFAULT else None
-    print(workspace.upgrade(here.workspace, names), end="")
+    line = None
+    for line in workspace.upgrade(here.workspace, names):
+        print(printable(line))
+    if line is None:
+        print("everything is up to date")
 
 
 @command(app, "import", 'python cli.py import old_chair chair.glb --prompt "an old chair"')

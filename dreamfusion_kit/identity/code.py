@@ -8,12 +8,13 @@ digest unchanged.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import dreamfusion_kit
 from dreamfusion_kit import files
+from dreamfusion_kit.errors import FileError
 from dreamfusion_kit.identity.stage_name import ASSET_STAGES, CodeName
 from dreamfusion_kit.identity.syntax import source_digest
 
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
     import grimp
 
 PACKAGE = "dreamfusion_kit"
-ROOT = Path(str(dreamfusion_kit.__file__)).parent
+ROOT = Path(__file__).parents[1]
 
 # What a stage's modules read besides Python: folders or files of the package.
 DATA: Mapping[CodeName, tuple[str, ...]] = {
-    "fetch": ("toybox/weights/prior", "toybox/weights/clip", "priors/source/clip_vocabulary"),
+    "fetch": (
+        "toybox/weights/prior",
+        "toybox/weights/latent",
+        "toybox/weights/clip",
+        "priors/source/clip_vocabulary",
+    ),
     "evaluate": ("toybox/weights/view",),
     "toybox_evaluate": ("toybox/weights/prior", "toybox/weights/clip", "toybox/weights/view"),
     "report": ("report/templates", "report/vendor"),
@@ -49,7 +55,8 @@ def code_digests(memory: Path | None = None) -> Mapping[CodeName, str]:
     known = _recall(memory, stamp)
     if known is None:
         known = _computed()
-        files.write_json(memory, {"stamp": stamp, "digests": known})
+        with suppress(FileError):  # another user's workspace can be read all the same
+            files.write_json(memory, {"stamp": stamp, "digests": known})
     return known
 
 

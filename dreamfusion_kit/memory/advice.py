@@ -9,36 +9,33 @@ import torch
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.memory.architectures import Components
-from dreamfusion_kit.memory.cards import USABLE_SHARE, advice_for_cards
+from dreamfusion_kit.memory.cards import NOT_WITH_PHI, USABLE_SHARE, advice_for_cards, trains_phi
 from dreamfusion_kit.memory.components import all_components
 from dreamfusion_kit.memory.device import Device, describe_device, format_bytes
 from dreamfusion_kit.memory.estimate import (
+    Counted,
     Moment,
     combine,
     count,
-    memory_of_prior,
+    leaves_as_it_is,
     mesh_bytes,
-    moments,
     preparing_bytes,
     recount,
     rough_moments,
 )
 from dreamfusion_kit.memory.field import rough_bytes
-from dreamfusion_kit.memory.prior import PriorMemory
+from dreamfusion_kit.memory.prior_steps import PriorSteps
 from dreamfusion_kit.recipe.schema import CameraSection, Recipe, RefineSection
 
-_WIDTH = 32
+_WIDTH = 44  # of the longest names: keys of a phase, and its moments
+
+# A change that saves less than this share of what is needed is not mentioned, unless it is enough.
+_LEAST_SAVING = 0.005
 
 # Limits on the advice of `check_fits`: keys, and how often each is halved.
 _MOST_ADVICE, _MOST_HALVINGS = 3, 64
-# Ways to store and move a prior's weights that VSD's second denoiser cannot share.
-_NOT_WITH_PHI = ("float8_e4m3fn", "group")
-
 # `rough_moment` is within this factor of the estimate.
 _ROUGH_FACTOR = 3
-
-# Sections of a recipe that leave the prior's memory as it is.
-_FIELD_SECTIONS = ("field", "renderer")
 
 
 def check_fits(recipe: Recipe, workspace: Path, device: torch.device) -> None:
@@ -49,21 +46,23 @@ def check_fits(recipe: Recipe, workspace: Path, device: torch.device) -> None:
     """
     here = describe_device(device)
     parts, _ = all_components(recipe, workspace)
-    prior = memory_of_prior(recipe, parts)
-    peak = _highest(rough_moments(recipe, parts, prior, here))
+    priors = PriorSteps(parts)
+    peak = _highest(rough_moments(recipe, priors, here))
     if _ROUGH_FACTOR * peak.total > here.total_bytes:
         if peak.total <= _ROUGH_FACTOR * here.total_bytes:
-            peak = _highest(moments(recipe, parts, here))
+            peak = _highest(combine(recipe, count(recipe, priors), here))
         if peak.total > here.total_bytes:
-            raise RecipeError(_refusal(recipe, parts, prior, peak, here))
+            raise RecipeError(_refusal(recipe, priors, peak, here))
     _check_main_memory(recipe)
 
 
 def report(recipe: Recipe, title: str, parts: Components, origin: str, device: Device) -> str:
     """Return the estimate as text: the parts, the sum, the device, and what would help."""
-    all_moments = moments(recipe, parts, device)
+    priors = PriorSteps(parts)
+    counted = count(recipe, priors)
+    all_moments = combine(recipe, counted, device)
     peak = _highest(all_moments)
-    others = [moment for moment in all_moments if moment is not peak]
+    others = [moment for moment in _told(all_moments) if moment is not peak]
     usable = _usable(device)
     lines = [
         _row("recipe", title),
@@ -78,20 +77,20 @@ def report(recipe: Recipe, title: str, parts: Components, origin: str, device: D
         _row("  free now", format_bytes(device.free_bytes)),
         _row("  to be used", f"{format_bytes(usable)}, the rest is for what is not counted"),
     ]
-    cards = advice_for_cards(recipe, parts)
+    cards = advice_for_cards(recipe, counted, priors)
     if peak.total <= usable:
         return "\n".join([*lines, _row("fits", "yes"), *cards])
     lines.append(_row("fits", f"no, {format_bytes(peak.total - usable)} too much"))
-    return "\n".join([*lines, *_advice(recipe, parts, device, peak.total, usable), *cards])
+    return "\n".join([*lines, *_advice(recipe, counted, priors, device), *cards])
 
 
 def changes(recipe: Recipe) -> Iterator[tuple[str, object]]:
     """Yield the recipe's keys that cost memory, with the value to try instead."""
     sections = (("prior", recipe.prior), ("guidance", recipe.guidance), ("field", recipe.field))
-    has_phi = any(one.adapter_rank is not None for one in recipe.guidances.values())
+    has_phi = trains_phi(recipe)
     for name, section in sections:
         for key, value in section.lighter.items():
-            if not (has_phi and value in _NOT_WITH_PHI):
+            if not (has_phi and value in NOT_WITH_PHI):
                 yield f"{name}.{key}", value
     if (fewer := _fewer_views(recipe.optimize.batch_size, recipe.camera)) is not None:
         yield "optimize.batch_size", fewer
@@ -146,15 +145,22 @@ def _highest(found: Sequence[Moment]) -> Moment:
     return max(found, key=lambda moment: moment.total)
 
 
+def _told(found: Sequence[Moment]) -> list[Moment]:
+    """Return all moments of the first stage, and the highest of each of a refinement's phases."""
+    phases = {moment.phase for moment in found if moment.phase is not None}
+    highest = [
+        _highest([each for each in found if each.phase == phase]) for phase in sorted(phases)
+    ]
+    return [*(moment for moment in found if moment.phase is None), *highest]
+
+
 def _usable(device: Device) -> int:
     return round(USABLE_SHARE * device.total_bytes)
 
 
-def _refusal(
-    recipe: Recipe, parts: Components, prior: PriorMemory, peak: Moment, device: Device
-) -> str:
+def _refusal(recipe: Recipe, priors: PriorSteps, peak: Moment, device: Device) -> str:
     largest = max(peak.parts, key=lambda name: peak.parts[name])
-    fitting = _fitting(recipe, parts, prior, device)
+    fitting = _fitting(recipe, priors, device)
     advice = " or ".join(fitting) if fitting else "take another prior or a larger device"
     return (
         f"the optimisation needs about {format_bytes(peak.total)} while {peak.name} "
@@ -163,7 +169,7 @@ def _refusal(
     )
 
 
-def _fitting(recipe: Recipe, parts: Components, prior: PriorMemory, device: Device) -> list[str]:
+def _fitting(recipe: Recipe, priors: PriorSteps, device: Device) -> list[str]:
     """Return the keys that make the recipe fit on their own, the smallest sacrifice first."""
     found: list[tuple[int, str]] = []
     for key, _ in changes(recipe):
@@ -173,22 +179,18 @@ def _fitting(recipe: Recipe, parts: Components, prior: PriorMemory, device: Devi
             if smaller == changed:
                 break
             changed, halvings = smaller, halvings + 1
-            if _surely_fits(changed, key, parts, prior, device):
+            if _surely_fits(changed, priors, device):
                 found.append((halvings, f"set {key} to {json.dumps(value)}"))
                 break
     return [text for _, text in sorted(found)[:_MOST_ADVICE]]
 
 
-def _surely_fits(
-    recipe: Recipe, key: str, parts: Components, prior: PriorMemory, device: Device
-) -> bool:
-    """Return whether a recipe with `key` changed fits, even if the rough count is too low."""
+def _surely_fits(recipe: Recipe, priors: PriorSteps, device: Device) -> bool:
+    """Return whether a recipe fits even if the rough count is too low."""
     margin = rough_bytes(recipe) // 4
     if margin + rough_bytes(recipe) > _usable(device):
         return False  # however much the prior takes, which is slower to count
-    if key.partition(".")[0] not in _FIELD_SECTIONS:
-        prior = memory_of_prior(recipe, parts)
-    peak = _highest(rough_moments(recipe, parts, prior, device))
+    peak = _highest(rough_moments(recipe, priors, device))
     return margin + peak.total <= _usable(device)
 
 
@@ -210,22 +212,26 @@ def _check_main_memory(recipe: Recipe) -> None:
             )
 
 
-def _advice(
-    recipe: Recipe, parts: Components, device: Device, needed: int, usable: int
-) -> list[str]:
+def _advice(recipe: Recipe, counted: Counted, priors: PriorSteps, device: Device) -> list[str]:
     """Return what each change would save on its own, the largest first."""
-    counted = count(recipe, parts)
+    peak, usable = _highest(combine(recipe, counted, device)), _usable(device)
     found: list[tuple[int, str]] = []
     for key, value in changes(recipe):
+        if leaves_as_it_is(key, recipe, peak):
+            continue
         changed = with_key(recipe, key, value)
-        total = _highest(combine(changed, recount(counted, changed, key, parts), device)).total
-        if total < needed:
+        total = _highest(combine(changed, recount(counted, changed, key, priors), device)).total
+        least = 0 if total <= usable else _LEAST_SAVING * peak.total
+        if peak.total - total > least:
             verdict = ", which fits" if total <= usable else ""
-            text = f"saves {format_bytes(needed - total)}{verdict}"
+            text = f"saves {format_bytes(peak.total - total)}{verdict}"
             found.append((total, _row(f"  {key}: {json.dumps(value)}", text)))
     if not found:
         return ["no single change of the recipe helps: another prior, or a larger device"]
-    return ["what would help, each on its own:", *(line for _, line in sorted(found))]
+    lines, least = [line for _, line in sorted(found)], min(total for total, _ in found)
+    if least <= usable:
+        return ["what would help, each on its own:", *lines]
+    return ["what would help; none is enough on its own, so combine them:", *lines]
 
 
 def _row_of_refinement(recipe: Recipe) -> list[str]:

@@ -19,17 +19,17 @@ The estimate is the largest sum. Text encoders are freed before the optimisation
 from dataclasses import dataclass, replace
 
 from dreamfusion_kit.memory.architectures import Components
-from dreamfusion_kit.memory.components import second_of
 from dreamfusion_kit.memory.device import Device
-from dreamfusion_kit.memory.field import FieldMemory, field_memory, rough_bytes
-from dreamfusion_kit.memory.prior import PriorMemory, prior_memory
+from dreamfusion_kit.memory.field import FieldMemory, field_memory, rough_bytes, with_occupancy
+from dreamfusion_kit.memory.prior import PriorMemory
+from dreamfusion_kit.memory.prior_steps import PriorSteps
 from dreamfusion_kit.memory.surface import (
     SurfaceMemory,
     rough_surface_bytes,
     start_bytes,
     surface_memory,
 )
-from dreamfusion_kit.recipe.schema import Recipe, RefinePhaseSection
+from dreamfusion_kit.recipe.schema import PriorSection, Recipe
 
 # The moments that are not part of every step.
 PREVIEW = "a preview is drawn"
@@ -44,10 +44,11 @@ _PER_TEXEL = 200
 
 @dataclass(frozen=True)
 class Moment:
-    """What is in memory at one moment: bytes by name."""
+    """What is in memory at one moment: bytes by name. `phase` is None in the first stage."""
 
     name: str
     parts: dict[str, int]
+    phase: int | None = None
 
     @property
     def total(self) -> int:
@@ -57,13 +58,14 @@ class Moment:
 
 def moments(recipe: Recipe, parts: Components, device: Device) -> list[Moment]:
     """Return the moments of the recipe's optimisation and of its refinement."""
-    return combine(recipe, count(recipe, parts), device)
+    return combine(recipe, count(recipe, PriorSteps(parts)), device)
 
 
 @dataclass(frozen=True)
 class Phase:
     """The memory of a refinement's phase: of the prior at its sizes, and of the surface."""
 
+    index: int
     name: str
     prior: PriorMemory
     surface: SurfaceMemory
@@ -78,70 +80,108 @@ class Counted:
     phases: tuple[Phase, ...]
 
 
-def count(recipe: Recipe, parts: Components) -> Counted:
+def count(recipe: Recipe, priors: PriorSteps) -> Counted:
     """Return the memory of the parts of a recipe."""
-    return Counted(memory_of_prior(recipe, parts), field_memory(recipe), _phases(recipe, parts))
+    section = recipe.refine
+    phases = () if section is None else section.phases
+    return Counted(
+        prior=priors.first(recipe),
+        field=field_memory(recipe),
+        phases=tuple(
+            Phase(
+                index,
+                _phase_name(recipe, index),
+                priors.of_phase(recipe, phase),
+                surface_memory(recipe, section, phase),
+            )
+            for index, phase in enumerate(phases)
+            if section is not None
+        ),
+    )
 
 
-def recount(found: Counted, changed: Recipe, key: str, parts: Components) -> Counted:
-    """Return the memory of a recipe with one key changed; what it leaves is that of `found`."""
-    match key.split(".")[:2]:
-        case ["field" | "renderer", _]:
+def recount(found: Counted, changed: Recipe, key: str, priors: PriorSteps) -> Counted:
+    """Return the memory of a recipe with one key changed; what it leaves is that of `found`.
+
+    The keys are those of `advice.changes`: others may be read elsewhere than is known here.
+    """
+    match key.split("."):
+        case ["renderer", "occupancy", *_]:
+            return replace(found, field=with_occupancy(found.field, changed))
+        case ["field" | "renderer", *_]:
             return replace(found, field=field_memory(changed))
-        case ["prior", _]:
-            return with_prior(found, changed, parts)
-        case ["guidance", _]:
-            return replace(found, prior=memory_of_prior(changed, parts))
-        case ["refine", _]:
-            return replace(found, phases=_phases(changed, parts))
+        case ["prior", *_]:
+            return with_prior(found, changed, priors)
+        case ["guidance", *_]:
+            return replace(found, prior=priors.first(changed))
+        case ["camera" | "optimize", *_]:
+            return replace(found, prior=priors.first(changed), field=field_memory(changed))
+        case ["refine", "prior", *_]:
+            return _with_phases(found, changed, priors)
+        case ["refine", "phases", index, "guidance", *_]:
+            return _with_phases(found, changed, priors, int(index))
+        case ["refine", "phases", index, *_]:
+            return _with_surfaces(
+                _with_phases(found, changed, priors, int(index)), changed, int(index)
+            )
+        case ["refine", *_]:
+            return _with_surfaces(found, changed)
         case _:
-            return count(changed, parts)
+            return count(changed, priors)
 
 
-def with_prior(found: Counted, changed: Recipe, parts: Components) -> Counted:
+def with_prior(found: Counted, changed: Recipe, priors: PriorSteps) -> Counted:
     """Return the memory of a recipe of which only `prior` was changed."""
+    return _with_phases(replace(found, prior=priors.first(changed)), changed, priors)
+
+
+def _with_phases(
+    found: Counted, changed: Recipe, priors: PriorSteps, only: int | None = None
+) -> Counted:
+    """Return the memory with that of the prior counted in each phase, or in one."""
     sections = () if changed.refine is None else changed.refine.phases
     phases = tuple(
-        replace(phase, prior=_memory_of_phase(changed, section, parts))
+        replace(phase, prior=priors.of_phase(changed, section))
+        if only in (None, phase.index)
+        else phase
         for phase, section in zip(found.phases, sections, strict=True)
     )
-    return replace(found, prior=memory_of_prior(changed, parts), phases=phases)
+    return replace(found, phases=phases)
 
 
-def memory_of_prior(recipe: Recipe, parts: Components) -> PriorMemory:
-    """Return the memory of the recipe's prior in the first stage."""
-    return prior_memory(
-        recipe.prior,
-        recipe.guidance,
-        parts,
-        batch_size=recipe.optimize.batch_size,
-        render_size_px=recipe.camera.largest_image_size_px,
+def _with_surfaces(found: Counted, changed: Recipe, only: int | None = None) -> Counted:
+    """Return the memory with that of the surface counted in each phase, or in one."""
+    refine = changed.refine
+    if refine is None:
+        return found
+    phases = tuple(
+        replace(phase, surface=surface_memory(changed, refine, section))
+        if only in (None, phase.index)
+        else phase
+        for phase, section in zip(found.phases, refine.phases, strict=True)
     )
+    return replace(found, phases=phases)
 
 
-def _memory_of_phase(recipe: Recipe, phase: RefinePhaseSection, parts: Components) -> PriorMemory:
-    """Return the memory of the prior in a phase of the refinement."""
+def leaves_as_it_is(key: str, recipe: Recipe, moment: Moment) -> bool:
+    """Return whether a moment takes the same whatever the key is set to, by its stage alone."""
+    match key.split("."):
+        case ["refine", "phases", index, *_]:
+            return moment.phase != int(index)
+        case ["refine", *_]:
+            return moment.phase is None
+        case ["prior", *_]:
+            return moment.phase is not None and _second_prior(recipe) is not recipe.prior
+        case ["guidance" | "camera" | "optimize", *_]:
+            return moment.phase is not None
+        case _:
+            return False
+
+
+def _second_prior(recipe: Recipe) -> PriorSection:
+    """Return the prior of the refinement."""
     own = None if recipe.refine is None else recipe.refine.prior
-    return prior_memory(
-        recipe.prior if own is None else own,
-        phase.guidance,
-        parts if own is None else second_of(parts),
-        batch_size=phase.optimize.batch_size,
-        render_size_px=phase.camera.largest_image_size_px,
-    )
-
-
-def _phases(recipe: Recipe, parts: Components) -> tuple[Phase, ...]:
-    section = recipe.refine
-    return tuple(
-        Phase(
-            _phase_name(recipe, index),
-            _memory_of_phase(recipe, phase, parts),
-            surface_memory(recipe, section, phase),
-        )
-        for index, phase in enumerate(section.phases if section else ())
-        if section is not None
-    )
+    return recipe.prior if own is None else own
 
 
 def _phase_name(recipe: Recipe, index: int) -> str:
@@ -171,10 +211,10 @@ def _of_the_field(
     }
     gradient = {"field's gradient": field.gradient}
     learning = gradient | {"render and its backward": field.learning - field.gradient}
-    at_rest = _denoiser_at_rest(recipe, prior, device) | always
+    at_rest = _denoiser_at_rest(recipe.prior, prior, device) | always
     waiting = gradient | {"render, kept": field.rendered}
     return [
-        *_of_the_prior("", recipe, prior, always, waiting, device),
+        *_of_the_prior("", recipe.prior, prior, always, waiting, device),
         Moment("the field learns", at_rest | learning),
         Moment(UPDATE, at_rest | gradient | {"all cells": field.updating}),
         Moment(PREVIEW, at_rest | gradient | {"two views": field.previewing}),
@@ -184,7 +224,7 @@ def _of_the_field(
 def _of_the_surface(
     recipe: Recipe, phase: Phase, field: FieldMemory, device: Device
 ) -> list[Moment]:
-    prior, surface = phase.prior, phase.surface
+    section, prior, surface = _second_prior(recipe), phase.prior, phase.surface
     always = {
         "python and its libraries": device.libraries_bytes,
         "encoder, weights": prior.encoder,
@@ -195,26 +235,27 @@ def _of_the_surface(
     }
     gradient = {"surface's gradient": surface.gradient}
     learning = gradient | {"render and its backward": surface.learning - surface.gradient}
-    at_rest = _denoiser_at_rest(recipe, prior, device) | always
+    at_rest = _denoiser_at_rest(section, prior, device) | always
     waiting = gradient | {"render, kept": surface.rendered}
-    return [
-        *_of_the_prior(phase.name, recipe, prior, always, waiting, device),
+    found = [
+        *_of_the_prior(phase.name, section, prior, always, waiting, device),
         Moment(f"{phase.name}the surface learns", at_rest | learning),
         Moment(f"{phase.name}{PREVIEW}", at_rest | gradient | {"two views": surface.previewing}),
     ]
+    return [replace(moment, phase=phase.index) for moment in found]
 
 
 def _of_the_prior(
     prefix: str,
-    recipe: Recipe,
+    section: PriorSection,
     prior: PriorMemory,
     always: dict[str, int],
     waiting: dict[str, int],
     device: Device,
 ) -> list[Moment]:
     """Return the moments at which the prior works, while a render waits for its gradient."""
-    denoiser = {"denoiser, weights": _weights(recipe, prior, device)}
-    at_rest = _denoiser_at_rest(recipe, prior, device) | always
+    denoiser = {"denoiser, weights": _weights(section, prior, device)}
+    at_rest = _denoiser_at_rest(section, prior, device) | always
     predicting = {"encoder, kept": prior.encoded, "denoiser, one forward": prior.predicting}
     found: list[Moment] = []
     if prior.denoiser > 0:
@@ -229,45 +270,44 @@ def _of_the_prior(
     return found
 
 
-def _denoiser_at_rest(recipe: Recipe, prior: PriorMemory, device: Device) -> dict[str, int]:
+def _denoiser_at_rest(section: PriorSection, prior: PriorMemory, device: Device) -> dict[str, int]:
     """Return what of the denoiser is on the device while it does nothing."""
-    if device.is_gpu and recipe.prior.cpu_offload:
+    if device.is_gpu and section.cpu_offload:
         return {}
-    return {"denoiser, weights": _weights(recipe, prior, device)}
+    return {"denoiser, weights": _weights(section, prior, device)}
 
 
-def rough_moments(
-    recipe: Recipe, parts: Components, prior: PriorMemory, device: Device
-) -> list[Moment]:
+def rough_moments(recipe: Recipe, priors: PriorSteps, device: Device) -> list[Moment]:
     """Return roughly the highest moment of each stage, counting renders from the schema alone."""
-    found = [_rough_moment("it takes a step", recipe, prior, rough_bytes(recipe), device)]
+    name, prior = "it takes a step", priors.first(recipe)
+    found = [_rough_moment(name, recipe.prior, prior, rough_bytes(recipe), device)]
     section = recipe.refine
     for index, phase in enumerate(section.phases if section else ()):
         if section is not None:
-            second = _memory_of_phase(recipe, phase, parts)
+            second = priors.of_phase(recipe, phase)
             size = rough_surface_bytes(recipe, section, phase)
-            name = f"{_phase_name(recipe, index)}it takes a step"
-            found.append(_rough_moment(name, recipe, second, size, device))
+            full = f"{_phase_name(recipe, index)}{name}"
+            found.append(_rough_moment(full, _second_prior(recipe), second, size, device))
     return found
 
 
 def _rough_moment(
-    name: str, recipe: Recipe, prior: PriorMemory, renders: int, device: Device
+    name: str, section: PriorSection, prior: PriorMemory, renders: int, device: Device
 ) -> Moment:
     return Moment(
         name,
         {
             "python and its libraries": device.libraries_bytes,
-            "prior": _weights(recipe, prior, device) + prior.encoder + prior.phi,
+            "prior": _weights(section, prior, device) + prior.encoder + prior.phi,
             "prior at work": max(prior.predicting + prior.encoded, prior.encoding, prior.learning),
             "renders and what they show": renders,
         },
     )
 
 
-def _weights(recipe: Recipe, prior: PriorMemory, device: Device) -> int:
+def _weights(section: PriorSection, prior: PriorMemory, device: Device) -> int:
     """Return what of the denoiser is on the device while it predicts."""
-    in_blocks = device.is_gpu and recipe.prior.cpu_offload == "group"
+    in_blocks = device.is_gpu and section.cpu_offload == "group"
     return prior.moved if in_blocks else prior.denoiser
 
 

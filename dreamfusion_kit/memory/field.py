@@ -84,6 +84,14 @@ def field_memory(recipe: Recipe) -> FieldMemory:
     return found if part == 1 else replace(found, previewing=round(part * found.previewing))
 
 
+def with_occupancy(found: FieldMemory, recipe: Recipe) -> FieldMemory:
+    """Return the memory of a recipe that differs from the one counted by its occupancy grid."""
+    if _is_large(recipe):  # whose cells are queried in a field that is scaled down
+        return field_memory(recipe)
+    updating = _count_update(recipe, _model(recipe))
+    return replace(found, occupancy=_occupancy_bytes(recipe), updating=updating)
+
+
 def rough_bytes(recipe: Recipe) -> int:
     """Return roughly what the optimisation takes beside its prior, from the schema alone.
 
@@ -177,12 +185,16 @@ def _count(recipe: Recipe, side: int, views: int, previews: int) -> FieldMemory:
         parameters=_total([*model.parameters(), *buffers]),
         gradient=_total([p.grad for p in model.parameters() if p.grad is not None]),
         optimizer=_total(list(optimizer_tensors(optimizer).values())),
-        occupancy=5 * recipe.renderer.occupancy.resolution**3,
+        occupancy=_occupancy_bytes(recipe),
         rendered=rendered,
         learning=learning,
         previewing=previewing,
         updating=_count_update(recipe, model),
     )
+
+
+def _occupancy_bytes(recipe: Recipe) -> int:
+    return 5 * recipe.renderer.occupancy.resolution**3
 
 
 def _without_roots(section: OptimizeSection) -> OptimizeSection:

@@ -10,12 +10,11 @@ workspace), and the allocator's rounding and fragmentation.
 """
 
 import weakref
+from collections.abc import Iterator
 from typing import Any, final
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakIdKeyDictionary
 
 
 @final
@@ -27,28 +26,45 @@ class LiveMemory(TorchDispatchMode):
         super().__init__()
         self.alive_bytes = 0
         self.peak_bytes = 0
-        self._known = WeakIdKeyDictionary()
+        # By `id`, which is free for another storage once the reference has called back.
+        self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(  # Any: operations take and return anything.
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run the operation, and count the new memory behind its results."""
         for storage in _storages((args, kwargs)):
-            self._known.setdefault(storage, True)  # it came from outside the block
+            if id(storage) not in self._known:
+                self._remember(storage, 0)  # it came from outside the block
         result = func(*args, **(kwargs or {}))
         for storage in _storages(result):
-            if storage not in self._known:
-                self._known[storage] = True
-                self._grow(storage.nbytes())
-                weakref.finalize(storage, self._grow, -storage.nbytes()).atexit = False
+            if id(storage) not in self._known:
+                self._remember(storage, storage.nbytes())
         return result
 
-    def _grow(self, num_bytes: int) -> None:
+    def _remember(self, storage: torch.UntypedStorage, num_bytes: int) -> None:
+        """Count `num_bytes` until the storage is freed."""
+        key = id(storage)
+
+        def forget(_: object) -> None:
+            del self._known[key]
+            self.alive_bytes -= num_bytes
+
+        self._known[key] = weakref.ref(storage, forget)
         self.alive_bytes += num_bytes
         self.peak_bytes = max(self.peak_bytes, self.alive_bytes)
 
 
-def _storages(tree: Any) -> list[torch.UntypedStorage]:
-    """Return the storages behind the tensors of nested arguments; views share them."""
-    tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
-    return [tensor.untyped_storage() for tensor in tensors]
+def _storages(tree: Any) -> Iterator[torch.UntypedStorage]:
+    """Yield the storages behind the tensors of nested arguments; views share them.
+
+    Torch's own walk of such trees knows any container, and takes longer than most operations.
+    """
+    if isinstance(tree, torch.Tensor):
+        yield tree.untyped_storage()
+    elif isinstance(tree, list | tuple):
+        for part in tree:
+            yield from _storages(part)
+    elif isinstance(tree, dict):
+        for part in tree.values():
+            yield from _storages(part)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors.config.model_files import read_scheduler_config
+from dreamfusion_kit.priors.config.component_config import read_scheduler_config
 from dreamfusion_kit.priors.config.shards import check_indices
 from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
 from dreamfusion_kit.priors.prediction import DiffusionPrediction

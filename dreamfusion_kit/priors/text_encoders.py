@@ -22,7 +22,7 @@ from transformers import (
 from dreamfusion_kit.errors import RecipeError, WeightsError
 from dreamfusion_kit.priors.addition.adapted import Adapted
 from dreamfusion_kit.priors.addition.inversion import spelled, teach_encoder, teach_tokenizer
-from dreamfusion_kit.priors.config.model_files import read_text_config
+from dreamfusion_kit.priors.config.component_config import read_text_config
 from dreamfusion_kit.priors.config.schema import ClipTextConfig
 from dreamfusion_kit.priors.config.vocabulary import check_readable, read_tokenizer_config
 from dreamfusion_kit.priors.directory import load_model, readable

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from dreamfusion_kit.recipe.schema import (
+    BundledSourceSection,
     Color,
     Fraction,
     ImageSize,
@@ -249,6 +250,16 @@ class EvaluationSection(SparseSection):
     def is_plain(self) -> bool:
         """Return whether at most one model judges, and it has no name of its own."""
         return self.vqa is None and not isinstance(self.clip, tuple)
+
+    @model_validator(mode="after")
+    def _bundled_judges_are_the_clip(self) -> "EvaluationSection":
+        for name, source in self.sources.items():
+            if isinstance(source, BundledSourceSection) and (name == VQA or source.name != "clip"):
+                raise ValueError(
+                    f"found the bundled model {source.name} as {name}, expected a model that can "
+                    "judge: the bundled clip as a CLIP, and none that is bundled as vqa"
+                )
+        return self
 
     @model_validator(mode="after")
     def _judges_differ(self) -> "EvaluationSection":

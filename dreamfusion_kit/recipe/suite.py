@@ -7,8 +7,8 @@ params.yaml.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,12 @@ class Suite:
     def in_folder(self, folder: str) -> list[str]:
         """Return the ids of the assets that `assets/folder` declares, one per seed."""
         return [name for name, declared in self.declared.items() if declared.folder == folder]
+
+    def without(self, gone: Collection[str]) -> "Suite":
+        """Return the suite without some of its assets."""
+        assets = {name: asset for name, asset in self.assets.items() if name not in gone}
+        declared = {name: place for name, place in self.declared.items() if name not in gone}
+        return replace(self, assets=assets, declared=declared)
 
     @property
     def prompts(self) -> dict[str, str]:

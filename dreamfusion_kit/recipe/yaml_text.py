@@ -33,6 +33,9 @@ _SCALARS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 )
 _BARE = re.compile(r"\w(?:[\w' -]*\w)?", re.ASCII)
+# YAML reads some of these as a line's end, even in quotes, and others not at all. Lone surrogates
+# are bytes of a command line that are not UTF-8.
+_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -135,7 +138,10 @@ def scalar(text: str) -> str:
     bare = _BARE.fullmatch(text) and not any(
         re.fullmatch(pattern, text) for _, pattern, _ in _SCALARS
     )
-    return text if bare else json.dumps(text, ensure_ascii=False)
+    if bare:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return _ESCAPED.sub(lambda char: f"\\u{ord(char[0]):04x}", quoted)
 
 
 def compose(text: str, file: str) -> yaml.Node | None:

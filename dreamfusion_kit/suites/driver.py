@@ -29,6 +29,7 @@ from dreamfusion_kit.suites.run_guard import only_run, stopped_by_signals
 from dreamfusion_kit.suites.status import failures_file, log_file, read_failures
 from dreamfusion_kit.suites.worker import Job
 from dreamfusion_kit.sync_memory import is_in_sync
+from dreamfusion_kit.workspace.sync import check_pipelines
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def run_suite(
     logs = workspace / ".work" / "logs" / name
     suite = load_suite(workspace, name)
     _check(suite, suite_file(workspace, name), only)
-    with only_run(workspace / ".work" / f"suite-{name}.lock", name), stopped_by_signals():
+    with only_run(workspace, name), stopped_by_signals():
         for path in LockJournal(workspace, name).recover():
             print(
                 f"{path}: restored; a commit that was killed left it half written", file=sys.stderr
@@ -90,7 +91,10 @@ def run_suite(
             )
         check_lock(root / "dvc.lock")
         if not _is_recorded_in_sync(root):
+            check_pipelines(workspace, suite)  # which DVC could only call invalid
             dvc_commands.repro(root, ["kit"], logs / "dvc.log")
+            suite = load_suite(workspace, name)  # someone may have edited it meanwhile
+            _check(suite, suite_file(workspace, name), only)
         todo = _with_models(workspace, suite, root, logs)
         chosen = [asset for asset in todo.assets if not only or asset.asset in only]
         stale, damaged = _sorted_by_lock([asset for asset in chosen if asset.stale], root, suite)

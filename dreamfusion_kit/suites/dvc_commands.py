@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.supervision import STAGE_VARIABLE
 
 _GRACE_S = 10.0  # for an interrupted DVC to leave its lock file whole
+_UNREAD = re.compile(r"'.+' (is invalid|validation failed)")
 _STAGE_FAILED = "ERROR: failed to reproduce"
 _ABOVE_A_STAGE = ("> ", "Running stage")  # printed by DVC before the stage says anything
 # `python -m dvc`, which is killed together with the driver that started it, like its stages.
@@ -169,8 +171,9 @@ def reason_in(text: str) -> str:
     """
     lines = text.strip().splitlines()
     errors = [index for index, line in enumerate(lines) if line.startswith("ERROR")]
-    if not errors:
-        return (lines or ["it printed nothing"])[-1]
+    if not errors:  # DVC shows a part of a file that it cannot read, below what is wrong with it
+        unread = [line for line in lines if _UNREAD.match(line)]
+        return (unread or lines[-1:] or ["it printed nothing"])[0]
     last = errors[-1]
     of_stage = lines[last].startswith(_STAGE_FAILED) and last > 0
     said = lines[last - 1] if of_stage else ""

@@ -17,12 +17,25 @@ ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How large an output is: a file, or a folder with all that is in it."""
+
+    num_files: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.num_files} file{'s' * (self.num_files != 1)} of {self.size_bytes} bytes"
+
+
+@dataclass(frozen=True)
 class LockedStage:
     """What DVC recorded of a stage: hashes by path, parameters by file and key."""
 
     deps: Mapping[str, str]
     params: Mapping[str, Mapping[str, Any]]
     outs: Mapping[str, str]
+    extents: Mapping[str, Extent]
+    """Of the outputs, where the lock has them: DVC writes them always."""
 
 
 def read_lock(path: Path) -> dict[str, LockedStage]:
@@ -70,16 +83,30 @@ def _stage(entry: Mapping[str, Any]) -> LockedStage:
         deps=_hashes(entry.get("deps")),
         params={str(file): _mapping(values) for file, values in params.items()},
         outs=_hashes(entry.get("outs")),
+        extents=_extents(entry.get("outs")),
     )
 
 
 def _hashes(entries: object) -> dict[str, str]:
-    found = (
-        [entry for entry in entries if isinstance(entry, dict)]
-        if (isinstance(entries, list))
-        else []
-    )
-    return {str(entry.get("path")): str(entry.get("md5")) for entry in found}
+    return {str(entry.get("path")): str(entry.get("md5")) for entry in _mappings(entries)}
+
+
+def _extents(entries: object) -> dict[str, Extent]:
+    found = {
+        str(entry.get("path")): (entry.get("nfiles", 1), entry.get("size"))
+        for entry in _mappings(entries)
+    }
+    return {
+        path: Extent(num_files, size_bytes)
+        for path, (num_files, size_bytes) in found.items()
+        if isinstance(num_files, int) and isinstance(size_bytes, int)
+    }
+
+
+def _mappings(entries: object) -> list[dict[Any, Any]]:
+    if not isinstance(entries, list):
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -8,12 +8,8 @@ import torch
 
 from dreamfusion_kit.memory.components import all_components
 from dreamfusion_kit.memory.device import describe_device
-from dreamfusion_kit.memory.estimate import (
-    memory_of_prior,
-    mesh_bytes,
-    moments,
-    preparing_bytes,
-)
+from dreamfusion_kit.memory.estimate import mesh_bytes, moments, preparing_bytes
+from dreamfusion_kit.memory.prior_steps import PriorSteps
 from dreamfusion_kit.recipe.resolved import resolve_all
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import Suite
@@ -56,7 +52,7 @@ def _main_memory(recipe: Recipe, workspace: Path, device: str, libraries: int) -
     parts, _ = all_components(recipe, workspace)
     least = max(mesh_bytes(recipe), preparing_bytes(recipe))
     if device == "cuda":  # the prior passes through main memory on its way to the GPU
-        prior = memory_of_prior(recipe, parts)
+        prior = PriorSteps(parts).first(recipe)
         return libraries + max(prior.denoiser + prior.encoder, least)
     found = moments(recipe, parts, describe_device(torch.device("cpu")))
     return max(libraries + least, *(moment.total for moment in found))

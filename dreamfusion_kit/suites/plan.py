@@ -1,20 +1,23 @@
 """Which parts of a suite are up to date and which must be made, found without DVC.
 
 A stage is up to date if dvc.lock records the present digests, its inputs are what the stages
-before it wrote, and its outputs exist. Contents are not hashed: `dvc status` does that.
+before it wrote, and its outputs are there with as many files and bytes as it records. Contents are
+not hashed: `dvc status` does that.
 """
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreamfusion_kit.errors import SuiteError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.kit_file import Kit
 from dreamfusion_kit.identity.stage_name import AssetStage, asset_stages
 from dreamfusion_kit.recipe.resolved import refined_assets
 from dreamfusion_kit.recipe.suite import Suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, SOURCE, suite_root
-from dreamfusion_kit.suites.lock_file import LockedStage, read_lock
+from dreamfusion_kit.suites.lock_file import Extent, LockedStage, read_lock
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _stale_fetch(
     inputs = "suite.clip" if name == "clip" else f"recipes.{name}.fetch"
     keys = {"kit.json": {key: _at(kit.suite, key) for key in ("code.fetch", inputs)}}
     recorded = lock.get(stage_name(suite, "fetch", name))
-    return bool(_why_stale(recorded, keys, {}, (root / "out" / "model" / f"{name}.json",)))
+    return bool(_why_stale(recorded, keys, {}, root, (f"out/model/{name}.json",)))
 
 
 def _plan_asset(
@@ -114,8 +117,8 @@ def _plan_asset(
     for stage in asset_stages(imported=imported, refined=refined):
         recorded = lock.get(stage_name(suite, stage, asset))
         if not reason:
-            outs = tuple(root / path for path in outputs(stage, asset))
-            reason = _why_stale(recorded, _keys(suite, kit, stage, asset), written, outs)
+            keys = _keys(suite, kit, stage, asset)
+            reason = _why_stale(recorded, keys, written, root, outputs(stage, asset))
             states.append(StageState(stage, reason))
         else:
             states.append(StageState(stage, f"after {states[-1].stage}"))
@@ -170,14 +173,21 @@ def _keys(suite: Suite, kit: Kit, stage: AssetStage, asset: str) -> dict[str, di
 def _digests(suite: Suite, kit: Kit, asset: str) -> Mapping[str, str]:
     """Return the digests of an asset's stages; only those that it has."""
     folder = suite.declared[asset].folder
-    return kit.suite["assets"][asset] if folder is None else kit.folders[folder][asset]
+    try:
+        return kit.suite["assets"][asset] if folder is None else kit.folders[folder][asset]
+    except KeyError:
+        raise SuiteError(
+            f"{suite.name}: found no digests of {asset}, expected those of every asset; the suite "
+            "was edited meanwhile; run the command again"
+        ) from None
 
 
 def _why_stale(
     recorded: LockedStage | None,
     keys: Mapping[str, Mapping[str, object]],
     written: Mapping[str, str],
-    outs: Iterable[Path],
+    root: Path,
+    outs: Iterable[str],
 ) -> str:
     """Return why a stage has to run; empty if it does not."""
     if recorded is None:
@@ -189,8 +199,24 @@ def _why_stale(
     for path, digest in recorded.deps.items():
         if written.get(path, digest) != digest:
             return f"{path} changed"
-    missing = next((path for path in outs if not path.exists()), None)
-    return "" if missing is None else f"{missing.name} missing"
+    for out in outs:
+        expected, found = recorded.extents.get(out), _extent(root / out)
+        if found is None:
+            return f"{Path(out).name} missing"
+        if expected not in (None, found):
+            return f"{out} has {found}, recorded were {expected}"
+    return ""
+
+
+def _extent(path: Path) -> Extent | None:
+    """Return the extent of what is at `path`; None if nothing is."""
+    if not path.exists():
+        return None
+    if not path.is_dir():
+        return Extent(1, path.stat().st_size)
+    files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    sizes = [file.stat().st_size for file in files if file.exists()]  # DVC's links may dangle
+    return Extent(len(sizes), sum(sizes))
 
 
 def _at(digests: Mapping[str, object], dotted: str) -> object:

@@ -12,8 +12,9 @@ from dreamfusion_kit.errors import SuiteError
 
 
 @contextmanager
-def only_run(lock: Path, name: str) -> Generator[None, None, None]:
-    """Hold the lock of the suite `name`, or raise SuiteError where another run holds it."""
+def only_run(workspace: Path, name: str) -> Generator[None, None, None]:
+    """Hold the lock of the suite `name`, or raise SuiteError where a run holds it."""
+    lock = workspace / ".work" / f"suite-{name}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:
         try:

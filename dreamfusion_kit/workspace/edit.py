@@ -9,6 +9,7 @@ from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe import edit as params
 from dreamfusion_kit.recipe.check import check_suite
+from dreamfusion_kit.recipe.resolved import resolve_all
 from dreamfusion_kit.recipe.scene import load_scene, scene_file, scene_names
 from dreamfusion_kit.recipe.suite import load_suite, unknown_asset
 from dreamfusion_kit.recipe.suite_schema import ASSET_FILE, ASSET_ID
@@ -49,8 +50,8 @@ def remove(workspace: Path, suite: str, asset_id: str) -> Path:
     """Remove an asset, its outputs and its entries in dvc.lock; return the file that declared it.
 
     Raises:
-        RecipeError: if there is no such asset, it is the only one of the default suite, or a
-            scene shows it; nothing is changed.
+        RecipeError: if there is no such asset, it is the only one of the default suite, a
+            scene shows it, or what is left has problems; nothing is changed.
     """
     _refuse_shown(workspace, suite, load_suite(workspace, suite).in_folder(asset_id) or [asset_id])
     if suite == DEFAULT:
@@ -66,6 +67,7 @@ def remove(workspace: Path, suite: str, asset_id: str) -> Path:
         gone = loaded.in_folder(asset_id)
         if not gone:
             raise unknown_asset(suite_file(workspace, suite), asset_id, loaded.assets)
+        resolve_all(workspace, loaded.without(gone))  # or nothing is changed
         shutil.rmtree(path)
         refresh(workspace, suite)
         unused = set(loaded.recipes) - set(load_recipes(workspace, suite))
@@ -100,13 +102,13 @@ def _add_folder(
         f"prompt: {scalar(prompt)}\nrecipe: {scalar(recipe)}\n"
         f"seed: {seed if loaded.seeds is None else 'null'}\noverrides: {{}}\n"
     )
-    files.write_text(path, text)
     try:
+        files.write_text(path, text)
         check_suite(workspace, suite)
-    except RecipeError:
-        shutil.rmtree(path.parent)
+        refresh(workspace, suite)
+    except BaseException:  # Ctrl-C too: half an asset would stop the whole suite
+        shutil.rmtree(path.parent, ignore_errors=True)
         raise
-    refresh(workspace, suite)
     return path
 
 
@@ -123,7 +125,7 @@ def _forget(lock: Path, endings: set[str]) -> None:
     """Drop the entries of dvc.lock whose stage names end in one of `endings`; keep all else."""
     try:
         lines = lock.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError):  # one that is damaged is refused by a run
         return
     kept: list[str] = []
     dropping = False

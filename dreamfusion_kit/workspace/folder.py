@@ -11,6 +11,7 @@ from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.suite import load_protocol, load_suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, protocol_file, recipe_file, suite_root
 from dreamfusion_kit.workspace import shipped
+from dreamfusion_kit.workspace.copies import copy_protocol
 from dreamfusion_kit.workspace.dvc_project import make_subproject
 from dreamfusion_kit.workspace.pipeline import TEMPLATES, write_pipelines
 from dreamfusion_kit.workspace.protocol import is_pretrained, protocol
@@ -83,7 +84,7 @@ def _named_protocol(workspace: Path, name: str) -> str:
                 f"--protocol {name}: found no {path}, expected a protocol of this workspace or of "
                 f"the kit ({', '.join(known)})"
             )
-        files.write_text(path, shipped_path.read_text(encoding="utf-8"))
+        copy_protocol(workspace, name)
     return f"# protocols/{name}.yaml\nevaluation: {name}\n"
 
 

@@ -1,7 +1,6 @@
 """Makes a workspace that works without a clone of the kit."""
 
 import shlex
-import shutil
 from pathlib import Path
 from string import Template
 
@@ -13,6 +12,7 @@ from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.recipe.workspace import DEFAULT
 from dreamfusion_kit.workspace import shipped
+from dreamfusion_kit.workspace.copies import copy_shipped
 from dreamfusion_kit.workspace.dvc_project import make_project
 from dreamfusion_kit.workspace.pipeline import TEMPLATES, write_pipelines
 from dreamfusion_kit.workspace.protocol import is_pretrained, protocol
@@ -38,8 +38,7 @@ def init(directory: Path, recipe: str) -> str:
         raise DreamFusionKitError(f"--recipe {recipe}: no such recipe{hint}")
     _refuse_what_is_there(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, directory / "recipes")
-    shutil.copytree(shipped.protocols(), directory / "protocols")
+    copy_shipped(directory)
     loaded = load_recipe(source / f"{recipe}.yaml")
     asset, prompt = _ANYTHING if is_pretrained(loaded) else _TOY
     words = {"recipe": recipe, "asset": asset, "prompt": prompt}

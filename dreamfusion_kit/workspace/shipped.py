@@ -20,6 +20,18 @@ def protocols() -> Path:
     return _root() / "protocols"
 
 
+def copied() -> dict[str, Path]:
+    """Return the files of which a new workspace gets copies: by their places there, sorted."""
+    folders = (recipes(), protocols())
+    found = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(_root()).as_posix(): path for path in found}
+
+
+def is_source(workspace: Path) -> bool:
+    """Return whether `workspace` is the clone that the running kit ships from."""
+    return _root().samefile(workspace)
+
+
 def pipeline() -> str:
     """Return the text of the default suite's dvc.yaml."""
     return (_root() / "dvc.yaml").read_text(encoding="utf-8")

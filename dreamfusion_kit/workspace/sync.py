@@ -8,7 +8,7 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.identity.kit_file import Kit
 from dreamfusion_kit.recipe.scene import load_scene, scene_names
-from dreamfusion_kit.recipe.suite import load_protocol, load_suite
+from dreamfusion_kit.recipe.suite import Suite, load_protocol, load_suite
 from dreamfusion_kit.workspace.pipeline import stale_pipelines
 
 
@@ -19,17 +19,26 @@ def sync(workspace: Path, suite: str) -> list[str]:
         RecipeError: with every problem of the suite, or if its dvc.yaml files do not match
             its assets; nothing is written then.
     """
-    stale = stale_pipelines(workspace, load_suite(workspace, suite))
-    if stale:
-        names = ", ".join(str(path) for path in stale[:3]) + (", ..." if len(stale) > 3 else "")
-        raise RecipeError(
-            f"{names}: found a pipeline of other assets, expected that of the suite as it is; "
-            f"run `{command_name()} upgrade --suite {suite}`"
-        )
+    check_pipelines(workspace, load_suite(workspace, suite))
     before = kit_file.read(workspace, suite)
     after = kit_file.current(workspace, suite)
     kit_file.write(workspace, suite, after)
     return changed_keys(before, after)
+
+
+def check_pipelines(workspace: Path, suite: Suite) -> None:
+    """Refuse a suite whose dvc.yaml files are those of other assets, as after an edit by hand.
+
+    Raises:
+        RecipeError: for those, or with every problem of the suite.
+    """
+    stale = stale_pipelines(workspace, suite)
+    if stale:
+        names = ", ".join(str(path) for path in stale[:3]) + (", ..." if len(stale) > 3 else "")
+        raise RecipeError(
+            f"{names}: found a pipeline of other assets, expected that of the suite as it is; "
+            f"run `{command_name()} upgrade --suite {suite.name}`"
+        )
 
 
 def reads_no_other_files(workspace: Path, suite: str) -> bool:

@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dreamfusion_kit import files
@@ -10,9 +10,10 @@ from dreamfusion_kit.recipe.resolved import refined_assets
 from dreamfusion_kit.recipe.scene import scene_names
 from dreamfusion_kit.recipe.suite import Suite, load_suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_names, suite_root
-from dreamfusion_kit.workspace import reruns, shipped
+from dreamfusion_kit.workspace import copies, reruns, shipped
 from dreamfusion_kit.workspace.default_pipeline import without_refinement
 from dreamfusion_kit.workspace.dvc_project import make_subproject
+from dreamfusion_kit.workspace.patch import patch
 from dreamfusion_kit.workspace.pipeline import write_pipelines
 from dreamfusion_kit.workspace.sync import sync
 
@@ -20,23 +21,38 @@ _STAMP = Path(".dvc/dreamfusion-kit.pipeline")
 _RECIPE = "  - recipes/"
 
 
-def upgrade(workspace: Path, names: Iterable[str] | None = None) -> str:
-    """Write pipelines and digests of the suites `names`, by default all; return what happened.
+def upgrade(workspace: Path, names: Iterable[str] | None = None) -> Iterator[str]:
+    """Bring suites to the installed version; yield a line about each change, as it happens.
+
+    Args:
+        workspace: The workspace.
+        names: The suites whose pipelines and digests are written. None for all of them, and then
+            the workspace's copies of recipes and protocols come first.
 
     Raises:
-        RecipeError: with every problem of a suite.
+        DreamFusionKitError: with every problem of a suite; what was said before has happened.
     """
-    lines: list[str] = []
-    for name in names or suite_names(workspace):
+    if names is None:
+        yield from copies.upgrade_copies(workspace)
+    for name in suite_names(workspace) if names is None else names:
         suite = load_suite(workspace, name)
         if name == DEFAULT:
-            lines += _upgrade_pipeline(workspace)
+            yield from _upgrade_pipeline(workspace)
         else:
             make_subproject(suite_root(workspace, name), workspace)
-        lines += [f"{path}: written" for path in write_pipelines(workspace, suite)]
-        changed = sync(workspace, name)
-        lines += [f"{name}: {line}" for line in _reruns(workspace, suite, changed)]
-    return "".join(f"{line}\n" for line in lines or ["everything is up to date"])
+        for path in write_pipelines(workspace, suite):
+            yield f"{path}: written"
+        for line in _reruns(workspace, suite, sync(workspace, name)):
+            yield f"{name}: {line}"
+
+
+def differences(workspace: Path) -> Iterator[str]:
+    """Yield a patch that makes the workspace's recipes and protocols those of this version.
+
+    A file that the workspace lacks or has under another name is not in it.
+    """
+    for name, own, new in copies.pairs(workspace):
+        yield from patch(name, own, new)
 
 
 def _reruns(workspace: Path, suite: Suite, changed: list[str]) -> list[str]:

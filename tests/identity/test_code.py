@@ -141,6 +141,14 @@ def test_the_memory_answers_until_a_file_changes(tmp_path: Path) -> None:
         assert json.loads(memory.read_text())["digests"] == digests
 
 
+def test_digests_are_had_where_the_memory_cannot_be_kept(tmp_path: Path) -> None:
+    """As in the workspace of somebody else, whose state may still be looked at."""
+    copy, memory = tmp_path / "dreamfusion_kit", tmp_path / "memory" / "code.json"
+    _copy_package(copy)
+    memory.parent.touch()
+    assert _digests_of(copy, memory) == _digests_of(copy)
+
+
 def test_an_edit_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
     """For example, an archive or a copy sets a file's time to that of the old one."""
     copy, memory = tmp_path / "dreamfusion_kit", tmp_path / "code.json"

@@ -18,9 +18,22 @@ from dreamfusion_kit.memory import advice
 from dreamfusion_kit.memory import device as device_module
 from dreamfusion_kit.memory.advice import changes, check_fits, report, with_key
 from dreamfusion_kit.memory.architectures import STABLE_DIFFUSION_1
-from dreamfusion_kit.memory.components import components
+from dreamfusion_kit.memory.components import all_components, components
 from dreamfusion_kit.memory.device import Device, describe_device, first_device
-from dreamfusion_kit.memory.estimate import mesh_bytes, moments
+from dreamfusion_kit.memory.estimate import (
+    Counted,
+    Phase,
+    combine,
+    count,
+    leaves_as_it_is,
+    mesh_bytes,
+    moments,
+    recount,
+)
+from dreamfusion_kit.memory.field import field_memory
+from dreamfusion_kit.memory.prior import PriorMemory
+from dreamfusion_kit.memory.prior_steps import PriorSteps
+from dreamfusion_kit.memory.surface import SurfaceMemory
 from dreamfusion_kit.mesh.density_grid import fill_cavities, sample_density_grid
 from dreamfusion_kit.mesh.isosurface import extract_isosurface
 from dreamfusion_kit.optimize.checkpoint import open_scratch
@@ -152,6 +165,81 @@ def test_every_proposed_change_is_a_valid_recipe(path: Path) -> None:
     assert proposed
     for key, value in proposed:
         assert with_key(recipe, key, value) != recipe
+
+
+SMALL: dict[str, Any] = {
+    "camera.image_size_px": 8,
+    "renderer.num_samples": 8,
+    "renderer.occupancy.resolution": 8,
+    "refine.representation.resolution": 16,
+}
+SMALL_PHASE = {"camera.image_size_px": 16, "supersampling": 2}
+
+
+def small_refinement(name: str) -> Recipe:
+    """Return a shipped recipe with a refinement, at sizes that take little time to count."""
+    recipe = shipped(name)
+    assert recipe.refine is not None
+    changes = SMALL | {
+        f"refine.phases.{index}.{key}": value
+        for index in range(len(recipe.refine.phases))
+        for key, value in SMALL_PHASE.items()
+    }
+    for key, value in changes.items():
+        recipe = with_key(recipe, key, value)
+    return recipe
+
+
+# One key of each kind where two guidances differ; the other recipe is tried with all of its keys.
+OF_EACH_KIND = {
+    "prior.dtype",
+    "guidance.phi.rank",
+    "camera.image_size_px",
+    "refine.texture.num_levels",
+    "refine.phases.0.camera.image_size_px",
+    "refine.phases.1.guidance.phi.rank",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "only"), [("magic3d-toybox", set[str]()), ("prolificdreamer-toybox", OF_EACH_KIND)]
+)
+def test_a_change_counts_what_it_touches_as_if_all_were_counted(name: str, only: set[str]) -> None:
+    recipe = small_refinement(name)
+    parts, _ = all_components(recipe, ROOT)
+    priors = PriorSteps(parts)
+    found = count(recipe, priors)
+    before = {moment.name: moment for moment in combine(recipe, found, GPU)}
+    proposed, changed_ones = dict(changes(recipe)), 0
+    assert only <= set(proposed)
+    for key in only or proposed:
+        value = proposed[key]
+        changed = with_key(recipe, key, value)
+        whole = count(changed, PriorSteps(parts))
+        assert recount(found, changed, key, priors) == whole, key
+        for moment in combine(changed, whole, GPU):
+            if leaves_as_it_is(key, recipe, moment):
+                assert moment.total == before[moment.name].total, key
+            else:
+                changed_ones += moment.total != before[moment.name].total
+    assert changed_ones > 10
+
+
+def test_a_refinement_s_own_prior_moves_by_its_own_key() -> None:
+    recipe = shipped("magic3d")
+    assert recipe.refine is not None
+    assert recipe.refine.prior is not None
+    prior, field = PriorMemory(denoiser=10 * GIB, moved=GIB), field_memory(shipped("toybox"))
+    surface = SurfaceMemory(0, 0, 0, 0, 0, 0)
+    found = Counted(prior, field, (Phase(0, "refine: ", prior, surface),))
+    moved = with_key(recipe, "refine.prior.cpu_offload", True)
+    names = ("the field learns", "refine: the surface learns")
+    plain, with_offload = (
+        {moment.name: moment.total for moment in combine(each, found, GPU)}
+        for each in (recipe, moved)
+    )
+    saved = [plain[name] - with_offload[name] for name in names]
+    assert saved == [0, 10 * GIB]
 
 
 def test_this_machine_has_memory() -> None:

@@ -1,4 +1,4 @@
-"""Sections of a small recipe, to vary."""
+"""Sections of a small recipe, to vary; a short recipe, and what it gives when nothing stops it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from dreamfusion_kit.optimize.checkpoint import Scratch, open_scratch
-from dreamfusion_kit.recipe.schema import OptimizeSection, PenaltiesSection, WatchdogSection
+from dreamfusion_kit.optimize.loop import OptimizedModel
+from dreamfusion_kit.recipe.load import load_recipe
+from dreamfusion_kit.recipe.schema import OptimizeSection, PenaltiesSection, Recipe, WatchdogSection
+
+from .loop_run import CHECKPOINT_EVERY, NUM_STEPS, ROOT, changed, run
 
 WATCHDOG = {"check_every_steps": 5, "after_step": 10, "min_opacity": 0.01, "max_opacity": 0.9}
 PENALTIES = {
@@ -65,3 +69,25 @@ def make_scratch(tmp_path: Path) -> Callable[[str], Scratch]:
             return scratch
 
     return make
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    """Return the shipped analytic recipe, made shorter, every branch of the loop kept."""
+    shipped = load_recipe(ROOT / "recipes" / "analytic.yaml")
+    return changed(
+        shipped,
+        optimize={
+            "num_steps": NUM_STEPS,
+            "batch_size": 2,
+            "checkpoint_every_steps": CHECKPOINT_EVERY,
+            "preview_every_steps": 10,
+            "max_gradient_norm": 100.0,
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> OptimizedModel:
+    with open_scratch(tmp_path_factory.mktemp("whole"), "0" * 64) as scratch:
+        return run(recipe, scratch)

@@ -18,13 +18,13 @@ from dreamfusion_kit.priors.analytic import AnalyticPrior
 from dreamfusion_kit.recipe.schema import Recipe
 from dreamfusion_kit.records import Cameras, GuidanceOutput, Lighting, RenderOutput
 
-from .test_loop import Silent, changed, recipe, run  # noqa: F401  `recipe` is a fixture
+from .loop_run import Silent, changed, run
 
 STEP = 7
 
 
 @pytest.fixture
-def short(recipe: Recipe) -> Recipe:  # noqa: F811
+def short(recipe: Recipe) -> Recipe:
     return changed(recipe, optimize={"num_steps": 12, "checkpoint_every_steps": 5})
 
 
@@ -177,7 +177,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, kind: str, step: int) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    recipe: Recipe,  # noqa: F811
+    recipe: Recipe,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[tuple[str, ...]]:
     section = changed(recipe, optimize={"num_steps": 12, "checkpoint_every_steps": 5})

@@ -78,9 +78,9 @@ def test_an_asset_is_made_without_the_clone(environment: dict[str, str], tmp_pat
         assert str(ROOT) not in done.stdout + done.stderr
         return done.stdout
 
-    found = run("python", "-c", "import dreamfusion_kit; print(dreamfusion_kit.__file__)")
-    assert not found.startswith(str(ROOT))
-    assert "site-packages" in found
+    found = Path(run("python", "-c", "import dreamfusion_kit as kit; print(kit.__file__)").strip())
+    assert not found.is_relative_to(ROOT)
+    assert "site-packages" in found.parts
     run("dreamfusion-kit", "init", "assets", "--recipe", "analytic")
     workspace = tmp_path / "assets"
     kit = json.loads((workspace / "kit.json").read_text())
@@ -102,6 +102,21 @@ def test_an_asset_is_made_without_the_clone(environment: dict[str, str], tmp_pat
     again = run("python", "-m", "dvc", "repro", folder=workspace)
     assert re.findall(r"Running stage '([^']+)'", again) == ["kit"]
     assert run("dreamfusion-kit", "upgrade", folder=workspace) == "everything is up to date\n"
+    for name in ("toybox", "analytic"):  # as another version of the wheel would bring them
+        shipped = found.parent / "workspace/shipped/recipes" / f"{name}.yaml"
+        shipped.write_text(shipped.read_text() + "# Another version.\n")
+    own = workspace / "recipes" / "toybox.yaml"
+    own.write_text("# Mine.\n" + own.read_text())
+    replaced, kept = run("dreamfusion-kit", "upgrade", folder=workspace).splitlines()
+    assert replaced.startswith("recipes/analytic.yaml: written")
+    assert kept.startswith("recipes/toybox.yaml: edited by hand, kept; `dreamfusion-kit upgrade ")
+    patch = run("dreamfusion-kit", "upgrade", "--diff", folder=workspace)
+    assert [line for line in patch.splitlines() if line[:1] in "+-"] == [
+        "--- a/recipes/toybox.yaml",
+        "+++ b/recipes/toybox.yaml",
+        "-# Mine.",
+        "+# Another version.",
+    ]
     run("dreamfusion-kit", "suite", "new", "more", folder=workspace)
     ball = ("ball", "a ball", "--recipe", "analytic", "--suite", "more")
     run("dreamfusion-kit", "suite", "add", *ball, folder=workspace)

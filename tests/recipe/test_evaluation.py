@@ -114,6 +114,12 @@ B32 = {"kind": "local", "path": "models/b32"}
 L14 = {"kind": "local", "path": "models/l14"}
 
 
+@pytest.mark.parametrize(("key", "name"), [("clip", "prior"), ("clip", "latent"), ("vqa", "clip")])
+def test_a_bundled_model_that_cannot_judge_is_refused(key: str, name: str) -> None:
+    with pytest.raises(ValidationError, match=f"bundled model {name} as {key}, expected a model"):
+        _validated({key: {"kind": "bundled", "name": name}})
+
+
 def test_one_judge_or_several() -> None:
     one, several = _validated({}), _validated({"clip": [named("b32", B32), named("l14", L14)]})
     assert list(one.judges) == ["clip"]

@@ -326,6 +326,25 @@ def test_clip_goes_with_clip(guidance: str, prior: str) -> None:
         _adapt(schema.Recipe, mixed)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "name", "expected"),
+    [
+        ("toybox", "latent", "latent_unet"),
+        ("toybox", "clip", "clip"),
+        ("toybox-latent", "prior", "pixel_unet or multi_view_unet"),
+        ("toybox-clip", "prior", "pixel_unet or multi_view_unet"),
+        ("sd35", "latent", "latent_unet"),
+    ],
+)
+def test_a_bundled_model_is_of_the_kind_that_reads_it(
+    recipe: str, name: str, expected: str
+) -> None:
+    data = load_recipe(ROOT / "recipes" / f"{recipe}.yaml").model_dump(mode="json")
+    data["prior"]["source"] = {"kind": "bundled", "name": name}
+    with pytest.raises(ValidationError, match=f"bundled model {name} .*, expected kind {expected}"):
+        _adapt(schema.Recipe, data)
+
+
 @pytest.mark.parametrize("key", ["cpu_offload", "storage_dtype"])
 def test_vsd_s_second_denoiser_shares_plain_weights(key: str) -> None:
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "prolificdreamer.yaml")

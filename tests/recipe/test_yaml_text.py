@@ -1,7 +1,7 @@
 """The strict YAML reader, with ruamel.yaml (the reader that DVC uses) as its oracle."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -159,9 +159,18 @@ def test_what_is_written_reads_back(data: dict[str, object]) -> None:
 
 
 @settings(deadline=None)  # a busy machine is not a failure
-@given(_printable | st.sampled_from(_SCALARS))
+@given(st.text(st.characters(codec="utf-8")) | st.sampled_from(_SCALARS))
+@example("a\x85mug")  # YAML reads U+0085 as the end of a line, and a line's end as a space
 def test_a_scalar_reads_back_as_the_same_text(text: str) -> None:
     assert parse(f"key: {scalar(text)}\n", "f.yaml").data == {"key": text}
+
+
+def test_a_byte_that_is_not_utf8_is_refused_where_it_is_read() -> None:
+    """Python hands over a command line's bytes so; the file can be written all the same."""
+    text = f"key: {scalar('caf' + chr(0xDCE9))}\n"
+    assert text.isascii()
+    with pytest.raises(RecipeError, match="half of a surrogate pair"):
+        parse(text, "f.yaml")
 
 
 def test_plain_words_stay_bare() -> None:

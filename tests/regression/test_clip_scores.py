@@ -82,6 +82,29 @@ def test_prior_samples(clip: Clip, num_regression: NumericRegressionFixture) -> 
     num_regression.check(found, default_tolerance={"atol": 2e-2, "rtol": 0.0})
 
 
+def test_latent_samples(clip: Clip, num_regression: NumericRegressionFixture) -> None:
+    """The latent prior, by diffusers' own pipeline: cosines of a few samples."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        WEIGHTS / "latent", dtype=torch.float32, local_files_only=True
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    prompts = [caption(color, name) for color, name in PAIRS]
+    drawn = pipeline(
+        prompts,
+        guidance_scale=3.0,
+        num_inference_steps=20,
+        generator=torch.Generator().manual_seed(0),
+        output_type="pt",
+    )
+    images = drawn.images.permute(0, 2, 3, 1)
+    similarity = cosine_similarity(clip.image_features(images), clip.text_features(prompts))
+    assert similarity.argmax(dim=1).tolist() == list(range(len(PAIRS)))
+    found = {"cosine": similarity.diagonal().numpy()}
+    num_regression.check(found, default_tolerance={"atol": 2e-2, "rtol": 0.0})
+
+
 def test_short_optimisation(
     clip: Clip, num_regression: NumericRegressionFixture, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trimesh
@@ -111,7 +112,7 @@ def chromium_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def chromium(chromium_path: str) -> Iterator["object"]:
+def browser_of_all(chromium_path: str) -> Iterator[Any]:
     """Return one headless browser for all tests; WebGL runs on the CPU."""
     from playwright.sync_api import sync_playwright
 
@@ -130,6 +131,14 @@ def chromium(chromium_path: str) -> Iterator["object"]:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=arguments)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def chromium(browser_of_all: Any) -> Iterator[Any]:
+    """Return the browser, and close its pages after the test: a page that is open keeps drawing."""
+    yield browser_of_all
+    for context in browser_of_all.contexts:
+        context.close()
 
 
 TIMEOUT_S = 300  # a CPU draws, perhaps one that is busy with other tests

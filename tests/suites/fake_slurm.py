@@ -54,7 +54,7 @@ def _submit(state: Path, script: Path) -> int:
         except FileExistsError:
             job += 1
     (state / f"{job}.sh").write_text(script.read_text())
-    (state / f"{job}.state").write_text("RUNNING")
+    _note(state / f"{job}.state", "RUNNING")
     supervisor = subprocess.Popen(
         [sys.executable, __file__, "run", str(job)],
         stdin=subprocess.DEVNULL,
@@ -78,11 +78,11 @@ def _run(state: Path, job: str) -> None:
     process = subprocess.Popen(
         ["bash", str(state / f"{job}.sh")], env=os.environ | variables, start_new_session=True
     )
-    (state / f"{job}.pid").write_text(str(process.pid))
+    _note(state / f"{job}.pid", str(process.pid))
     status = process.wait()
     path = state / f"{job}.state"
     if path.read_text() == "RUNNING":
-        path.write_text("COMPLETED" if status == 0 else "FAILED")
+        _note(path, "COMPLETED" if status == 0 else "FAILED")
 
 
 def _step(arguments: list[str]) -> None:
@@ -99,12 +99,19 @@ def _step(arguments: list[str]) -> None:
 
 
 def _cancel(state: Path, job: str) -> None:
-    (state / f"{job}.state").write_text("CANCELLED by 0")
+    _note(state / f"{job}.state", "CANCELLED by 0")
     pid = state / f"{job}.pid"
-    while not (pid.exists() and pid.read_text()):  # submitted a moment ago
+    while not pid.exists():  # submitted a moment ago
         time.sleep(0.01)
     with suppress(ProcessLookupError):
         os.killpg(int(pid.read_text()), signal.SIGKILL)
+
+
+def _note(path: Path, text: str) -> None:
+    """Write a file that others read at any moment: it is never there in part."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def _list(state: Path, jobs: list[str]) -> None:

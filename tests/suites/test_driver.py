@@ -6,10 +6,17 @@ The stages are real if outputs are compared with DVC's; otherwise they cost noth
 import json
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from dreamfusion_kit.recipe.suite import Suite
+from dreamfusion_kit.suites import dvc_commands
+from dreamfusion_kit.suites.crew import Crew
+from dreamfusion_kit.suites.driver import run_suite
+from dreamfusion_kit.suites.plan import AssetPlan
 from dreamfusion_kit.workspace import edit, sync
 
 from .conftest import FAKE, HANG_S, KIT, SUITE, Workspace, contents, make_workspace, wait_until
@@ -98,6 +105,46 @@ def test_digests_that_change_during_a_run_are_not_recorded(workspace: Workspace)
 
 def _text(path: Path) -> str:
     return path.read_text() if path.is_file() else ""
+
+
+class _Prepared(Exception):  # noqa: N818 - ends a run before its workers start
+    pass
+
+
+class _Crew:
+    def prepare(self, suite: Suite, assets: Sequence[AssetPlan], log: Path) -> None:
+        raise _Prepared(sorted(suite.assets), [asset.asset for asset in assets])
+
+
+def test_an_edit_while_a_run_starts_is_part_of_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `suite add` and an editor, after the suite was read and before its digests are."""
+
+    def repro(root: Path, targets: Sequence[str], log: Path) -> None:
+        if targets == ["kit"]:
+            edit.remove(workspace.path, SUITE, "cube")
+            edit.add(workspace.path, SUITE, "late", prompt="a cone", recipe="analytic", seed=0)
+
+    monkeypatch.setattr(dvc_commands, "repro", repro)
+    with pytest.raises(_Prepared) as prepared:
+        run_suite(workspace.path, SUITE, crew=cast(Crew, _Crew()))
+    assert prepared.value.args == (["ball", "horse", "late"],) * 2
+
+
+def test_an_asset_is_not_removed_during_a_run(workspace: Workspace) -> None:
+    go = workspace.path / "go"
+    first = workspace.start(FAKE, SUITE, "--asset", "ball", "--until", go)
+    wait_until(lambda: (workspace.logs / "ball.running").exists(), first)
+    done = workspace.call(KIT, "suite", "rm", "ball", "--suite", SUITE)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "at work" in done.stderr
+    go.touch()
+    out, err = first.communicate(timeout=HANG_S)
+    assert (first.returncode, out) == (0, "1 made, 0 failed\n"), err
+    done = workspace.call(KIT, "suite", "rm", "ball", "--suite", SUITE)
+    assert done.returncode == 0, done.stderr
+    assert not list((workspace.suite / "out").glob("*/ball*"))
 
 
 def test_unknown_assets_and_empty_suites_are_one_line(workspace: Workspace) -> None:

@@ -20,6 +20,11 @@ FAILED = (
         (f"{STAGE}scenes/one.yaml:1: seed: missing key\n{FAILED}",
          "scenes/one.yaml:1: seed: missing key"),
         (f"{STAGE}{FAILED}", FAILED.strip()),
+        ("'./dvc.yaml' is invalid (possible merge conflicts).\n\nWhile scanning a simple key, in "
+         "line 60, column 1\n  60 <<<<<<< HEAD\n",
+         "'./dvc.yaml' is invalid (possible merge conflicts)."),
+        ("'dvc.yaml' validation failed.\n\nextra keys not allowed\n  1 a: 1\n",
+         "'dvc.yaml' validation failed."),
     ],
 )  # fmt: skip
 def test_the_reason_is_what_the_stage_said_or_else_dvc(printed: str, reason: str) -> None:

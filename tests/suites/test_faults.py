@@ -118,6 +118,16 @@ def test_a_half_written_lock_of_the_suite_is_one_line(made: Workspace) -> None:
     assert done.stderr.startswith(f"suites/{SUITE}/dvc.lock: damaged, expected a lock")
 
 
+def test_a_pipeline_with_a_merge_conflict_is_one_line(made: Workspace) -> None:
+    pipeline = made.suite / "assets" / "ball" / "dvc.yaml"
+    text = pipeline.read_text()
+    pipeline.write_text(f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> owl\n")
+    done = made.run()
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(f"suites/{SUITE}/assets/ball/dvc.yaml: found a pipeline of other")
+    assert f"upgrade --suite {SUITE}`" in done.stderr
+
+
 @pytest.mark.parametrize("content", [b"", b'{"/a": {"wri'])
 def test_a_half_written_rwlock_of_a_killed_dvc_is_removed(made: Workspace, content: bytes) -> None:
     rwlock = made.suite / ".dvc" / "tmp" / "rwlock"

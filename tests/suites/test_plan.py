@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.errors import RecipeError, SuiteError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.suites import lock_file, plan, status
-from dreamfusion_kit.workspace import upgrade
+from dreamfusion_kit.workspace import edit, upgrade
 
 DATA = Path(__file__).parents[1] / "recipe" / "data" / "workspace"
 SUITE = "trio"
@@ -24,7 +24,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter a workspace whose suite `trio` is made, according to locks and outputs."""
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    upgrade.upgrade(Path(), [SUITE])
+    list(upgrade.upgrade(Path(), [SUITE]))
     root = Path("suites") / SUITE
     _record(root / "dvc.yaml", root, skip=("kit", "score", "report"))
     for pipeline in sorted(root.glob("assets/*/dvc.yaml")):
@@ -107,6 +107,37 @@ def test_a_missing_output_is_made_again(made: Path) -> None:
     (made / "out" / "mesh" / ASSET).unlink()
     assert reasons()["mesh"] == f"{ASSET} missing"
     assert reasons()["optimize"] == ""
+
+
+def test_a_half_deleted_output_is_made_again(made: Path) -> None:
+    out = made / "out" / "mesh" / ASSET
+    out.unlink()
+    (out / "views").mkdir(parents=True)
+    (out / "mesh.glb").write_bytes(b"glTF")
+    (out / "views" / "front.png").write_bytes(b"PNG")
+    lock = made / "assets" / ASSET / "dvc.lock"
+    stages = yaml.safe_load(lock.read_text())
+    for entry in stages["stages"]["mesh"]["outs"]:
+        if entry["path"] == f"out/mesh/{ASSET}":
+            entry |= {"size": 7, "nfiles": 2}
+    lock.write_text(yaml.safe_dump(stages))
+    assert reasons()["mesh"] == ""
+    (out / "mesh.glb").unlink()
+    found = f"out/mesh/{ASSET} has 1 file of 3 bytes, recorded were 2 files of 7 bytes"
+    assert reasons()["mesh"] == found
+    (out / "mesh.glb").symlink_to("an object that left the cache")
+    assert reasons()["mesh"] == found
+    (out / "mesh.glb").unlink()
+    (out / "mesh.glb").write_bytes(b"half")
+    (out / "views" / "front.png").write_bytes(b"")
+    assert reasons()["mesh"].startswith(f"out/mesh/{ASSET} has 2 files of 4 bytes")
+
+
+def test_digests_of_before_an_edit_are_refused_in_one_line(made: Path) -> None:
+    kit = kit_file.current(Path(), SUITE)
+    edit.add(Path(), SUITE, "late", prompt="a red mug", recipe="toybox", seed=0)
+    with pytest.raises(SuiteError, match=r"^trio: found no digests of late, expected .*run the"):
+        plan.plan(Path(), load_suite(Path(), SUITE), kit)
 
 
 def test_code_that_changed_is_named(made: Path) -> None:

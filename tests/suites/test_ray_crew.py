@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +84,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _environment(cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let drivers reach the cluster and the remote; they are none of its processes."""
+    """Let drivers reach the cluster and the remote; they are none of its processes.
+
+    Ray ends the workers of a driver that is gone when it gets to it. A test that kills one has to
+    meet its own.
+    """
+    wait_until(lambda: cluster.workers() == [])
     for name, value in cluster.environment.items():
         if name != "RAY_TEST_CLUSTER":
             monkeypatch.setenv(name, value)
@@ -121,7 +127,8 @@ def test_killed_workers_are_replaced(
     go.touch()
     time.sleep(chance.uniform(0.0, 3.0))
     for pid in chance.sample(workers := cluster.workers(), min(1, len(workers))):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the run may end at this moment
+            os.kill(pid, signal.SIGKILL)
     out, err = driver.communicate(timeout=HANG_S)
     assert (driver.returncode, out) == (0, "2 made, 0 failed\n"), err
     assert "Traceback" not in err

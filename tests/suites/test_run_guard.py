@@ -11,14 +11,13 @@ from dreamfusion_kit.suites.run_guard import only_run, stopped_by_signals
 
 
 def test_a_second_run_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
-    lock = tmp_path / ".work" / "suite-tiny.lock"
-    second = only_run(lock, "tiny")
+    second = only_run(tmp_path, "tiny")
     with (
-        only_run(lock, "tiny"),
+        only_run(tmp_path, "tiny"),
         pytest.raises(SuiteError, match="suite tiny: another run of it is at work"),
     ):
         second.__enter__()
-    with only_run(lock, "tiny"):
+    with only_run(tmp_path, "tiny"), only_run(tmp_path, "another"):
         pass
 
 

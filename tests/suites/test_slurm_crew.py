@@ -41,11 +41,11 @@ class Slurm:
         return [path.read_text() for path in sorted(self.state.glob("*.sh"))]
 
     def jobs(self) -> list[int]:
-        """Return the process groups of running jobs, whose files are whole."""
+        """Return the process groups of running jobs."""
         return [
             int(path.read_text())
             for path in sorted(self.state.glob("*.pid"))
-            if path.with_suffix(".state").read_text() == "RUNNING" and path.read_text()
+            if path.with_suffix(".state").read_text() == "RUNNING"
         ]
 
 

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from dreamfusion_kit.toybox import train_denoiser as module
-from dreamfusion_kit.toybox.denoiser import Denoiser
+from dreamfusion_kit.toybox.caption_table import CaptionTable
+from dreamfusion_kit.toybox.denoiser import Denoiser, Text
 from dreamfusion_kit.toybox.flow_model import ToyboxFlow
 from dreamfusion_kit.toybox.latent_model import ToyboxLatent
 from dreamfusion_kit.toybox.latent_settings import (
@@ -61,6 +62,28 @@ class Training:
             return ToyboxLatent(settings, vae, TEXT)
         assert isinstance(settings, FlowTrainingSection)
         return ToyboxFlow(settings, vae, TEXT)
+
+
+@pytest.fixture(scope="module")
+def encoded() -> dict[type[Denoiser], Text]:
+    """Return the features of all captions by each model's text encoder, once they are known."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _encode_once(encoded: dict[type[Denoiser], Text], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first training of each model encode the seven thousand captions for all of them.
+
+    The encoders are frozen and read from the same files. Encoding took most of these tests' time.
+    """
+    encode = module._features  # pyright: ignore[reportPrivateUsage]
+
+    def features(model: Denoiser, table: CaptionTable) -> Text:
+        if type(model) not in encoded:
+            encoded[type(model)] = encode(model, table)
+        return encoded[type(model)]
+
+    monkeypatch.setattr(module, "_features", features)
 
 
 @pytest.fixture(params=["latent", "flow"])

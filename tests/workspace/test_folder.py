@@ -125,6 +125,26 @@ def test_a_removed_asset_leaves_nothing(pair: Path) -> None:
         edit.remove(Path(), "pair", "007")
 
 
+def test_nothing_is_removed_where_what_is_left_has_problems(pair: Path, workspace: Path) -> None:
+    output = pair / "out" / "text" / "007.safetensors"
+    output.parent.mkdir(parents=True)
+    output.touch()
+    before = {path: path.read_bytes() for path in pair.rglob("*") if path.is_file()}
+    recipe = workspace / "recipes" / "toybox.yaml"
+    recipe.rename(workspace / "toybox.yaml")
+    with pytest.raises(RecipeError, match=r"assets/ball/asset.yaml:2: recipe: found no"):
+        edit.remove(Path(), "pair", "007")
+    assert {path: path.read_bytes() for path in pair.rglob("*") if path.is_file()} == before
+    edit.remove(Path(), "pair", "ball")  # without it, nothing has a problem
+    assert load_suite(Path(), "pair").folders == ("007",)
+
+
+def test_an_asset_is_removed_beside_a_damaged_lock(pair: Path) -> None:
+    (pair / "dvc.lock").write_bytes(b"stages:\n  fetch_analytic:\n    \xff")
+    edit.remove(Path(), "pair", "007")
+    assert not (pair / "assets" / "007").exists()
+
+
 def test_in_the_default_suite_its_entries_in_the_lock_go(workspace: Path) -> None:
     """For an asset whose id ends like another's, only its own."""
     edit.add(workspace, "default", "mug", prompt="a mug", recipe="analytic", seed=0)

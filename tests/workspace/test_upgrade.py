@@ -27,12 +27,12 @@ def test_a_pipeline_that_the_kit_wrote_is_replaced(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _newer(monkeypatch)
-    assert upgrade(made) == f"{made}/dvc.yaml: written\n"
+    assert list(upgrade(made)) == [f"{made}/dvc.yaml: written"]
     text = (made / "dvc.yaml").read_text()
     assert text.startswith("# As of version 2")
     assert "recipes/analytic.yaml" in text
     assert "recipes/toybox.yaml" not in text
-    assert upgrade(made) == "everything is up to date\n"
+    assert list(upgrade(made)) == []
 
 
 def test_a_pipeline_that_was_edited_is_kept_and_the_difference_shown(
@@ -41,11 +41,11 @@ def test_a_pipeline_that_was_edited_is_kept_and_the_difference_shown(
     path = made / "dvc.yaml"
     edited = path.read_text() + "\n  mine:\n    cmd: echo mine\n"
     path.write_text(edited)
-    assert upgrade(made) == "everything is up to date\n"
+    assert list(upgrade(made)) == []
     _newer(monkeypatch)
-    story = upgrade(made)
+    story = list(upgrade(made))
     assert path.read_text() == edited
-    assert story.splitlines()[0] == f"{path}: edited by hand, kept; what this version has:"
+    assert story[0] == f"{path}: edited by hand, kept; what this version has:"
     assert (
         "+# As of version 2, the suite: the assets of params.yaml, from prompts to a gallery."
         in story
@@ -61,7 +61,7 @@ def test_a_recipe_that_a_user_lists_is_no_edit(made: Path, monkeypatch: pytest.M
     )
     path.write_text(text)
     _newer(monkeypatch)
-    upgrade(made)
+    list(upgrade(made))
     assert path.read_text() == text.replace("# The default suite:", "# As of version 2, the suite:")
 
 
@@ -69,21 +69,21 @@ def test_what_reruns_is_said_with_the_stages_after_it(made: Path) -> None:
     kit = json.loads((made / "kit.json").read_text())
     kit["code"]["mesh"] = "0" * 64
     (made / "kit.json").write_text(json.dumps(kit))
-    assert upgrade(made).splitlines() == [
+    assert list(upgrade(made)) == [
         "default: mesh of every asset reruns",
         "default: then evaluate, score, report, where what they read has changed",
     ]
-    assert upgrade(made) == "everything is up to date\n"
+    assert list(upgrade(made)) == []
 
 
 def test_of_a_folder_everything_is_brought_up_to_date(workspace: Path) -> None:
     before = {path: path.read_bytes() for path in workspace.rglob("*.yaml")}
-    story = upgrade(workspace, ["trio"])
+    story = list(upgrade(workspace, ["trio"]))
     suite = workspace / "suites" / "trio"
     assert f"{suite}/dvc.yaml: written" in story
     assert f"{suite}/assets/red_ball/dvc.yaml: written" in story
     assert (suite / ".dvc" / "config").is_file()
-    assert upgrade(workspace, ["trio"]) == "everything is up to date\n"
+    assert list(upgrade(workspace, ["trio"])) == []
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -91,10 +91,24 @@ def test_a_suite_that_is_not_valid_is_refused(workspace: Path) -> None:
     path = workspace / "suites/trio/assets/red_ball/asset.yaml"
     path.write_text(path.read_text().replace("recipe: toybox", "recipe: nosuch"))
     with pytest.raises(RecipeError, match=r"asset\.yaml:2: recipe: found no recipes/nosuch\.yaml"):
-        upgrade(workspace, ["trio"])
+        list(upgrade(workspace, ["trio"]))
 
 
 def test_a_suite_that_is_not_there_is_refused(workspace: Path) -> None:
     with pytest.raises(RecipeError, match="nosuch"):
-        upgrade(workspace, ["nosuch"])
+        list(upgrade(workspace, ["nosuch"]))
     assert not (workspace / "suites" / "nosuch").exists()
+
+
+def test_what_happened_before_a_problem_is_said(made: Path) -> None:
+    """What was said has happened: nothing changes without a word."""
+    (made / "suites" / "bad").mkdir(parents=True)
+    (made / "suites" / "bad" / "suite.yaml").write_text("nonsense: 1\n")
+    kit = json.loads((made / "kit.json").read_text())
+    kit["code"]["mesh"] = "0" * 64
+    (made / "kit.json").write_text(json.dumps(kit))
+    lines = upgrade(made)
+    assert next(lines) == "default: mesh of every asset reruns"
+    with pytest.raises(RecipeError, match=r"suite\.yaml"):
+        list(lines)
+    assert list(upgrade(made, ["default"])) == []

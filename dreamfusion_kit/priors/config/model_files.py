@@ -6,10 +6,19 @@ prior is built. Only JSON and vocabularies are read.
 """
 
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
-from dreamfusion_kit.errors import RecipeError, WeightsError
+from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.config import components
+from dreamfusion_kit.priors.config.component_config import (
+    check_class,
+    read_clip_config,
+    read_mvdream_config,
+    read_scheduler_config,
+    read_text_config,
+    read_unet_config,
+    unfit,
+)
 from dreamfusion_kit.priors.config.components import (
     names_component,
     read_component,
@@ -17,18 +26,14 @@ from dreamfusion_kit.priors.config.components import (
     read_index,
 )
 from dreamfusion_kit.priors.config.distilled import refuse_distilled
-from dreamfusion_kit.priors.config.json_file import checked, read_object
+from dreamfusion_kit.priors.config.json_file import checked
 from dreamfusion_kit.priors.config.pixel_patch import patch_size
 from dreamfusion_kit.priors.config.schema import (
     AuraFlowConfig,
-    ClipConfig,
     ClipTextConfig,
     FlowSchedulerConfig,
-    MvdreamUnetConfig,
-    SchedulerConfig,
     Sd3Config,
     T5Config,
-    UnetConfig,
     VaeConfig,
 )
 from dreamfusion_kit.priors.config.transformer_files import (
@@ -37,7 +42,6 @@ from dreamfusion_kit.priors.config.transformer_files import (
     read_encoder_config,
 )
 from dreamfusion_kit.priors.config.vocabulary import check_vocabulary
-from dreamfusion_kit.priors.printable import printable
 from dreamfusion_kit.recipe import schema
 
 # What U-Nets with additional channels read beside the noisy latents.
@@ -87,53 +91,13 @@ def check_clip(directory: Path) -> None:
     check_vocabulary(directory, config.text_config.vocab_size)
 
 
-def read_clip_config(directory: Path) -> ClipConfig:
-    """Return the configuration of a whole CLIP."""
-    values = read_object(directory / "config.json")
-    return checked(ClipConfig, values, f"{directory.name}/config.json")
-
-
-def read_text_config(directory: Path, folder: str) -> ClipTextConfig | T5Config:
-    """Return the configuration of a text encoder."""
-    values: Any = read_config(directory, folder)
-    place = f"{directory.name}/{folder}/config.json"
-    if values.get("model_type") in ("t5", "umt5"):
-        return checked(T5Config, values, place)
-    return checked(ClipTextConfig, values, place)
-
-
-def read_scheduler_config(directory: Path) -> SchedulerConfig:
-    """Return the settings of a diffusion's scheduler; betas are never taken from a default."""
-    place = f"{directory.name}/scheduler/scheduler_config.json"
-    values = read_component(directory, "scheduler", "scheduler_config.json")
-    config = checked(SchedulerConfig, values, place)
-    _check_class(place, config.class_name, components.DIFFUSION_SCHEDULERS)
-    return config
-
-
-def read_unet_config(directory: Path) -> UnetConfig:
-    """Return the configuration of a diffusion's U-Net."""
-    place = f"{directory.name}/unet/config.json"
-    config = checked(UnetConfig, read_config(directory, "unet"), place)
-    _check_class(place, config.class_name, ("UNet2DConditionModel",))
-    return config
-
-
-def read_mvdream_config(directory: Path) -> MvdreamUnetConfig:
-    """Return the configuration of MVDream's own U-Net."""
-    place = f"{directory.name}/unet/config.json"
-    config = checked(MvdreamUnetConfig, read_config(directory, "unet"), place)
-    _check_class(place, config.class_name, (components.MVDREAM_UNET,))
-    return config
-
-
 def _check_pixel_unet(section: schema.PixelUnetSection, directory: Path) -> None:
     classes = read_index(directory, components.PIXEL_UNET)
     read_scheduler_config(directory)
     unet = read_unet_config(directory)
     patch_size(directory, section.image_size_px)
     if unet.out_channels not in (unet.in_channels, 2 * unet.in_channels):
-        raise _unfit(
+        raise unfit(
             f"{directory.name}/unet",
             f"returns {unet.out_channels} channels for {unet.in_channels}",
             "as many, or twice as many with a variance",
@@ -154,7 +118,7 @@ def _check_latent_unet(directory: Path) -> None:
         second = _text_encoder(directory, "text_encoder_2", classes["text_encoder_2"])
         width += _width(second)
     if (unet.addition_embed_type == "text_time") != is_xl:
-        raise _unfit(
+        raise unfit(
             f"{directory.name}/unet",
             f"has addition_embed_type {unet.addition_embed_type!r}",
             "text_time with two text encoders, and nothing with one",
@@ -186,7 +150,7 @@ def _check_multi_view_unet(section: schema.MultiViewUnetSection, directory: Path
     else:
         patch_size(directory, section.image_size_px)
         if out_channels != in_channels:
-            raise _unfit(
+            raise unfit(
                 f"{directory.name}/unet", f"returns {out_channels} channels", f"{in_channels}"
             )
     width = _width(_text_encoder(directory, "text_encoder", classes["text_encoder"]))
@@ -201,21 +165,21 @@ def _check_flow_transformer(section: schema.FlowTransformerSection, directory: P
         read_component(directory, "scheduler", "scheduler_config.json"),
         place,
     )
-    _check_class(place, scheduler.class_name, components.FLOW_SCHEDULERS)
+    check_class(place, scheduler.class_name, components.FLOW_SCHEDULERS)
     place, values = (
         f"{directory.name}/transformer/config.json",
         read_config(directory, "transformer"),
     )
     if name == components.AURA_FLOW:
         config = checked(AuraFlowConfig, values, place)
-        _check_class(place, config.class_name, (name,))
+        check_class(place, config.class_name, (name,))
         classes = read_index(directory, components.AURA_FLOW_ENCODERS)
         t5 = _text_encoder(directory, "text_encoder", classes["text_encoder"])
         out_channels = config.in_channels if config.out_channels is None else config.out_channels
         _check_width(directory, "transformer", config.joint_attention_dim, _width(t5))
     else:
         config = checked(Sd3Config, values, place)
-        _check_class(place, config.class_name, (name,))
+        check_class(place, config.class_name, (name,))
         out_channels = config.out_channels
         _check_sd3_encoders(section, directory, config)
     _check_latents(directory, "transformer", config.in_channels, out_channels)
@@ -231,7 +195,7 @@ def _check_sd3_encoders(
         assert isinstance(encoder, ClipTextConfig)
         pooled += encoder.projection_dim
     if pooled != config.pooled_projection_dim:
-        raise _unfit(
+        raise unfit(
             f"{directory.name}/transformer",
             f"reads {config.pooled_projection_dim} pooled text features",
             f"the {pooled} of its two CLIPs",
@@ -246,17 +210,17 @@ def _check_latents(directory: Path, folder: str, in_channels: int, out_channels:
     """Check the VAE's configuration, and that the denoiser reads and returns its latents."""
     place = f"{directory.name}/vae/config.json"
     vae = checked(VaeConfig, read_config(directory, "vae"), place)
-    _check_class(place, vae.class_name, ("AutoencoderKL",))
+    check_class(place, vae.class_name, ("AutoencoderKL",))
     if in_channels != vae.latent_channels:
         beside = _BESIDE_LATENTS.get(in_channels) if vae.latent_channels == 4 else None
         hint = f" (it also reads {beside})" if beside else ""
-        raise _unfit(
+        raise unfit(
             f"{directory.name}/{folder}",
             f"reads {in_channels} channels{hint}",
             f"the {vae.latent_channels} of its VAE's latents: a model of text alone",
         )
     if out_channels != in_channels:
-        raise _unfit(
+        raise unfit(
             f"{directory.name}/{folder}", f"returns {out_channels} channels", f"{in_channels}"
         )
 
@@ -265,7 +229,7 @@ def _text_encoder(directory: Path, folder: str, class_name: str) -> ClipTextConf
     config = read_text_config(directory, folder)
     expected = {"T5EncoderModel": "t5", "UMT5EncoderModel": "umt5"}
     if config.model_type != expected.get(class_name, "clip_text_model"):
-        raise _unfit(
+        raise unfit(
             f"{directory.name}/{folder}/config.json",
             f"is of model_type {config.model_type}",
             f"that of the index, {class_name}",
@@ -279,22 +243,11 @@ def _width(config: ClipTextConfig | T5Config) -> int:
 
 def _check_width(directory: Path, folder: str, reads: int, given: int) -> None:
     if reads != given:
-        raise _unfit(
+        raise unfit(
             f"{directory.name}/{folder}",
             f"reads text features of width {reads}",
             f"the {given} that its text encoders give",
         )
-
-
-def _check_class(place: str, found: str, allowed: tuple[str, ...]) -> None:
-    if found not in allowed:
-        raise _unfit(place, f"is of a {printable(found, 80)}", components.any_of(allowed))
-
-
-def _unfit(place: str, found: str, expected: str) -> WeightsError:
-    return WeightsError(
-        f"{place}: {found}; expected {expected}; choose another prior.source or prior.kind"
-    )
 
 
 def _encoders(section: schema.PriorSection, directory: Path) -> list[tuple[Path, int]]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dreamfusion_kit.errors import WeightsError
-from dreamfusion_kit.priors.config.model_files import read_mvdream_config
+from dreamfusion_kit.priors.config.component_config import read_mvdream_config
 from dreamfusion_kit.priors.config.schema import MvdreamUnetConfig
 from dreamfusion_kit.priors.directory import readable
 from dreamfusion_kit.priors.network.multi_view import CAMERA, make_multi_view

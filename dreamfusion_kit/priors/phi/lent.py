@@ -8,9 +8,9 @@ noise.
 from pathlib import Path
 
 from dreamfusion_kit.errors import RecipeError
+from dreamfusion_kit.priors.config.component_config import read_scheduler_config, read_unet_config
 from dreamfusion_kit.priors.config.components import LATENT_UNET, read_index
 from dreamfusion_kit.priors.config.distilled import refuse_distilled
-from dreamfusion_kit.priors.config.model_files import read_scheduler_config, read_unet_config
 from dreamfusion_kit.priors.noise_schedule import NoiseSchedule
 
 _SAME_LEVEL = 1e-6  # of alpha_bar: betas are stored as float32

@@ -5,23 +5,19 @@ one before it left: Magic3D learns shape and colour at once, ProlificDreamer and
 the shape first and then the colour.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema.base import (
     Count,
     Fraction,
-    Layers,
-    LearningRate,
     Lighter,
     Positive,
     Schedule,
     Section,
-    Width,
     peak_of,
 )
-from dreamfusion_kit.recipe.schema.field import hash_grid_parameters
 from dreamfusion_kit.recipe.schema.guidance import GuidanceSection
 from dreamfusion_kit.recipe.schema.material import MaterialSection, MaterialValueSection
 from dreamfusion_kit.recipe.schema.optimize import (
@@ -30,207 +26,11 @@ from dreamfusion_kit.recipe.schema.optimize import (
     WatchdogSection,
 )
 from dreamfusion_kit.recipe.schema.prior import PriorSection
+from dreamfusion_kit.recipe.schema.representation import RepresentationSection
+from dreamfusion_kit.recipe.schema.texture import TextureSection
 from dreamfusion_kit.recipe.schema.view import CameraSection, ShadingSection
 
 Part = Literal["geometry", "texture"]
-
-
-class LatticeSection(Section):
-    """Signed distances on a lattice; the surface may change its topology."""
-
-    max_start_faces: ClassVar[int | None] = None  # all: the surface is read once
-
-    @property
-    def num_cell_weights(self) -> int:
-        """Return how many numbers the cells have beside the points' distances."""
-        return 0
-
-    resolution: int = Field(
-        ge=8, le=512, description="Lattice points per axis over the bounding ball (Magic3D: 256)."
-    )
-    num_levels: int = Field(
-        ge=1,
-        le=8,
-        description="Grids whose sum changes the distances, each half as fine as the next; more "
-        "move larger parts as one. 1 is the paper's single grid.",
-    )
-    learning_rate: LearningRate = Field(
-        description="Step size of the coarsest grid, scene units (Magic3D does not say)."
-    )
-    level_decay: Positive = Field(
-        le=1.0, description="Factor on the step size from one grid to the next finer one."
-    )
-    offset_learning_rate: float = Field(
-        ge=0,
-        le=10,
-        description="Step size of the lattice points' offsets, in half cells; 0 keeps the lattice.",
-    )
-
-    @property
-    def lattice_resolution(self) -> int:
-        """Return the lattice points per axis."""
-        return self.resolution
-
-    @property
-    def lighter(self) -> Lighter:
-        """Return the keys that cost memory, each with a cheaper value to try."""
-        return {"resolution": max(8, self.resolution // 2)}
-
-
-class DmtetSection(LatticeSection):
-    """Marching tetrahedra on a lattice (DMTet, arXiv 2111.04276)."""
-
-    kind: Literal["dmtet"] = Field(description="Marching tetrahedra.")
-
-
-class FlexicubesSection(LatticeSection):
-    """Weighted dual marching cubes on a lattice (FlexiCubes, arXiv 2308.05371)."""
-
-    kind: Literal["flexicubes"] = Field(description="Weighted dual marching cubes.")
-    weight_learning_rate: float = Field(
-        ge=0,
-        le=10,
-        description="Step size of the cells' weights alpha, beta and gamma, before their tanh; 0 "
-        "keeps them at 1, which is plain dual marching cubes.",
-    )
-    deviation_lambda: float = Field(
-        ge=0,
-        le=1e6,
-        description="Of how unevenly a vertex lies among the crossings of its cell, in cells "
-        "(L_dev).",
-    )
-    WEIGHTS_PER_CELL: ClassVar[int] = 8 + 12 + 1  # alpha of corners, beta of edges, gamma
-
-    @property
-    def num_cell_weights(self) -> int:
-        """Return how many weights are optimised."""
-        if self.weight_learning_rate == 0:
-            return 0
-        return self.WEIGHTS_PER_CELL * (self.resolution - 1) ** 3
-
-
-class VertexOffsetsSection(Section):
-    """Offsets of the coarse mesh's own vertices; the topology stays."""
-
-    kind: Literal["vertex_offsets"] = Field(description="The coarse surface, moved.")
-    max_faces: int = Field(ge=4, le=10**7, description="Triangles of the moved surface, at most.")
-    learning_rate: LearningRate = Field(description="Step size of the offsets, scene units.")
-    smoothing_lambda: float = Field(
-        ge=0,
-        le=1e6,
-        description="How far a step spreads over neighbouring vertices: lambda of "
-        '"Large Steps in Inverse Rendering" (Nicolet et al. 2021: 10 to 100); 0 spreads none.',
-    )
-    lattice_resolution: ClassVar[int] = 0  # there is none
-    num_cell_weights: ClassVar[int] = 0
-
-    @property
-    def max_start_faces(self) -> int:
-        """Return how many triangles the coarse surface may keep."""
-        return self.max_faces
-
-    @property
-    def lighter(self) -> Lighter:
-        """Return the keys that cost memory, each with a cheaper value to try."""
-        return {"max_faces": max(4, self.max_faces // 2)}
-
-
-RepresentationSection = Annotated[
-    DmtetSection | FlexicubesSection | VertexOffsetsSection, Field(discriminator="kind")
-]
-
-
-class GridTextureSection(Section):
-    """A grid of albedo around the surface, which starts with the coarse field's."""
-
-    kind: Literal["grid"] = Field(description="A dense grid, trilinear between its points.")
-    resolution: int = Field(ge=8, le=512, description="Grid points per axis.")
-    learning_rate: LearningRate = Field(description="Step size of the raw albedo.")
-
-    @property
-    def num_parameters(self) -> int:
-        """Return the numbers that are optimised."""
-        return 3 * self.resolution**3
-
-    @property
-    def lattice_resolution(self) -> int:
-        """Return the points per axis at which the coarse colours are asked for."""
-        return self.resolution
-
-    @property
-    def lighter(self) -> Lighter:
-        """Return the keys that cost memory, each with a cheaper value to try."""
-        return {"resolution": max(8, self.resolution // 2)}
-
-
-class HashGridTextureSection(Section):
-    """A hash grid and a small MLP (Instant-NGP), finer than a dense grid can be."""
-
-    kind: Literal["hash_grid"] = Field(description="Multiresolution hash grid and a small MLP.")
-    start_resolution: int | None = Field(
-        ge=8,
-        le=512,
-        description="Grid points per axis of the coarse field's colours, which stay beneath and "
-        "which the hash grid changes; null begins with grey (ProlificDreamer).",
-    )
-    num_levels: int = Field(ge=1, le=32, description="Resolution levels (ProlificDreamer: 16).")
-    features_per_level: int = Field(
-        ge=1, le=64, description="Features per level (ProlificDreamer: 2)."
-    )
-    log2_table_size: int = Field(
-        ge=4, le=24, description="log2 of the entries of a level's table (ProlificDreamer: 19)."
-    )
-    min_resolution: int = Field(
-        ge=2, le=2**20, description="Cells per axis of the coarsest level (ProlificDreamer: 16)."
-    )
-    max_resolution: int = Field(
-        ge=2, le=2**20, description="Cells per axis of the finest level (ProlificDreamer: 4096)."
-    )
-    hidden_width: Width = Field(description="Units of each hidden layer (ProlificDreamer: 64).")
-    num_hidden_layers: Layers = Field(
-        description="Hidden layers of the MLP; 0 is one linear layer (ProlificDreamer: 1)."
-    )
-    backend: Literal["torch", "tinycudann"] = Field(
-        description="Who computes the encoding: the kit, on CUDA by Triton's kernels (torch), or "
-        "tinycudann, which needs CUDA and the package."
-    )
-    encoding_learning_rate: LearningRate = Field(
-        description="Adam's step size for the hash tables (ProlificDreamer: 0.01)."
-    )
-    network_learning_rate: LearningRate = Field(
-        description="Adam's step size for the MLP (ProlificDreamer: 0.001)."
-    )
-
-    @model_validator(mode="after")
-    def _resolutions_are_ordered(self) -> Self:
-        if self.min_resolution > self.max_resolution:
-            raise ValueError(
-                f"found min_resolution {self.min_resolution} and max_resolution "
-                f"{self.max_resolution}, expected min_resolution at or below max_resolution"
-            )
-        return self
-
-    @property
-    def num_parameters(self) -> int:
-        """Return the numbers that are optimised, approximately."""
-        return hash_grid_parameters(self)
-
-    @property
-    def lattice_resolution(self) -> int:
-        """Return the points per axis at which the coarse colours are asked for; 0 for none."""
-        return self.start_resolution or 0
-
-    @property
-    def lighter(self) -> Lighter:
-        """Return the keys that cost memory, each with a cheaper value to try."""
-        return {
-            "num_levels": max(1, self.num_levels // 2),
-            "log2_table_size": max(4, self.log2_table_size - 1),
-            "hidden_width": max(1, self.hidden_width // 2),
-        }
-
-
-TextureSection = Annotated[GridTextureSection | HashGridTextureSection, Field(discriminator="kind")]
 
 
 class SurfacePenaltiesSection(Section):

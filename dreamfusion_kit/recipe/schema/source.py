@@ -2,7 +2,7 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, assert_never
 
 from pydantic import AfterValidator, Field
 
@@ -74,9 +74,22 @@ class BundledSourceSection(Section):
     """A model that comes with the kit: the toybox's."""
 
     kind: Literal["bundled"] = Field(description="A model that is part of the installed kit.")
-    name: Literal["prior", "clip"] = Field(
-        description="Which one: the toybox's diffusion prior, or its CLIP."
+    name: Literal["prior", "latent", "clip"] = Field(
+        description="Which one: the toybox's prior on pixels or on latents, or its CLIP."
     )
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Return the kinds of prior that can read it."""
+        match self.name:
+            case "prior":
+                return ("pixel_unet", "multi_view_unet")
+            case "latent":
+                return ("latent_unet",)
+            case "clip":
+                return ("clip",)
+            case _:
+                assert_never(self.name)
 
 
 def _is_safe_pattern(pattern: str) -> str:

@@ -16,7 +16,7 @@ from dreamfusion_kit.priors.additions_check import check_additions
 from dreamfusion_kit.priors.build import build_prior
 
 from ..conftest import build_vae  # noqa: TID252
-from ..source.test_single_file import original_vae  # noqa: TID252
+from ..source.single_file_writer import original_vae  # noqa: TID252
 from ..test_latent_unet import section  # noqa: TID252
 
 LOCAL = {"kind": "local", "path": "vae"}

@@ -15,7 +15,7 @@ from dreamfusion_kit.priors.config.distilled import refuse_distilled, refuse_dis
 from dreamfusion_kit.priors.source import parts
 from dreamfusion_kit.recipe.schema import FileSourceSection
 
-from .test_model_files import edit
+from .model_copy import edit
 
 SCHEDULER = "scheduler/scheduler_config.json"
 TURBO = {"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"}

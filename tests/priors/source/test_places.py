@@ -30,6 +30,29 @@ def name_folder(workspace: Path, text: str) -> None:
     (workspace / "models.local.yaml").write_text(text)
 
 
+@pytest.mark.parametrize("path", ["..", "sd/../..", "/etc"])
+def test_a_path_that_leads_out_is_refused(workspace: Path, path: str) -> None:
+    with pytest.raises(WeightsError, match="leads out of the workspace"):
+        model_directory(path, workspace)
+
+
+def test_a_linked_directory_that_leads_out_is_refused(workspace: Path) -> None:
+    (workspace / "link").symlink_to(workspace.parent, target_is_directory=True)
+    with pytest.raises(WeightsError, match="leads out of the workspace"):
+        model_directory("link", workspace)
+
+
+def test_a_linked_file_that_leads_out_is_named(workspace: Path) -> None:
+    (workspace / "sd" / "extra.json").symlink_to(workspace.parent / "secret.json")
+    with pytest.raises(WeightsError, match=r"extra.json is a link that leads out"):
+        model_directory("sd", workspace)
+
+
+def test_a_missing_directory_says_how_to_get_it(workspace: Path) -> None:
+    with pytest.raises(WeightsError, match=r"'absent': is not a directory; .*dvc pull"):
+        model_directory("absent", workspace)
+
+
 def test_a_folder_elsewhere_is_found_by_its_name_and_pinned(workspace: Path) -> None:
     store = workspace.parent / "store"
     shutil.copytree(workspace / "sd", store / "deep" / "sd")
