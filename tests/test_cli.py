@@ -330,7 +330,12 @@ def test_a_removed_asset_leaves_no_scratch(run: Cli) -> None:
     status, _, err = run("suite", "rm", "red_ball", "--suite", "trio")
     assert (status, err) == (0, "")
     assert not log.exists()
-    assert sorted(path.name[0] for path in Path(".work").iterdir()) == ["1", "2", "c", "l"]
+    assert sorted(path.name[0] for path in Path(".work").iterdir()) == [
+        "1", "2",
+        "c",  # code.json
+        "l",  # logs/
+        "s",  # the lock of the suite's runs
+    ]  # fmt: skip
 
 
 def test_scratch_is_listed_and_cleared(run: Cli) -> None:

@@ -121,7 +121,7 @@ def test_permissions_and_links_survive(params: Path) -> None:
         ("a: b", "a mug", "toybox", "asset 'a: b': expected an id"),
         ("x", "", "toybox", "params.yaml (not written):"),
         ("x", "a\nb", "toybox", "found the character U+000A, expected one line"),
-        ("x", "\udcff", "toybox", "found the character U+DCFF"),
+        ("x", "\udcff", "toybox", "found half of a surrogate pair, expected Unicode text"),
         ("x", "a mug", "toybax", "found no recipes/toybax.yaml (did you mean toybox?)"),
         ("x", "a mug", "../toybox", 'recipe: found "../toybox", expected 1 to 64 of'),
     ],
