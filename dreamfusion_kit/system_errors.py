@@ -47,7 +47,7 @@ def explained(path: Path) -> Generator[None, None, None]:
 def _vanished(error: Exception, path: Path) -> FileError | None:
     """Return what to do if what was being written is gone, as where someone clears `out/`.
 
-    Another missing file is no concern of who writes `path`.
+    Any other missing file is left to the caller.
     """
     if not isinstance(error, FileNotFoundError) or ".partial" not in str(error.filename):
         return None

@@ -117,7 +117,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _read_record(workspace: Path) -> dict[str, set[str]]:
-    """Return the known hashes of each file; nothing if there is no record."""
+    """Return the known hashes of each file; an empty record if it was never written."""
     path = workspace / _RECORD
     content = _content(path)
     record: dict[str, set[str]] = {}

@@ -50,8 +50,8 @@ def remove(workspace: Path, suite: str, asset_id: str) -> Path:
     """Remove an asset, its outputs and its entries in dvc.lock; return the file that declared it.
 
     Raises:
-        RecipeError: if there is no such asset, it is the only one of the default suite, a
-            scene shows it, or what is left has problems; nothing is changed.
+        RecipeError: if the asset does not exist, is the only one of the default suite, is
+            shown by a scene, or if what is left has problems; nothing is changed.
     """
     _refuse_shown(workspace, suite, load_suite(workspace, suite).in_folder(asset_id) or [asset_id])
     if suite == DEFAULT:

@@ -21,6 +21,17 @@ PENALTIES = {
     "distortion_lambda": 0.0,
     "smoothness_lambda": 0.0,
 }
+SHAMPOO = {
+    "kind": "distributed_shampoo",
+    "betas": (0.9, 0.9),
+    "exponent_override": 2,
+    "block_size": 128,
+    "graft": "sqrt_n",
+    "epsilon": 1e-6,
+    "start_step": 2,
+    "preconditioner_every_steps": 1,
+    "nesterov": False,
+}
 OPTIMIZE = {
     "num_steps": 100,
     "batch_size": 1,

@@ -14,6 +14,7 @@ from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.schema import Recipe
 
+from .conftest import SHAMPOO
 from .loop_run import CPU, KINDS, ROOT, Silent, assert_same, changed, counting, of_kind, run
 
 
@@ -76,17 +77,6 @@ FIELDS = {
     "voxel_grid": "toybox",
     "hash_grid": "toybox-hash",
     "mip_mlp": "dreamfusion-toybox",
-}
-SHAMPOO = {
-    "kind": "distributed_shampoo",
-    "betas": (0.9, 0.9),
-    "exponent_override": 2,
-    "block_size": 128,
-    "graft": "sqrt_n",
-    "epsilon": 1e-6,
-    "start_step": 2,
-    "preconditioner_every_steps": 1,
-    "nesterov": False,
 }
 
 

@@ -17,17 +17,7 @@ from dreamfusion_kit.optimize.shampoo import Shampoo
 from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
 from dreamfusion_kit.recipe.schema import OptimizeSection
 
-PUBLISHED = {
-    "kind": "distributed_shampoo",
-    "betas": (0.9, 0.9),
-    "exponent_override": 2,
-    "block_size": 128,
-    "graft": "sqrt_n",
-    "epsilon": 1e-6,
-    "start_step": 2,
-    "preconditioner_every_steps": 1,
-    "nesterov": False,
-}
+from .conftest import SHAMPOO
 
 
 def _root(matrix: torch.Tensor, power: int) -> torch.Tensor:
@@ -44,7 +34,7 @@ def _gradients(count: int, *shape: int) -> list[torch.Tensor]:
 def _shampoo(
     make: Callable[..., OptimizeSection], parameters: list[torch.nn.Parameter], **changes: Any
 ) -> torch.optim.Optimizer:
-    section = make(optimizer=PUBLISHED | changes)
+    section = make(optimizer=SHAMPOO | changes)
     return build_optimizer(section, [{"name": "all", "params": parameters, "lr": 0.1}])
 
 
@@ -102,7 +92,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
 
     def start() -> tuple[list[torch.nn.Parameter], torch.optim.Optimizer]:
         parameters = [torch.nn.Parameter(torch.ones(*shape)) for shape in shapes]
-        section = optimize_section(optimizer=PUBLISHED | {"graft": graft, "block_size": 4})
+        section = optimize_section(optimizer=SHAMPOO | {"graft": graft, "block_size": 4})
         groups = [
             {"name": "one", "params": parameters[:2], "lr": 0.1},
             {"name": "two", "params": parameters[2:], "lr": 0.01},
@@ -246,7 +236,7 @@ for parameter in parameters:
     digest.update(parameter.detach().numpy().tobytes())
 print(digest.hexdigest())
 """
-    section = optimize_section(optimizer=PUBLISHED).model_dump_json()
+    section = optimize_section(optimizer=SHAMPOO).model_dump_json()
     found = {
         subprocess.run(
             [sys.executable, "-c", program, seed, section],

@@ -56,6 +56,19 @@ class Blob:
         return FieldSample(density, 0.5 + 0.5 * positions.sin(), normals)
 
 
+class Wall:
+    """As a proposal: fog of one density from z = 0.5 down to z = -0.5, nothing elsewhere."""
+
+    num_samples = 12
+    exponent = 1.0
+
+    def __init__(self, density: float) -> None:
+        self.density = torch.tensor(density, dtype=torch.float64, requires_grad=True)
+
+    def __call__(self, positions: torch.Tensor, variances: torch.Tensor | None) -> torch.Tensor:
+        return torch.where(positions[:, 2].abs() < 0.5, self.density, 0.0)
+
+
 def rays_down(batch: int = 1, size: int = 8, *, aside: float = 0.0) -> Rays:
     """Return parallel rays down the z axis over [-1.2, 1.2]^2, in float64."""
     axis = torch.linspace(-1.2, 1.2, size, dtype=torch.float64)

@@ -20,6 +20,7 @@ from .fog import (
     SHADED,
     Blob,
     Fog,
+    Wall,
     light_from_above,
     rays_down,
     rendered,
@@ -116,19 +117,6 @@ def test_a_cone_asks_about_the_frustums_of_its_pixel() -> None:
     torch.testing.assert_close(positions[:, 2], 3 - means)
     torch.testing.assert_close(variances[:, 2], squares - means**2)
     torch.testing.assert_close(variances[:, :2], (0.01 * squares)[:, None].expand(2, 2))
-
-
-class Wall:
-    """As a proposal: fog of one density from z = 0.5 down to z = -0.5, nothing elsewhere."""
-
-    num_samples = 12
-    exponent = 1.0
-
-    def __init__(self, density: float) -> None:
-        self.density = torch.tensor(density, dtype=torch.float64, requires_grad=True)
-
-    def __call__(self, positions: torch.Tensor, variances: torch.Tensor | None) -> torch.Tensor:
-        return torch.where(positions[:, 2].abs() < 0.5, self.density, 0.0)
 
 
 def _with_proposal(

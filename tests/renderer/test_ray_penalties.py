@@ -5,16 +5,13 @@ import math
 import pytest
 import torch
 
-from dreamfusion_kit.recipe.schema import OccupancySection, RendererSection
+from dreamfusion_kit.recipe.schema import RendererSection
 from dreamfusion_kit.records import FieldSample, Lighting, Rays
 from dreamfusion_kit.renderer.ray_penalties import distortion, interlevel, orientation
 from dreamfusion_kit.renderer.ray_samples import RaySamples
 from dreamfusion_kit.renderer.volume import Proposal, render
 
-RADIUS = 1.0
-OCCUPANCY = OccupancySection(
-    resolution=16, update_every_steps=1, warmup_steps=0, decay=0.9, density_threshold=0.01
-)
+from .fog import OCCUPANCY, RADIUS, Wall
 
 
 class Fog:
@@ -30,19 +27,6 @@ class Fog:
         count = len(positions)
         normals = self.normal.expand(count, 3) if with_normals else None
         return FieldSample(self.density.expand(count), torch.ones_like(positions), normals)
-
-
-class Wall:
-    """As a proposal: fog of one density from z = 0.5 down to z = -0.5, nothing elsewhere."""
-
-    num_samples = 12
-    exponent = 1.0
-
-    def __init__(self, density: float) -> None:
-        self.density = torch.tensor(density, dtype=torch.float64, requires_grad=True)
-
-    def __call__(self, positions: torch.Tensor, variances: torch.Tensor | None) -> torch.Tensor:
-        return torch.where(positions[:, 2].abs() < 0.5, self.density, 0.0)
 
 
 def _samples(

@@ -169,7 +169,7 @@ def _save_encoders(
 
 
 def _read(file: Any, shapes: Shapes, prefix: str) -> dict[str, Tensor]:
-    """Return a component's tensors; TypeError for weights that are no floats."""
+    """Return a component's tensors; raise TypeError if its weights are not floats."""
     found = {name: file.get_tensor(name) for name in shapes if name.startswith(prefix)}
     for name, tensor in found.items():
         if not (tensor.is_floating_point() or name.endswith("position_ids")):

@@ -91,7 +91,7 @@ class ScoreGuidanceSection(Section):
 
     @property
     def phi_source(self) -> ModelSourceSection | None:
-        """Return None: there is no second denoiser."""
+        """Return None: without VSD only the field learns."""
         return None
 
     @property
