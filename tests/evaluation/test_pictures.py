@@ -1,12 +1,13 @@
-"""Waves whose energy is known: a cosine of amplitude a has the variance a^2 / 2."""
+"""Pictures whose numbers are known: a cosine of amplitude a has the variance a^2 / 2."""
 
+import colorsys
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from dreamfusion_kit.evaluation.detail import detail
+from dreamfusion_kit.evaluation.pictures import detail, saturation_inside
 
 SIZE = 32
 
@@ -59,3 +60,19 @@ def test_blurring_lowers_it() -> None:
 def test_a_size_that_does_not_divide_the_pictures_is_refused() -> None:
     with pytest.raises(ValueError, match="found pictures of 32 px, expected a multiple of 24"):
         detail(wave(1, 0, 0.1), size_px=24)
+
+
+def test_saturation_inside_leaves_out_the_outline_and_what_light_does() -> None:
+    """A margin of 1/64 of 64 pixels is one pixel."""
+    color = torch.tensor([0.8, 0.4, 0.2])
+    views = torch.full((2, 64, 64, 3), 0.5)
+    covered = torch.zeros(2, 64, 64, dtype=torch.bool)
+    covered[:, 20:40, 10:50] = True
+    views[covered] = 0.5 * (color + 0.5)  # half transparent along the outline
+    views[0, 21:39, 11:49] = color
+    views[1, 21:39, 11:49] = 0.25 * color  # in the shade
+    expected = colorsys.rgb_to_hsv(0.8, 0.4, 0.2)[1]
+    assert saturation_inside(views, covered) == pytest.approx(expected)
+    thin = torch.zeros_like(covered)
+    thin[:, 30:32] = True
+    assert saturation_inside(views, thin) is None
