@@ -224,7 +224,7 @@ def _diversity(made: Mapping[Key, Made]) -> float | None:
 
 
 def picture(suites: Sequence[str], target: Path) -> None:
-    """Draw a row per method and seed, a column per prompt: front and side in colour, and plaster."""
+    """Draw a row per method and seed, per prompt two views in colour and one in plaster."""
     rows = methods(suites, lambda own, _: own)
     prompts = list(dict.fromkeys(prompt for made in rows.values() for prompt, _ in made))
     grey = target.with_suffix(".blank.png")
