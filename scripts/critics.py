@@ -66,7 +66,10 @@ def main(*arguments: str) -> None:
 
 
 def methods(suites: Sequence[str], read: Callable[[AssetLayout, Asset], Any]) -> dict[str, Any]:
-    """Return what is read of each asset, by method, prompt and seed; SDS first."""
+    """Return what is read of each asset, by method, prompt and seed.
+
+    SDS stands first, with the prompts and seeds that any other method has.
+    """
     found: dict[str, dict[Key, Any]] = {BASELINE: {}}
     for name in suites:
         suite, layout = load_suite(Path(), name), SuiteLayout(Path(), name)
@@ -75,12 +78,17 @@ def methods(suites: Sequence[str], read: Callable[[AssetLayout, Asset], Any]) ->
             if (own.evaluation / "metrics.json").is_file():
                 row = found.setdefault(_method(asset), {})
                 row[asset.prompt, asset.seed] = read(own, asset)
+    compared = {key for name, row in found.items() if name != BASELINE for key in row}
+    if compared:
+        found[BASELINE] = {key: one for key, one in found[BASELINE].items() if key in compared}
     return found
 
 
 def _method(asset: Asset) -> str:
     changes = [
-        f"{key}: {json.dumps(value)}" for key, value in asset.overrides.items() if key not in COMMON
+        f"{key.removeprefix('guidance.')}: {json.dumps(value)}"
+        for key, value in asset.overrides.items()
+        if key not in COMMON
     ]
     return ", ".join([asset.recipe, *changes])
 

@@ -7,8 +7,7 @@ for 700 steps on random views of the field, which stays as it is: an easier task
 where the field moves away. Then, on other views with other noise, at each noise level:
 
     error       mean squared error of the noise by the prior with the view's text, and by phi
-    cosine      of VSD's residual, eps_hat - eps_phi, with CSD's, eps_c - eps_u
-    phi's own   share of that residual, in norm, which phi's training has changed: 0 at the start
+    cosine      of VSD's residual, eps_hat - eps_phi, with CSD's, eps_c - eps_u, by guidance scale
 """
 
 import sys
@@ -38,9 +37,10 @@ from dreamfusion_kit.stages.models import load_prior
 
 SEED = 0
 STEPS = 700
-MEASURED_AFTER = (100, 300, 700)
+MEASURED_AFTER = (100, 700)
 NUM_VIEWS = 32
 LEVELS = (0.2, 0.5, 0.8)  # of t
+SCALES = (1.0, 3.0, 7.5)
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,9 @@ def main(*arguments: str) -> None:
     section = scene.recipe.guidance
     assert isinstance(section, VsdSection)
     measured = {level: _measured(scene, level) for level in LEVELS}
-    print("| rate | steps | t | error, prior | error, phi | cosine | phi's own |")
-    print("|---:|---:|---:|---:|---:|---:|---:|")
+    cosines = " | ".join(f"cosine at scale {scale:g}" for scale in SCALES)
+    print(f"| rate | steps | t | error, prior | error, phi | {cosines} |")
+    print("|---:|---:|---:|---:|---:|" + "---:|" * len(SCALES))
     for rate in map(float, rates):
         phi_section = section.phi.model_copy(update={"learning_rate": rate})
         own = section.model_copy(update={"phi": phi_section})
@@ -88,7 +89,7 @@ def main(*arguments: str) -> None:
             _train(own, scene, trained, step)
             if step + 1 in MEASURED_AFTER:
                 for level, views in measured.items():
-                    numbers = _numbers(own, adapter, views)
+                    numbers = _numbers(adapter, views)
                     cells = " | ".join(f"{number:.4f}" for number in numbers)
                     print(f"| {rate:g} | {step + 1} | {level} | {cells} |", flush=True)
 
@@ -154,18 +155,18 @@ def _measured(scene: Scene, level: float) -> Measured:
 
 
 @torch.no_grad()
-def _numbers(section: VsdSection, phi: Adapter, views: Measured) -> tuple[float, ...]:
+def _numbers(phi: Adapter, views: Measured) -> tuple[float, ...]:
     own = phi(views.noisy, views.timestep, views.conditioning.conditional, views.poses)
     classifier = views.conditional - views.unconditional
-    guided = views.unconditional + section.guidance_scale * classifier
-    residual = guided - own
-    cosine = torch.nn.functional.cosine_similarity(residual.flatten(1), classifier.flatten(1))
-    learned = (own - views.conditional).flatten(1).norm(dim=1)
+    residuals = [views.unconditional + scale * classifier - own for scale in SCALES]
+    cosines = [
+        torch.nn.functional.cosine_similarity(residual.flatten(1), classifier.flatten(1))
+        for residual in residuals
+    ]
     return (
         float((views.conditional - views.noise).square().mean()),
         float((own - views.noise).square().mean()),
-        float(cosine.mean()),
-        float((learned / residual.flatten(1).norm(dim=1)).mean()),
+        *(float(cosine.mean()) for cosine in cosines),
     )
 
 

@@ -65,6 +65,7 @@ GUIDANCES: dict[str, tuple[str, dict[str, object]]] = {
     "SDS, scale 8": ("toybox", {}),
     "VSD, scale 7.5": ("toybox-vsd", {}),
     "SDS, scale 3": ("toybox", {"guidance_scale": 3.0}),
+    "SDS, scale 1": ("toybox", {"guidance_scale": 1.0}),
     "VSD, scale 3": ("toybox-vsd", {"guidance_scale": 3.0}),
     "VSD, scale 1": ("toybox-vsd", {"guidance_scale": 1.0}),
     "CSD, scale 8": ("toybox-csd", {}),
