@@ -17,7 +17,7 @@ from dreamfusion_kit.stages.toybox_layout import DATASETS, VAE, WEIGHTS, setting
 from dreamfusion_kit.toybox.dataset import load_dataset, merged, render_dataset, save_dataset
 from dreamfusion_kit.toybox.denoiser import Denoiser
 from dreamfusion_kit.toybox.flow_model import ToyboxFlow
-from dreamfusion_kit.toybox.latent_model import ToyboxLatent
+from dreamfusion_kit.toybox.latent_model import load_latent, make_latent
 from dreamfusion_kit.toybox.latent_settings import DenoiserTrainingSection
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.train_clip import train_clip
@@ -91,16 +91,14 @@ def run_train_view(workspace: Path, device: torch.device) -> Path:
 
 
 def run_train_multi_view(workspace: Path, device: torch.device) -> Path:
-    """Fine-tune the multi-view prior, or resume; write what differs from the pixel prior."""
-    sections = settings(workspace)
-    section = sections.multi_view
+    """Fine-tune the multi-view prior, or resume; write what differs from the latent prior."""
+    section = settings(workspace).multi_view
     initial = workspace / section.initial
-    size = section.camera.largest_image_size_px
-    model = ToyboxMultiView(sections.prior, initial, size, section.num_views)
+    model = ToyboxMultiView(load_latent(initial), section.num_views)
     report = _Losses("multi-view", section)
     with _scratch(workspace, "multi-view", section, reads=(initial,)) as scratch:
         train_multi_view(model, section, scratch, device=device, report=report)
-    model.cpu().save(workspace / WEIGHTS / "multiview")
+    model.save(workspace / WEIGHTS / "multiview")
     return WEIGHTS / "multiview"
 
 
@@ -121,7 +119,7 @@ def run_train_latent(workspace: Path, device: torch.device) -> Path:
     """Train the U-Net on latents, or resume; write its diffusers directory."""
     section = settings(workspace).latent
     vae = load_vae(workspace / VAE, device)
-    model = ToyboxLatent(section, vae, workspace / section.text_from)
+    model = make_latent(section, vae, workspace / section.text_from)
     return _train_on_latents(workspace, "latent", model, section, device)
 
 
