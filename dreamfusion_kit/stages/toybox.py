@@ -20,6 +20,7 @@ from dreamfusion_kit.toybox.flow_model import ToyboxFlow
 from dreamfusion_kit.toybox.latent_model import load_latent, make_latent
 from dreamfusion_kit.toybox.latent_settings import DenoiserTrainingSection
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
+from dreamfusion_kit.toybox.multi_view_sheet import multi_view_sheet
 from dreamfusion_kit.toybox.train_clip import train_clip
 from dreamfusion_kit.toybox.train_denoiser import train_denoiser
 from dreamfusion_kit.toybox.train_multi_view import train_multi_view
@@ -98,6 +99,7 @@ def run_train_multi_view(workspace: Path, device: torch.device) -> Path:
     report = _Losses("multi-view", section)
     with _scratch(workspace, "multi-view", section, reads=(initial,)) as scratch:
         train_multi_view(model, section, scratch, device=device, report=report)
+        multi_view_sheet(model).save(scratch / "samples.png")
     model.save(workspace / WEIGHTS / "multiview")
     return WEIGHTS / "multiview"
 
