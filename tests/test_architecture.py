@@ -57,6 +57,7 @@ NOT_MIRRORED = {
     "recipe/test_published_numbers.py": "recipes/dreamfusion.yaml",
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
+    "regression/test_multi_view_prior.py": "the shipped multi-view weights",
     "regression/test_toybox_recipes.py": "the shipped recipes on the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",
     "priors/source/test_killed_fetch.py": "a fetch that is killed and resumed",
