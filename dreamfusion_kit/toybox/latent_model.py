@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from dreamfusion_kit.toybox.denoiser import Denoiser, Text, guided
 from dreamfusion_kit.toybox.latent_settings import LatentTrainingSection
 from dreamfusion_kit.toybox.text_model import load_text_encoder, load_tokenizer, token_ids
-from dreamfusion_kit.toybox.training import mixed_precision
+from dreamfusion_kit.toybox.velocity import velocity_loss
 
 _NUM_TRAIN_TIMESTEPS = 1000
 
@@ -72,14 +72,7 @@ class ToyboxLatent(Denoiser):
         text: Text,
     ) -> Float[Tensor, ""]:
         """Return the mean squared error of v = alpha_t eps - sigma_t x."""
-        timesteps = (times * _NUM_TRAIN_TIMESTEPS).long()
-        scheduler: Any = self.scheduler  # Its stubs ask for int32 timesteps; any integer will do.
-        noisy = scheduler.add_noise(latents, noise, timesteps)
-        velocity = scheduler.get_velocity(latents, noise, timesteps)
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        with mixed_precision(latents.device):
-            predicted = self.unet(noisy, timesteps, text.hidden).sample
-        return torch.nn.functional.mse_loss(predicted.float(), velocity)
+        return velocity_loss(self.unet, self.scheduler, latents, noise, times, text.hidden)
 
     def denoise(
         self,
