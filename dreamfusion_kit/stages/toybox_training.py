@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dreamfusion_kit import files
-from dreamfusion_kit.identity.code import code_digest
+from dreamfusion_kit.identity.code import code_digests
+from dreamfusion_kit.identity.kit_file import MEMORY
 from dreamfusion_kit.identity.stage_name import ToyboxTraining
 from dreamfusion_kit.optimize import lock
 from dreamfusion_kit.recipe.canonical import identity
@@ -40,7 +41,8 @@ def checkpoints(
     own = section.model_dump(mode="json", exclude=_CHANGES_NO_RESULT)
     beside = [other.model_dump(mode="json") for other in others]
     hashes = [files.sha256(file) for path in reads for file in _files(path)]
-    key = identity([code_digest(code), own, hashes, beside])
+    code_digest = code_digests(workspace / MEMORY)[code]
+    key = identity([code_digest, own, hashes, beside])
     name = code.removeprefix("toybox_train_").replace("_", "-")
     scratch = workspace / ".work" / f"toybox-{name}-{key[:16]}"
     scratch.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ def sections() -> ToyboxSettings:
 def digests(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Return the digests of code that a training sees, which a test may change."""
     known = {"toybox_train_latent": "a" * 64, "toybox_train_multi_view": "b" * 64}
-    monkeypatch.setattr(toybox_training, "code_digest", known.__getitem__)
+    monkeypatch.setattr(toybox_training, "code_digests", lambda memory: known)
     return known
 
 
