@@ -3,23 +3,25 @@
 from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from dreamfusion_kit.toybox.training import mixed_precision
 
 
 def velocity_loss(
-    unet: UNet2DConditionModel,
+    unet: nn.Module,
     scheduler: DDPMScheduler,
     clean: Float[Tensor, "batch channels height width"],
     noise: Float[Tensor, "batch channels height width"],
     times: Float[Tensor, " batch"],
     text: Float[Tensor, "batch tokens features"],
 ) -> Float[Tensor, ""]:
-    """Return the mean squared error of v = alpha_t eps - sigma_t x at times in [0, 1)."""
+    """Return the mean squared error of v = alpha_t eps - sigma_t x at times in [0, 1).
+
+    `unet` is called as diffusers' `UNet2DConditionModel` is.
+    """
     between: Any = scheduler  # Its stubs ask for int32 timesteps; any integer will do.
     timesteps = (times * between.config["num_train_timesteps"]).long()
     noisy = between.add_noise(clean, noise, timesteps)

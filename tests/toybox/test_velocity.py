@@ -5,16 +5,17 @@ from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from torch import nn
 
 from dreamfusion_kit.toybox.velocity import velocity_loss
 
 SCHEDULER = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
 
 
-class Echo:
+class Echo(nn.Module):
     """Predicts what it is shown, and keeps the timesteps."""
 
-    def __call__(self, noisy: torch.Tensor, timesteps: torch.Tensor, text: torch.Tensor) -> Any:
+    def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, text: torch.Tensor) -> Any:
         self.noisy, self.timesteps, self.text = noisy, timesteps, text
         return SimpleNamespace(sample=noisy)
 
@@ -24,7 +25,7 @@ def test_the_loss_is_the_squared_error_of_v() -> None:
     draw = torch.Generator().manual_seed(0)
     clean, noise = torch.randn(2, 3, 4, 5, 6, generator=draw)
     times, text = torch.tensor([0.0, 0.5, 0.9999]), torch.randn(3, 7, 8, generator=draw)
-    unet: Any = Echo()
+    unet = Echo()
     loss = velocity_loss(unet, SCHEDULER, clean, noise, times, text)
     assert unet.timesteps.tolist() == [0, 500, 999]
     assert torch.equal(unet.text, text)
