@@ -9,7 +9,7 @@ import yaml
 from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.identity import kit_file
 from dreamfusion_kit.recipe import check
-from dreamfusion_kit.workspace import dvc_project, shipped
+from dreamfusion_kit.workspace import dvc_project
 from dreamfusion_kit.workspace.init import init
 from dreamfusion_kit.workspace.sync import sync
 from dreamfusion_kit.workspace.upgrade import upgrade
