@@ -43,7 +43,7 @@ def checkpoints(
     hashes = [files.sha256(file) for path in reads for file in _files(path)]
     code_digest = code_digests(workspace / MEMORY)[code]
     key = identity([code_digest, own, hashes, beside])
-    name = code.removeprefix("toybox_train_").replace("_", "-")
+    name = code.removeprefix("toybox_train_").replace("_", "")  # as the command calls it
     scratch = workspace / ".work" / f"toybox-{name}-{key[:16]}"
     scratch.mkdir(parents=True, exist_ok=True)
     with lock.hold(scratch / "lock"):

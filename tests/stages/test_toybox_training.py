@@ -65,18 +65,23 @@ def test_whatever_decides_the_result_asks_for_another_folder(
 
 
 def test_its_folder_is_listed_and_cleared(workspace: Path, sections: ToyboxSettings) -> None:
-    """A name of two words was once not taken for the kit's own."""
-    with checkpoints(workspace, "toybox_train_multi_view", sections.multi_view) as path:
-        (found,) = scratch.find(workspace)
-        assert found.path == path
-        assert found.in_use
-        assert found.note == {
+    section = sections.multi_view
+    older = (
+        workspace / ".work" / "toybox-multi-view-0123456789abcdef"
+    )  # it was once named like that
+    older.mkdir(parents=True)
+    with checkpoints(workspace, "toybox_train_multi_view", section) as path:
+        found = {one.path: one for one in scratch.find(workspace)}
+        assert set(found) == {path, older}
+        assert found[path].in_use
+        assert found[path].note == {
             "suite": "toybox",
-            "asset": "multi-view",
-            "stage": "train-multi-view",
+            "asset": "multiview",
+            "stage": "train-multiview",
         }
     scratch.clear(scratch.find(workspace))
     assert not path.exists()
+    assert not older.exists()
 
 
 def test_progress_is_the_mean_loss_since_the_last_line(
