@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, get_args
 
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import FileError
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES, CodeName
+from dreamfusion_kit.identity.stage_name import ASSET_STAGES, TOYBOX_TRAININGS, CodeName
 from dreamfusion_kit.identity.syntax import source_digest
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ DATA: Mapping[CodeName, tuple[str, ...]] = {
         "priors/source/clip_vocabulary",
     ),
     "evaluate": ("toybox/weights/view",),
-    "toybox_evaluate": ("toybox/weights/prior", "toybox/weights/clip", "toybox/weights/view"),
     "report": ("report/templates", "report/vendor"),
 }
 
@@ -77,7 +76,8 @@ def closure(name: CodeName, graph: "grimp.ImportGraph") -> list[str]:
     """
     found: set[str] = set()
     wanted = {f"{PACKAGE}.stages.{name}"}
-    if name in ASSET_STAGES:  # their commands pick the device, and how deterministic it is
+    if name in (*ASSET_STAGES, *TOYBOX_TRAININGS):
+        # Their commands pick the device, and how deterministic it is.
         wanted.add(f"{PACKAGE}.stages.devices")
     while wanted:
         module = wanted.pop()

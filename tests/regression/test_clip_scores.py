@@ -69,7 +69,7 @@ def test_true_renders(clip: Clip, num_regression: NumericRegressionFixture) -> N
 
 def test_prior_samples(clip: Clip, num_regression: NumericRegressionFixture) -> None:
     """The prior: cosines of a few samples with their own prompts."""
-    from dreamfusion_kit.stages.toybox import settings
+    from dreamfusion_kit.stages.toybox_layout import settings
 
     sections = settings(ROOT)
     prior = ToyboxPrior(sections.prior, sections.dataset.camera.largest_image_size_px)

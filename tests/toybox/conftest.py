@@ -77,8 +77,7 @@ def dataset_settings() -> DatasetSection:
 def prior_settings() -> PriorTrainingSection:
     return PriorTrainingSection(
         **TRAINING,
-        initial=None,
-        object_weights=dict.fromkeys(OBJECTS, 1.0),
+        steps_per_shelf=3,
         patch_size=2,
         block_out_channels=(16, 32),
         layers_per_block=1,
