@@ -84,6 +84,11 @@ def load_vae(directory: Path, device: torch.device) -> AutoencoderKL:
     return vae.to(device).eval().requires_grad_(False)
 
 
+def latent_size(vae: AutoencoderKL) -> int:
+    """Return the side of the latents."""
+    return vae.config["sample_size"] >> (len(vae.config["block_out_channels"]) - 1)
+
+
 def to_signed(images: Float[Tensor, "batch h w 3"]) -> Float[Tensor, "batch 3 h w"]:
     """Map images in [0, 1] to what the VAE reads, in [-1, 1]."""
     return images.permute(0, 3, 1, 2) * 2 - 1

@@ -10,7 +10,7 @@ from dreamfusion_kit.toybox import train_denoiser as module
 from dreamfusion_kit.toybox.caption_table import CaptionTable
 from dreamfusion_kit.toybox.denoiser import Denoiser, Text
 from dreamfusion_kit.toybox.flow_model import ToyboxFlow
-from dreamfusion_kit.toybox.latent_model import ToyboxLatent
+from dreamfusion_kit.toybox.latent_model import make_latent
 from dreamfusion_kit.toybox.latent_settings import (
     DenoiserTrainingSection,
     FlowTrainingSection,
@@ -58,7 +58,7 @@ class Training:
     def _model(self, settings: DenoiserTrainingSection) -> Denoiser:
         vae = make_vae(self.vae, 16).eval()
         if isinstance(settings, LatentTrainingSection):
-            return ToyboxLatent(settings, vae, TEXT)
+            return make_latent(settings, vae, TEXT)
         assert isinstance(settings, FlowTrainingSection)
         return ToyboxFlow(settings, vae, TEXT)
 

@@ -85,7 +85,7 @@ class BundledSourceSection(Section):
             case "prior":
                 return ("pixel_unet", "multi_view_unet")
             case "latent":
-                return ("latent_unet",)
+                return ("latent_unet", "multi_view_unet")
             case "clip":
                 return ("clip",)
             case _:
@@ -215,3 +215,19 @@ PartSourceSection = Annotated[
     WeightsFileSection | LocalSourceSection | HubSourceSection, Field(discriminator="kind")
 ]
 LoraSourceSection = Annotated[PartSourceSection, AfterValidator(_is_of_many_steps)]
+
+
+class BundledViewsSection(Section):
+    """What makes the toybox's prior on latents one of several views; it comes with the kit."""
+
+    kind: Literal["bundled"] = Field(description="Weights that are part of the installed kit.")
+    name: Literal["multiview"] = Field(
+        description="Those of the toybox's prior on latents (bundled latent)."
+    )
+
+
+ViewWeightsSection = Annotated[
+    BundledViewsSection | WeightsFileSection | LocalSourceSection | HubSourceSection,
+    Field(discriminator="kind"),
+    AfterValidator(_is_of_many_steps),
+]
