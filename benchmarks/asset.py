@@ -2,8 +2,8 @@
 
     python benchmarks/asset.py red_mug --threads 2
 
-It runs `cli.py fetch`, `embed`, `optimize`, `mesh` and `refine` in a temporary copy of the workspace,
-each in a process of its own, so that the workspace's own outputs are not touched.
+It runs `cli.py fetch`, `embed`, `optimize`, `mesh` and `refine`, each in a process of its own, in a
+temporary copy of the workspace, so that the workspace's own outputs are not touched.
 """
 
 import argparse

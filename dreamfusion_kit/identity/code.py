@@ -29,6 +29,7 @@ DATA: Mapping[CodeName, tuple[str, ...]] = {
     "fetch": (
         "toybox/weights/prior",
         "toybox/weights/latent",
+        "toybox/weights/flow",
         "toybox/weights/multiview",
         "toybox/weights/clip",
         "priors/source/clip_vocabulary",

@@ -6,7 +6,7 @@ import torch
 
 from dreamfusion_kit.stages.toybox_layout import VAE, WEIGHTS, latent_inputs, settings
 from dreamfusion_kit.stages.toybox_training import Losses, checkpoints
-from dreamfusion_kit.toybox.latent_model import ToyboxLatent
+from dreamfusion_kit.toybox.latent_model import make_latent
 from dreamfusion_kit.toybox.train_denoiser import train_denoiser
 from dreamfusion_kit.toybox.vae_model import load_vae
 
@@ -15,7 +15,7 @@ def run(workspace: Path, device: torch.device) -> Path:
     """Train the U-Net on latents, or resume; write its diffusers directory."""
     sections = settings(workspace)
     section, renders = sections.latent, sections.shelf
-    model = ToyboxLatent(section, load_vae(workspace / VAE, device), workspace / section.text_from)
+    model = make_latent(section, load_vae(workspace / VAE, device), workspace / section.text_from)
     reads = latent_inputs(workspace, section.text_from)
     with checkpoints(workspace, "toybox_train_latent", section, [renders], reads=reads) as scratch:
         report = Losses("latent", section)

@@ -124,9 +124,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sources")
     for name in FILES:
         _copy(ROOT / name, path / name)
-    for name in ("prior", "latent", "clip"):  # the digest of fetch's code covers what is in them
-        (path / WEIGHTS / name).mkdir(parents=True)
-        (path / WEIGHTS / name / "config.json").write_text("{}")
+    for folder in (ROOT / WEIGHTS).iterdir():  # the digest of fetch's code covers what is in them
+        (path / WEIGHTS / folder.name).mkdir(parents=True)
+        (path / WEIGHTS / folder.name / "config.json").write_text("{}")
     ViewModel((8,), seed=0).save(path / WEIGHTS / "view")
     _write_clip(path / "judge")
     _write_params(path)

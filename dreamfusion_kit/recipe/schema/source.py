@@ -74,8 +74,9 @@ class BundledSourceSection(Section):
     """A model that comes with the kit: the toybox's."""
 
     kind: Literal["bundled"] = Field(description="A model that is part of the installed kit.")
-    name: Literal["prior", "latent", "clip"] = Field(
-        description="Which one: the toybox's prior on pixels or on latents, or its CLIP."
+    name: Literal["prior", "latent", "flow", "clip"] = Field(
+        description="Which one: the toybox's prior on pixels, on latents, or on latents as a "
+        "rectified flow; or its CLIP."
     )
 
     @property
@@ -86,6 +87,8 @@ class BundledSourceSection(Section):
                 return ("pixel_unet", "multi_view_unet")
             case "latent":
                 return ("latent_unet", "multi_view_unet")
+            case "flow":
+                return ("flow_transformer",)
             case "clip":
                 return ("clip",)
             case _:
