@@ -28,7 +28,7 @@ from dreamfusion_kit import provenance
 from dreamfusion_kit.seeding import generator
 from dreamfusion_kit.stages import devices
 from dreamfusion_kit.stages.toybox_layout import WEIGHTS, settings
-from dreamfusion_kit.toybox.latent_model import ToyboxLatent
+from dreamfusion_kit.toybox.latent_model import make_latent
 from dreamfusion_kit.toybox.latent_settings import ShelfSection
 from dreamfusion_kit.toybox.latent_shelf import encode_shelf
 from dreamfusion_kit.toybox.settings import ToyboxSettings
@@ -193,7 +193,7 @@ def _step_seconds(
                 train_vae(section, renders, path, device=device, report=report)
             case _:
                 vae = make_vae(sections.vae, renders.camera.largest_image_size_px).eval()
-                model = ToyboxLatent(section, vae, ROOT / WEIGHTS / "prior")
+                model = make_latent(section, vae, ROOT / WEIGHTS / "prior")
                 train_denoiser(model, section, renders, path, device=device, report=report)
     return (times[-1] - times[WARM_UP_STEPS - 1]) / steps
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from dreamfusion_kit import files
-from dreamfusion_kit.errors import FileError
+from dreamfusion_kit.errors import DreamFusionKitError, FileError
 from dreamfusion_kit.identity.stage_name import ASSET_STAGES, TOYBOX_TRAININGS, CodeName
 from dreamfusion_kit.identity.syntax import source_digest
 
@@ -96,6 +96,10 @@ def _digest(modules: Iterable[str], data: Iterable[str]) -> str:
             continue
         digest.update(f"{module} {_module_digest(module)}\n".encode())
     for name in data:
+        if not (ROOT / name).exists():
+            raise DreamFusionKitError(
+                f"{ROOT / name}: missing from the installation; install dreamfusion-kit again"
+            )
         for path in _files(ROOT / name):
             digest.update(f"{path.relative_to(ROOT).as_posix()} {files.sha256(path)}\n".encode())
     return digest.hexdigest()

@@ -57,7 +57,7 @@ TINY: dict[str, dict[str, Any]] = {
         "num_heads": 2,
     },
     "flow": {"steps_per_shelf": 2, "num_layers": 1, "num_heads": 2, "head_width": 8},
-    "multi_view": {"objects_per_shelf": 2, "steps_per_shelf": 2},
+    "multi_view": {"objects_per_shelf": 2, "backgrounds_per_object": 1, "steps_per_shelf": 2},
 }
 ALL = [
     "render",
@@ -134,7 +134,7 @@ def test_one_command_makes_everything_in_order(clone: Clone) -> None:
         ("train-latent", "train-prior"),
         ("train-flow", "train-vae"),
         ("train-flow", "train-prior"),
-        ("train-multiview", "train-prior"),
+        ("train-multiview", "train-latent"),
     ]:
         assert order.index(earlier) < order.index(later)
     for name in ("prior", "clip", "view", "latent/vae", "latent/unet", "flow", "multiview"):
@@ -145,10 +145,11 @@ def test_one_command_makes_everything_in_order(clone: Clone) -> None:
 def test_a_setting_retrains_its_model_and_its_readers_alone(clone: Clone) -> None:
     before = contents(clone.path / WEIGHTS)
     change(clone, "latent", num_steps=4)
-    assert stages_run(clone.dvc(*REPRO, *LAST)) == ["train-latent"]
+    assert stages_run(clone.dvc(*REPRO, *LAST)) == ["train-latent", "train-multiview"]
     after = contents(clone.path / WEIGHTS)
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"latent/unet/diffusion_pytorch_model.safetensors"}
+    unet = "latent/unet/diffusion_pytorch_model.safetensors"
+    assert changed == {unet, "multiview/multi_view.safetensors"}
 
 
 def test_other_code_is_refused_before_it_trains(clone: Clone) -> None:
