@@ -27,7 +27,7 @@ unit: setup
 	$(PYTHON) -m pytest -q -n 2 -m "not pipeline and not browser and not regression"
 
 pipeline: setup
-	$(PYTHON) -m pytest -q -m pipeline
+	$(PYTHON) -m pytest -q -n 2 -m pipeline
 
 browser: setup
 	$(PYTHON) -m pytest -q -m browser

@@ -9,11 +9,13 @@
     memory        its peak against doctor's estimate, within TOLERANCE; reads what `step` wrote
     triton        a step without Triton: the hash grid in plain torch
     tests         the tests marked `gpu`
+    toybox        images per second of the toybox's trainings and what bounds them, the pixel prior
+                  at least IMAGES_PER_S (toybox_training.py)
     tinycudann    parity and a step with NVIDIA's hash grid, where `tinycudann` can be imported
 
-Nothing is fetched, and no weights are read. Each check is a process of its own, whose output is
-kept beside the numbers in the folder `--out`. The exit status is 1 if one fails; a check that
-cannot run here says why. `--tiny` on a CPU only shows that the script runs.
+Nothing is fetched, and no weights are read but the toybox's text encoder. Each check is a process
+of its own, whose output is kept beside the numbers in the folder `--out`. The exit status is 1 if
+one fails; a check that cannot run here says why. `--tiny` on a CPU only shows that the script runs.
 """
 
 import argparse
@@ -34,6 +36,7 @@ ROOT = Path(__file__).parents[1]
 BAR = 1.15
 TOLERANCE = 0.05
 ONE_BACKEND = "sd21"
+IMAGES_PER_S = 10_000_000 / 600
 
 Verdict = Literal["passed", "failed", "skipped"]
 
@@ -133,6 +136,24 @@ def tests(options: argparse.Namespace) -> tuple[Verdict, str]:
     return _pytest(options, "tests")
 
 
+def toybox(options: argparse.Namespace) -> tuple[Verdict, str]:
+    """Train each of the toybox's models for some steps."""
+    found = _benchmark(options, "toybox_training.py", "toybox", ())
+    if isinstance(found, str):
+        return "failed", found
+    return judged_rates(found)
+
+
+def judged_rates(results: Sequence[Mapping[str, Any]]) -> tuple[Verdict, str]:
+    """Return whether the pixel prior sees ten million images in ten minutes."""
+    rates = {row["model"]: row["images_per_s"] for row in results}
+    said = "; ".join(
+        f"{row['model']} {row['images_per_s']:.0f} images/s, bound by {row['bound']}"
+        for row in results
+    )
+    return ("passed" if rates["prior"] >= IMAGES_PER_S else "failed"), said
+
+
 def tinycudann(options: argparse.Namespace) -> tuple[Verdict, str]:
     """Compare NVIDIA's hash grid with the kit's, and time a step with it."""
     if importlib.util.find_spec("tinycudann") is None:
@@ -151,6 +172,7 @@ CHECKS: Mapping[str, Callable[[argparse.Namespace], tuple[Verdict, str]]] = {
     "memory": memory,
     "triton": triton,
     "tests": tests,
+    "toybox": toybox,
     "tinycudann": tinycudann,
 }
 
@@ -171,11 +193,19 @@ def _sds_step(
     options: argparse.Namespace, name: str, backends: Sequence[str], *more: str
 ) -> list[dict[str, Any]] | str:
     """Run sds_step.py; return its results, or how it failed."""
+    return _benchmark(
+        options, "sds_step.py", name, [*backends, *more, "--rounds", str(options.rounds)]
+    )
+
+
+def _benchmark(
+    options: argparse.Namespace, script: str, name: str, arguments: Sequence[str]
+) -> list[dict[str, Any]] | str:
     numbers = options.out / f"{name}.json"
     numbers.unlink(missing_ok=True)  # never judge what an earlier run has left
-    command = [sys.executable, str(ROOT / "benchmarks" / "sds_step.py"), *backends, *more]
-    command += ["--device", options.device, "--rounds", str(options.rounds)]
-    command += ["--threads", str(options.threads), "--json", str(numbers)]
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    command += ["--device", options.device, "--threads", str(options.threads)]
+    command += ["--json", str(numbers)]
     status, last = _run(command + (["--tiny"] if options.tiny else []), options.out / f"{name}.log")
     if status != 0:
         return f"exit status {status}: {last}"

@@ -70,7 +70,7 @@ def _helps(command: Any, context: Any) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def recipe_page() -> str:
-    """Return the page of every key: its meaning, type, bounds, and value in the default recipe.
+    """Return the page of every key: its meaning, type, bounds, and value in the recipe toybox.
 
     A section that exists in several kinds has a heading per kind; sections inside sections follow
     the one that names them.
@@ -192,7 +192,7 @@ def _bounds(entry: Schema) -> str:
 
 
 def _value(values: Mapping[str, Any], path: tuple[str, ...], kind: str | None) -> str:
-    """Return a key's value in the default recipe, or in the first that has it, with its name."""
+    """Return a key's value in the recipe toybox, or in the first that has it, with its name."""
     names = [DEFAULT_RECIPE, *(name for name in values if name != DEFAULT_RECIPE)]
     for name in names:
         found, value = _at(values[name], path, kind)

@@ -50,6 +50,7 @@ NOT_MIRRORED = {
     "pipeline/test_injection.py": "text of users' files in commands",
     "pipeline/test_reruns.py": "what DVC reruns",
     "pipeline/test_suites.py": "suites that are folders, through real DVC",
+    "pipeline/test_toybox.py": "the toybox's own pipeline through real DVC",
     "pipeline/test_wheel.py": "the wheel, installed",
     "pipeline/test_docs_team.py": "the commands of docs/team.md",
     "recipe/test_bounds.py": "every number of the schema",
@@ -57,6 +58,7 @@ NOT_MIRRORED = {
     "recipe/test_published_numbers.py": "recipes/dreamfusion.yaml",
     "recipe/test_shipped_recipes.py": "the files in recipes/",
     "regression/test_clip_scores.py": "the shipped weights",
+    "regression/test_multi_view_prior.py": "the shipped multi-view weights",
     "regression/test_toybox_recipes.py": "the shipped recipes on the shipped weights",
     "regression/test_view_judge.py": "the shipped view classifier",
     "priors/source/test_killed_fetch.py": "a fetch that is killed and resumed",
@@ -70,6 +72,7 @@ NOT_MIRRORED = {
     "test_docs.py": "README.md, docs/ and the site made of it",
     "test_gpu_checks.py": "benchmarks/gpu_checks.py",
     "test_sds_step.py": "benchmarks/sds_step.py",
+    "test_toybox_training.py": "benchmarks/toybox_training.py",
 }
 
 

@@ -158,7 +158,7 @@ class Asset:
 
 def make_asset(
     prompt: str,
-    recipe: str | Path | Recipe = "toybox",
+    recipe: str | Path | Recipe = "magic3d-toybox",
     *,
     seed: int = 0,
     device: str = "cpu",

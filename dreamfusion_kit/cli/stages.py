@@ -25,7 +25,7 @@ def _name(argument: str) -> str:
 
 
 @contextmanager
-def _here(
+def located(
     stage: CodeName, suite: str | None, subject: str | None = None
 ) -> Generator[Location, None, None]:
     """Yield where a stage runs; under DVC, check that kit.json matches what it runs on."""
@@ -53,7 +53,7 @@ def fetch(
     licence: `hf auth login`, or a token in HF_TOKEN.
     """
     subject = _name(name)
-    with _here("fetch", suite, subject) as here:
+    with located("fetch", suite, subject) as here:
         from dreamfusion_kit.stages import fetch as stage
 
         print(stage.run(here.workspace, here.suite, subject, offline=offline))
@@ -63,7 +63,7 @@ def fetch(
 def embed(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Turn an asset's prompt, seen from every side, into text features."""
     name = _name(asset)
-    with _here("embed", suite, name) as here:
+    with located("embed", suite, name) as here:
         from dreamfusion_kit.stages import devices
         from dreamfusion_kit.stages import embed as stage
 
@@ -84,7 +84,7 @@ def optimize(
     if dry_run:
         show_asset(suite, name)
         return
-    with _here("optimize", suite, name) as here:
+    with located("optimize", suite, name) as here:
         from dreamfusion_kit.stages import devices, extras, memory
         from dreamfusion_kit.stages import optimize as stage
 
@@ -98,7 +98,7 @@ def optimize(
 def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Extract a textured mesh from an asset's field, in the formats that mesh.formats lists."""
     name = _name(asset)
-    with _here("mesh", suite, name) as here:
+    with located("mesh", suite, name) as here:
         from dreamfusion_kit.stages import devices
         from dreamfusion_kit.stages import mesh as stage
 
@@ -109,7 +109,7 @@ def mesh(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption =
 def refine(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Refine an asset's mesh, if its recipe has a section `refine`; a killed run resumes."""
     name = _name(asset)
-    with _here("refine", suite, name) as here:
+    with located("refine", suite, name) as here:
         from dreamfusion_kit.stages import devices
         from dreamfusion_kit.stages import refine as stage
 
@@ -120,7 +120,7 @@ def refine(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption
 def evaluate(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOption = "cpu") -> None:
     """Render and measure an asset's fixed views, and measure its shape if the truth is known."""
     name = _name(asset)
-    with _here("evaluate", suite, name) as here:
+    with located("evaluate", suite, name) as here:
         from dreamfusion_kit.stages import devices
         from dreamfusion_kit.stages import evaluate as stage
 
@@ -130,7 +130,7 @@ def evaluate(asset: AssetArgument, suite: SuiteOption = None, device: DeviceOpti
 @command(app, "score", "python cli.py score")
 def score(suite: SuiteOption = None) -> None:
     """Summarise a suite in metrics/SUITE.json and a table of its assets."""
-    with _here("score", suite) as here:
+    with located("score", suite) as here:
         from dreamfusion_kit.stages import score as stage
 
         print(stage.run(here.workspace, here.suite))
@@ -139,7 +139,7 @@ def score(suite: SuiteOption = None) -> None:
 @command(app, "report", "python cli.py report")
 def report(suite: SuiteOption = None) -> None:
     """Write a suite's gallery: one page that works without a network."""
-    with _here("report", suite) as here:
+    with located("report", suite) as here:
         from dreamfusion_kit.stages import report as stage
 
         print(stage.run(here.workspace, here.suite))
@@ -154,7 +154,7 @@ def scene(
 
     Needs the extras `render` (Mitsuba, on any CPU) and `usd`.
     """
-    with _here("scene", suite, name) as here:
+    with located("scene", suite, name) as here:
         from dreamfusion_kit.stages import scene as stage
 
         print(stage.run(here.workspace, here.suite, name))

@@ -12,12 +12,12 @@ from dreamfusion_kit.errors import printable
 from dreamfusion_kit.recipe.workspace import DEFAULT, locate
 
 
-@command(app, "init", "python cli.py init my-assets --recipe toybox")
+@command(app, "init", "python cli.py init my-assets --recipe sd21")
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
     recipe: Annotated[
         str, typer.Option(metavar="NAME", help="The recipe of its first asset.")
-    ] = "toybox",
+    ] = "magic3d-toybox",
 ) -> None:
     """Make a workspace: recipes, a default suite with one asset, and its DVC pipeline."""
     from dreamfusion_kit.workspace import init as workspace

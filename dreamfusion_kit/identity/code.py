@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from dreamfusion_kit import files
-from dreamfusion_kit.errors import FileError
-from dreamfusion_kit.identity.stage_name import ASSET_STAGES, CodeName
+from dreamfusion_kit.errors import DreamFusionKitError, FileError
+from dreamfusion_kit.identity.stage_name import ASSET_STAGES, TOYBOX_TRAININGS, CodeName
 from dreamfusion_kit.identity.syntax import source_digest
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ DATA: Mapping[CodeName, tuple[str, ...]] = {
     "fetch": (
         "toybox/weights/prior",
         "toybox/weights/latent",
+        "toybox/weights/flow",
+        "toybox/weights/multiview",
         "toybox/weights/clip",
         "priors/source/clip_vocabulary",
     ),
     "evaluate": ("toybox/weights/view",),
-    "toybox_evaluate": ("toybox/weights/prior", "toybox/weights/clip", "toybox/weights/view"),
     "report": ("report/templates", "report/vendor"),
 }
 
@@ -76,7 +77,8 @@ def closure(name: CodeName, graph: "grimp.ImportGraph") -> list[str]:
     """
     found: set[str] = set()
     wanted = {f"{PACKAGE}.stages.{name}"}
-    if name in ASSET_STAGES:  # their commands pick the device, and how deterministic it is
+    if name in (*ASSET_STAGES, *TOYBOX_TRAININGS):
+        # Their commands pick the device, and how deterministic it is.
         wanted.add(f"{PACKAGE}.stages.devices")
     while wanted:
         module = wanted.pop()
@@ -94,6 +96,10 @@ def _digest(modules: Iterable[str], data: Iterable[str]) -> str:
             continue
         digest.update(f"{module} {_module_digest(module)}\n".encode())
     for name in data:
+        if not (ROOT / name).exists():
+            raise DreamFusionKitError(
+                f"{ROOT / name}: missing from the installation; install dreamfusion-kit again"
+            )
         for path in _files(ROOT / name):
             digest.update(f"{path.relative_to(ROOT).as_posix()} {files.sha256(path)}\n".encode())
     return digest.hexdigest()

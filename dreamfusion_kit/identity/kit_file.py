@@ -23,7 +23,7 @@ from dreamfusion_kit.identity.inputs import (
     scene_digest,
     suite_digests,
 )
-from dreamfusion_kit.identity.stage_name import AssetStage, CodeName
+from dreamfusion_kit.identity.stage_name import AssetStage, CodeName, is_toybox
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.resolved import fetched_recipes, resolve, resolve_all
 from dreamfusion_kit.recipe.scene import load_scene, scene_names
@@ -142,6 +142,8 @@ def _keys(workspace: Path, name: str, stage: CodeName, subject: str | None) -> l
     """Return the keys that a stage depends on, as listed in its dvc.yaml."""
     path = suite_root(workspace, name) / KIT_FILE
     code = _Key(path, ("code", stage))
+    if is_toybox(stage):
+        return [code]
     match stage:
         case "fetch" if subject == FETCHED_CLIP:
             return [code, _Key(path, ("suite", "clip"))]
@@ -156,8 +158,6 @@ def _keys(workspace: Path, name: str, stage: CodeName, subject: str | None) -> l
             return [code, _Key(path, ("suite", stage))]
         case "scene":
             return [code, _Key(path, ("scenes", str(subject)))]
-        case "toybox" | "toybox_evaluate":
-            return [code]
         case _:
             assert_never(stage)
 
@@ -165,6 +165,8 @@ def _keys(workspace: Path, name: str, stage: CodeName, subject: str | None) -> l
 def _now(workspace: Path, name: str, stage: CodeName, subject: str | None) -> list[str]:
     """Return what the digests at `_keys` have to be."""
     code = code_digests(workspace / MEMORY)[stage]
+    if is_toybox(stage):
+        return [code]
     match stage:
         case "fetch" if subject == FETCHED_CLIP:
             return [code, clip_digest(load_protocol(workspace, name))]
@@ -185,8 +187,6 @@ def _now(workspace: Path, name: str, stage: CodeName, subject: str | None) -> li
             return [code, suite_digests(suite, resolve_all(workspace, suite), workspace)[stage]]
         case "scene":
             return [code, _scene(workspace, name, str(subject))]
-        case "toybox" | "toybox_evaluate":
-            return [code]
         case _:
             assert_never(stage)
 

@@ -2,7 +2,19 @@
 
 from typing import Literal, get_args
 
+from typing_extensions import TypeIs  # in `typing` from 3.13 on
+
 AssetStage = Literal["embed", "optimize", "mesh", "refine", "evaluate"]
+ToyboxTraining = Literal[
+    "toybox_train_prior",
+    "toybox_train_clip",
+    "toybox_train_view",
+    "toybox_train_vae",
+    "toybox_train_latent",
+    "toybox_train_flow",
+    "toybox_train_multi_view",
+]
+ToyboxStage = Literal["toybox", ToyboxTraining, "toybox_evaluate"]
 CodeName = Literal[
     "fetch",
     "embed",
@@ -13,11 +25,16 @@ CodeName = Literal[
     "score",
     "report",
     "scene",
-    "toybox",
-    "toybox_evaluate",
+    ToyboxStage,
 ]
 
 ASSET_STAGES: tuple[AssetStage, ...] = get_args(AssetStage)
+TOYBOX_TRAININGS: tuple[ToyboxTraining, ...] = get_args(ToyboxTraining)
+
+
+def is_toybox(name: CodeName) -> TypeIs[ToyboxStage]:
+    """Return whether a stage makes the embedded world: of kit.json it depends on its code alone."""
+    return name in get_args(ToyboxStage)
 
 
 def asset_stages(*, imported: bool, refined: bool) -> tuple[AssetStage, ...]:

@@ -19,7 +19,7 @@ from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.optimize import lock
 
 NOTE = "scratch.json"
-_NAME = re.compile(r"[0-9a-f]{64}|toybox-[a-z]+-[0-9a-f]{16}")
+_NAME = re.compile(r"[0-9a-f]{64}|toybox-[a-z-]+-[0-9a-f]{16}")
 _UNKNOWN = "unknown"
 _DAY_S = 86_400
 _COLUMNS = ("asset", "suite", "stage", "size", "age", "state")

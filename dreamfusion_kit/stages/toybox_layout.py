@@ -15,3 +15,9 @@ METRICS = Path("toybox/metrics/toybox-models.json")
 def settings(workspace: Path) -> ToyboxSettings:
     """Read toybox/params.yaml."""
     return load.validate(load.load_yaml(workspace / PARAMS), ToyboxSettings)
+
+
+def latent_inputs(workspace: Path, text_from: str) -> list[Path]:
+    """Return what the trainings on latents read: the autoencoder, and the text encoder."""
+    text = workspace / text_from
+    return [workspace / VAE, text / "tokenizer", text / "text_encoder"]

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dreamfusion_kit.seeding import generator as make_generator
-from dreamfusion_kit.toybox.vae_model import decoded, half_precision, save_vae
+from dreamfusion_kit.toybox.vae_model import decoded, half_precision, latent_size, save_vae
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Denoiser(ABC):
     @property
     def latent_size(self) -> int:
         """Return the side of the latents."""
-        return self.vae.config["sample_size"] >> (len(self.vae.config["block_out_channels"]) - 1)
+        return latent_size(self.vae)
 
 
 def guided(

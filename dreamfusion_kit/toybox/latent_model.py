@@ -14,10 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from dreamfusion_kit.command_name import command_name
+from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.toybox.denoiser import Denoiser, Text, guided
 from dreamfusion_kit.toybox.latent_settings import LatentTrainingSection
 from dreamfusion_kit.toybox.text_model import load_text_encoder, load_tokenizer, token_ids
-from dreamfusion_kit.toybox.training import mixed_precision
+from dreamfusion_kit.toybox.vae_model import latent_size, load_vae
+from dreamfusion_kit.toybox.velocity import velocity_loss
 
 _NUM_TRAIN_TIMESTEPS = 1000
 
@@ -28,22 +31,12 @@ class ToyboxLatent(Denoiser):
     pipeline = "StableDiffusionPipeline"
     index_extras: ClassVar[Mapping[str, Any]] = {"requires_safety_checker": False}
 
-    def __init__(
-        self, settings: LatentTrainingSection, vae: AutoencoderKL, text_from: Path
-    ) -> None:
-        """Draw the U-Net's initial weights from `settings.seed`; read the text encoder."""
+    def __init__(self, unet: UNet2DConditionModel, vae: AutoencoderKL, text_from: Path) -> None:
+        """Keep the U-Net and the frozen VAE; read the text encoder."""
         super().__init__(vae)
         self.tokenizer: CLIPTokenizer = load_tokenizer(text_from)
         self.text_encoder: CLIPTextModel = load_text_encoder(text_from)
-        with torch.random.fork_rng(devices=[]):
-            # The library initialises from the global generator only.
-            torch.manual_seed(settings.seed)
-            self.unet: UNet2DConditionModel = _unet(
-                settings,
-                size=self.latent_size,
-                channels=vae.config["latent_channels"],
-                text_width=self.text_encoder.config.hidden_size,
-            )
+        self.unet = unet
         self.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.scheduler = DDPMScheduler(
             num_train_timesteps=_NUM_TRAIN_TIMESTEPS,
@@ -72,14 +65,7 @@ class ToyboxLatent(Denoiser):
         text: Text,
     ) -> Float[Tensor, ""]:
         """Return the mean squared error of v = alpha_t eps - sigma_t x."""
-        timesteps = (times * _NUM_TRAIN_TIMESTEPS).long()
-        scheduler: Any = self.scheduler  # Its stubs ask for int32 timesteps; any integer will do.
-        noisy = scheduler.add_noise(latents, noise, timesteps)
-        velocity = scheduler.get_velocity(latents, noise, timesteps)
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        with mixed_precision(latents.device):
-            predicted = self.unet(noisy, timesteps, text.hidden).sample
-        return torch.nn.functional.mse_loss(predicted.float(), velocity)
+        return velocity_loss(self.unet, self.scheduler, latents, noise, times, text.hidden)
 
     def denoise(
         self,
@@ -110,6 +96,40 @@ class ToyboxLatent(Denoiser):
             "safety_checker": None,
             "feature_extractor": None,
         }
+
+
+def make_latent(
+    settings: LatentTrainingSection, vae: AutoencoderKL, text_from: Path
+) -> ToyboxLatent:
+    """Draw the U-Net's initial weights from `settings.seed`."""
+    text_width: int = load_text_encoder(text_from).config.hidden_size
+    with torch.random.fork_rng(devices=[]):
+        # The library initialises from the global generator only.
+        torch.manual_seed(settings.seed)
+        unet = _unet(
+            settings,
+            size=latent_size(vae),
+            channels=vae.config["latent_channels"],
+            text_width=text_width,
+        )
+    return ToyboxLatent(unet, vae, text_from)
+
+
+def load_latent(directory: Path) -> ToyboxLatent:
+    """Return the model that `save_pretrained` wrote, in float32.
+
+    Raises `WeightsError` if there is none.
+    """
+    vae = load_vae(directory / "vae", torch.device("cpu"))
+    if not (directory / "unet" / "config.json").is_file():
+        raise WeightsError(
+            f"{directory}: found no U-Net, expected unet/config.json and weights; "
+            f"run `{command_name()} toybox train-latent`"
+        )
+    unet: Any = UNet2DConditionModel.from_pretrained(
+        directory / "unet", local_files_only=True, torch_dtype=torch.float32
+    )
+    return ToyboxLatent(unet.eval(), vae, directory)
 
 
 def _unet(

@@ -1,15 +1,13 @@
-"""The toybox's multi-view prior: the pixel prior with attention across views and cameras.
+"""The toybox's multi-view prior: the latent prior with attention across views and cameras.
 
-Only what differs from the pixel prior is trained, saved and shipped.
+Only what differs from the latent prior is trained, saved and shipped.
 """
 
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import torch
-from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from jaxtyping import Float
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -24,46 +22,60 @@ from dreamfusion_kit.priors.network.multi_view import (
 )
 from dreamfusion_kit.records import Cameras
 from dreamfusion_kit.seeding import generator as make_generator
-from dreamfusion_kit.toybox.prior_model import ToyboxPrior
-from dreamfusion_kit.toybox.settings import PriorTrainingSection
+from dreamfusion_kit.toybox.denoiser import Text
+from dreamfusion_kit.toybox.latent_model import ToyboxLatent
+from dreamfusion_kit.toybox.training import mixed_precision
+from dreamfusion_kit.toybox.vae_model import decoded
 
 WEIGHTS = "multi_view.safetensors"
 
 
-class ToyboxMultiView(nn.Module):
-    """The pixel prior, frozen, and the parts of its U-Net that learn several views.
+class ToyboxMultiView:
+    """The latent prior, frozen, and the parts of its U-Net that learn several views.
 
-    `teacher` is its U-Net as it was.
+    `teacher` is its U-Net as it was. `own` holds the parts that learn and nothing else, so that
+    optimiser, averages and checkpoints do too.
     """
 
-    def __init__(
-        self, settings: PriorTrainingSection, initial: Path, image_size_px: int, num_views: int
-    ) -> None:
-        """Load the pixel prior of `initial`; with the camera's embedding still zero."""
-        super().__init__()
-        self.prior = ToyboxPrior(settings, image_size_px)
-        self.prior.load_pretrained(initial)
-        self.prior.requires_grad_(False).eval()
+    def __init__(self, latent: ToyboxLatent, num_views: int) -> None:
+        """Change the U-Net of `latent`; the camera's embedding is still zero."""
+        self.latent = latent
         self.num_views = num_views
-        self.teacher = copy.deepcopy(self.prior.unet)
-        unet = make_multi_view(self.prior.unet, num_views)
-        # On its own, so that optimiser, averages and checkpoints hold nothing else.
+        latent.unet.requires_grad_(False).eval()
+        self.teacher: nn.Module = copy.deepcopy(latent.unet)
         self.own = nn.Module()
-        for name, parameter in unet.named_parameters():
+        for name, parameter in make_multi_view(latent.unet, num_views).named_parameters():
             if is_changed(name):
                 parameter.requires_grad_(True)
                 self.own.register_parameter(name.replace(".", "/"), parameter)
 
+    def to(self, device: torch.device) -> None:
+        """Move all networks to a device."""
+        self.latent.to(device)
+        self.teacher.to(device)
+
     def predict(
         self,
-        noisy: Float[Tensor, "images channels rows columns"],
+        noisy: Float[Tensor, "images channels height width"],
         timestep: Tensor,
-        text: Float[Tensor, "images tokens width"],
+        text: Float[Tensor, "images tokens features"],
         cameras: Float[Tensor, "images 16"],
-    ) -> Float[Tensor, "images channels rows columns"]:
+    ) -> Float[Tensor, "images channels height width"]:
         """Return the U-Net's velocity for whole groups of views."""
-        with seen_from(self.prior.unet, cameras):
-            return self.prior.unet(noisy, timestep, text).sample
+        unet = self.latent.unet
+        with seen_from(unet, cameras), mixed_precision(noisy.device):
+            return unet(noisy, timestep, text).sample.float()
+
+    @torch.no_grad()
+    def taught(
+        self,
+        noisy: Float[Tensor, "images channels height width"],
+        timestep: Tensor,
+        text: Float[Tensor, "images tokens features"],
+    ) -> Float[Tensor, "images channels height width"]:
+        """Return the teacher's velocity, each view for itself."""
+        with mixed_precision(noisy.device):
+            return self.teacher(noisy, timestep, text).sample.float()
 
     @torch.no_grad()
     def sample(
@@ -75,30 +87,24 @@ class ToyboxMultiView(nn.Module):
         num_steps: int,
         seed: int,
     ) -> Float[Tensor, "objects views h w 3"]:
-        """Draw one object per caption from the cameras of one group, as `ToyboxPrior.sample`."""
-        prior, views = self.prior, self.num_views
-        scheduler = prior.solver(num_steps)
-        texts = prior.encode([*captions, *[""] * len(captions)]).repeat_interleave(views, dim=0)
-        rows = camera_rows(cameras).to(texts).repeat(2 * len(captions), 1)
-        config: Any = prior.unet.config
-        size, channels = config["sample_size"], config["in_channels"]
+        """Draw one object per caption from the cameras of one group, as `Denoiser.sample`."""
+        latent, views = self.latent, self.num_views
+        hidden = latent.encode([*captions, *[""] * len(captions)]).hidden
+        text = Text(hidden.repeat_interleave(views, dim=0))
+        rows = camera_rows(cameras).to(hidden).repeat(2 * len(captions), 1)
+        channels, size = latent.vae.config["latent_channels"], latent.latent_size
         draw = make_generator(seed, "multi-view-sample")
-        noisy = torch.randn(len(captions) * views, channels, size, size, generator=draw)
-        noisy = noisy.to(texts.device)
-        for timestep in scheduler.timesteps:
-            predicted = self.predict(noisy.repeat(2, 1, 1, 1), timestep, texts, rows)
-            conditional, unconditional = predicted.chunk(2)
-            guided = unconditional + guidance_scale * (conditional - unconditional)
-            step = scheduler.step(guided, int(timestep), noisy)
-            noisy = cast(SchedulerOutput, step).prev_sample
-        images = prior.to_images(noisy)
+        noise = torch.randn(len(captions) * views, channels, size, size, generator=draw)
+        with seen_from(latent.unet, rows):
+            latents = latent.denoise(noise.to(hidden), text, guidance_scale, num_steps)
+        images = decoded(latent.vae, latents)
         return images.reshape(len(captions), views, *images.shape[1:])
 
     def save(self, directory: Path) -> None:
-        """Write what differs from the pixel prior, in half precision."""
+        """Write what differs from the latent prior, in half precision."""
         half = {
-            name: value.half().contiguous()
-            for name, value in changed_tensors(self.prior.unet).items()
+            name: value.cpu().half().contiguous()
+            for name, value in changed_tensors(self.latent.unet).items()
         }
         directory.mkdir(parents=True, exist_ok=True)
         files.write_bytes(directory / WEIGHTS, save(half, metadata={"format": "pt"}))
@@ -106,7 +112,7 @@ class ToyboxMultiView(nn.Module):
     def load(self, directory: Path) -> None:
         """Read what `save` wrote."""
         found = load_file(directory / WEIGHTS)
-        own = changed_tensors(self.prior.unet)
+        own = changed_tensors(self.latent.unet)
         if found.keys() != own.keys():
             raise ValueError(f"found {len(found)} tensors, expected {len(own)}")
         with torch.no_grad():

@@ -22,7 +22,7 @@ class MultiViewTrainingSection(TrainingSection):
     """
 
     initial: WorkspacePath = Field(
-        description="Directory of the single-view prior, relative to the workspace."
+        description="Diffusers directory of the latent prior, relative to the workspace."
     )
     camera: CameraSection = Field(description="Where the views of one object are taken from.")
     light: LightSection
@@ -33,10 +33,16 @@ class MultiViewTrainingSection(TrainingSection):
     objects_per_shelf: Count = Field(
         description="Objects that are rendered at once, from all their views."
     )
+    backgrounds_per_object: Count = Field(
+        description="How often each object is encoded, each time over other backgrounds."
+    )
     steps_per_shelf: Count = Field(
         description="Steps that draw from them, before others are rendered."
     )
-    caption_dropout: Fraction = Field(description="Share of empty captions (Ho & Salimans 2022).")
+    caption_dropout: Fraction = Field(
+        description="Share of empty captions (Ho & Salimans 2022), with which the camera is to "
+        "mean nothing either."
+    )
     timestep_power: Positive = Field(
         description="Timesteps are drawn as u^power of the diffusion time, u uniform in [0, 1)."
     )

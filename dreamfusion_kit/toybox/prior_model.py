@@ -17,13 +17,14 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.captions import NUM_ATTRIBUTES
 from dreamfusion_kit.toybox.settings import PriorTrainingSection
+from dreamfusion_kit.toybox.text_model import token_ids
 from dreamfusion_kit.toybox.tokenizer import MAX_TOKENS, train_tokenizer
 
 _NUM_TRAIN_TIMESTEPS = 1000
@@ -53,15 +54,13 @@ class ToyboxPrior(nn.Module):
 
     def encode(self, captions: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
         """Return the text encoder's last hidden states; captions are cut at the token limit."""
-        tokens = self.tokenizer(
-            list(captions),
-            padding="max_length",
-            truncation=True,
-            max_length=MAX_TOKENS,
-            return_tensors="pt",
-        )
-        device = self.text_encoder.device
-        return self.text_encoder(tokens.input_ids.to(device)).last_hidden_state
+        return self.encode_tokens(token_ids(self.tokenizer, captions))
+
+    def encode_tokens(
+        self, tokens: Int[Tensor, "batch tokens"]
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Return the last hidden states of captions whose token ids are known."""
+        return self.text_encoder(tokens.to(self.text_encoder.device)).last_hidden_state
 
     def to_model_space(
         self, images: Float[Tensor, "batch h w 3"]

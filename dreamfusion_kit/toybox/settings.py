@@ -12,7 +12,6 @@ from dreamfusion_kit.recipe.schema import (
     Section,
     ShadingSection,
     Steps,
-    WorkspacePath,
 )
 from dreamfusion_kit.toybox.latent_settings import (
     FlowTrainingSection,
@@ -21,7 +20,7 @@ from dreamfusion_kit.toybox.latent_settings import (
     VaeTrainingSection,
 )
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
-from dreamfusion_kit.toybox.training_settings import ObjectWeights, TrainingSection
+from dreamfusion_kit.toybox.training_settings import TrainingSection
 
 
 class DatasetSection(Section):
@@ -37,12 +36,9 @@ class DatasetSection(Section):
 class PriorTrainingSection(TrainingSection):
     """The text-to-image diffusion model."""
 
-    initial: WorkspacePath | None = Field(
-        description="Directory of the weights to continue from, relative to the workspace; null "
-        "starts from random ones. Batches follow from the seed: a new run needs a new seed."
-    )
-    object_weights: ObjectWeights = Field(
-        description="How often each object is drawn, relative to the others. All are named."
+    steps_per_shelf: Count = Field(
+        description="Steps on one shelf of renders, each over a new background in each batch. 1 "
+        "makes every render fresh."
     )
     patch_size: Count = Field(
         description="Pixels per side of the square that the U-Net reads as one position "
@@ -88,6 +84,7 @@ class ToyboxSettings(Section):
 
     dataset: DatasetSection
     clip_dataset: DatasetSection
+    prior_shelf: ShelfSection
     prior: PriorTrainingSection
     clip: ClipTrainingSection
     view: ViewTrainingSection

@@ -4,7 +4,8 @@ Shelf n depends on the seed and n alone, so a resumed training renders the one s
 stopped at. All is drawn and traced on one device.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +20,26 @@ from dreamfusion_kit.toybox.latent_settings import ShelfSection
 from dreamfusion_kit.toybox.render import render_premultiplied
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS, scene
 
-_CPU_CHUNK, _GPU_CHUNK = 8, 256  # renders per trace: on a CPU the working set stays in cache
+_CPU_CHUNK, _GPU_CHUNK = 8 * 128**2, 256 * 128**2  # pixels per trace: few stay in a CPU's cache
+
+Shelf = TypeVar("Shelf")
+
+
+class Shelves(Generic[Shelf]):
+    """The shelf of each step. One is kept, until a step asks for the next."""
+
+    def __init__(self, make: Callable[[int], Shelf], steps_per_shelf: int) -> None:
+        """`make` returns a shelf by its number."""
+        self._make, self._steps_per_shelf = make, steps_per_shelf
+        self._kept: tuple[int, Shelf] | None = None
+
+    def at(self, step: int) -> Shelf:
+        """Return the shelf that serves a step."""
+        number = step // self._steps_per_shelf
+        if self._kept is None or self._kept[0] != number:
+            self._kept = None  # frees its memory before another is made
+            self._kept = number, self._make(number)
+        return self._kept[1]
 
 
 def render_shelf(settings: ShelfSection, number: int, *, device: torch.device) -> Dataset:
@@ -28,7 +48,8 @@ def render_shelf(settings: ShelfSection, number: int, *, device: torch.device) -
     One pass of the tracer serves all colours of an object.
     """
     draw = make_generator(settings.seed, "shelf", number, device=device)
-    chunk = _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
+    pixels = _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
+    chunk = max(1, pixels // settings.camera.largest_image_size_px**2)
     parts = [
         _render(settings, name, min(chunk, count - start), draw)
         for name, count in _counts(settings, draw)

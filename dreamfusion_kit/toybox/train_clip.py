@@ -14,12 +14,7 @@ from dreamfusion_kit.toybox.clip_model import ToyboxClip
 from dreamfusion_kit.toybox.dataset import Dataset
 from dreamfusion_kit.toybox.settings import ClipTrainingSection
 from dreamfusion_kit.toybox.shapes import OBJECTS
-from dreamfusion_kit.toybox.training import (
-    learning_rate,
-    make_optimizer,
-    resume_training,
-    save_training,
-)
+from dreamfusion_kit.toybox.training import descend
 
 _MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, s. 2.5
 
@@ -34,23 +29,20 @@ def train_clip(
 ) -> ToyboxClip:
     """Train, or resume from `scratch`; `report` gets each step and its loss."""
     model = ToyboxClip(settings, dataset.rgba.shape[1]).to(device)
-    optimizer = make_optimizer(model, settings)
-    checkpoint = scratch / "clip.safetensors"
-    start = resume_training(checkpoint, model, optimizer, None)
-    for step in range(start, settings.num_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
-        loss = _loss(model, settings, dataset, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.model.logit_scale.clamp_(max=_MAX_LOGIT_SCALE)
-        report(step, float(loss.detach()))
-        if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
-            save_training(checkpoint, step + 1, model, optimizer, None)
+    descend(
+        model,
+        settings,
+        scratch / "clip.safetensors",
+        lambda step: _loss(model, settings, dataset, step),
+        report=report,
+        after_step=lambda step: _limit_scale(model),
+    )
     return model
+
+
+@torch.no_grad()
+def _limit_scale(model: ToyboxClip) -> None:
+    model.model.logit_scale.clamp_(max=_MAX_LOGIT_SCALE)
 
 
 def _loss(

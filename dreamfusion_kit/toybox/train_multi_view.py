@@ -1,30 +1,36 @@
-"""Fine-tune the pixel prior on several consistent views of one object (MVDream, s. 3.2).
+"""Fine-tune the latent prior on several consistent views of one object (MVDream, s. 3.2).
 
-The loss is the pixel prior's, the squared error of v. Captions name no view: the camera does.
+The loss is the latent prior's, the squared error of v. Captions name no view: the camera does.
 All views of an object share their timestep, and each has noise of its own, as in the guidance.
 
-What a camera means is also taught by the pixel prior, which knows views by their words: beside
+What a camera means is also taught by the latent prior, which knows views by their words: beside
 the renders, its prediction for the caption with the view's words is a target.
+
+Where a caption is left out, the only target is the latent prior's prediction without words: the
+camera is to mean nothing there, so that classifier-free guidance amplifies the view with the
+caption, as it does where words name the view.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dreamfusion_kit.priors.network.multi_view import CAMERA
 from dreamfusion_kit.seeding import generator as make_generator
+from dreamfusion_kit.toybox.latent_views import LatentViews, encode_object_views
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
-from dreamfusion_kit.toybox.object_views import ObjectViews, render_object_views
 from dreamfusion_kit.toybox.training import (
     AveragedWeights,
+    compiled_where_it_pays,
     learning_rate,
     resume_training,
     save_training,
+    stratified,
 )
 
 
@@ -35,27 +41,29 @@ def train_multi_view(
     *,
     device: torch.device,
     report: Callable[[int, float], None],
-) -> ToyboxMultiView:
-    """Train, or resume from `scratch`; return the model with averaged weights.
+) -> None:
+    """Train, or resume from `scratch`; the model ends with the averaged weights.
 
     `report` gets each step and its loss. Every draw is addressed by its step.
     """
     model.to(device)
+    compiled_where_it_pays(model.teacher)
+    without_words = model.latent.encode([""]).hidden
     optimizer = _optimizer(model.own, settings)
     averages = AveragedWeights(model.own, settings.ema_decay)
     checkpoint = scratch / "multi_view.safetensors"
     start = resume_training(checkpoint, model.own, optimizer, averages)
     number, shelf = None, None
     for step in range(start, settings.num_steps):
-        # Render where the last shelf is used up.
+        # Render and encode where the last shelf is used up.
         if shelf is None or step // settings.steps_per_shelf != number:
             number = step // settings.steps_per_shelf
-            shelf = render_object_views(settings, number, device=device)
+            shelf = encode_object_views(model.latent, settings, number, device=device)
 
         # Descend on one batch.
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step) * group["factor"]
-        loss = _loss(model, settings, shelf, step)
+        loss = _loss(model, settings, _draw(shelf, settings, without_words, step), step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.own.parameters(), 1.0)
@@ -67,7 +75,16 @@ def train_multi_view(
         if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
             save_training(checkpoint, step + 1, model.own, optimizer, averages)
     averages.copy_to(model.own)
-    return model
+
+
+class _Batch(NamedTuple):
+    """Views of whole objects: latents, cameras, and what student and teacher read."""
+
+    latents: Float[Tensor, "images channels height width"]
+    cameras: Float[Tensor, "images 16"]
+    text: Float[Tensor, "images tokens features"]
+    named: Float[Tensor, "images tokens features"]
+    has_caption: Bool[Tensor, " images"]
 
 
 def _optimizer(own: nn.Module, settings: MultiViewTrainingSection) -> torch.optim.AdamW:
@@ -81,54 +98,56 @@ def _optimizer(own: nn.Module, settings: MultiViewTrainingSection) -> torch.opti
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=decay, foreach=True)
 
 
-def _loss(
-    model: ToyboxMultiView, settings: MultiViewTrainingSection, shelf: ObjectViews, step: int
-) -> Float[Tensor, ""]:
-    """Mean squared error of v = alpha_t eps - sigma_t x (Salimans & Ho 2022, app. D), twice."""
-    prior, views, device = model.prior, settings.num_views, shelf.rgba.device
+def _draw(
+    shelf: LatentViews,
+    settings: MultiViewTrainingSection,
+    without_words: Float[Tensor, "1 tokens features"],
+    step: int,
+) -> _Batch:
+    """Draw objects, and which of them have no caption."""
+    device, views = shelf.latents.device, settings.num_views
     draw = make_generator(settings.seed, "multi-view-batch", step, device=device)
     count = settings.batch_size // views
-    objects = torch.randint(len(shelf.captions), (count,), generator=draw, device=device)
-    images = shelf.images(objects, settings.background, generator=draw)
-    dropped = torch.rand(count, generator=draw, device=device) < settings.caption_dropout
-    captions = [
-        "" if drop else shelf.captions[index]
-        for drop, index in zip(dropped.tolist(), objects.tolist(), strict=True)
-    ]
-    clean = prior.to_model_space(images)
-    noise = torch.randn(clean.shape, generator=draw, device=device)
-    timesteps = _timesteps(settings, count, model, draw).repeat_interleave(views)
-    scheduler: Any = prior.scheduler  # Its stubs ask for int32 timesteps; any integer will do.
-    noisy = scheduler.add_noise(clean, noise, timesteps).to(memory_format=torch.channels_last)
+    rows = torch.randint(len(shelf.latents), (count,), generator=draw, device=device)
+    objects = shelf.objects(rows)
+    has_caption = torch.rand(count, generator=draw, device=device) >= settings.caption_dropout
+    has_caption = has_caption.repeat_interleave(views)
+    chosen = has_caption[:, None, None]
+    plain = shelf.plain[objects].repeat_interleave(views, dim=0)
+    named = shelf.named[objects].flatten(0, 1)
+    return _Batch(
+        latents=shelf.latents[rows].flatten(0, 1),
+        cameras=shelf.cameras[objects].flatten(0, 1),
+        text=torch.where(chosen, plain, without_words),
+        named=torch.where(chosen, named, without_words),
+        has_caption=has_caption,
+    )
+
+
+def _loss(
+    model: ToyboxMultiView, settings: MultiViewTrainingSection, batch: _Batch, step: int
+) -> Float[Tensor, ""]:
+    """Mean squared error of v = alpha_t eps - sigma_t x (Salimans & Ho 2022, app. D), twice."""
+    clean = batch.latents
+    draw = make_generator(settings.seed, "multi-view-noise", step, device=clean.device)
+    noise = torch.randn(clean.shape, generator=draw, device=clean.device)
+    timesteps = _timesteps(settings, model, draw)
+    scheduler: Any = model.latent.scheduler  # Its stubs ask for int32 timesteps; any will do.
+    noisy = scheduler.add_noise(clean, noise, timesteps)
     velocity = scheduler.get_velocity(clean, noise, timesteps)
-    named = [
-        f"{text}, {word} view" if text else ""
-        for text, index in zip(captions, objects.tolist(), strict=True)
-        for word in shelf.words[index]
-    ]
-    # A GPU multiplies in bfloat16; not every CPU can.
-    mixed = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
-    with torch.no_grad(), mixed:
-        text = prior.encode(captions).repeat_interleave(views, dim=0)
-        taught = model.teacher(noisy, timesteps, prior.encode(named)).sample.float()
-    cameras = shelf.cameras[objects].flatten(0, 1)
-    with mixed:
-        predicted = model.predict(noisy, timesteps, text, cameras)
-    predicted = predicted.float()
-    kept = (~dropped).repeat_interleave(views)  # without a caption there are no words to add
-    distance = (predicted - taught).square().mean(dim=(1, 2, 3)) * kept
-    rendered = torch.nn.functional.mse_loss(predicted, velocity)
-    return rendered + settings.teacher_lambda * distance.mean()
+    noisy = noisy.contiguous(memory_format=torch.channels_last)
+    predicted = model.predict(noisy, timesteps, batch.text, batch.cameras)
+    taught = model.taught(noisy, timesteps, batch.named)
+    to_render = (predicted - velocity).square().mean(dim=(1, 2, 3)) * batch.has_caption
+    to_teacher = (predicted - taught).square().mean(dim=(1, 2, 3))
+    return (to_render + settings.teacher_lambda * to_teacher).mean()
 
 
 def _timesteps(
-    settings: MultiViewTrainingSection,
-    count: int,
-    model: ToyboxMultiView,
-    draw: torch.Generator,
-) -> Int[Tensor, " objects"]:
+    settings: MultiViewTrainingSection, model: ToyboxMultiView, draw: torch.Generator
+) -> Int[Tensor, " images"]:
     """Draw one timestep per object, each from its own share of the range."""
-    unit = torch.rand(count, generator=draw, device=draw.device)
-    unit = (torch.arange(count, device=draw.device) + unit) / count
-    total: int = model.prior.scheduler.config["num_train_timesteps"]
-    return (unit**settings.timestep_power * total).long()
+    unit = stratified(settings.batch_size // settings.num_views, draw)
+    total: int = model.latent.scheduler.config["num_train_timesteps"]
+    timesteps = (unit**settings.timestep_power * total).long()
+    return timesteps.repeat_interleave(settings.num_views)

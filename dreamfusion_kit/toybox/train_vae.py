@@ -1,6 +1,7 @@
 """Train the toybox's autoencoder: L1 and a little KL on fresh renders over plain backgrounds."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,12 @@ from torch import Tensor
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.dataset import Dataset
 from dreamfusion_kit.toybox.latent_settings import ShelfSection, VaeTrainingSection
-from dreamfusion_kit.toybox.shelf import render_shelf
+from dreamfusion_kit.toybox.shelf import Shelves, render_shelf
 from dreamfusion_kit.toybox.training import (
     AveragedWeights,
     compiled_where_it_pays,
-    learning_rate,
-    make_optimizer,
+    descend,
     mixed_precision,
-    resume_training,
-    save_training,
 )
 from dreamfusion_kit.toybox.vae_model import (
     decoded,
@@ -50,31 +48,16 @@ def train_vae(
     vae: Any = make_vae(settings, renders.camera.largest_image_size_px)
     vae.to(device)
     compiled_where_it_pays(vae.encoder, vae.decoder)
-    optimizer = make_optimizer(vae, settings)
+    shelves = Shelves(partial(render_shelf, renders, device=device), settings.steps_per_shelf)
     averages = AveragedWeights(vae, settings.ema_decay)
-    checkpoint = scratch / "vae.safetensors"
-    start = resume_training(checkpoint, vae, optimizer, averages)
-    shelf_number, shelf = None, None
-    for step in range(start, settings.num_steps):
-        # Render where the last shelf is used up.
-        if shelf is None or step // settings.steps_per_shelf != shelf_number:
-            shelf_number = step // settings.steps_per_shelf
-            shelf = render_shelf(renders, shelf_number, device=device)
-
-        # Descend on one batch.
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
-        loss = _loss(vae, settings, shelf, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        averages.update(vae, step)
-        report(step, float(loss.detach()))
-
-        # Save a checkpoint.
-        if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
-            save_training(checkpoint, step + 1, vae, optimizer, averages)
+    descend(
+        vae,
+        settings,
+        scratch / "vae.safetensors",
+        lambda step: _loss(vae, settings, shelves.at(step), step),
+        report=report,
+        averages=averages,
+    )
     averages.copy_to(vae)
     vae.eval()
     standardise(vae, _latents_of_fresh_renders(vae, settings, renders))

@@ -14,12 +14,7 @@ from dreamfusion_kit.toybox.captions import VIEWS, view_of
 from dreamfusion_kit.toybox.dataset import Dataset
 from dreamfusion_kit.toybox.settings import ViewTrainingSection
 from dreamfusion_kit.toybox.shapes import OBJECTS
-from dreamfusion_kit.toybox.training import (
-    learning_rate,
-    make_optimizer,
-    resume_training,
-    save_training,
-)
+from dreamfusion_kit.toybox.training import descend
 from dreamfusion_kit.toybox.view_model import ViewModel
 
 
@@ -33,20 +28,15 @@ def train_view(
 ) -> ViewModel:
     """Train, or resume from `scratch`; `report` gets each step and its loss."""
     model = ViewModel(settings.channels, seed=settings.seed).to(device)
-    optimizer = make_optimizer(model, settings)
     renders = _distinct_renders(dataset)
-    checkpoint = scratch / "view.safetensors"
-    start = resume_training(checkpoint, model, optimizer, None)
-    for step in range(start, settings.num_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
-        loss = _loss(model, settings, dataset, renders, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        report(step, float(loss.detach()))
-        if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
-            save_training(checkpoint, step + 1, model, optimizer, None)
+    descend(
+        model,
+        settings,
+        scratch / "view.safetensors",
+        lambda step: _loss(model, settings, dataset, renders, step),
+        report=report,
+        max_gradient_norm=None,
+    )
     return model.eval()
 
 

@@ -1,6 +1,7 @@
-"""Shared by the toybox's trainings: learning rate schedule, averaged weights, exact resume."""
+"""Shared by the toybox's trainings: the loop, learning rate, averaged weights, exact resume."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,12 +14,43 @@ from dreamfusion_kit import files
 from dreamfusion_kit.toybox.training_settings import TrainingSection
 
 
-def learning_rate(settings: TrainingSection, step: int) -> float:
-    """Return the trapezoid: linear warm-up, plateau, linear fall to zero at the end.
+def descend(
+    model: nn.Module,
+    settings: TrainingSection,
+    checkpoint: Path,
+    loss: Callable[[int], Float[Tensor, ""]],
+    *,
+    report: Callable[[int, float], None],
+    averages: "AveragedWeights | None" = None,
+    max_gradient_norm: float | None = 1.0,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train the model's parameters by AdamW, or resume from the checkpoint if there is one.
 
-    The plateau can be extended later, since nothing before the fall depends on the number of
-    steps.
+    `loss` draws a step's batch, addressed by the step, and returns its loss. `after_step` is
+    called once the parameters and their averages have moved, `report` then gets the loss.
     """
+    optimizer = make_optimizer(model, settings)
+    start = resume_training(checkpoint, model, optimizer, averages)
+    for step in range(start, settings.num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step)
+        value = loss(step)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        if max_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
+        optimizer.step()
+        if averages is not None:
+            averages.update(model, step)
+        after_step(step)
+        report(step, float(value.detach()))
+        if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
+            save_training(checkpoint, step + 1, model, optimizer, averages)
+
+
+def learning_rate(settings: TrainingSection, step: int) -> float:
+    """Return the trapezoid: linear warm-up, plateau, linear fall to zero at the end."""
     rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
     fall = min(1.0, (settings.num_steps - step) / max(1, settings.decay_steps))
     return settings.learning_rate * rise * fall
@@ -61,6 +93,18 @@ class AveragedWeights:
         """Overwrite the model's parameters with the averages."""
         for name, parameter in model.named_parameters():
             parameter.copy_(self.values[name])
+
+    @contextmanager
+    def used_by(self, model: nn.Module) -> Generator[None, None, None]:
+        """Give the model the averages, in evaluation mode, for the time of a sample."""
+        current = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.copy_to(model)
+        model.eval()
+        yield
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(current[name])
+        model.train()
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dreamfusion_kit.command_name import command_name
@@ -14,6 +15,7 @@ from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.toybox.latent_settings import VaeTrainingSection
 from dreamfusion_kit.toybox.vae_start import start_as_averages
 
+_WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 SCALING_FACTOR = 0.18215  # Stable Diffusion's, so that what it does to latents is tried here too
 
 
@@ -66,16 +68,25 @@ def load_vae(directory: Path, device: torch.device) -> AutoencoderKL:
 
     Raises `WeightsError` if there is none.
     """
-    if not (directory / "config.json").is_file():
+    weights = directory / _WEIGHTS_FILE
+    if not (weights.is_file() and (directory / "config.json").is_file()):
         raise WeightsError(
             f"{directory}: found no autoencoder, expected config.json and weights; "
             f"run `{command_name()} toybox train-vae`"
         )
-    vae: Any = AutoencoderKL.from_pretrained(
-        directory, local_files_only=True, torch_dtype=torch.float32
-    )
+    # `from_pretrained` would record the directory, and a saved copy would hold its path.
+    config: Any = AutoencoderKL.load_config(directory)
+    config.pop("_name_or_path", None)
+    with torch.random.fork_rng(devices=[]):  # weights are drawn before they are read
+        vae: Any = AutoencoderKL.from_config(config)
+    vae.load_state_dict(load_file(weights))
     vae.to(memory_format=torch.channels_last)
     return vae.to(device).eval().requires_grad_(False)
+
+
+def latent_size(vae: AutoencoderKL) -> int:
+    """Return the side of the latents."""
+    return vae.config["sample_size"] >> (len(vae.config["block_out_channels"]) - 1)
 
 
 def to_signed(images: Float[Tensor, "batch h w 3"]) -> Float[Tensor, "batch 3 h w"]:

@@ -41,10 +41,10 @@ def init(directory: Path, recipe: str) -> str:
     copy_shipped(directory)
     loaded = load_recipe(source / f"{recipe}.yaml")
     asset, prompt = _ANYTHING if is_pretrained(loaded) else _TOY
-    words = {"recipe": recipe, "asset": asset, "prompt": prompt}
+    meshes = "mesh" if loaded.refine is None else "refined"
+    words = {"recipe": recipe, "asset": asset, "prompt": prompt, "meshes": meshes}
     files.write_text(directory / "params.yaml", _filled("params.yaml", words) + protocol(loaded))
-    pipeline = shipped.pipeline().replace("recipes/toybox.yaml", f"recipes/{recipe}.yaml")
-    files.write_text(directory / "dvc.yaml", pipeline)
+    files.write_text(directory / "dvc.yaml", shipped.pipeline(f"  - recipes/{recipe}.yaml\n"))
     stamp_pipeline(directory)
     write_pipelines(directory, load_suite(directory, DEFAULT))
     files.write_text(directory / "README.md", _filled("README.md", words))

@@ -4,10 +4,14 @@ An installed kit carries copies of a clone's recipes/, protocols/ and dvc.yaml; 
 originals.
 """
 
+import re
 from pathlib import Path
+
+from dreamfusion_kit.workspace.default_pipeline import without_refinement
 
 _CARRIED = Path(__file__).with_name("shipped")
 _CLONE = Path(__file__).parents[2]
+_LISTED = re.compile(r"(?:^  - recipes/.*\n)+", re.MULTILINE)
 
 
 def recipes() -> Path:
@@ -32,9 +36,16 @@ def is_source(workspace: Path) -> bool:
     return _root().samefile(workspace)
 
 
-def pipeline() -> str:
-    """Return the text of the default suite's dvc.yaml."""
-    return (_root() / "dvc.yaml").read_text(encoding="utf-8")
+def pipeline(listed: str = "") -> str:
+    """Return a default suite's dvc.yaml in which no asset is refined.
+
+    The original is that of the kit's own default suite, whose assets are.
+
+    Args:
+        listed: The lines of `params:` that name recipes.
+    """
+    text = without_refinement((_root() / "dvc.yaml").read_text(encoding="utf-8"))
+    return _LISTED.sub(lambda _: listed, text, count=1)
 
 
 def _root() -> Path:

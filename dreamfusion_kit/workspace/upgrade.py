@@ -70,17 +70,17 @@ def stamp_pipeline(workspace: Path) -> None:
 def _upgrade_pipeline(workspace: Path) -> list[str]:
     """Replace dvc.yaml if the kit wrote it; if it was edited, show what is new."""
     path, stamp = workspace / "dvc.yaml", workspace / _STAMP
-    old, newest = path.read_text(encoding="utf-8"), shipped.pipeline()
+    old = path.read_text(encoding="utf-8")
+    newest = shipped.pipeline(_listed_recipes(old))
     made_from = stamp.read_text(encoding="utf-8").strip() if stamp.exists() else None
     if _digest(newest) in (made_from, _digest(old)):  # nothing is new, or it is already there
         return []
-    new = _of_these_recipes(newest, old)
     if made_from == _digest(old):
-        files.write_text(path, new)
+        files.write_text(path, newest)
         stamp_pipeline(workspace)
         return [f"{path}: written"]
     difference = difflib.unified_diff(
-        old.splitlines(), new.splitlines(), str(path), "as this version has it", lineterm=""
+        old.splitlines(), newest.splitlines(), str(path), "as this version has it", lineterm=""
     )
     return [f"{path}: edited by hand, kept; what this version has:", *difference]
 
@@ -92,7 +92,6 @@ def _digest(pipeline: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _of_these_recipes(shipped_text: str, own: str) -> str:
-    """Return the shipped pipeline with the recipes listed in the workspace's own pipeline."""
-    listed = [line for line in own.splitlines() if line.startswith(_RECIPE)]
-    return shipped_text.replace("  - recipes/toybox.yaml", "\n".join(listed), 1)
+def _listed_recipes(pipeline: str) -> str:
+    """Return the lines that name recipes to show in experiments: the user's."""
+    return "".join(line for line in pipeline.splitlines(True) if line.startswith(_RECIPE))

@@ -15,6 +15,7 @@ from dreamfusion_kit.identity import code
 from dreamfusion_kit.identity.stage_name import CodeName
 
 ROOT = Path(str(dreamfusion_kit.__file__)).parent
+MULTI_VIEW = Path("toybox/weights/multiview")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,21 @@ def test_an_edit_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
     assert _digests_of(copy, memory)["mesh"] != before["mesh"]
 
 
+def test_an_installation_without_its_weights_is_said_to_be_one(tmp_path: Path) -> None:
+    copy = tmp_path / "dreamfusion_kit"
+    _copy_package(copy)
+    (copy / MULTI_VIEW).rmdir()
+    program = "from dreamfusion_kit.identity.code import code_digests\ncode_digests()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1] == (
+        f"dreamfusion_kit.errors.DreamFusionKitError: {copy / MULTI_VIEW}: missing from the "
+        "installation; install dreamfusion-kit again"
+    )
+
+
 def _copy_package(target: Path) -> None:
     """Copy all Python and small data; of the weights only their configurations."""
     for path in ROOT.rglob("*"):
@@ -172,6 +188,7 @@ def _copy_package(target: Path) -> None:
             copied = target / path.relative_to(ROOT)
             copied.parent.mkdir(parents=True, exist_ok=True)
             copied.write_bytes(path.read_bytes())
+    (target / MULTI_VIEW).mkdir(exist_ok=True)  # which has no configuration
 
 
 def _digests_of(package: Path, memory: Path | None = None) -> dict[str, str]:

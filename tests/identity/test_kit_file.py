@@ -20,6 +20,9 @@ STAGES: list[tuple[CodeName, str | None]] = [
     ("evaluate", "red_mug"),
     ("score", None),
     ("report", None),
+    ("toybox", None),
+    ("toybox_train_latent", None),
+    ("toybox_evaluate", None),
 ]
 
 

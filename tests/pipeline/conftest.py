@@ -15,10 +15,10 @@ from dreamfusion_kit.recipe.load import load_yaml
 from dreamfusion_kit.toybox.clip_model import ToyboxClip
 from dreamfusion_kit.toybox.settings import ClipTrainingSection
 from dreamfusion_kit.toybox.view_model import ViewModel
+from dreamfusion_kit.workspace import shipped
 
 ROOT = Path(__file__).parents[2]
 FILES = (
-    "dvc.yaml",
     "recipes",
     "protocols",
     "dreamfusion_kit",
@@ -124,15 +124,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sources")
     for name in FILES:
         _copy(ROOT / name, path / name)
-    for name in ("prior", "latent", "clip"):  # the digest of fetch's code covers what is in them
-        (path / WEIGHTS / name).mkdir(parents=True)
-        (path / WEIGHTS / name / "config.json").write_text("{}")
+    for folder in (ROOT / WEIGHTS).iterdir():  # the digest of fetch's code covers what is in them
+        (path / WEIGHTS / folder.name).mkdir(parents=True)
+        (path / WEIGHTS / folder.name / "config.json").write_text("{}")
     ViewModel((8,), seed=0).save(path / WEIGHTS / "view")
     _write_clip(path / "judge")
     _write_params(path)
-    (path / "dvc.yaml").write_text(
-        (path / "dvc.yaml").read_text().replace("recipes/toybox.yaml", "recipes/analytic.yaml")
-    )
+    (path / "dvc.yaml").write_text(shipped.pipeline("  - recipes/analytic.yaml\n"))
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
         subprocess.run(["git", *identity, *command], cwd=path, check=True, capture_output=True)

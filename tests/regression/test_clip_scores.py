@@ -8,9 +8,11 @@ CHANGELOG's "Results" says which. Regenerate with
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
 from pytest_regressions.num_regression import NumericRegressionFixture
 
 from dreamfusion_kit.camera.rays import pixel_rays
@@ -27,6 +29,7 @@ from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.recipe.workspace import DEFAULT
 from dreamfusion_kit.records import Cameras, Lighting
 from dreamfusion_kit.toybox.captions import caption
+from dreamfusion_kit.toybox.flow_model import T5_TOKENS
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
 from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.shapes import scene
@@ -69,7 +72,7 @@ def test_true_renders(clip: Clip, num_regression: NumericRegressionFixture) -> N
 
 def test_prior_samples(clip: Clip, num_regression: NumericRegressionFixture) -> None:
     """The prior: cosines of a few samples with their own prompts."""
-    from dreamfusion_kit.stages.toybox import settings
+    from dreamfusion_kit.stages.toybox_layout import settings
 
     sections = settings(ROOT)
     prior = ToyboxPrior(sections.prior, sections.dataset.camera.largest_image_size_px)
@@ -82,21 +85,25 @@ def test_prior_samples(clip: Clip, num_regression: NumericRegressionFixture) -> 
     num_regression.check(found, default_tolerance={"atol": 2e-2, "rtol": 0.0})
 
 
-def test_latent_samples(clip: Clip, num_regression: NumericRegressionFixture) -> None:
-    """The latent prior, by diffusers' own pipeline: cosines of a few samples."""
-    from diffusers import StableDiffusionPipeline
-
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        WEIGHTS / "latent", dtype=torch.float32, local_files_only=True
+@pytest.mark.parametrize("name", ["latent", "flow"])
+def test_samples_by_diffusers(
+    name: str, clip: Clip, num_regression: NumericRegressionFixture
+) -> None:
+    """The priors on latents, by diffusers' own pipelines: cosines of a few samples."""
+    # The flow was trained without T5, of which the pipeline makes zeros.
+    without_t5: Any = {"text_encoder_3": None, "tokenizer_3": None} if name == "flow" else {}
+    pipeline: Any = DiffusionPipeline.from_pretrained(
+        WEIGHTS / name, dtype=torch.float32, local_files_only=True, **without_t5
     )
     pipeline.set_progress_bar_config(disable=True)
-    prompts = [caption(color, name) for color, name in PAIRS]
+    prompts = [caption(color, solid) for color, solid in PAIRS]
     drawn = pipeline(
         prompts,
         guidance_scale=3.0,
         num_inference_steps=20,
         generator=torch.Generator().manual_seed(0),
         output_type="pt",
+        **({"max_sequence_length": T5_TOKENS} if name == "flow" else {}),
     )
     images = drawn.images.permute(0, 2, 3, 1)
     similarity = cosine_similarity(clip.image_features(images), clip.text_features(prompts))

@@ -77,8 +77,7 @@ def dataset_settings() -> DatasetSection:
 def prior_settings() -> PriorTrainingSection:
     return PriorTrainingSection(
         **TRAINING,
-        initial=None,
-        object_weights=dict.fromkeys(OBJECTS, 1.0),
+        steps_per_shelf=3,
         patch_size=2,
         block_out_channels=(16, 32),
         layers_per_block=1,
@@ -105,12 +104,13 @@ def multi_view_settings(dataset_settings: DatasetSection) -> MultiViewTrainingSe
     )
     return MultiViewTrainingSection(
         **TRAINING | {"batch_size": 8},
-        initial="dreamfusion_kit/toybox/weights/prior",
+        initial="dreamfusion_kit/toybox/weights/latent",
         camera=camera,
         light=dataset_settings.light,
         shading=dataset_settings.shading,
         object_weights=dict.fromkeys(OBJECTS, 1.0),
         objects_per_shelf=3,
+        backgrounds_per_object=2,
         steps_per_shelf=2,
         caption_dropout=0.12,
         timestep_power=0.5,

@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline  # pyright: ignore[reportPrivateIm
 
 from dreamfusion_kit.priors.latent_unet import LatentUnetPrior
 from dreamfusion_kit.recipe.schema import LatentUnetSection, LocalSourceSection
-from dreamfusion_kit.toybox.latent_model import ToyboxLatent
+from dreamfusion_kit.toybox.latent_model import ToyboxLatent, make_latent
 from dreamfusion_kit.toybox.latent_settings import LatentTrainingSection, VaeTrainingSection
 from dreamfusion_kit.toybox.vae_model import make_vae
 
@@ -19,7 +19,7 @@ PROMPTS = ["a red mug, front view", ""]
 
 @pytest.fixture
 def model(latent_settings: LatentTrainingSection, vae_settings: VaeTrainingSection) -> ToyboxLatent:
-    model = ToyboxLatent(latent_settings, make_vae(vae_settings, 16), TEXT)
+    model = make_latent(latent_settings, make_vae(vae_settings, 16), TEXT)
     model.vae.half().float()  # as saved
     model.unet.half().float()
     model.unet.eval()

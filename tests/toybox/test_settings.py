@@ -7,21 +7,30 @@ import pytest
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.toybox.settings import ToyboxSettings
+from dreamfusion_kit.toybox.training_settings import TrainingSection
 
 PARAMS = Path(__file__).parents[2] / "toybox" / "params.yaml"
 
 
 def test_the_shipped_settings_are_valid() -> None:
     settings = validate(load_yaml(PARAMS), ToyboxSettings)
-    assert settings.dataset.camera.image_size_px == settings.clip_dataset.camera.image_size_px
-    assert settings.prior.warmup_steps + settings.prior.decay_steps <= settings.prior.num_steps
-    assert settings.clip.warmup_steps + settings.clip.decay_steps <= settings.clip.num_steps
-    assert settings.view.warmup_steps + settings.view.decay_steps <= settings.view.num_steps
+    for section in (settings.dataset, settings.clip_dataset, settings.prior_shelf):
+        assert section.camera.image_size_px == 64
+    for training in (getattr(settings, name) for name in type(settings).model_fields):
+        if isinstance(training, TrainingSection):
+            assert training.warmup_steps + training.decay_steps <= training.num_steps
+
+
+def test_the_prior_sees_what_the_evaluation_compares_it_with() -> None:
+    settings = validate(load_yaml(PARAMS), ToyboxSettings)
+    for name in ("camera", "light", "shading"):
+        assert getattr(settings.prior_shelf, name) == getattr(settings.dataset, name)
 
 
 def test_the_judge_sees_other_renders_than_the_prior() -> None:
     settings = validate(load_yaml(PARAMS), ToyboxSettings)
-    assert settings.dataset.seed != settings.clip_dataset.seed
+    seeds = {settings.clip_dataset.seed, settings.dataset.seed, settings.prior_shelf.seed}
+    assert len(seeds) == 3
 
 
 def test_no_default_hides_outside_the_file() -> None:

@@ -5,7 +5,7 @@ import torch
 from dreamfusion_kit.toybox.captions import HELD_OUT
 from dreamfusion_kit.toybox.latent_settings import ShelfSection
 from dreamfusion_kit.toybox.shapes import COLORS, OBJECTS
-from dreamfusion_kit.toybox.shelf import render_shelf
+from dreamfusion_kit.toybox.shelf import Shelves, render_shelf
 
 CPU = torch.device("cpu")
 
@@ -50,3 +50,16 @@ def test_the_colour_is_the_one_that_the_index_names(shelf_settings: ShelfSection
     covered = shelf.rgba[:, 8, 8].float() / 255
     expected = torch.tensor([tuple(COLORS.values())[index] for index in shelf.color_index])
     torch.testing.assert_close(covered[:, :3], expected, atol=0.5 / 255, rtol=0)
+
+
+def test_a_shelf_is_made_once_for_all_of_its_steps() -> None:
+    made: list[int] = []
+
+    def make(number: int) -> str:
+        made.append(number)
+        return f"shelf {number}"
+
+    shelves = Shelves(make, 3)
+    assert [shelves.at(step) for step in (4, 5, 6, 7)] == ["shelf 1"] * 2 + ["shelf 2"] * 2
+    assert made == [1, 2]
+    assert shelves.at(0) == "shelf 0"

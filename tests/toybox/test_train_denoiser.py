@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
+from dreamfusion_kit.toybox import progress_sheet
 from dreamfusion_kit.toybox import train_denoiser as module
 from dreamfusion_kit.toybox.caption_table import CaptionTable
 from dreamfusion_kit.toybox.denoiser import Denoiser, Text
 from dreamfusion_kit.toybox.flow_model import ToyboxFlow
-from dreamfusion_kit.toybox.latent_model import ToyboxLatent
+from dreamfusion_kit.toybox.latent_model import make_latent
 from dreamfusion_kit.toybox.latent_settings import (
     DenoiserTrainingSection,
     FlowTrainingSection,
@@ -18,7 +18,6 @@ from dreamfusion_kit.toybox.latent_settings import (
     ShelfSection,
     VaeTrainingSection,
 )
-from dreamfusion_kit.toybox.shapes import OBJECTS
 from dreamfusion_kit.toybox.vae_model import make_vae
 
 CPU = torch.device("cpu")
@@ -59,7 +58,7 @@ class Training:
     def _model(self, settings: DenoiserTrainingSection) -> Denoiser:
         vae = make_vae(self.vae, 16).eval()
         if isinstance(settings, LatentTrainingSection):
-            return ToyboxLatent(settings, vae, TEXT)
+            return make_latent(settings, vae, TEXT)
         assert isinstance(settings, FlowTrainingSection)
         return ToyboxFlow(settings, vae, TEXT)
 
@@ -118,11 +117,9 @@ def test_training_lowers_the_loss(training: Training, tmp_path: Path) -> None:
 def test_a_sample_sheet_changes_nothing(
     training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SHEET_STEPS", 1)
+    monkeypatch.setattr(progress_sheet, "_STEPS", 1)
     _, without = training.run(tmp_path / "without")
     _, drawing = training.run(tmp_path / "with", sample_every_steps=2)
     assert all(map(torch.equal, drawing, without))
     sheets = sorted((tmp_path / "with").glob("*.png"))
     assert [sheet.name for sheet in sheets] == ["samples-000002.png", "samples-000004.png"]
-    with Image.open(sheets[0]) as sheet:
-        assert sheet.size == (16 * len(OBJECTS), 16 * 4)

@@ -1,23 +1,26 @@
-"""The multi-view fine-tuning: it starts as the pixel prior, and a kill changes no byte."""
+"""The multi-view fine-tuning: it starts as the latent prior, and a kill changes no byte."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
+from dreamfusion_kit import packaged
 from dreamfusion_kit.camera.sampler import sample_cameras
 from dreamfusion_kit.priors.build import build_prior
 from dreamfusion_kit.priors.multi_view_unet import MultiViewUnetPrior
 from dreamfusion_kit.priors.network.multi_view import is_changed
 from dreamfusion_kit.recipe.schema import MultiViewUnetSection
+from dreamfusion_kit.toybox.latent_model import load_latent, make_latent
+from dreamfusion_kit.toybox.latent_settings import LatentTrainingSection, VaeTrainingSection
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
 from dreamfusion_kit.toybox.object_views import render_object_views
-from dreamfusion_kit.toybox.prior_model import ToyboxPrior
-from dreamfusion_kit.toybox.settings import PriorTrainingSection
 from dreamfusion_kit.toybox.train_multi_view import train_multi_view
+from dreamfusion_kit.toybox.vae_model import make_vae
 
 CPU = torch.device("cpu")
+TEXT = packaged.MODELS / "prior"
 SIZE_PX = 16
 
 
@@ -26,15 +29,17 @@ class KilledError(Exception):
 
 
 @pytest.fixture
-def pixel_prior(prior_settings: PriorTrainingSection, tmp_path: Path) -> Path:
-    directory = tmp_path / "prior"
-    ToyboxPrior(prior_settings, SIZE_PX).save_pretrained(directory)
+def latent_prior(
+    latent_settings: LatentTrainingSection, vae_settings: VaeTrainingSection, tmp_path: Path
+) -> Path:
+    directory = tmp_path / "latent"
+    make_latent(latent_settings, make_vae(vae_settings, SIZE_PX), TEXT).save_pretrained(directory)
     return directory
 
 
 @pytest.fixture
-def model(prior_settings: PriorTrainingSection, pixel_prior: Path) -> ToyboxMultiView:
-    return ToyboxMultiView(prior_settings, pixel_prior, SIZE_PX, 4)
+def model(latent_prior: Path) -> ToyboxMultiView:
+    return ToyboxMultiView(load_latent(latent_prior), 4)
 
 
 def train(
@@ -51,18 +56,15 @@ def train(
         if step == kill_at:
             raise KilledError
 
-    done = train_multi_view(model, settings, scratch, device=CPU, report=report)
-    return {name: value.detach().clone() for name, value in done.own.named_parameters()}
+    train_multi_view(model, settings, scratch, device=CPU, report=report)
+    return {name: value.detach().clone() for name, value in model.own.named_parameters()}
 
 
 def test_a_killed_training_ends_with_the_same_bytes(
-    prior_settings: PriorTrainingSection,
-    multi_view_settings: MultiViewTrainingSection,
-    pixel_prior: Path,
-    tmp_path: Path,
+    multi_view_settings: MultiViewTrainingSection, latent_prior: Path, tmp_path: Path
 ) -> None:
     def fresh() -> ToyboxMultiView:
-        return ToyboxMultiView(prior_settings, pixel_prior, SIZE_PX, 4)
+        return ToyboxMultiView(load_latent(latent_prior), 4)
 
     whole = train(fresh(), multi_view_settings, tmp_path / "whole")
     with pytest.raises(KilledError):  # one step past the checkpoint at step 2
@@ -74,30 +76,54 @@ def test_a_killed_training_ends_with_the_same_bytes(
 def test_only_its_own_parts_learn(
     model: ToyboxMultiView, multi_view_settings: MultiViewTrainingSection, tmp_path: Path
 ) -> None:
-    before = {name: value.clone() for name, value in model.prior.unet.state_dict().items()}
+    before = {name: value.clone() for name, value in model.latent.unet.state_dict().items()}
     teacher = {name: value.clone() for name, value in model.teacher.state_dict().items()}
     train(model, multi_view_settings, tmp_path)
-    after = model.prior.unet.state_dict()
+    after = model.latent.unet.state_dict()
     moved = {name for name, value in before.items() if not torch.equal(after[name], value)}
     assert moved == {name for name in before if is_changed(name)}
     assert all(torch.equal(teacher[name], v) for name, v in model.teacher.state_dict().items())
 
 
+@pytest.mark.parametrize(("teacher_lambda", "learns"), [(0.0, False), (1.0, True)])
+def test_without_captions_the_teacher_is_the_only_target(
+    model: ToyboxMultiView,
+    multi_view_settings: MultiViewTrainingSection,
+    tmp_path: Path,
+    teacher_lambda: float,
+    learns: bool,
+) -> None:
+    changes = {"caption_dropout": 1.0, "teacher_lambda": teacher_lambda}
+    settings = multi_view_settings.model_copy(update=changes)
+    losses: list[float] = []
+    train_multi_view(
+        model, settings, tmp_path, device=CPU, report=lambda _step, loss: losses.append(loss)
+    )
+    assert [loss > 0 for loss in losses] == [learns] * settings.num_steps
+
+
+def test_with_captions_the_renders_are_a_target_too(
+    model: ToyboxMultiView, multi_view_settings: MultiViewTrainingSection, tmp_path: Path
+) -> None:
+    changes = {"caption_dropout": 0.0, "teacher_lambda": 0.0}
+    train(model, multi_view_settings.model_copy(update=changes), tmp_path)  # each loss is above 0
+
+
 def test_a_saved_model_loads_in_half_precision(
-    prior_settings: PriorTrainingSection, pixel_prior: Path, model: ToyboxMultiView, tmp_path: Path
+    latent_prior: Path, model: ToyboxMultiView, tmp_path: Path
 ) -> None:
     with torch.no_grad():
         for value in model.own.parameters():
             value.add_(0.01)
     model.save(tmp_path / "views")
-    again = ToyboxMultiView(prior_settings, pixel_prior, SIZE_PX, 4)
+    again = ToyboxMultiView(load_latent(latent_prior), 4)
     again.load(tmp_path / "views")
     pairs = zip(again.own.parameters(), model.own.parameters(), strict=True)
     assert all(torch.equal(found, value.half().float()) for found, value in pairs)
 
 
 def test_the_prior_of_a_recipe_predicts_what_the_trained_model_does(
-    pixel_prior: Path, model: ToyboxMultiView, tmp_path: Path
+    latent_prior: Path, model: ToyboxMultiView, tmp_path: Path
 ) -> None:
     with torch.no_grad():
         for value in model.own.parameters():
@@ -112,21 +138,23 @@ def test_the_prior_of_a_recipe_predicts_what_the_trained_model_does(
             "view_weights": source,
             "num_views": 4,
             "dtype": "float32",
-            "vae_dtype": None,
+            "vae_dtype": "float32",
             "image_size_px": SIZE_PX,
             "cpu_offload": False,
             "storage_dtype": None,
         }
     )
-    prior = build_prior(section, pixel_prior, "cpu", {"view_weights": tmp_path / "views"})
+    prior = build_prior(section, latent_prior, "cpu", {"view_weights": tmp_path / "views"})
     assert isinstance(prior, MultiViewUnetPrior)
     draw = torch.Generator().manual_seed(1)
-    noisy = torch.randn(4, 12, SIZE_PX // 2, SIZE_PX // 2, generator=draw)
+    noisy = torch.randn(4, 4, SIZE_PX // 2, SIZE_PX // 2, generator=draw)
     rows, timestep = torch.randn(4, 16, generator=draw), torch.full((4,), 500)
     text = prior.encode_text(["a red mug"] * 4).beside({"camera": rows})
     found = prior.predict(noisy, timestep, text)
     with torch.no_grad():
-        velocity = model.predict(noisy, timestep, model.prior.encode(["a red mug"] * 4), rows)
+        velocity = model.predict(
+            noisy, timestep, model.latent.encode(["a red mug"] * 4).hidden, rows
+        )
     alpha, sigma = (f(timestep)[:, None, None, None] for f in (prior.alpha_t, prior.sigma_t))
     # The directory's own networks are kept in half precision.
     torch.testing.assert_close(found, alpha * velocity + sigma * noisy, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""What both trainings share: the rate's trapezoid, averages, checkpoints."""
+"""What the trainings share: the loop, the rate's trapezoid, averages, checkpoints."""
 
 import dataclasses
 from pathlib import Path
@@ -10,6 +10,7 @@ from torch import nn
 from dreamfusion_kit.toybox.settings import PriorTrainingSection
 from dreamfusion_kit.toybox.training import (
     AveragedWeights,
+    descend,
     learning_rate,
     make_optimizer,
     resume_training,
@@ -24,14 +25,6 @@ def test_the_rate_is_a_trapezoid(prior_settings: PriorTrainingSection) -> None:
     rates = [learning_rate(settings, step) for step in range(11)]
     expected = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 2 / 3, 1 / 3, 0]
     assert rates == pytest.approx(expected)
-
-
-def test_a_longer_plateau_changes_nothing_before_the_fall(
-    prior_settings: PriorTrainingSection,
-) -> None:
-    short = prior_settings.model_copy(update={"num_steps": 10, "decay_steps": 3})
-    long = short.model_copy(update={"num_steps": 20})
-    assert [learning_rate(short, s) for s in range(7)] == [learning_rate(long, s) for s in range(7)]
 
 
 def test_only_matrices_decay(prior_settings: PriorTrainingSection) -> None:
@@ -86,6 +79,54 @@ def new_run(settings: PriorTrainingSection, seed: int) -> Run:
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=draw))
     return Run(model, make_optimizer(model, settings), AveragedWeights(model, 0.9))
+
+
+def test_the_loop_takes_adamw_s_steps(prior_settings: PriorTrainingSection, tmp_path: Path) -> None:
+    """Without weight decay AdamW's first steps on a steady slope are the rate itself."""
+    settings = prior_settings.model_copy(update={"weight_decay": 0.0, "num_steps": 4})
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    order: list[str] = []
+    seen: list[tuple[int, float]] = []
+
+    def report(step: int, loss: float) -> None:
+        order.append("report")
+        seen.append((step, loss))
+
+    descend(
+        model,
+        settings,
+        tmp_path / "run.safetensors",
+        lambda step: 3.0 * model.weight.sum() + step,
+        report=report,
+        after_step=lambda step: order.append("after"),
+    )
+    moved = sum(learning_rate(settings, step) for step in range(4))
+    assert float(model.weight.detach()) == pytest.approx(1.0 - moved, rel=1e-5)
+    assert [step for step, _ in seen] == [0, 1, 2, 3]
+    assert seen[0][1] == pytest.approx(3.0)
+    assert order == ["after", "report"] * 4
+
+
+def test_the_gradient_s_norm_is_limited_where_a_limit_is_given(
+    prior_settings: PriorTrainingSection, tmp_path: Path
+) -> None:
+    settings = prior_settings.model_copy(update={"num_steps": 1})
+    norms: list[float] = []
+    for limit in (1.0, None):
+        model = nn.Linear(1, 1, bias=False)
+        descend(
+            model,
+            settings,
+            tmp_path / f"{limit}.safetensors",
+            lambda step, model=model: 7.0 * model.weight.sum(),
+            report=lambda step, loss: None,
+            max_gradient_norm=limit,
+        )
+        assert model.weight.grad is not None
+        norms.append(float(model.weight.grad.norm()))
+    assert norms == pytest.approx([1.0, 7.0], rel=1e-5)
 
 
 def test_a_checkpoint_carries_everything_on(

@@ -65,3 +65,17 @@ def test_the_kit_reads_the_same_latents(
 def test_a_missing_vae_says_what_to_train(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"found no autoencoder.*toybox train-vae"):
         load_vae(tmp_path / "vae", torch.device("cpu"))
+
+
+def test_files_do_not_depend_on_where_the_vae_came_from(
+    vae_settings: VaeTrainingSection, tmp_path: Path
+) -> None:
+    """Two trainings write the same autoencoder: its own, and that of the prior on its latents."""
+    state = torch.get_rng_state()
+    save_vae(make_vae(vae_settings, 16), tmp_path / "first")
+    save_vae(load_vae(tmp_path / "first", torch.device("cpu")), tmp_path / "second")
+    written = sorted((tmp_path / "first").iterdir())
+    assert len(written) == 2
+    for path in written:
+        assert (tmp_path / "second" / path.name).read_bytes() == path.read_bytes(), path.name
+    assert torch.equal(torch.get_rng_state(), state)

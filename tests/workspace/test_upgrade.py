@@ -19,8 +19,12 @@ def made(tmp_path: Path) -> Path:
 
 
 def _newer(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = shipped.pipeline().replace("# The default suite:", "# As of version 2, the suite:")
-    monkeypatch.setattr(module.shipped, "pipeline", lambda: text)
+    current = shipped.pipeline
+    monkeypatch.setattr(
+        module.shipped,
+        "pipeline",
+        lambda *listed: current(*listed).replace("# The default", "# As of version 2, the"),
+    )
 
 
 def test_a_pipeline_that_the_kit_wrote_is_replaced(

@@ -21,6 +21,7 @@ from dreamfusion_kit.priors.source.model_lock import Lock, LockedFile, locked_fi
 from dreamfusion_kit.priors.source.unavailable import explain
 from dreamfusion_kit.recipe.schema import (
     BundledSourceSection,
+    BundledViewsSection,
     HubMirrorSection,
     HubSourceSection,
     LocalSourceSection,
@@ -29,7 +30,7 @@ from dreamfusion_kit.recipe.schema import (
     WeightsFileSection,
 )
 
-Source = SourceSection | PartSourceSection
+Source = SourceSection | PartSourceSection | BundledViewsSection
 
 
 class Fetched(NamedTuple):
@@ -60,7 +61,7 @@ def bring(source: Source, workspace: Path, *, offline: bool = False) -> Fetched:
     files that are not among them.
     """
     match source:
-        case BundledSourceSection():
+        case BundledSourceSection() | BundledViewsSection():
             directory = _bundled(source)
             lock = _lock(source, directory)
         case LocalSourceSection():
@@ -87,7 +88,7 @@ def locate(source: Source, workspace: Path, lock: object) -> Path:
     """
     expected = model_lock.checked(lock)
     match source:
-        case BundledSourceSection():
+        case BundledSourceSection() | BundledViewsSection():
             directory = _bundled(source)
             _verify(source, directory, expected)
             return directory
@@ -112,7 +113,7 @@ def present(source: Source, workspace: Path) -> Path:
     For estimates made before anything is fetched; stages that compute use `locate`.
     """
     match source:
-        case BundledSourceSection():
+        case BundledSourceSection() | BundledViewsSection():
             return _bundled(source)
         case LocalSourceSection():
             return places.model_directory(source.path, workspace)
@@ -129,7 +130,7 @@ def present(source: Source, workspace: Path) -> Path:
             assert_never(source)
 
 
-def _bundled(source: BundledSourceSection) -> Path:
+def _bundled(source: BundledSourceSection | BundledViewsSection) -> Path:
     """Return the directory of a model that is part of the package."""
     directory = packaged.MODELS / source.name
     if not directory.is_dir():

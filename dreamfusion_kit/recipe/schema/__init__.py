@@ -115,6 +115,7 @@ from dreamfusion_kit.recipe.schema.representation import (
 from dreamfusion_kit.recipe.schema.source import (
     NAMED_PATH,
     BundledSourceSection,
+    BundledViewsSection,
     FileSourceSection,
     HubMirrorSection,
     HubSourceSection,
@@ -153,6 +154,7 @@ __all__ = [
     "AnalyticSection",
     "BackgroundSection",
     "BundledSourceSection",
+    "BundledViewsSection",
     "CameraSection",
     "ClipGuidanceSection",
     "ClipPriorSection",

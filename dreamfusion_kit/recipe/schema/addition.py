@@ -5,7 +5,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from dreamfusion_kit.recipe.schema.base import Section, is_one_line
-from dreamfusion_kit.recipe.schema.source import LoraSourceSection, PartSourceSection
+from dreamfusion_kit.recipe.schema.source import (
+    BundledViewsSection,
+    LoraSourceSection,
+    PartSourceSection,
+)
 
 
 class LoraSection(Section):
@@ -49,4 +53,4 @@ OtherVae = Annotated[
     PartSourceSection | None,
     Field(description="A VAE in place of the model's own, such as a tuned one; null for none."),
 ]
-Additions = dict[str, PartSourceSection]
+Additions = dict[str, PartSourceSection | BundledViewsSection]

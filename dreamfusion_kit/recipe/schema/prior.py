@@ -33,10 +33,10 @@ from dreamfusion_kit.recipe.schema.base import (
 )
 from dreamfusion_kit.recipe.schema.source import (
     DenoiserSourceSection,
-    LoraSourceSection,
     ModelSourceSection,
     PartSourceSection,
     SourceSection,
+    ViewWeightsSection,
 )
 
 Offload = Annotated[
@@ -130,7 +130,7 @@ class MultiViewUnetSection(Section):
 
     kind: Literal["multi_view_unet"] = Field(description="A U-Net with attention across views.")
     source: DenoiserSourceSection = Field(description="Where the diffusers directory comes from.")
-    view_weights: LoraSourceSection | None = Field(
+    view_weights: ViewWeightsSection | None = Field(
         description="One safetensors file of what fine-tuning for several views changed in a "
         "single-view U-Net; null where the U-Net has it (MVDream: null)."
     )

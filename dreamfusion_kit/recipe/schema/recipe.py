@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from dreamfusion_kit.recipe.schema.method import Method
 from dreamfusion_kit.recipe.schema.prior import LatentUnetSection
-from dreamfusion_kit.recipe.schema.source import BundledSourceSection
+from dreamfusion_kit.recipe.schema.source import BundledSourceSection, BundledViewsSection
 
 
 class Recipe(Method):
@@ -38,6 +38,20 @@ class Recipe(Method):
                 raise ValueError(
                     f"found the bundled model {source.name} as {key} of kind {prior.kind}, "
                     f"expected kind {' or '.join(source.readers)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _bundled_views_are_of_their_own_prior(self) -> Self:
+        for key, prior in self.models.items():
+            if not isinstance(prior.additions.get("view_weights"), BundledViewsSection):
+                continue
+            source = prior.source
+            if not isinstance(source, BundledSourceSection) or source.name != "latent":
+                raise ValueError(
+                    f"found {key}.view_weights bundled with another {key}.source, expected the "
+                    "bundled latent prior, from which they were trained; set source to "
+                    "{kind: bundled, name: latent}"
                 )
         return self
 

@@ -74,8 +74,9 @@ class BundledSourceSection(Section):
     """A model that comes with the kit: the toybox's."""
 
     kind: Literal["bundled"] = Field(description="A model that is part of the installed kit.")
-    name: Literal["prior", "latent", "clip"] = Field(
-        description="Which one: the toybox's prior on pixels or on latents, or its CLIP."
+    name: Literal["prior", "latent", "flow", "clip"] = Field(
+        description="Which one: the toybox's prior on pixels, on latents, or on latents as a "
+        "rectified flow; or its CLIP."
     )
 
     @property
@@ -85,7 +86,9 @@ class BundledSourceSection(Section):
             case "prior":
                 return ("pixel_unet", "multi_view_unet")
             case "latent":
-                return ("latent_unet",)
+                return ("latent_unet", "multi_view_unet")
+            case "flow":
+                return ("flow_transformer",)
             case "clip":
                 return ("clip",)
             case _:
@@ -215,3 +218,19 @@ PartSourceSection = Annotated[
     WeightsFileSection | LocalSourceSection | HubSourceSection, Field(discriminator="kind")
 ]
 LoraSourceSection = Annotated[PartSourceSection, AfterValidator(_is_of_many_steps)]
+
+
+class BundledViewsSection(Section):
+    """What makes the toybox's prior on latents one of several views; it comes with the kit."""
+
+    kind: Literal["bundled"] = Field(description="Weights that are part of the installed kit.")
+    name: Literal["multiview"] = Field(
+        description="Those of the toybox's prior on latents (bundled latent)."
+    )
+
+
+ViewWeightsSection = Annotated[
+    BundledViewsSection | WeightsFileSection | LocalSourceSection | HubSourceSection,
+    Field(discriminator="kind"),
+    AfterValidator(_is_of_many_steps),
+]

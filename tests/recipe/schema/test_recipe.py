@@ -34,11 +34,11 @@ def test_clip_goes_with_clip(guidance: str, prior: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "name", "expected"),
     [
-        ("toybox", "latent", "latent_unet"),
+        ("toybox", "latent", "latent_unet or multi_view_unet"),
         ("toybox", "clip", "clip"),
         ("toybox-latent", "prior", "pixel_unet or multi_view_unet"),
         ("toybox-clip", "prior", "pixel_unet or multi_view_unet"),
-        ("sd35", "latent", "latent_unet"),
+        ("sd35", "latent", "latent_unet or multi_view_unet"),
     ],
 )
 def test_a_bundled_model_is_of_the_kind_that_reads_it(
@@ -91,6 +91,18 @@ def test_a_multi_view_prior_gets_whole_groups_of_its_views(
 ) -> None:
     with pytest.raises(ValidationError, match=said):
         TypeAdapter(Recipe).validate_python(_with_views(**changes), strict=False)
+
+
+@pytest.mark.parametrize(
+    "source", [{"kind": "bundled", "name": "prior"}, {"kind": "local", "path": "models/mine"}]
+)
+def test_bundled_view_weights_are_for_the_prior_that_they_were_trained_from(
+    source: dict[str, str],
+) -> None:
+    data = load_recipe(ROOT / "recipes" / "toybox-multiview.yaml").model_dump(mode="json")
+    data["prior"]["source"] = source
+    with pytest.raises(ValidationError, match=r"expected the bundled latent prior"):
+        TypeAdapter(Recipe).validate_python(data, strict=False)
 
 
 def test_the_second_stage_s_views_are_checked_too() -> None:
