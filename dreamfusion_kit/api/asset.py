@@ -175,8 +175,8 @@ def make_asset(
         prompt: What to make, one line of 1 to 500 characters.
         recipe: A shipped recipe's name, a path, or what `load_recipe` returned.
         seed: Of every random number.
-        device: "cpu", "cuda" or "cuda:N". A GPU turns on PyTorch's deterministic algorithms
-            for the whole process.
+        device: "cpu", "cuda" or "cuda:N". It turns on PyTorch's deterministic algorithms for the
+            whole process.
         progress: Whether to report progress on stderr: a live line on a terminal, about twenty
             plain lines in a notebook.
         directory: Where to keep checkpoints. The same call then resumes after an interruption,

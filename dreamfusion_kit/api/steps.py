@@ -37,8 +37,8 @@ def load_prior(recipe: Recipe, device: str = "cpu", *, offline: bool = False) ->
 
     Args:
         recipe: The recipe; the path of a `local` source is relative to the current folder.
-        device: "cpu", "cuda" or "cuda:N". A GPU turns on PyTorch's deterministic algorithms
-            for the whole process.
+        device: "cpu", "cuda" or "cuda:N". It turns on PyTorch's deterministic algorithms for the
+            whole process.
         offline: Use only what is in the hub's local cache.
 
     Raises:

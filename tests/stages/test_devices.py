@@ -1,5 +1,7 @@
 """The requested device, or an error."""
 
+from collections.abc import Generator
+
 import pytest
 import torch
 
@@ -9,6 +11,28 @@ from dreamfusion_kit.stages import devices
 
 def test_cpu_is_always_there() -> None:
     assert devices.pick("cpu") == torch.device("cpu")
+
+
+@pytest.fixture
+def two_threads() -> Generator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_two_threads_of_a_cpu_sum_in_one_order() -> None:
+    """Gradients of an indexed tensor differed now and then, and refined meshes with them."""
+    devices.pick("cpu")
+    draw = torch.Generator().manual_seed(0)
+    vertices = torch.randn(6000, 3, generator=draw, requires_grad=True)
+    faces = torch.randint(0, 6000, (40000, 3), generator=draw).sort(dim=0).values
+    weights = torch.randn(40000, 3, 3, generator=draw)
+    gradients = [
+        torch.autograd.grad((vertices[faces] * weights).sum(), vertices)[0] for _ in range(200)
+    ]
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
 
 
 @pytest.mark.parametrize("name", ["tpu", "mps", "", "cuda:x", "cpu:1"])
