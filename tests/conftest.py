@@ -1,5 +1,6 @@
 """What holds in every test: shapes are checked, the network is closed, one thread."""
 
+import importlib.util
 import itertools
 import json
 import os
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 # Before the first import that could read them.
@@ -164,3 +165,21 @@ def validate_gltf() -> Callable[[Path], dict[str, Any]]:
         return json.loads(done.stdout)
 
     return validate
+
+
+@pytest.fixture
+def benchmark_program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Return what loads a program of benchmarks/ by its name, for one test."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+
+    def load(name: str) -> ModuleType:
+        monkeypatch.syspath_prepend(folder)
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -1,8 +1,7 @@
 """The script `benchmarks/gpu_checks.py`, tried on a CPU with tiny models."""
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,16 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "gpu_checks", ROOT / "benchmarks" / "gpu_checks.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "gpu_checks", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def script(benchmark_program: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_program("gpu_checks")
 
 
 def test_a_tiny_run_writes_numbers_and_verdicts(

@@ -1,9 +1,8 @@
 """The script `benchmarks/sds_step.py` on one tiny backend."""
 
-import importlib.util
 import json
 import math
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,15 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    spec = importlib.util.spec_from_file_location("sds_step", ROOT / "benchmarks" / "sds_step.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "sds_step", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def script(benchmark_program: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_program("sds_step")
 
 
 def test_a_tiny_backend_is_timed_and_written(

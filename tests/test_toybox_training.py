@@ -1,8 +1,7 @@
 """The script `benchmarks/toybox_training.py` on tiny models."""
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,15 +11,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = ROOT / "benchmarks" / "toybox_training.py"
-    spec = importlib.util.spec_from_file_location("toybox_training", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "toybox_training", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def script(benchmark_program: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_program("toybox_training")
 
 
 def test_every_model_has_a_rate_and_a_bound(

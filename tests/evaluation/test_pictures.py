@@ -13,7 +13,7 @@ SIZE = 32
 
 
 def wave(across: int, down: int, amplitude: float, size: int = SIZE) -> Tensor:
-    """Return a grey picture of a cosine with so many cycles per picture along each axis."""
+    """Return a grey picture of a cosine with these numbers of cycles along its axes."""
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     phase = 2 * math.pi * (across * x + down * y) / size
     return (0.5 + amplitude * torch.cos(phase))[None, ..., None].expand(1, size, size, 3)

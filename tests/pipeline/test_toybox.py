@@ -177,7 +177,7 @@ def test_a_killed_training_resumes_and_ends_in_the_bytes_of_an_unbroken_one(clon
 
 
 def _kill_after(clone: Clone, *, steps: int) -> None:
-    """Start the CLIP's training, and kill DVC and its stage once so many steps are saved."""
+    """Start the CLIP's training, and kill DVC and its stage after a given number of saved steps."""
     with subprocess.Popen(
         [sys.executable, "-m", "dvc", *REPRO, "--force", "--single-item", "train-clip"],
         cwd=clone.path,
