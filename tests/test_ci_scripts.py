@@ -219,6 +219,14 @@ def test_there_are_three_workflows() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_jobs_on_a_gpu_runner_use_the_gpu(path: Path) -> None:
+    """Stages run on the CPU unless told otherwise, and say nothing of the idle GPU."""
+    for job in yaml.safe_load(path.read_text())["jobs"].values():
+        device = job.get("env", {}).get("DREAMFUSION_DEVICE")
+        assert device == ("cuda" if "gpu" in job["runs-on"] else None)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflows_are_pinned_bounded_and_modest(path: Path) -> None:
     text = path.read_text()
     content = yaml.safe_load(text)

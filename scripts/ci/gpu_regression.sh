@@ -3,7 +3,8 @@
 #
 #   scripts/ci/gpu_regression.sh BASE [SUITE] [REPORT_FOLDER]
 #
-# BASE is the revision to compare with, as origin/main. Writes REPORT_FOLDER/gate.md and
+# BASE is the revision to compare with, as origin/main. Stages run on the CPU unless
+# DREAMFUSION_DEVICE says otherwise, as the workflow's does. Writes REPORT_FOLDER/gate.md and
 # REPORT_FOLDER/metrics.json. Exit status: the gate's (0 passed, 1 refused, 2 not comparable),
 # or that of the command that failed before it.
 set -euo pipefail

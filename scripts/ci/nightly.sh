@@ -4,6 +4,7 @@
 #
 #   scripts/ci/nightly.sh [SUITE] [REPORT_FOLDER]
 #
+# Stages run on the CPU unless DREAMFUSION_DEVICE says otherwise, as the workflow's does.
 # A failed asset does not stop the others and is listed by `suite run`, whose status this
 # script then ends with; the gate's status counts where the run succeeded.
 set -euo pipefail
