@@ -1,12 +1,19 @@
 """Which of the kit's two protocols fits a recipe."""
 
-from dreamfusion_kit.recipe.schema import FileSourceSection, HubSourceSection, Recipe
+from dreamfusion_kit.recipe.schema import (
+    FileSourceSection,
+    HubSourceSection,
+    LocalSourceSection,
+    Recipe,
+)
 from dreamfusion_kit.workspace.pipeline import TEMPLATES
 
 
 def is_pretrained(recipe: Recipe) -> bool:
     """Return whether a recipe's prior knows any prompt, not only the toybox's captions."""
-    return isinstance(recipe.prior.source, HubSourceSection | FileSourceSection)
+    return isinstance(
+        recipe.prior.source, HubSourceSection | FileSourceSection | LocalSourceSection
+    )
 
 
 def protocol(recipe: Recipe) -> str:

@@ -1,5 +1,6 @@
 """Suites of any prompts are not measured by the toybox's captions."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -21,8 +22,22 @@ def test_what_a_prior_knows(recipe: str, expected: bool) -> None:
     assert protocol.is_pretrained(load_recipe(RECIPES / f"{recipe}.yaml")) is expected
 
 
+def test_a_checkpoint_of_one_s_own_knows_any_prompt(workspace: Path) -> None:
+    text = (RECIPES / "sd21.yaml").read_text()
+    hub = re.search(r"^  source:\n(?:    .*\n)+", text, re.MULTILINE)
+    assert hub is not None
+    for source in (
+        "{kind: local, path: models/mine}",
+        f"{{kind: file, path: mine.safetensors, sha256: '{64 * '0'}', prediction_type: epsilon}}",
+    ):
+        path = workspace / "recipes" / "mine.yaml"
+        path.write_text(text.replace(hub.group(), f"  source: {source}\n"))
+        assert protocol.is_pretrained(load_recipe(path))
+
+
 def test_a_suite_of_a_pretrained_recipe_has_its_own_protocol(workspace: Path) -> None:
-    shutil.copy(RECIPES / "sd21.yaml", workspace / "recipes")
+    for name in ("sd21", "toybox"):
+        shutil.copy(RECIPES / f"{name}.yaml", workspace / "recipes")
     folder.new_suite(workspace, "any", recipe="sd21", seeds=(0, 1))
     folder.new_suite(workspace, "toys", recipe="toybox")
     folder.new_suite(workspace, "blobs", recipe="analytic")
