@@ -174,9 +174,26 @@ def test_suite_add_takes_the_recipe_that_the_assets_share(run: Cli) -> None:
         ("owl", "--recipe", "toybox"),
     ):
         assert run("suite", "add", asset, "a blue mug", "--suite", "pets", *recipe)[0] == 0
-    assert run("suite", "add", "fox", "a green mug", "--suite", "pets")[0] == 0  # two by now
     found = {name: asset.recipe for name, asset in load_suite(Path(), "pets").assets.items()}
-    assert found == {"cat": "analytic", "dog": "analytic", "fox": "toybox", "owl": "toybox"}
+    assert found == {"cat": "analytic", "dog": "analytic", "owl": "toybox"}
+    assert run("suite", "add", "fox", "a green mug", "--suite", "pets") == (
+        2,
+        "",
+        "suite pets: found several recipes (analytic, toybox), expected --recipe with one of them "
+        "or another\n",
+    )
+
+
+def test_suite_add_to_an_empty_suite_takes_the_recipe_of_params_yaml(run: Cli) -> None:
+    params = Path("params.yaml")
+    params.write_text(
+        params.read_text()
+        .replace("toybox]", "analytic]")
+        .replace("recipe: toybox", "recipe: analytic")
+    )
+    assert run("suite", "new", "pets")[0] == 0
+    assert run("suite", "add", "cat", "a red mug", "--suite", "pets")[0] == 0
+    assert load_suite(Path(), "pets").assets["cat"].recipe == "analytic"
 
 
 def test_suite_add_refuses_what_is_not_valid(run: Cli) -> None:

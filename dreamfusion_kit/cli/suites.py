@@ -15,7 +15,7 @@ from dreamfusion_kit.cli.program import (
 )
 from dreamfusion_kit.errors import RecipeError, printable
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.recipe.workspace import locate
+from dreamfusion_kit.recipe.workspace import DEFAULT, Location, locate
 
 
 @command(suite_app, "list", "python cli.py suite list toybox-16")
@@ -106,7 +106,7 @@ def suite_add(
         typer.Option(
             metavar="NAME",
             help="A recipe: recipes/NAME.yaml. By default the one that all assets of the suite "
-            "have, or else toybox.",
+            "have; for an empty suite, that all assets of params.yaml have.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of all random streams.")] = 0,
@@ -116,12 +116,23 @@ def suite_add(
     from dreamfusion_kit.workspace import edit as suite_edit
 
     here = locate(suite)
-    shared = load_suite(here.workspace, here.suite).recipes if recipe is None else (recipe,)
-    chosen = shared[0] if len(shared) == 1 else "toybox"
+    chosen = _shared_recipe(here) if recipe is None else recipe
     path = suite_edit.add(
         here.workspace, here.suite, asset, prompt=prompt, recipe=chosen, seed=seed
     )
     print(f"{path}: added {asset}")
+
+
+def _shared_recipe(here: Location) -> str:
+    """Return the recipe that all assets of the suite have, or of the default one if it has none."""
+    found = load_suite(here.workspace, here.suite).recipes
+    found = found or load_suite(here.workspace, DEFAULT).recipes
+    if len(found) != 1:
+        raise RecipeError(
+            f"suite {here.suite}: found several recipes ({', '.join(found)}), expected --recipe "
+            "with one of them or another"
+        )
+    return found[0]
 
 
 @command(suite_app, "rm", "python cli.py suite rm blue_car")

@@ -89,7 +89,12 @@ def import_(
         ),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(metavar="NAME", help="Its mesh section gives formats and texture size.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Its mesh section gives formats and texture size, and its refine section, if any, "
+            "refines the mesh.",
+        ),
     ] = "toybox",
     up: Annotated[
         str | None,
