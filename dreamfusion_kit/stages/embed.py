@@ -13,12 +13,14 @@ from dreamfusion_kit.priors.text import Texts, save_text
 from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import SuiteLayout
+from dreamfusion_kit.stages.notes import note_unknown_object
 
 
 def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
     """Write the features of the asset's prompts, by each prior that reads some of its own."""
     resolved = resolve(workspace, suite, asset)
     origin.refuse_imported(resolved, "embed")
+    note_unknown_object(resolved)
     layout = SuiteLayout(workspace, suite)
     target = layout.asset(asset).text
     files.check_writable(target, folder=False)

@@ -81,6 +81,11 @@ def parse(prompt: str) -> tuple[str, str] | None:
     return match[1], match[2]
 
 
+def names_object(prompt: str) -> bool:
+    """Return whether one of the words is one of the toybox's objects."""
+    return not set(OBJECTS).isdisjoint(re.findall(r"\w+", prompt.lower()))
+
+
 _ATTRIBUTES: tuple[tuple[str, ...], ...] = (tuple(COLORS), OBJECTS, VIEWS, _SIDES)
 
 
