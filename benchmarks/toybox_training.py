@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -41,6 +41,7 @@ from dreamfusion_kit.toybox.vae_model import make_vae
 ROOT = Path(__file__).parents[1]
 MODELS = ("prior", "vae", "latent")
 WARM_UP_STEPS = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,31 +110,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", choices=[*MODELS, []], help="All by default.")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help=f"Of {', '.join(MODELS)}; all by default."
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N.")
     parser.add_argument("--steps", type=int, default=40, help="Steps that are timed.")
     parser.add_argument("--threads", type=int, default=8, help="Torch's threads.")
     parser.add_argument("--tiny", action="store_true", help="Small models, to try the script.")
     parser.add_argument("--json", type=Path, help="Write the numbers here.")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.models) - set(MODELS):
+        parser.error(f"found {min(unknown)}, expected {', '.join(MODELS)}")
+    if options.steps < 1:
+        parser.error(f"found --steps {options.steps}, expected 1 or more")
+    return options
 
 
 def measure(name: str, sections: ToyboxSettings, steps: int, device: torch.device) -> Result:
     """Time one training."""
     section: Any = getattr(sections, name)
     renders = sections.prior_shelf if name == "prior" else sections.shelf
-    size = renders.camera.largest_image_size_px
-    render_s = seconds(lambda: render_shelf(renders, 0, device=device), device)
-    shelf = render_shelf(renders, 0, device=device)
-    shelf_s = render_s
-    if name == "latent":
-        vae = make_vae(sections.vae, size).to(device).eval()
-        shelf_s = seconds(lambda: encode_shelf(vae, section, renders, 0, device=device), device)
-    draw = generator(0, "benchmark", device=device)
-    chosen = torch.arange(section.batch_size, device=device) % len(shelf)
-    batch_s = 0.0  # a batch of latents is a row of the shelf
-    if name != "latent":
-        batch_s = seconds(lambda: shelf.images(chosen, section.background, generator=draw), device)
+    data = _data_seconds(name, sections, renders, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     step_s = _step_seconds(name, sections, renders, steps, device)
@@ -143,22 +140,47 @@ def measure(name: str, sections: ToyboxSettings, steps: int, device: torch.devic
         batch_size=section.batch_size,
         num_steps=section.num_steps,
         steps_per_shelf=section.steps_per_shelf,
-        renders_per_s=renders.shelf_size / render_s,
-        shelf_s=shelf_s,
-        batch_s=batch_s,
+        renders_per_s=renders.shelf_size / data.renders,
+        shelf_s=data.shelf,
+        batch_s=data.batch,
         step_s=step_s,
         peak_bytes=peak,
     )
 
 
-def seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Return what the second call takes."""
+class _Data(NamedTuple):
+    """Seconds for the renders of a shelf, for all of a shelf, and for a batch of it."""
+
+    renders: float
+    shelf: float
+    batch: float
+
+
+def _data_seconds(
+    name: str, sections: ToyboxSettings, renders: ShelfSection, device: torch.device
+) -> _Data:
+    """Time what a training reads. Its tensors are freed before the training's peak is taken."""
+    section: Any = getattr(sections, name)
+    render_s, shelf = timed(lambda: render_shelf(renders, 0, device=device), device)
+    if name == "latent":
+        vae: Any = make_vae(sections.vae, renders.camera.largest_image_size_px).eval()
+        vae.to(device)
+        shelf_s, _ = timed(lambda: encode_shelf(vae, section, renders, 0, device=device), device)
+        return _Data(render_s, shelf_s, 0.0)  # a batch of latents is rows of the shelf
+    draw = generator(0, "benchmark", device=device)
+    chosen = torch.arange(section.batch_size, device=device) % len(shelf)
+    batch_s, _ = timed(lambda: shelf.images(chosen, section.background, generator=draw), device)
+    return _Data(render_s, render_s, batch_s)
+
+
+def timed(call: Callable[[], T], device: torch.device) -> tuple[float, T]:
+    """Return what the second call takes, and gives."""
     call()
     _wait(device)
     start = time.perf_counter()
-    call()
+    given = call()
     _wait(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, given
 
 
 def _wait(device: torch.device) -> None:

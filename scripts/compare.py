@@ -16,7 +16,7 @@ from statistics import fmean
 from contact_sheet import save_sheet, strip
 
 from dreamfusion_kit.evaluation.entry import Numbers, SuiteCost
-from dreamfusion_kit.evaluation.metric import Metric
+from dreamfusion_kit.evaluation.metric import Metric, Unit
 from dreamfusion_kit.evaluation.metrics import METRICS
 from dreamfusion_kit.recipe.suite import Suite, load_suite
 from dreamfusion_kit.recipe.suite_schema import Asset
@@ -25,16 +25,16 @@ from dreamfusion_kit.stages.layout import AssetLayout, SuiteLayout, view_name
 from dreamfusion_kit.stages.results import suite_metrics
 
 VIEWS = (0, 2)  # the front and a side, among the protocol's azimuths
-_COSTS = {"time": "seconds", "memory": "memory"}  # headings, with their units
+_COSTS: dict[str, Unit] = {"time": "seconds", "memory": "memory"}  # headings, with their units
 
 
-def main(suite: str, command: str = "table", *arguments: str) -> None:
+def main(*arguments: str) -> None:
     """Run one of the two commands."""
-    match command:
-        case "table":
+    match arguments:
+        case (suite,) | (suite, "table"):
             print("\n".join(table(suite)))
-        case "picture":
-            picture(suite, Path(arguments[0]))
+        case (suite, "picture", target):
+            picture(suite, Path(target))
         case _:
             raise SystemExit(__doc__)
 
@@ -86,9 +86,10 @@ def _costs(layout: SuiteLayout, assets: Sequence[str]) -> list[str]:
     if not layout.cost.is_file():
         return [written(None, unit) for unit in _COSTS.values()]
     noted = SuiteCost.model_validate_json(layout.cost.read_bytes()).assets
-    costs = [noted[asset] for asset in assets]
-    seconds, memory = fmean(cost.seconds for cost in costs), max(c.peak_memory_bytes for c in costs)
-    return [written(seconds, "seconds"), written(float(memory), "memory")]
+    costs = [noted[asset] for asset in assets if asset in noted]
+    seconds = fmean(cost.seconds for cost in costs) if costs else None
+    memory = float(max(cost.peak_memory_bytes for cost in costs)) if costs else None
+    return [written(seconds, "seconds"), written(memory, "memory")]
 
 
 def _truth(suite: Suite, numbers: Mapping[str, Numbers], shown: Sequence[Metric]) -> list[str]:
@@ -125,4 +126,4 @@ def _method(asset: Asset) -> str:
 
 
 if __name__ == "__main__":
-    main(*(sys.argv[1:] or ["guidance", "help"]))
+    main(*sys.argv[1:])

@@ -34,6 +34,7 @@ from dreamfusion_kit.recipe.gate import GateSection, load_gate
 from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages.layout import SuiteLayout
+from dreamfusion_kit.stages.results import asset_entry
 from dreamfusion_kit.toybox.captions import caption, caption_pool, parse, plaster_caption
 from dreamfusion_kit.toybox.render import render_scene
 from dreamfusion_kit.toybox.shapes import OBJECTS, scene
@@ -42,7 +43,7 @@ Views = tuple[Tensor, Tensor]  # colour and textureless, `views h w 3`
 Draw = Callable[[str, str], Views]  # by colour and object
 
 WEIGHTS = Path(__file__).parents[1] / "dreamfusion_kit" / "toybox" / "weights"
-IMAGENET_MEAN = [0.485, 0.456, 0.406]  # a common mistake: another model's preprocessing
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # a common mistake: another model's preprocessing
 
 
 def main(mode: str = "", directory: str = "", *suites: str) -> None:
@@ -161,9 +162,9 @@ def side(suite: str, rows: dict[str, Any], **code: str) -> dict[str, Any]:
 
 def wrong_mean(judge: Judge, mean: float | None = None) -> Judge:
     """Return the judge with another mean in its preprocessing, ImageNet's by default."""
-    clip = load_clip(WEIGHTS / "clip")
-    clip.processor.image_mean = IMAGENET_MEAN if mean is None else [mean] * 3
-    return dataclasses.replace(judge, clip=clip)
+    wrong = IMAGENET_MEAN if mean is None else (mean,) * 3
+    preprocess = dataclasses.replace(judge.clip.preprocess, mean=wrong)
+    return dataclasses.replace(judge, clip=dataclasses.replace(judge.clip, preprocess=preprocess))
 
 
 # ---- the toybox's true shapes
@@ -279,13 +280,17 @@ def made_sides(suites: tuple[str, ...]) -> dict[str, Any]:
 
 def _made_row(judge: Judge, suite: str, asset: str, views: Callable[[str, str], Views]) -> Any:
     own = SuiteLayout(Path(), suite).asset(asset)
-    measured = json.loads((own.evaluation / "metrics.json").read_text())
-    pair = parse(measured["prompt"])
+    resolved = resolve(Path(), suite, asset)
+    measured = asset_entry(own, resolved.prompt).metrics
+    pair = parse(resolved.prompt)
     assert pair is not None
-    shape = {key: round(measured["geometry"][key], 4) for key in ("iou", "chamfer", "f_score")}
-    resolved = load_suite(Path(), suite).assets[asset]
-    identity = resolve(Path(), suite, asset).identity
-    return judge.row(*pair, views(suite, asset), shape, identity) | {"seed": resolved.seed}
+    shape = {
+        key: round(value, 4)
+        for key in ("iou", "chamfer", "f_score")
+        if (value := measured[key]) is not None
+    }
+    row = judge.row(*pair, views(suite, asset), shape, resolved.identity)
+    return row | {"seed": resolved.seed}
 
 
 def _saved_views(suite: str, asset: str) -> Views:
@@ -301,7 +306,8 @@ def _saved_views(suite: str, asset: str) -> Views:
 
 def _rendered(suite: str, asset: str, spoil: Callable[[TexturedMesh], TexturedMesh]) -> Views:
     protocol = load_suite(Path(), suite).evaluation.views
-    mesh = spoil(load_mesh(SuiteLayout(Path(), suite).asset(asset).mesh / "mesh.obj"))
+    own = SuiteLayout(Path(), suite).asset(asset)
+    mesh = spoil(load_mesh(own.final_mesh(resolve(Path(), suite, asset)) / "mesh.obj"))
     render = mesh_renderer(mesh, normals=protocol.normals)
     views = render_views(render, protocol, supersampling=protocol.supersampling)
     return views.color, views.textureless

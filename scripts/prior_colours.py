@@ -16,7 +16,7 @@ from torch import Tensor
 from dreamfusion_kit.evaluation.pictures import detail
 from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages.toybox_layout import WEIGHTS, settings
-from dreamfusion_kit.toybox.captions import parse
+from dreamfusion_kit.toybox.captions import caption, parse
 from dreamfusion_kit.toybox.fresh_renders import fresh_renders
 from dreamfusion_kit.toybox.prior_model import ToyboxPrior
 from dreamfusion_kit.toybox.samples import SAMPLED_VIEWS
@@ -35,10 +35,11 @@ def main(*arguments: str) -> None:
     prior = ToyboxPrior(sections.prior, sections.dataset.camera.largest_image_size_px)
     prior.load_pretrained(WEIGHTS / "prior")
     prior.eval()
-    prompts = list(
-        dict.fromkeys(a.prompt for a in load_suite(Path(), arguments[0]).assets.values())
-    )
-    texts = [f"{prompt}, {view} view" for prompt in prompts for view in SAMPLED_VIEWS]
+    prompts = dict.fromkeys(a.prompt for a in load_suite(Path(), arguments[0]).assets.values())
+    pairs = [pair for pair in map(parse, prompts) if pair is not None]
+    if not pairs:
+        raise SystemExit(f"{arguments[0]}: found no toybox caption among its prompts")
+    texts = [f"{caption(*pair)}, {view} view" for pair in pairs for view in SAMPLED_VIEWS]
     true = torch.cat(
         [
             fresh_renders(
@@ -49,8 +50,7 @@ def main(*arguments: str) -> None:
                 view=view,
                 count=1,
             )
-            for pair in map(parse, prompts)
-            if pair is not None
+            for pair in pairs
             for view in SAMPLED_VIEWS
         ]
     )

@@ -15,7 +15,18 @@ from dreamfusion_kit.stages.layout import SuiteLayout, view_name
 FEW = (("color", 0), ("color", 2), ("textureless", 1))  # front, side, and between them in plaster
 
 
-def main(suite: str, target: Path, assets_per_row: int | None = None) -> None:
+def main(*arguments: str) -> None:
+    """Draw the picture."""
+    match arguments:
+        case (suite, target):
+            draw(suite, Path(target), None)
+        case (suite, target, assets_per_row) if assets_per_row.isdecimal():
+            draw(suite, Path(target), int(assets_per_row))
+        case _:
+            raise SystemExit(__doc__)
+
+
+def draw(suite: str, target: Path, assets_per_row: int | None) -> None:
     """Write all views of each asset, or a few of several assets side by side."""
     layout = SuiteLayout(Path(), suite)
     folders = [
@@ -32,4 +43,4 @@ def main(suite: str, target: Path, assets_per_row: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    main(*sys.argv[1:])

@@ -37,15 +37,15 @@ SHOWN: Sequence[Metric] = [
 VIEWS = (0, 2)  # the front and a side, among the protocol's azimuths
 
 
-def main(command: str, *arguments: str) -> None:
+def main(*arguments: str) -> None:
     """Run one of the three commands."""
-    match command:
-        case "run":
-            run(arguments)
-        case "table":
+    match arguments:
+        case ("run", *names):
+            run(names)
+        case ("table",):
             print("\n".join(table()))
-        case "picture":
-            picture(Path(arguments[0]))
+        case ("picture", target):
+            picture(Path(target))
         case _:
             raise SystemExit(__doc__)
 
@@ -56,9 +56,13 @@ def settings() -> dict[str, dict[str, Any]]:
     return found["settings"]
 
 
-def run(names: tuple[str, ...]) -> None:
+def run(names: Sequence[str]) -> None:
     """Run what was asked for, or every setting, unless it has an experiment."""
     known = settings()
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(
+            f"found {unknown[0]!r}, expected settings of {SETTINGS}: {', '.join(known)}"
+        )
     done = experiments()
     for name in names or known:
         if name in done:
@@ -132,4 +136,4 @@ def _dvc(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*(sys.argv[1:] or ["help"]))
+    main(*sys.argv[1:])

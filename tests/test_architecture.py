@@ -40,6 +40,7 @@ NOT_MIRRORED = {
     "optimize/test_published_parts.py": "the parts of published methods in the loop",
     "optimize/test_resumption.py": "stopped and killed runs",
     "pipeline/test_kills.py": "DVC killed at random moments",
+    "stages/test_scripts.py": "scripts/ that read what stages wrote",
     "stages/test_phases.py": "ProlificDreamer's stages and Magic3D's priors, one after the other",
     "suites/test_docs_scaling.py": "the commands of docs/scaling.md",
     "suites/test_faults.py": "what disks, locks, caches, modes and clocks do to a suite",

@@ -24,7 +24,7 @@ def test_every_model_has_a_rate_and_a_bound(
     assert [result["model"] for result in results] == ["prior", "vae", "latent"]
     for result in results:
         assert result["images_per_s"] > 0
-        assert result["batch_s"] < result["step_s"]
+        assert (result["batch_s"] > 0) == (result["model"] != "latent")
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split("|")[1].strip() for row in rows] == ["prior", "vae", "latent"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dreamfusion_kit import files
+from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.evaluation.clip import load_clip
 from dreamfusion_kit.evaluation.r_precision import CaptionPool
 from dreamfusion_kit.evaluation.toybox_models import (
@@ -40,6 +41,10 @@ _DECIMALS = 4
 
 def run(workspace: Path, device: torch.device, *, sheet: Path) -> Path:
     """Write toybox/metrics/toybox-models.json, and the sheet of samples to `sheet`."""
+    if sheet.suffix != ".png":
+        raise DreamFusionKitError(f"--sheet {sheet}: expected a file whose name ends in .png")
+    for target in (METRICS, sheet):  # before minutes of sampling
+        files.check_writable(workspace / target, folder=False)
     sections = settings(workspace)
     judges = toybox_judges(
         load_clip(workspace / WEIGHTS / "clip", device=device),
@@ -63,7 +68,6 @@ def run(workspace: Path, device: torch.device, *, sheet: Path) -> Path:
         "method": _method(judges, by_scale, reference),
     }
     files.write_json(workspace / METRICS, _rounded(metrics))
-    (workspace / sheet).parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(by_scale).save(workspace / sheet)
     return METRICS
 

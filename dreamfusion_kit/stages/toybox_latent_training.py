@@ -26,7 +26,7 @@ def train_on_latents(
     name = code.removeprefix("toybox_train_")
     renders = settings(workspace).shelf
     reads = latent_inputs(workspace, section.text_from)
-    with checkpoints(workspace, code, section, [renders], reads=reads) as scratch:
+    with checkpoints(workspace, code, section, device, [renders], reads=reads) as scratch:
         report = Losses(name, section)
         train_denoiser(model, section, renders, scratch, device=device, report=report)
     model.save_pretrained(workspace / WEIGHTS / name)

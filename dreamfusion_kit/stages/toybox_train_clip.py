@@ -15,7 +15,7 @@ def run(workspace: Path, device: torch.device) -> Path:
     section = settings(workspace).clip
     path = workspace / DATASETS["clip_dataset"]
     dataset = load_dataset(path)
-    with checkpoints(workspace, "toybox_train_clip", section, reads=[path]) as scratch:
+    with checkpoints(workspace, "toybox_train_clip", section, device, reads=[path]) as scratch:
         report = Losses("clip", section)
         model = train_clip(section, dataset, scratch, device=device, report=report)
     model.cpu().save_pretrained(workspace / WEIGHTS / "clip")

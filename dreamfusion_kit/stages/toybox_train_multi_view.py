@@ -17,7 +17,9 @@ def run(workspace: Path, device: torch.device) -> Path:
     section = settings(workspace).multi_view
     initial = workspace / section.initial
     model = ToyboxMultiView(load_latent(initial), section.num_views)
-    with checkpoints(workspace, "toybox_train_multi_view", section, reads=[initial]) as scratch:
+    with checkpoints(
+        workspace, "toybox_train_multi_view", section, device, reads=[initial]
+    ) as scratch:
         report = Losses("multi-view", section)
         train_multi_view(model, section, scratch, device=device, report=report)
         multi_view_sheet(model).save(scratch / "samples.png")

@@ -13,7 +13,7 @@ def run(workspace: Path, device: torch.device) -> Path:
     """Train the prior, or resume its training; write its diffusers directory."""
     sections = settings(workspace)
     section, renders = sections.prior, sections.prior_shelf
-    with checkpoints(workspace, "toybox_train_prior", section, [renders]) as scratch:
+    with checkpoints(workspace, "toybox_train_prior", section, device, [renders]) as scratch:
         report = Losses("prior", section)
         model = train_prior(section, renders, scratch, device=device, report=report)
     model.cpu().save_pretrained(workspace / WEIGHTS / "prior")

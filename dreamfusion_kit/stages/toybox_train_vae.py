@@ -15,7 +15,7 @@ def run(workspace: Path, device: torch.device) -> Path:
     """Train the autoencoder, or resume; write it, and print its PSNR."""
     sections = settings(workspace)
     section, renders = sections.vae, sections.shelf
-    with checkpoints(workspace, "toybox_train_vae", section, [renders]) as scratch:
+    with checkpoints(workspace, "toybox_train_vae", section, device, [renders]) as scratch:
         report = Losses("vae", section)
         vae = train_vae(section, renders, scratch, device=device, report=report)
     psnr = reconstruction_psnr(vae, section, renders)

@@ -15,7 +15,7 @@ def run(workspace: Path, device: torch.device) -> Path:
     section = settings(workspace).view
     paths = [workspace / path for path in DATASETS.values()]
     dataset = merged([load_dataset(path) for path in paths])
-    with checkpoints(workspace, "toybox_train_view", section, reads=paths) as scratch:
+    with checkpoints(workspace, "toybox_train_view", section, device, reads=paths) as scratch:
         report = Losses("view", section)
         model = train_view(section, dataset, scratch, device=device, report=report)
     model.cpu().save(workspace / WEIGHTS / "view")

@@ -6,11 +6,14 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from dreamfusion_kit import files
 from dreamfusion_kit.identity.code import code_digests
 from dreamfusion_kit.identity.kit_file import MEMORY
 from dreamfusion_kit.identity.stage_name import ToyboxTraining
 from dreamfusion_kit.optimize import lock
+from dreamfusion_kit.optimize.run_key import run_key
 from dreamfusion_kit.recipe.canonical import identity
 from dreamfusion_kit.recipe.schema import Section
 from dreamfusion_kit.stages.scratch import write_note
@@ -25,14 +28,16 @@ def checkpoints(
     workspace: Path,
     code: ToyboxTraining,
     section: TrainingSection,
+    device: torch.device,
     others: Sequence[Section] = (),
     *,
     reads: Sequence[Path] = (),
 ) -> Generator[Path, None, None]:
-    """Hold the folder of a training's checkpoints, one per code, settings and files that it reads.
+    """Hold the folder of a training's checkpoints, one per whatever decides its bytes.
 
-    So a training that is run again resumes what a kill stopped, and nothing else: whatever else
-    was trained before, the weights are the same.
+    That is its code, its settings, the files that it reads, and the machine, as for an
+    optimisation. So a training that is run again resumes what a kill stopped, and nothing else:
+    whatever else was trained before, the weights are the same.
 
     Args:
         others: Settings beside the training's own that decide its result.
@@ -41,8 +46,12 @@ def checkpoints(
     own = section.model_dump(mode="json", exclude=_CHANGES_NO_RESULT)
     beside = [other.model_dump(mode="json") for other in others]
     hashes = [files.sha256(file) for path in reads for file in _files(path)]
-    code_digest = code_digests(workspace / MEMORY)[code]
-    key = identity([code_digest, own, hashes, beside])
+    inputs = {
+        "code": code_digests(workspace / MEMORY)[code],
+        "settings": identity([own, beside]),
+        "files": identity(hashes),
+    }
+    key = run_key(inputs, device)
     name = code.removeprefix("toybox_train_").replace("_", "")  # as the command calls it
     scratch = workspace / ".work" / f"toybox-{name}-{key[:16]}"
     scratch.mkdir(parents=True, exist_ok=True)

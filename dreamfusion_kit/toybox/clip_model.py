@@ -4,7 +4,6 @@ It is saved in transformers format, so that the evaluation loads it in the same 
 `openai/clip-vit-large-patch14`. The optimisation never sees it.
 """
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from dreamfusion_kit.toybox.saved_model import half_precision
 from dreamfusion_kit.toybox.settings import ClipTrainingSection
 from dreamfusion_kit.toybox.tokenizer import MAX_TOKENS, train_tokenizer
 
@@ -56,7 +56,7 @@ class ToyboxClip(nn.Module):
 
     def save_pretrained(self, directory: Path) -> None:
         """Write model (half precision), tokenizer and image processor."""
-        copy.deepcopy(self.model).half().save_pretrained(directory)
+        half_precision(self.model).save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
         size = {"height": self.image_size_px, "width": self.image_size_px}
         processor = CLIPImageProcessorPil(

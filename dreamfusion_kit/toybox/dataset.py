@@ -11,11 +11,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int, UInt8
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dreamfusion_kit.camera.light import sample_lighting
 from dreamfusion_kit.camera.sampler import sample_cameras
+from dreamfusion_kit.command_name import command_name
+from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.recipe.schema import PlainBackgroundSection
 from dreamfusion_kit.renderer.background import sample_background
 from dreamfusion_kit.seeding import generator as make_generator
@@ -123,5 +126,16 @@ def save_dataset(dataset: Dataset, path: Path) -> None:
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Read a data set written by `save_dataset`."""
-    return Dataset(**load_file(path))
+    """Read a data set written by `save_dataset`.
+
+    Raises:
+        DreamFusionKitError: if it is missing or damaged.
+    """
+    try:
+        return Dataset(**load_file(path))
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: other tensors
+        reason = str(error).partition("\n")[0]
+        raise DreamFusionKitError(
+            f"{path}: cannot be read ({reason}), expected rendered images; "
+            f"run `{command_name()} toybox render`"
+        ) from error

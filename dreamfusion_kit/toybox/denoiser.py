@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dreamfusion_kit.seeding import generator as make_generator
-from dreamfusion_kit.toybox.vae_model import decoded, half_precision, latent_size, save_vae
+from dreamfusion_kit.toybox.saved_model import half_precision
+from dreamfusion_kit.toybox.vae_model import decoded, latent_size, save_vae
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dreamfusion_kit.command_name import command_name
-from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.toybox.denoiser import Denoiser, Text, guided
 from dreamfusion_kit.toybox.latent_settings import LatentTrainingSection
+from dreamfusion_kit.toybox.saved_model import expect_files
 from dreamfusion_kit.toybox.text_model import load_text_encoder, load_tokenizer, token_ids
 from dreamfusion_kit.toybox.vae_model import latent_size, load_vae
 from dreamfusion_kit.toybox.velocity import velocity_loss
@@ -121,11 +120,12 @@ def load_latent(directory: Path) -> ToyboxLatent:
     Raises `WeightsError` if there is none.
     """
     vae = load_vae(directory / "vae", torch.device("cpu"))
-    if not (directory / "unet" / "config.json").is_file():
-        raise WeightsError(
-            f"{directory}: found no U-Net, expected unet/config.json and weights; "
-            f"run `{command_name()} toybox train-latent`"
-        )
+    expect_files(
+        directory / "unet",
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+        made_by="train-latent",
+    )
     unet: Any = UNet2DConditionModel.from_pretrained(
         directory / "unet", local_files_only=True, torch_dtype=torch.float32
     )

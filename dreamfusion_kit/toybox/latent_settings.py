@@ -3,7 +3,6 @@
 from pydantic import Field
 
 from dreamfusion_kit.recipe.schema import (
-    CameraSection,
     Count,
     Fraction,
     LightSection,
@@ -11,10 +10,14 @@ from dreamfusion_kit.recipe.schema import (
     Positive,
     Section,
     ShadingSection,
-    Steps,
     WorkspacePath,
 )
-from dreamfusion_kit.toybox.training_settings import ObjectWeights, TrainingSection
+from dreamfusion_kit.toybox.training_settings import (
+    ObjectWeights,
+    SingleViewCamera,
+    TrainingSection,
+    UnetSection,
+)
 
 
 class ShelfSection(Section):
@@ -25,7 +28,7 @@ class ShelfSection(Section):
     object_weights: ObjectWeights = Field(
         description="How often each object is rendered, relative to the others. All are named."
     )
-    camera: CameraSection
+    camera: SingleViewCamera
     light: LightSection
     shading: ShadingSection
 
@@ -72,12 +75,9 @@ class DenoiserTrainingSection(TrainingSection):
     sample_every_steps: Count = Field(description="Steps between sample sheets.")
 
 
-class LatentTrainingSection(DenoiserTrainingSection):
+class LatentTrainingSection(DenoiserTrainingSection, UnetSection):
     """`toybox-latent`: a U-Net on latents, in Stable Diffusion's layout."""
 
-    block_out_channels: tuple[Count, ...] = Field(description="U-Net channels per level.")
-    layers_per_block: Count = Field(description="Residual blocks per level.")
-    attention_levels: tuple[Steps, ...] = Field(description="Levels with cross-attention.")
     norm_groups: Count = Field(description="Groups of the group normalisation.")
     num_heads: Count = Field(description="Attention heads.")
 

@@ -3,7 +3,6 @@
 from pydantic import Field, model_validator
 
 from dreamfusion_kit.recipe.schema import (
-    CameraSection,
     Count,
     Fraction,
     LightSection,
@@ -12,7 +11,11 @@ from dreamfusion_kit.recipe.schema import (
     ShadingSection,
     WorkspacePath,
 )
-from dreamfusion_kit.toybox.training_settings import ObjectWeights, TrainingSection
+from dreamfusion_kit.toybox.training_settings import (
+    ObjectWeights,
+    OneSizeCamera,
+    TrainingSection,
+)
 
 
 class MultiViewTrainingSection(TrainingSection):
@@ -24,7 +27,7 @@ class MultiViewTrainingSection(TrainingSection):
     initial: WorkspacePath = Field(
         description="Diffusers directory of the latent prior, relative to the workspace."
     )
-    camera: CameraSection = Field(description="Where the views of one object are taken from.")
+    camera: OneSizeCamera = Field(description="Where the views of one object are taken from.")
     light: LightSection
     shading: ShadingSection
     object_weights: ObjectWeights = Field(

@@ -6,7 +6,6 @@ is a diffusion over 64x64 images; only the U-Net's costly full-resolution level 
 (Hoogeboom et al. 2023, "Simple diffusion", s. 3.2).
 """
 
-import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +20,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from dreamfusion_kit.command_name import command_name
+from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.captions import NUM_ATTRIBUTES
+from dreamfusion_kit.toybox.saved_model import expect_files, half_precision
 from dreamfusion_kit.toybox.settings import PriorTrainingSection
-from dreamfusion_kit.toybox.text_model import token_ids
+from dreamfusion_kit.toybox.text_model import load_text_encoder, load_tokenizer, token_ids
 from dreamfusion_kit.toybox.tokenizer import MAX_TOKENS, train_tokenizer
 
 _NUM_TRAIN_TIMESTEPS = 1000
+_UNET_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
 class ToyboxPrior(nn.Module):
@@ -121,10 +124,7 @@ class ToyboxPrior(nn.Module):
         self.tokenizer.save_pretrained(directory / "tokenizer")
         self.scheduler.save_pretrained(directory / "scheduler")
         for name, module in (("text_encoder", self.text_encoder), ("unet", self.unet)):
-            half = copy.deepcopy(module).half()
-            # Safetensors refuses the strides of channels-last kernels.
-            half.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-            half.save_pretrained(directory / name, safe_serialization=True)
+            half_precision(module).save_pretrained(directory / name)
         index = {
             "_class_name": "DiffusionPipeline",
             "scheduler": ["diffusers", "DDPMScheduler"],
@@ -137,22 +137,25 @@ class ToyboxPrior(nn.Module):
     def load_pretrained(self, directory: Path) -> None:
         """Load the tokenizer and both networks' weights that `save_pretrained` wrote, as float32.
 
-        The tokenizer comes from the directory too: its numbering belongs to the weights. A
-        saved copy does not record the directory that it was loaded from.
+        The tokenizer comes from the directory too: its numbering belongs to the weights.
+
+        Raises `WeightsError` if something is missing, or has another architecture than the
+        settings ask for.
         """
-        self.tokenizer = CLIPTokenizer.from_pretrained(
-            directory / "tokenizer", local_files_only=True
-        )
-        for place in ("is_local", "local_files_only"):
-            self.tokenizer.init_kwargs.pop(place, None)
-        text_encoder = CLIPTextModel.from_pretrained(
-            directory / "text_encoder", local_files_only=True, dtype=torch.float32
-        )
+        self.tokenizer = load_tokenizer(directory)
+        text_encoder = load_text_encoder(directory)
+        expect_files(directory / "unet", *_UNET_FILES, made_by="train-prior")
         unet = UNet2DConditionModel.from_pretrained(
             directory / "unet", local_files_only=True, torch_dtype=torch.float32
         )
-        self.text_encoder.load_state_dict(text_encoder.state_dict())
-        self.unet.load_state_dict(unet.state_dict())
+        try:
+            self.text_encoder.load_state_dict(text_encoder.state_dict())
+            self.unet.load_state_dict(unet.state_dict())
+        except RuntimeError as error:  # names the tensors, one per line
+            raise WeightsError(
+                f"{directory}: found networks of another architecture, expected that of prior in "
+                f"toybox/params.yaml; run `{command_name()} toybox train-prior`"
+            ) from error
 
 
 def _text_encoder(settings: PriorTrainingSection, vocabulary: int) -> CLIPTextModel:

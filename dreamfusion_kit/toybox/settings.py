@@ -1,9 +1,10 @@
 """The schema of `toybox/params.yaml`: how the embedded world, its prior and judges are made."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from dreamfusion_kit.recipe.schema import (
-    CameraSection,
     Count,
     Fraction,
     LightSection,
@@ -11,7 +12,6 @@ from dreamfusion_kit.recipe.schema import (
     Positive,
     Section,
     ShadingSection,
-    Steps,
 )
 from dreamfusion_kit.toybox.latent_settings import (
     FlowTrainingSection,
@@ -20,7 +20,13 @@ from dreamfusion_kit.toybox.latent_settings import (
     VaeTrainingSection,
 )
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
-from dreamfusion_kit.toybox.training_settings import TrainingSection
+from dreamfusion_kit.toybox.training_settings import (
+    SingleViewCamera,
+    TrainingSection,
+    UnetSection,
+)
+
+_MultipleOf8 = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
 class DatasetSection(Section):
@@ -28,12 +34,12 @@ class DatasetSection(Section):
 
     seed: int = Field(description="Seed of cameras, lights and shading modes.")
     images_per_pair: Count = Field(description="Renders of each (colour, object) pair.")
-    camera: CameraSection
+    camera: SingleViewCamera
     light: LightSection
     shading: ShadingSection
 
 
-class PriorTrainingSection(TrainingSection):
+class PriorTrainingSection(TrainingSection, UnetSection):
     """The text-to-image diffusion model."""
 
     steps_per_shelf: Count = Field(
@@ -44,9 +50,6 @@ class PriorTrainingSection(TrainingSection):
         description="Pixels per side of the square that the U-Net reads as one position "
         "(space-to-depth, a permutation of pixels: the diffusion itself is unchanged)."
     )
-    block_out_channels: tuple[Count, ...] = Field(description="U-Net channels per level.")
-    layers_per_block: Count = Field(description="Residual blocks per level.")
-    attention_levels: tuple[Steps, ...] = Field(description="Levels with cross-attention.")
     text_width: Count = Field(description="Width of the text encoder.")
     text_layers: Count = Field(description="Layers of the text encoder.")
     caption_dropout: Fraction = Field(description="Share of empty captions (Ho & Salimans 2022).")
@@ -74,8 +77,9 @@ class ClipTrainingSection(TrainingSection):
 class ViewTrainingSection(TrainingSection):
     """The view classifier, which says what side of an object is seen."""
 
-    channels: tuple[Count, ...] = Field(
-        description="Channels of each convolution, multiples of 8; each level halves the side."
+    channels: tuple[_MultipleOf8, ...] = Field(
+        min_length=1,
+        description="Channels of each convolution, multiples of 8; each level halves the side.",
     )
 
 

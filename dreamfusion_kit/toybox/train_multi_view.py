@@ -12,6 +12,7 @@ caption, as it does where words name the view.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +25,11 @@ from dreamfusion_kit.seeding import generator as make_generator
 from dreamfusion_kit.toybox.latent_views import LatentViews, encode_object_views
 from dreamfusion_kit.toybox.multi_view_model import ToyboxMultiView
 from dreamfusion_kit.toybox.multi_view_settings import MultiViewTrainingSection
+from dreamfusion_kit.toybox.shelf import Shelves
 from dreamfusion_kit.toybox.training import (
     AveragedWeights,
     compiled_where_it_pays,
-    learning_rate,
-    resume_training,
-    save_training,
+    descend,
     stratified,
 )
 
@@ -49,31 +49,22 @@ def train_multi_view(
     model.to(device)
     compiled_where_it_pays(model.teacher)
     without_words = model.latent.encode([""]).hidden
-    optimizer = _optimizer(model.own, settings)
+    shelves = Shelves(
+        partial(encode_object_views, model.latent, settings, device=device),
+        settings.steps_per_shelf,
+    )
     averages = AveragedWeights(model.own, settings.ema_decay)
-    checkpoint = scratch / "multi_view.safetensors"
-    start = resume_training(checkpoint, model.own, optimizer, averages)
-    number, shelf = None, None
-    for step in range(start, settings.num_steps):
-        # Render and encode where the last shelf is used up.
-        if shelf is None or step // settings.steps_per_shelf != number:
-            number = step // settings.steps_per_shelf
-            shelf = encode_object_views(model.latent, settings, number, device=device)
-
-        # Descend on one batch.
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step) * group["factor"]
-        loss = _loss(model, settings, _draw(shelf, settings, without_words, step), step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.own.parameters(), 1.0)
-        optimizer.step()
-        averages.update(model.own, step)
-        report(step, float(loss.detach()))
-
-        # Save a checkpoint.
-        if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
-            save_training(checkpoint, step + 1, model.own, optimizer, averages)
+    descend(
+        model.own,
+        settings,
+        scratch / "multi_view.safetensors",
+        lambda step: _loss(
+            model, settings, _draw(shelves.at(step), settings, without_words, step), step
+        ),
+        report=report,
+        averages=averages,
+        optimizer=_optimizer(model.own, settings),
+    )
     averages.copy_to(model.own)
 
 

@@ -1,16 +1,19 @@
 """Shared by the toybox's trainings: the loop, learning rate, averaged weights, exact resume."""
 
-from collections.abc import Callable, Generator, Mapping
+import math
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from dreamfusion_kit import files
+from dreamfusion_kit.errors import CheckpointError, NumericsError
+from dreamfusion_kit.optimizer_state import load_optimizer_tensors, optimizer_tensors, under
 from dreamfusion_kit.toybox.training_settings import TrainingSection
 
 
@@ -24,35 +27,55 @@ def descend(
     averages: "AveragedWeights | None" = None,
     max_gradient_norm: float | None = 1.0,
     after_step: Callable[[int], None] = lambda step: None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Train the model's parameters by AdamW, or resume from the checkpoint if there is one.
 
     `loss` draws a step's batch, addressed by the step, and returns its loss. `after_step` is
     called once the parameters and their averages have moved, `report` then gets the loss.
+    `optimizer` stands in for that of `make_optimizer`; a group may have a `factor` on the
+    learning rate.
+
+    Raises:
+        NumericsError: if the loss or a parameter is not finite. The last checkpoint stays.
+        CheckpointError: if the checkpoint is damaged.
     """
-    optimizer = make_optimizer(model, settings)
+    optimizer = make_optimizer(model, settings) if optimizer is None else optimizer
     start = resume_training(checkpoint, model, optimizer, averages)
     for step in range(start, settings.num_steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
+            group["lr"] = learning_rate(settings, step) * group.get("factor", 1.0)
         value = loss(step)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         if max_gradient_norm is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
         optimizer.step()
+        number = float(value.detach())
+        if not math.isfinite(number):
+            raise _diverged(step, f"a loss of {number}")
         if averages is not None:
             averages.update(model, step)
         after_step(step)
-        report(step, float(value.detach()))
+        report(step, number)
         if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == settings.num_steps:
+            # A gradient may overflow where the loss does not.
+            if not all(bool(p.isfinite().all()) for p in model.parameters()):
+                raise _diverged(step, "parameters that are not finite")
             save_training(checkpoint, step + 1, model, optimizer, averages)
+
+
+def _diverged(step: int, found: str) -> NumericsError:
+    return NumericsError(
+        f"step {step + 1}: found {found}, expected finite numbers; lower the training's "
+        "learning_rate in toybox/params.yaml"
+    )
 
 
 def learning_rate(settings: TrainingSection, step: int) -> float:
     """Return the trapezoid: linear warm-up, plateau, linear fall to zero at the end."""
-    rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    fall = min(1.0, (settings.num_steps - step) / max(1, settings.decay_steps))
+    rise = min(1.0, (step + 1) / settings.warmup_steps)
+    fall = min(1.0, (settings.num_steps - step) / settings.decay_steps)
     return settings.learning_rate * rise * fall
 
 
@@ -98,13 +121,16 @@ class AveragedWeights:
     def used_by(self, model: nn.Module) -> Generator[None, None, None]:
         """Give the model the averages, in evaluation mode, for the time of a sample."""
         current = {name: p.detach().clone() for name, p in model.named_parameters()}
+        was_training = model.training
         self.copy_to(model)
         model.eval()
-        yield
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(current[name])
-        model.train()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in model.named_parameters():
+                    parameter.copy_(current[name])
+            model.train(was_training)
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
@@ -130,11 +156,12 @@ def save_training(
     averages: AveragedWeights | None,
 ) -> None:
     """Write everything that the next step needs, atomically; the last checkpoint is replaced."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    if averages is not None:
-        tensors |= {f"average.{name}": value for name, value in averages.values.items()}
+    kept = {} if averages is None else averages.values
+    tensors = {
+        **{f"model/{name}": value for name, value in model.state_dict().items()},
+        **{f"optimizer/{name}": value for name, value in optimizer_tensors(optimizer).items()},
+        **{f"average/{name}": value for name, value in kept.items()},
+    }
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
     files.write_bytes(path, save(contiguous, metadata={"step": str(step)}))
 
@@ -145,23 +172,24 @@ def resume_training(
     optimizer: torch.optim.Optimizer,
     averages: AveragedWeights | None,
 ) -> int:
-    """Load the checkpoint if there is one; return the next step, 0 where nothing was saved."""
+    """Load the checkpoint if there is one; return the next step, 0 where nothing was saved.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
     if not path.exists():
         return 0
-    with safe_open(path, framework="pt") as archive:
-        step = int(archive.metadata()["step"])
-    tensors = load_file(path)
-    model.load_state_dict(_under(tensors, "model."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in _under(tensors, "optimizer.").items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    try:
+        with safe_open(path, framework="pt") as archive:
+            step = int(archive.metadata()["step"])
+            tensors = {name: archive.get_tensor(name) for name in sorted(archive.keys())}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: damaged ({error}), expected a training's checkpoint; remove it to start over"
+        ) from error
+    model.load_state_dict(under("model/", tensors))
+    load_optimizer_tensors(optimizer, under("optimizer/", tensors))
     if averages is not None:
-        for name, value in _under(tensors, "average.").items():
+        for name, value in under("average/", tensors).items():
             averages.values[name].copy_(value)
     return step
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}

@@ -1,6 +1,5 @@
 """The toybox's autoencoder: a small `AutoencoderKL` from 128 px to 16x16 latents."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from dreamfusion_kit.command_name import command_name
-from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.toybox.latent_settings import VaeTrainingSection
+from dreamfusion_kit.toybox.saved_model import expect_files, half_precision
 from dreamfusion_kit.toybox.vae_start import start_as_averages
 
 _WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
@@ -56,30 +54,18 @@ def save_vae(vae: AutoencoderKL, directory: Path) -> None:
     half_precision(vae).save_pretrained(directory)
 
 
-def half_precision(module: nn.Module) -> Any:
-    """Return a copy on the CPU that can be saved, in half precision."""
-    half = copy.deepcopy(module).cpu().half()
-    # Safetensors refuses the strides of channels-last kernels.
-    return half.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-
-
 def load_vae(directory: Path, device: torch.device) -> AutoencoderKL:
     """Return the frozen VAE that `save_vae` wrote, in float32.
 
     Raises `WeightsError` if there is none.
     """
-    weights = directory / _WEIGHTS_FILE
-    if not (weights.is_file() and (directory / "config.json").is_file()):
-        raise WeightsError(
-            f"{directory}: found no autoencoder, expected config.json and weights; "
-            f"run `{command_name()} toybox train-vae`"
-        )
+    expect_files(directory, "config.json", _WEIGHTS_FILE, made_by="train-vae")
     # `from_pretrained` would record the directory, and a saved copy would hold its path.
     config: Any = AutoencoderKL.load_config(directory)
     config.pop("_name_or_path", None)
     with torch.random.fork_rng(devices=[]):  # weights are drawn before they are read
         vae: Any = AutoencoderKL.from_config(config)
-    vae.load_state_dict(load_file(weights))
+    vae.load_state_dict(load_file(directory / _WEIGHTS_FILE))
     vae.to(memory_format=torch.channels_last)
     return vae.to(device).eval().requires_grad_(False)
 

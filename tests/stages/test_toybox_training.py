@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from dreamfusion_kit.recipe.load import load_yaml, validate
 from dreamfusion_kit.stages import scratch, toybox_training
 from dreamfusion_kit.stages.toybox_training import Losses, checkpoints
 from dreamfusion_kit.toybox.settings import ToyboxSettings
 
+CPU = torch.device("cpu")
 PARAMS = Path(__file__).parents[2] / "toybox" / "params.yaml"
 
 
@@ -29,7 +31,7 @@ def folder(workspace: Path, sections: ToyboxSettings, **changes: object) -> Path
     section = sections.latent.model_copy(update=changes)
     others, read = [sections.shelf], workspace / "weights"
     with checkpoints(
-        workspace, "toybox_train_latent", section, others, reads=[read, read / "vae.json"]
+        workspace, "toybox_train_latent", section, CPU, others, reads=[read, read / "vae.json"]
     ) as path:
         return path
 
@@ -49,7 +51,10 @@ def test_a_training_comes_back_to_its_folder(workspace: Path, sections: ToyboxSe
 
 
 def test_whatever_decides_the_result_asks_for_another_folder(
-    workspace: Path, sections: ToyboxSettings, digests: dict[str, str]
+    workspace: Path,
+    sections: ToyboxSettings,
+    digests: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A longer training too: the end of a shorter one has learned at a falling rate."""
     found = [folder(workspace, sections)]
@@ -61,6 +66,8 @@ def test_whatever_decides_the_result_asks_for_another_folder(
         found.append(folder(workspace, sections))
     digests["toybox_train_latent"] = "c" * 64
     found.append(folder(workspace, sections))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 97)  # sums in another order
+    found.append(folder(workspace, sections))
     assert len(set(found)) == len(found)
 
 
@@ -70,7 +77,7 @@ def test_its_folder_is_listed_and_cleared(workspace: Path, sections: ToyboxSetti
         workspace / ".work" / "toybox-multi-view-0123456789abcdef"
     )  # it was once named like that
     older.mkdir(parents=True)
-    with checkpoints(workspace, "toybox_train_multi_view", section) as path:
+    with checkpoints(workspace, "toybox_train_multi_view", section, CPU) as path:
         found = {one.path: one for one in scratch.find(workspace)}
         assert set(found) == {path, older}
         assert found[path].in_use

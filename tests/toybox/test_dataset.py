@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from dreamfusion_kit.errors import DreamFusionKitError
 from dreamfusion_kit.recipe.schema import BackgroundSection, ConstantBackgroundSection
 from dreamfusion_kit.toybox import dataset as module
 from dreamfusion_kit.toybox.captions import HELD_OUT
@@ -122,3 +124,11 @@ def test_captions_say_what_is_stored(dataset: Dataset) -> None:
 def test_files_give_back_the_data_set(dataset: Dataset, tmp_path: Path) -> None:
     save_dataset(dataset, tmp_path / "new" / "set.safetensors")
     assert same(load_dataset(tmp_path / "new" / "set.safetensors"), dataset)
+
+
+def test_a_missing_or_other_file_says_what_to_run(tmp_path: Path) -> None:
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    for name in ("missing", "empty", "other"):
+        with pytest.raises(DreamFusionKitError, match=rf"{name}\.safetensors: .*toybox render`"):
+            load_dataset(tmp_path / f"{name}.safetensors")

@@ -52,8 +52,25 @@ def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
     [
         ("{ball:", "{bell:", "found bell, .*expected ball, "),
         ("initial: dreamfusion_kit", "initial: ../elsewhere", "stays inside the workspace"),
+        ("attention_levels: [2, 3]", "attention_levels: [2, 4]", "found 4 .*expected 0 to 3"),
+        ("attention_levels: [1, 2]", "attention_levels: [1, 3]", "found 3 .*expected 0 to 2"),
+        ("image_size_px: 64", "image_size_px: {sizes: [[0, 32], [9, 64]]}", "expected one image_"),
+        (
+            "image_size_px: 64",
+            "image_size_px: 64\n    object_views: {count: 4, radius_follows_focal: false}",
+            "found object_views",
+        ),
+        ("channels: [32, 64", "channels: [32, 60", "channels.*multiple of 8"),
     ],
-    ids=["an unknown object", "a path outside"],
+    ids=[
+        "an unknown object",
+        "a path outside",
+        "a level that the prior has not",
+        "a level that the latent prior has not",
+        "two image sizes",
+        "groups of views",
+        "channels in no whole groups",
+    ],
 )
 def test_a_wrong_start_is_refused(
     tmp_path: Path, found: str, replacement: str, message: str

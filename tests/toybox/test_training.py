@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
+from dreamfusion_kit.errors import CheckpointError, NumericsError
 from dreamfusion_kit.toybox.settings import PriorTrainingSection
 from dreamfusion_kit.toybox.training import (
     AveragedWeights,
@@ -158,3 +160,85 @@ def test_a_fresh_scratch_starts_at_the_beginning(
     before = [value.clone() for value in run.state()]
     assert resume_training(tmp_path / "no.safetensors", run.model, run.optimizer, None) == 0
     assert all(map(torch.equal, run.state(), before))
+
+
+def test_a_group_may_have_a_factor_on_the_rate(
+    prior_settings: PriorTrainingSection, tmp_path: Path
+) -> None:
+    settings = prior_settings.model_copy(update={"num_steps": 3})
+    slow, fast = (nn.Parameter(torch.ones(1)) for _ in range(2))
+    model = nn.ParameterDict({"slow": slow, "fast": fast})
+    groups = [{"params": [slow]}, {"params": [fast], "factor": 8.0}]
+    descend(
+        model,
+        settings,
+        tmp_path / "run.safetensors",
+        lambda step: (slow + fast).sum(),
+        report=lambda step, loss: None,
+        max_gradient_norm=None,
+        optimizer=torch.optim.AdamW(groups, weight_decay=0.0),
+    )
+    moved = sum(learning_rate(settings, step) for step in range(3))
+    assert float(slow.detach()) == pytest.approx(1 - moved, rel=1e-5)
+    assert float(fast.detach()) == pytest.approx(1 - 8 * moved, rel=1e-5)
+
+
+def test_a_training_that_diverges_is_stopped_before_it_overwrites_its_checkpoint(
+    prior_settings: PriorTrainingSection, tmp_path: Path
+) -> None:
+    """The third loss is not a number; a checkpoint is due after steps 2 and 4."""
+    model, path = nn.Linear(1, 1, bias=False), tmp_path / "run.safetensors"
+    reported: list[int] = []
+    with pytest.raises(NumericsError, match=r"^step 3: found a loss of nan.*learning_rate"):
+        descend(
+            model,
+            prior_settings,
+            path,
+            lambda step: model.weight.sum() * (float("nan") if step == 2 else 1.0),
+            report=lambda step, loss: reported.append(step),
+        )
+    assert reported == [0, 1]
+    with safe_open(path, framework="pt") as archive:
+        assert archive.metadata() == {"step": "2"}
+        assert archive.get_tensor("model/weight").isfinite().all()
+
+
+def test_an_infinite_gradient_under_a_finite_loss_is_never_saved(
+    prior_settings: PriorTrainingSection, tmp_path: Path
+) -> None:
+    """A square root at zero has the value 0 and an infinite slope."""
+    settings = prior_settings.model_copy(update={"num_steps": 1})
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.zero_()
+    with pytest.raises(NumericsError, match=r"^step 1: found parameters that are not finite"):
+        descend(
+            model,
+            settings,
+            tmp_path / "run.safetensors",
+            lambda step: model.weight.sqrt().sum(),
+            report=lambda step, loss: None,
+            max_gradient_norm=None,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"half a checkpoint"])
+def test_a_damaged_checkpoint_is_named(
+    prior_settings: PriorTrainingSection, tmp_path: Path, content: bytes
+) -> None:
+    run, path = new_run(prior_settings, seed=0), tmp_path / "run.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"run\.safetensors: damaged .*remove it"):
+        resume_training(path, run.model, run.optimizer, run.averages)
+
+
+def test_a_failed_sample_leaves_the_model_as_it_was() -> None:
+    model = nn.Linear(1, 1, bias=False).eval()
+    averages = AveragedWeights(model, decay=0.5)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+    with pytest.raises(RuntimeError), averages.used_by(model):
+        raise RuntimeError
+    assert float(model.weight.detach()) == 3.0
+    assert not model.training

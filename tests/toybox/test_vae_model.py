@@ -63,7 +63,7 @@ def test_the_kit_reads_the_same_latents(
 
 
 def test_a_missing_vae_says_what_to_train(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"found no autoencoder.*toybox train-vae"):
+    with pytest.raises(WeightsError, match=r"vae/config\.json: not there.*toybox train-vae"):
         load_vae(tmp_path / "vae", torch.device("cpu"))
 
 
