@@ -32,13 +32,17 @@ def sdi_residual(
     backwards = section.model_copy(
         update={"guidance_scale": section.inversion_scale, "guidance_rescale": 0.0}
     )
+    texts = views.conditioning
 
     def move(
         noisy: Float[Tensor, "batch channels height width"],
         at: Int[Tensor, " batch"],
         target: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch channels height width"]:
-        epsilon = guided_epsilon(backwards, prior, noisy, at, views.conditioning)
+        if section.inversion_scale == 0:  # the texts would be multiplied by zero
+            epsilon = prior.predict(noisy, at, texts.unconditional)
+        else:
+            epsilon = guided_epsilon(backwards, prior, noisy, at, texts)
         moved = ddim_step(prior, noisy, epsilon, at, target)
         return _stir(prior, moved, at, target, section.inversion_noise, views.generator)
 
@@ -46,7 +50,7 @@ def sdi_residual(
     noisy = carry_up(views.clean, views.timestep, stride, move)
     levels = noise_levels(prior, views.timestep)
     kappa = (noisy - levels.alpha * views.clean) / levels.sigma
-    return guided_epsilon(section, prior, noisy, views.timestep, views.conditioning) - kappa
+    return guided_epsilon(section, prior, noisy, views.timestep, texts) - kappa
 
 
 def _stir(

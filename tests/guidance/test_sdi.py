@@ -91,6 +91,16 @@ def test_strides_and_calls(
     assert prior.calls == [2, 2, 2, 2, 2]
 
 
+def test_an_inversion_without_the_text_asks_for_the_empty_one_alone(
+    guidance: Callable[..., Any], noisy_views: Callable[..., Any], gaussian: Any
+) -> None:
+    prior = gaussian(LEVELS, 0.3, 0.4)
+    clean = torch.zeros(1, 3, 2, 2, dtype=torch.float64)
+    section = guidance("sdi", inversion_scale=0.0, inversion_stride=0.2, inversion_noise=0.0)
+    sdi_residual(section, prior, noisy_views(clean, clean, 70))
+    assert prior.calls == [1, 1, 1, 1, 2]
+
+
 def test_an_image_does_not_depend_on_its_neighbours(
     guidance: Callable[..., Any], noisy_views: Callable[..., Any], gaussian: Any
 ) -> None:
