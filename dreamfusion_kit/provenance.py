@@ -167,7 +167,11 @@ def _peak_memory_bytes(device: torch.device) -> int:
 
 def _git(workspace: Path, *arguments: str) -> str:
     finished = subprocess.run(
-        ["git", "-C", str(workspace), *arguments], capture_output=True, text=True, check=True
+        ["git", "-C", str(workspace), *arguments],
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",  # the names of files need not be UTF-8
+        check=True,
     )
     return finished.stdout.strip()
 

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import platform
 import socket
 import subprocess
@@ -84,6 +85,19 @@ def test_the_commit_and_whether_it_tells_the_truth(checkout: Path) -> None:
     assert cost(checkout)["commit"] == {"hash": head, "dirty": False}
     (checkout / "tracked").write_text("two")
     assert cost(checkout)["commit"] == {"hash": head, "dirty": True}
+
+
+def test_a_file_whose_name_is_no_text_counts_as_well(checkout: Path) -> None:
+    """With core.quotePath false Git prints such names as they are."""
+    git(checkout, "config", "core.quotePath", "false")
+    name = os.fsdecode(b"caf\xe9")
+    (checkout / name).write_text("one")
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-q", "-m", "two")
+    (checkout / name).write_text("two")
+    found = cost(checkout)["commit"]
+    assert found is not None
+    assert found["dirty"]
 
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dreamfusion_kit.api.steps import HERE, optimize_in, prior_on, temporary_fol
 from dreamfusion_kit.camera.light import headlight
 from dreamfusion_kit.camera.rays import pixel_rays
 from dreamfusion_kit.errors import RecipeError
-from dreamfusion_kit.guidance.embed import embed_prompt
+from dreamfusion_kit.guidance.embed import EmbeddedPrompt
 from dreamfusion_kit.identity.code import code_digest
 from dreamfusion_kit.identity.inputs import FIELD_SECTIONS, sections
 from dreamfusion_kit.image_files import png_bytes, quantized
@@ -196,21 +196,23 @@ def make_asset(
         with nullcontext() if progress else no_progress_bars():
             fetched = fetch_models(recipe, HERE, offline=offline)
         asked = Request(prompt, recipe, seed, fetched, identity(joined_lock(fetched)))
-        result = _optimized(asked, place, progress, Path(work))
+        result, texts = _optimized(asked, place, progress, Path(work))
         mesh = mesh_from_model(result.model, recipe)
         made = Asset(prompt, seed, recipe, result.model, mesh, tuple(result.history))
         if recipe.refine is None:
             return made
         with nullcontext() if progress else no_progress_bars():
             refined = refine_in(
-                Path(work), asked, recipe.refine, result.model, mesh, progress=progress
+                Path(work), asked, texts, recipe.refine, result.model, mesh, progress=progress
             )
     history = (*made.history, *refined.history)
     return replace(made, mesh=refined.mesh, history=history)
 
 
-def _optimized(asked: Request, device: torch.device, progress: bool, work: Path) -> OptimizedModel:
-    """Return the optimised model; the prior's memory is freed when this returns."""
+def _optimized(
+    asked: Request, device: torch.device, progress: bool, work: Path
+) -> tuple[OptimizedModel, dict[str, EmbeddedPrompt]]:
+    """Return the optimised model and all texts; the prior's memory is freed when this returns."""
     prompt, recipe, seed, fetched = asked.prompt, asked.recipe, asked.seed, asked.fetched
     inputs = {
         "recipe": identity(sections(recipe, *FIELD_SECTIONS)),
@@ -223,11 +225,13 @@ def _optimized(asked: Request, device: torch.device, progress: bool, work: Path)
     files.check_writable(work / key, folder=True)
     with nullcontext() if progress else no_progress_bars():
         prior = prior_on(device, recipe, fetched)
-        text = embed_prompt(prompt, recipe, prior)
+        texts = asked.texts(prior, device)
         phi = models.built_phi(recipe, "guidance", fetched, device)
-    return optimize_in(
+    text = texts["guidance"]
+    result = optimize_in(
         work, key, recipe, text, prior, seed=seed, device=device, progress=progress, phi=phi
     )
+    return result, texts
 
 
 def _check(prompt: str, seed: int) -> None:

@@ -1,7 +1,7 @@
 """The second stage without a workspace: what `stages.refine` does, between a field and a mesh."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -49,17 +49,42 @@ class Request:
     fetched: Mapping[str, Model]
     lock: str
 
+    def texts(self, prior: Teacher, device: torch.device) -> dict[str, EmbeddedPrompt]:
+        """Return the features of all texts, by `Recipe.text_keys`; the first stage's is first.
+
+        All are made before that stage begins: a text that a later phase's model cannot read would
+        otherwise be refused only when the field is finished. The later ones wait on the CPU.
+
+        Args:
+            prior: The recipe's prior on `device`.
+            device: Where texts are encoded.
+        """
+        first, *later = self.recipe.text_keys
+        found = {first: embed_prompt(self.prompt, self.recipe, prior, key=first)}
+        for key in later:
+            name = self.recipe.prior_key(key)
+            own = (
+                prior if name == "prior" else models.built(self.recipe, name, self.fetched, device)
+            )
+            text = embed_prompt(self.prompt, self.recipe, own, key=key)
+            found[key] = replace(text, features=text.features.to("cpu"))
+        return found
+
 
 def refine_in(
     work: Path,
     asked: Request,
+    texts: Mapping[str, EmbeddedPrompt],
     section: RefineSection,
     field: NerfModel,
     mesh: BakedMesh,
     *,
     progress: bool,
 ) -> Refined:
-    """Return the refined mesh of a field and its coarse one, with checkpoints below `work`."""
+    """Return the refined mesh of a field and its coarse one, with checkpoints below `work`.
+
+    `texts` are those of `Request.texts`.
+    """
     device, recipe = field.device, asked.recipe
     with temporary_folder() as name:  # through its OBJ, whose numbers are those the stage reads
         folder = Path(name)
@@ -74,7 +99,7 @@ def refine_in(
             "code": code_digest("refine"),
         }
     model = SurfaceModel(section, coarse.start, seed=asked.seed).to(device)
-    guides = _Guides(asked, device)
+    guides = _Guides(asked, texts, device)
     phases = phases_of(recipe, section, model, coarse, guides.guide)
     key = run_key(inputs, device)
     files.check_writable(work / key, folder=True)
@@ -93,21 +118,14 @@ class _Guides:
     """Loads what guides a phase; the prior once, since all phases have the same."""
 
     asked: Request
+    texts: Mapping[str, EmbeddedPrompt]
     device: torch.device
 
     def guide(self, key: str) -> Guide:
         recipe, fetched = self.asked.recipe, self.asked.fetched
-        first = recipe.text_key(key)
-        text = self._text(first)
+        text = self.texts[recipe.text_key(key)]
         phi = models.built_phi(recipe, key, fetched, self.device)
         return Guide(self._prior, phi, text.features.to(self.device), text.prompts)
-
-    def _text(self, key: str) -> EmbeddedPrompt:
-        recipe = self.asked.recipe
-        name = recipe.prior_key(key)
-        own = name == recipe.prior_key(_FIRST)
-        prior = self._prior if own else models.built(recipe, name, self.asked.fetched, self.device)
-        return embed_prompt(self.asked.prompt, recipe, prior, key=key)
 
     @cached_property
     def _prior(self) -> Teacher:

@@ -42,7 +42,9 @@ def export_t3bench(
     if group not in export.T3BENCH_GROUPS:
         raise RecipeError(f"--group {group}: expected {', '.join(export.T3BENCH_GROUPS)}")
     if not re.fullmatch(NAME, method):
-        raise RecipeError(f"--method {method}: expected a name of a-z, 0-9, _ and -")
+        raise RecipeError(
+            f"--method {method}: expected a name of a-z, 0-9, _ and -, without - at the start"
+        )
     here = locate(suite)
     for folder in export.t3bench(
         here.workspace, here.suite, directory, method=method, group=group, seed=seed

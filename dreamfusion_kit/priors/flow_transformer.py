@@ -21,7 +21,6 @@ from diffusers import (
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.priors.addition.adapted import Adapted
 from dreamfusion_kit.priors.config.components import (
     AURA_FLOW_ENCODERS,
@@ -61,10 +60,6 @@ class FlowTransformerPrior(PretrainedPrior):
         read_index(directory, SD3_ENCODERS if self._is_sd3 else AURA_FLOW_ENCODERS)
         if self._is_sd3 and section.t5_enabled:
             read_index(directory, SD3_T5)
-        if not self._is_sd3 and not section.t5_enabled:
-            raise RecipeError(
-                "prior.t5_enabled: found false; AuraFlow has no other text encoder; expected true"
-            )
         super().__init__(directory, device, section.dtype, offload=section.cpu_offload)
         self._section = section
         self._adapted = Adapted(section, directory, additions)

@@ -7,6 +7,7 @@ next one's comment along.) Nothing is written unless the edited suite is valid.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -17,21 +18,26 @@ from dreamfusion_kit.recipe import yaml_text
 from dreamfusion_kit.recipe.check import check_suite
 from dreamfusion_kit.recipe.document import Place, Problem, Value, file_error, recipe_error
 from dreamfusion_kit.recipe.load import read_text
-from dreamfusion_kit.recipe.suite import unknown_asset
+from dreamfusion_kit.recipe.suite import Suite, unknown_asset
 from dreamfusion_kit.recipe.suite_schema import ASSET_ID
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_file
 from dreamfusion_kit.recipe.yaml_text import scalar
 
+# Raises RecipeError where a suite, not yet written, cannot be what another file needs.
+Check = Callable[[Suite], object]
 
-def add_asset(workspace: Path, asset_id: str, *, prompt: str, recipe: str, seed: int) -> Path:
+
+def add_asset(
+    workspace: Path, asset_id: str, *, prompt: str, recipe: str, seed: int, check: Check = id
+) -> Path:
     """Add an asset at the end of a suite, and its recipe to the suite's recipes.
 
     Returns:
         The file that was written.
 
     Raises:
-        RecipeError: if the id is taken or the suite would become invalid; the file is
-            then unchanged.
+        RecipeError: if the id is taken, the suite would become invalid, or `check` refuses it;
+            the file is then unchanged.
     """
     path = suite_file(workspace, DEFAULT)
     if not re.fullmatch(ASSET_ID, asset_id):
@@ -52,11 +58,11 @@ def add_asset(workspace: Path, asset_id: str, *, prompt: str, recipe: str, seed:
     ]
     before = text[:end] if text[:end].endswith("\n") else text[:end] + "\n"
     edited = before + "".join(f"{line}\n" for line in lines) + text[end:]
-    _check_and_write(workspace, edited)
+    _check_and_write(workspace, edited, check)
     return path
 
 
-def remove_asset(workspace: Path, asset_id: str) -> Path:
+def remove_asset(workspace: Path, asset_id: str, *, check: Check = id) -> Path:
     """Remove an asset from a suite, and its recipe if no other asset uses it.
 
     Comments inside the asset's lines go with it; those above it stay.
@@ -65,8 +71,8 @@ def remove_asset(workspace: Path, asset_id: str) -> Path:
         The file that was written.
 
     Raises:
-        RecipeError: if there is no such asset or the suite would become invalid; the
-            file is then unchanged.
+        RecipeError: if there is no such asset, the suite would become invalid, or `check`
+            refuses it; the file is then unchanged.
     """
     path = suite_file(workspace, DEFAULT)
     text = read_text(path)
@@ -78,7 +84,7 @@ def remove_asset(workspace: Path, asset_id: str) -> Path:
         raise file_error(path, f"{asset_id!r} is the only asset; a suite needs at least one")
     key, value = assets.value[keys.index(asset_id)]
     start = key.start_mark.index - key.start_mark.column
-    _check_and_write(workspace, text[:start] + text[_end_of_line(text, value) :])
+    _check_and_write(workspace, text[:start] + text[_end_of_line(text, value) :], check)
     return path
 
 
@@ -124,11 +130,11 @@ def _end_of_line(text: str, node: yaml.Node) -> int:
     return len(text) if line_break < 0 else line_break + 1
 
 
-def _check_and_write(workspace: Path, text: str) -> None:
+def _check_and_write(workspace: Path, text: str, check: Check) -> None:
     """Bring the list of recipes in line with the assets, check the suite and write it."""
     path = suite_file(workspace, DEFAULT)
     text = _with_used_recipes(text, path)
-    check_suite(workspace, DEFAULT, yaml_text.parse(text, _not_written(path)))
+    check(check_suite(workspace, DEFAULT, yaml_text.parse(text, _not_written(path))))
     files.write_text(path.resolve(), text)
 
 

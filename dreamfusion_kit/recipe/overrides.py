@@ -64,7 +64,7 @@ def _refusal(key: str, data: dict[str, Value], all_keys: Mapping[str, Value]) ->
     node: Value = data
     for depth, part in enumerate(parts):
         if isinstance(node, list):
-            if not (part.isdecimal() and int(part) < len(node)):
+            if part not in map(str, range(len(node))):  # one spelling each: never 00, or 10**5000
                 where = dotted(tuple(parts[:depth]))
                 return f"unknown item: {where} has {len(node)}, numbered from 0"
             node = node[int(part)]

@@ -17,7 +17,7 @@ Context = Mapping[str, Any]  # pydantic's details of an error, a different set f
 # The schema's patterns in words. A test keeps the two in step.
 PATTERNS = {
     "^[a-z0-9_]{1,64}$": "1 to 64 of a-z, 0-9 and _",
-    "^[a-z0-9_-]{1,64}$": "1 to 64 of a-z, 0-9, _ and -",
+    "^[a-z0-9_][a-z0-9_-]{0,63}$": "1 to 64 of a-z, 0-9, _ and -, without - at the start",
     "^[0-9a-f]{40}$": "a commit of 40 hex digits",
     "^[0-9a-f]{64}$": "a SHA-256 of 64 hex digits",
     REPOSITORY: "a repository as owner/name",

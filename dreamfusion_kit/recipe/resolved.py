@@ -119,12 +119,15 @@ def refined_assets(workspace: Path, suite: Suite) -> frozenset[str]:
     """Return the assets whose recipe, with their overrides, has a second stage.
 
     Raises:
-        RecipeError: with every problem of the suite's assets, where one of them may refine.
+        RecipeError: with every problem of the suite's assets, where one of them may refine or its
+            recipe is not there.
     """
     # Most suites have no such recipe, and then need not be resolved, asset by asset.
     names = dict.fromkeys(asset.recipe for asset in suite.assets.values())
     files = (recipe_file(workspace, name) for name in names)
-    may_refine = any(validate(load_yaml(file), Recipe).refine for file in files if file.is_file())
+    may_refine = any(
+        not file.is_file() or validate(load_yaml(file), Recipe).refine for file in files
+    )
     if not may_refine and not any(map(_overrides_refine, suite.declared.values())):
         return frozenset()
     resolved = resolve_all(workspace, suite)
@@ -220,7 +223,8 @@ def _load_recipe(workspace: Path, suite: Suite, asset_id: str) -> _LoadedRecipe:
     if not path.is_file():
         known = [file.stem for file in sorted(path.parent.glob("*.yaml"))]
         meant = did_you_mean(name, known)
-        hint = f" (did you mean {meant}?)" if meant else f"; there are {', '.join(known)}"
+        there = f"there are {', '.join(known)}" if known else "that folder has none"
+        hint = f" (did you mean {meant}?)" if meant else f"; {there}"
         document, key = suite.declared[asset_id].recipe
         raise recipe_error([Problem(document.place(key), key, f"found no {path}{hint}")])
     loaded = load_yaml(path)

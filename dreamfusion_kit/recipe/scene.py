@@ -148,7 +148,7 @@ def scene_file(workspace: Path, suite: str, name: str) -> Path:
     if not re.fullmatch(NAME, name):
         raise file_error(
             suite_root(workspace, suite) / FOLDER,
-            f"found {name!r}, expected a name of a-z, 0-9, _ and -",
+            f"found {name!r}, expected a name of a-z, 0-9, _ and -, without - at the start",
         )
     return suite_root(workspace, suite) / FOLDER / f"{name}.yaml"
 
@@ -169,7 +169,8 @@ def load_scene(workspace: Path, suite: str, name: str) -> Scene:
     if not path.is_file():
         known = scene_names(workspace, suite)
         meant = did_you_mean(name, known)
-        hint = f" (did you mean {meant}?)" if meant else f"; there are {', '.join(known)}"
+        there = f"there are {', '.join(known)}" if known else "that folder has none"
+        hint = f" (did you mean {meant}?)" if meant else f"; {there}"
         raise file_error(path, f"no such scene{hint}")
     document = load_yaml(path)
     scene = validate(document, Scene)

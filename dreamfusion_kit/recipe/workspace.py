@@ -13,7 +13,7 @@ from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import RecipeError
 
 DEFAULT = "default"
-NAME = r"^[a-z0-9_-]{1,64}$"
+NAME = r"^[a-z0-9_][a-z0-9_-]{0,63}$"  # no - first: stages get it as an argument
 SUITE_FILE = "suite.yaml"
 SOURCE = "source"  # the folder of an imported asset's files
 PARAMS_FILE = "params.yaml"
@@ -79,7 +79,9 @@ def suite_names(workspace: Path) -> list[str]:
 def recipe_file(workspace: Path, recipe: str) -> Path:
     """Return the file of the recipe `recipe`."""
     if not re.fullmatch(NAME, recipe):
-        raise RecipeError(f"recipe {recipe!r}: expected a name of a-z, 0-9, _ and -")
+        raise RecipeError(
+            f"recipe {recipe!r}: expected a name of a-z, 0-9, _ and -, without - at the start"
+        )
     return workspace / "recipes" / f"{recipe}.yaml"
 
 
@@ -91,11 +93,15 @@ def asset_source(workspace: Path, suite: str, asset: str) -> Path:
 def protocol_file(workspace: Path, protocol: str) -> Path:
     """Return the file of the protocol `protocol`."""
     if not re.fullmatch(NAME, protocol):
-        raise RecipeError(f"protocol {protocol!r}: expected a name of a-z, 0-9, _ and -")
+        raise RecipeError(
+            f"protocol {protocol!r}: expected a name of a-z, 0-9, _ and -, without - at the start"
+        )
     return workspace / PROTOCOLS / f"{protocol}.yaml"
 
 
 def _checked(name: str) -> str:
     if not re.fullmatch(NAME, name):
-        raise RecipeError(f"suite {name!r}: expected a name of a-z, 0-9, _ and -")
+        raise RecipeError(
+            f"suite {name!r}: expected a name of a-z, 0-9, _ and -, without - at the start"
+        )
     return name

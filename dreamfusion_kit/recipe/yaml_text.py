@@ -33,6 +33,7 @@ _SCALARS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 )
 _BARE = re.compile(r"\w(?:[\w' -]*\w)?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?.*", re.ASCII)  # text here, and a date to DVC
 # YAML reads some of these as a line's end, even in quotes, and others not at all. Lone surrogates
 # are bytes of a command line that are not UTF-8.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -135,9 +136,8 @@ def parse_value(text: str, file: str) -> Value:
 
 def scalar(text: str) -> str:
     """Return `text` in a form that YAML reads back: bare if that is safe, else in quotes."""
-    bare = _BARE.fullmatch(text) and not any(
-        re.fullmatch(pattern, text) for _, pattern, _ in _SCALARS
-    )
+    patterns = (_DATE, *(pattern for _, pattern, _ in _SCALARS))
+    bare = _BARE.fullmatch(text) and not any(re.fullmatch(each, text) for each in patterns)
     if bare:
         return text
     quoted = json.dumps(text, ensure_ascii=False)

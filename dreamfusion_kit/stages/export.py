@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dreamfusion_kit import files
-from dreamfusion_kit.errors import EvaluationError, RecipeError
+from dreamfusion_kit.errors import DreamFusionKitError, EvaluationError, RecipeError
 from dreamfusion_kit.evaluation.surface import load_mesh
 from dreamfusion_kit.evaluation.views import each_view, mesh_renderer
 from dreamfusion_kit.image_files import png_bytes, quantized
 from dreamfusion_kit.recipe.load import read_text
 from dreamfusion_kit.recipe.resolved import ResolvedAsset, resolve_all
 from dreamfusion_kit.recipe.suite import load_protocol, load_suite
+from dreamfusion_kit.stages import origin
 from dreamfusion_kit.stages.layout import SuiteLayout
 
 T3BENCH_GROUPS = ("single", "surr", "multi")
@@ -144,11 +145,12 @@ def _prompt_numbers(path: Path) -> dict[str, int]:
 
 
 def _made(workspace: Path, suite: str, seed: int | None) -> list[ResolvedAsset]:
-    """Return the assets of a suite, of one seed if given: all made, each prompt once."""
+    """Return the assets of a suite, of one seed if given: all made as they are, prompts once."""
     resolved = resolve_all(workspace, load_suite(workspace, suite)).values()
     chosen = [asset for asset in resolved if seed is None or asset.seed == seed]
     if not chosen:
-        raise EvaluationError(f"suite {suite}: found no asset of seed {seed}; expected some")
+        what = "assets" if seed is None else f"asset of seed {seed}"
+        raise EvaluationError(f"suite {suite}: found no {what}, expected some; see `suite list`")
     problems: list[str] = []
     first: dict[str, str] = {}
     for asset in chosen:
@@ -157,10 +159,14 @@ def _made(workspace: Path, suite: str, seed: int | None) -> list[ResolvedAsset]:
             problems.append(
                 f"{asset.id}: found the prompt of {twin} again, expected each once; choose --seed"
             )
-        if not (
-            SuiteLayout(workspace, suite).asset(asset.id).final_mesh(asset) / "mesh.obj"
-        ).is_file():
+        own = SuiteLayout(workspace, suite).asset(asset.id)
+        if not (own.final_mesh(asset) / "mesh.obj").is_file():
             problems.append(f"{asset.id}: not made yet, expected a mesh; run `dvc repro`")
+            continue
+        try:  # or others would publish what an earlier recipe made
+            origin.check_final_mesh(own, asset)
+        except DreamFusionKitError as error:
+            problems.append(str(error))
     if problems:
         raise EvaluationError("\n".join(problems))
     return chosen

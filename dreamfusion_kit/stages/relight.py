@@ -94,7 +94,13 @@ def run(
 
 
 def _folder_name(light: str) -> str:
-    return light if light in LIGHT_NAMES else Path(light).stem
+    name = light if light in LIGHT_NAMES else Path(light).stem
+    if not name.strip("."):  # the folder of all lights, or that of all assets
+        raise DreamFusionKitError(
+            f"--light {light!a}: found a name of dots alone, expected one that its folder of "
+            "pictures can have; rename the file"
+        )
+    return name
 
 
 def _radiance(light: str) -> np.ndarray:

@@ -155,7 +155,7 @@ def _machine(
         for stage in timed_stages(asset)
     ]
     machines = [None if record is None else dict(record["machine"]) for record in records]
-    first = machines[0]
+    first = next(iter(machines), None)  # without assets there is none
     return first if all(machine == first for machine in machines) else None
 
 

@@ -156,6 +156,7 @@ def _dvc(folder: Path, *arguments: str) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
+        errors="surrogateescape",  # a path need not be UTF-8
         check=False,
     )
     # What is missing in the cache is left out of the page, which says so.

@@ -55,7 +55,11 @@ def output(workspace: Path, *arguments: str) -> str:
 def _run(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            ["git", "-C", str(workspace), *arguments], capture_output=True, text=True, check=False
+            ["git", "-C", str(workspace), *arguments],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",  # the names of files and folders need not be UTF-8
+            check=False,
         )
     except OSError as error:
         raise SuiteError(f"git: {error.strerror}; expected Git to be installed") from error

@@ -151,6 +151,7 @@ def _run(clone: Path, record: Provenance, arguments: Sequence[str]) -> None:
         env=environment,
         capture_output=True,
         text=True,
+        errors="backslashreplace",  # it may name files that are not UTF-8
         check=False,
     )
     if done.returncode != 0:

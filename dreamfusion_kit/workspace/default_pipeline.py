@@ -8,9 +8,11 @@ for each, and for every asset the folder of the mesh that `evaluate` reads.
 import re
 from collections.abc import Mapping, Set
 
+from dreamfusion_kit.command_name import command_name
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.suite import Suite
 from dreamfusion_kit.recipe.workspace import DEFAULT
+from dreamfusion_kit.recipe.yaml_text import scalar
 
 _REFINE = """  refine:
     foreach:
@@ -35,6 +37,15 @@ _CHOSEN = "  evaluate:\n    foreach:\n"
 _DEPENDENCY = "        - out/model/clip.json\n        - out/field/${key}\n        - out/%s/${key}\n"
 _REPORT = "      - out/evaluation\n      - out/field\n      - out/mesh\n"
 _REFINED = "      - out/refined\n"
+# The kit's stage up to the next line that is indented less, whatever its version put into it. A
+# stage of another form is the user's.
+_STAGE = re.compile(
+    r"^  refine:\n    foreach:\n(?:      \"?[a-z0-9_]+\"?: \{recipe: [^\n]+\}\n)+    do:\n"
+    r"(?:(?:      [^\n]*)?\n)+",
+    re.MULTILINE,
+)
+_FOLDERS = re.compile(re.escape(_CHOSEN) + r"(?:      \"?[a-z0-9_]+\"?: \{mesh: [a-z]+\}\n)+")
+_OWN_STAGE = re.compile(r"^  refine:", re.MULTILINE)
 
 
 def with_refinement(text: str, suite: Suite, refined: Set[str]) -> str:
@@ -43,11 +54,13 @@ def with_refinement(text: str, suite: Suite, refined: Set[str]) -> str:
     plain = without_refinement(text)
     if not refined:
         return plain
-    if not all(part in plain for part in (_PLAIN, _DEPENDENCY % "mesh", _REPORT)):
+    as_written = all(part in plain for part in (_PLAIN, _DEPENDENCY % "mesh", _REPORT))
+    if not as_written or _OWN_STAGE.search(plain):
         raise RecipeError(
             f"dvc.yaml: found stages edited by hand where {', '.join(sorted(refined))} need the "
-            "stage refine, expected evaluate and report as the kit writes them; make these assets "
-            "in a suite of their own, or take the shipped dvc.yaml"
+            "stage refine, expected evaluate and report as the kit writes them, and no other stage "
+            "refine; make these assets in a suite of their own, or remove dvc.yaml and run "
+            f"`{command_name()} upgrade`, which writes it"
         )
     recipes = {name: suite.assets[name].recipe for name in suite.assets if name in refined}
     return _with(plain, recipes, suite.assets.keys())
@@ -55,18 +68,20 @@ def with_refinement(text: str, suite: Suite, refined: Set[str]) -> str:
 
 def without_refinement(text: str) -> str:
     """Return the same pipeline with no asset refined."""
-    text = re.sub(r"  refine:\n.*?\n\n", "", text, flags=re.DOTALL)
-    text = re.sub(
-        re.escape(_CHOSEN) + r"(?:      [a-z0-9_]+: \{mesh: [a-z]+\}\n)+", lambda _: _PLAIN, text
-    )
+    text = _STAGE.sub("", text)
+    text = _FOLDERS.sub(lambda _: _PLAIN, text)
     text = text.replace(_DEPENDENCY % "${item.mesh}", _DEPENDENCY % "mesh")
     return text.replace(_REPORT + _REFINED, _REPORT)
 
 
 def _with(text: str, recipes: Mapping[str, str], assets: Set[str]) -> str:
-    named = "".join(f"      {name}: {{recipe: {recipe}}}\n" for name, recipe in recipes.items())
+    # In quotes where YAML would read another name, such as 1e3 or null.
+    named = "".join(
+        f"      {scalar(name)}: {{recipe: {scalar(recipe)}}}\n" for name, recipe in recipes.items()
+    )
     folders = "".join(
-        f"      {name}: {{mesh: {'refined' if name in recipes else 'mesh'}}}\n" for name in assets
+        f"      {scalar(name)}: {{mesh: {'refined' if name in recipes else 'mesh'}}}\n"
+        for name in assets
     )
     text = text.replace(_PLAIN, _REFINE.format(recipes=named) + _CHOSEN + folders, 1)
     text = text.replace(_DEPENDENCY % "mesh", _DEPENDENCY % "${item.mesh}", 1)

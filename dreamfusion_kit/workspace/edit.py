@@ -16,7 +16,7 @@ from dreamfusion_kit.recipe.suite_schema import ASSET_FILE, ASSET_ID
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_file, suite_root
 from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace.folder import refresh
-from dreamfusion_kit.workspace.pipeline import write_pipelines
+from dreamfusion_kit.workspace.pipeline import stale_pipelines, write_pipelines
 
 _PER_ASSET = (  # folders in out/
     "text",
@@ -35,12 +35,15 @@ def add(workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str,
     """Add an asset to a suite; return the file written.
 
     Raises:
-        RecipeError: if the id is taken or the suite would become invalid; nothing is changed.
+        RecipeError: if the id is taken, the suite would become invalid, or its pipeline cannot
+            take the asset; nothing is changed.
     """
     if not re.fullmatch(ASSET_ID, asset_id):
         raise RecipeError(f"asset {asset_id!r}: expected an id of 1 to 64 of a-z, 0-9 and _")
     if suite == DEFAULT:
-        path = params.add_asset(workspace, asset_id, prompt=prompt, recipe=recipe, seed=seed)
+        path = params.add_asset(
+            workspace, asset_id, prompt=prompt, recipe=recipe, seed=seed, check=_fits(workspace)
+        )
         write_pipelines(workspace, load_suite(workspace, DEFAULT))
         return path
     return _add_folder(workspace, suite, asset_id, prompt=prompt, recipe=recipe, seed=seed)
@@ -56,7 +59,7 @@ def remove(workspace: Path, suite: str, asset_id: str) -> Path:
     _refuse_shown(workspace, suite, load_suite(workspace, suite).in_folder(asset_id) or [asset_id])
     if suite == DEFAULT:
         before = set(load_recipes(workspace, suite))
-        path = params.remove_asset(workspace, asset_id)
+        path = params.remove_asset(workspace, asset_id, check=_fits(workspace))
         write_pipelines(workspace, load_suite(workspace, DEFAULT))
         gone = [asset_id]
         unused = before - set(load_recipes(workspace, suite))
@@ -74,6 +77,11 @@ def remove(workspace: Path, suite: str, asset_id: str) -> Path:
         _forget(path.parents[1] / "dvc.lock", {f"fetch_{name}" for name in unused})
     _remove_outputs(suite_root(workspace, suite) / "out", gone, unused)
     return path
+
+
+def _fits(workspace: Path) -> params.Check:
+    """Return what raises RecipeError where dvc.yaml cannot be that of the suite it is given."""
+    return lambda suite: stale_pipelines(workspace, suite)
 
 
 def _refuse_shown(workspace: Path, suite: str, assets: Iterable[str]) -> None:

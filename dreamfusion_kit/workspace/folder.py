@@ -10,6 +10,7 @@ from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.load import load_recipe
 from dreamfusion_kit.recipe.suite import load_protocol, load_suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, protocol_file, recipe_file, suite_root
+from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace import shipped
 from dreamfusion_kit.workspace.copies import copy_protocol
 from dreamfusion_kit.workspace.dvc_project import make_subproject
@@ -53,7 +54,8 @@ def new_suite(
     listed = "null" if seeds is None else f"[{', '.join(map(str, seeds))}]"
     try:
         files.write_text(
-            root / "suite.yaml", text.substitute(suite=name, seeds=listed, evaluation=evaluation)
+            root / "suite.yaml",
+            text.substitute(suite=scalar(name), seeds=listed, evaluation=evaluation),
         )
         load_suite(workspace, name)
         make_subproject(root, workspace)
@@ -85,7 +87,7 @@ def _named_protocol(workspace: Path, name: str) -> str:
                 f"the kit ({', '.join(known)})"
             )
         copy_protocol(workspace, name)
-    return f"# protocols/{name}.yaml\nevaluation: {name}\n"
+    return f"# protocols/{name}.yaml\nevaluation: {scalar(name)}\n"
 
 
 def refresh(workspace: Path, name: str) -> None:

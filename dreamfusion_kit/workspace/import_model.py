@@ -154,6 +154,7 @@ def _trial(folder: Path, section: ImportSection, model: Path, texture_size_px: i
         input=json.dumps(asked),
         capture_output=True,
         text=True,
+        errors="backslashreplace",  # it may name files that are not UTF-8
         check=False,
         timeout=_UNWRAP_SECONDS if section.uvs == "unwrap" else _TRIAL_SECONDS,
     )
@@ -201,6 +202,7 @@ def _track(root: Path, source: Path) -> None:
         cwd=root,
         capture_output=True,
         text=True,
+        errors="backslashreplace",  # it may name files that are not UTF-8
         check=False,
     )
     if done.returncode != 0:

@@ -13,6 +13,7 @@ from dreamfusion_kit.recipe.resolved import fetched_recipes, refined_assets
 from dreamfusion_kit.recipe.scene import FOLDER, Scene, load_scene, scene_names
 from dreamfusion_kit.recipe.suite import Suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_root
+from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace.default_pipeline import with_refinement
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -70,6 +71,7 @@ def scene_pipeline(scenes: Iterable[Scene], refined: Set[str]) -> str:
         _filled(
             "scene.dvc.yaml",
             scene=scene.scene,
+            stage=scalar(scene.scene),
             meshes="".join(
                 f"      - out/{'refined' if asset in refined else 'mesh'}/{asset}\n"
                 for asset in scene.assets

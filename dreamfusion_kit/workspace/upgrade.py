@@ -2,10 +2,12 @@
 
 import difflib
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dreamfusion_kit import files
+from dreamfusion_kit.recipe.load import read_text
 from dreamfusion_kit.recipe.resolved import refined_assets
 from dreamfusion_kit.recipe.scene import scene_names
 from dreamfusion_kit.recipe.suite import Suite, load_suite
@@ -37,7 +39,7 @@ def upgrade(workspace: Path, names: Iterable[str] | None = None) -> Iterator[str
     for name in suite_names(workspace) if names is None else names:
         suite = load_suite(workspace, name)
         if name == DEFAULT:
-            yield from _upgrade_pipeline(workspace)
+            yield from _upgrade_pipeline(workspace, suite)
         else:
             make_subproject(suite_root(workspace, name), workspace)
         for path in write_pipelines(workspace, suite):
@@ -67,12 +69,17 @@ def stamp_pipeline(workspace: Path) -> None:
     files.write_text(workspace / _STAMP, _digest(shipped.pipeline()) + "\n")
 
 
-def _upgrade_pipeline(workspace: Path) -> list[str]:
-    """Replace dvc.yaml if the kit wrote it; if it was edited, show what is new."""
+def _upgrade_pipeline(workspace: Path, suite: Suite) -> list[str]:
+    """Replace dvc.yaml if the kit wrote it or it is gone; if it was edited, show what is new."""
     path, stamp = workspace / "dvc.yaml", workspace / _STAMP
-    old = path.read_text(encoding="utf-8")
+    if not os.path.lexists(path):
+        listed = "".join(f"{_RECIPE}{name}.yaml\n" for name in suite.recipes)
+        files.write_text(path, shipped.pipeline(listed))
+        stamp_pipeline(workspace)
+        return [f"{path}: written"]
+    old = "\n".join(read_text(path).split("\r\n"))
     newest = shipped.pipeline(_listed_recipes(old))
-    made_from = stamp.read_text(encoding="utf-8").strip() if stamp.exists() else None
+    made_from = read_text(stamp, kind="a digest").strip() if stamp.exists() else None
     if _digest(newest) in (made_from, _digest(old)):  # nothing is new, or it is already there
         return []
     if made_from == _digest(old):

@@ -231,3 +231,15 @@ def test_a_refined_asset_has_the_bytes_of_the_stages(
     assert len(made.history) == 5 + 3
     again = make_asset(PROMPT, recipe, seed=SEED, progress=False, directory=tmp_path / "work")
     assert again.mesh.texture.tobytes() == made.mesh.texture.tobytes()
+
+
+def test_what_the_refinement_cannot_read_is_refused_before_the_field_is_made(
+    staged_refined: tuple[AssetLayout, Recipe], tmp_path: Path
+) -> None:
+    _, recipe = staged_refined
+    assert recipe.refine is not None
+    section = recipe.refine.model_copy(update={"prior": load_recipe("toybox").prior})
+    other = recipe.model_copy(update={"refine": section})
+    with pytest.raises(RecipeError, match="tokens"):
+        make_asset(" ".join(["a red ball"] * 20), other, progress=False, directory=tmp_path)
+    assert list(tmp_path.rglob("*.safetensors")) == []

@@ -59,6 +59,7 @@ def test_what_is_no_recipe_is_refused(name: str, message: str) -> None:
         ({"optimize.num_steps": Path()}, "overrides: found a value that YAML cannot say"),
         ({"optimize": 1, "optimize.num_steps": 2}, "optimize, which contains it"),
         ({"prior.source.kind": "hub"}, "found another model"),
+        ({f"mesh.formats.{'9' * 5000}": "glb"}, "unknown item: mesh.formats has"),
     ],
 )
 def test_overrides_that_cannot_be_are_refused(overrides: dict[str, object], message: str) -> None:

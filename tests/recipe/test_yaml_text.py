@@ -177,3 +177,4 @@ def test_plain_words_stay_bare() -> None:
     assert scalar("a red mug") == "a red mug"
     assert scalar("it's") == "it's"
     assert scalar("1e3") == '"1e3"'
+    assert scalar("2026-11-28") == '"2026-11-28"'  # a date to DVC

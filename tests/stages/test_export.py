@@ -10,9 +10,11 @@ import trimesh
 from PIL import Image
 
 from dreamfusion_kit.errors import DreamFusionKitError, EvaluationError, RecipeError
+from dreamfusion_kit.recipe.resolved import resolve_all
 from dreamfusion_kit.recipe.suite import load_suite
-from dreamfusion_kit.stages import export
+from dreamfusion_kit.stages import export, origin
 from dreamfusion_kit.stages.layout import SuiteLayout
+from dreamfusion_kit.workspace.folder import new_suite
 
 from .conftest import ASSETS, SUITE
 
@@ -34,12 +36,17 @@ f 2/1 4/1 3/1
 @pytest.fixture
 def made(workspace: Path) -> Path:
     """Return a workspace whose assets have a red tetrahedron as mesh."""
-    for asset in ASSETS:
+    return make(workspace)
+
+
+def make(workspace: Path) -> Path:
+    for asset, resolved in resolve_all(workspace, load_suite(workspace, SUITE)).items():
         folder = SuiteLayout(workspace, SUITE).asset(asset).mesh
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "mesh.obj").write_text(OBJ)
         (folder / "mesh.mtl").write_text("newmtl albedo\nmap_Kd own_albedo.png\n")
         Image.new("RGB", (4, 4), (255, 0, 0)).save(folder / "own_albedo.png")
+        origin.write_mesh(folder, resolved)
     return workspace
 
 
@@ -89,6 +96,7 @@ def test_a_prompt_that_t3bench_would_confuse_is_refused(
 ) -> None:
     change_prompt(made, "red_ball", "a red ball")
     change_prompt(made, "cyan_cone", prompt)
+    make(made)
     with pytest.raises(EvaluationError, match=problem):
         export.t3bench(made, SUITE, tmp_path / "T", method="ours", group="surr", seed=None)
     assert not (tmp_path / "T").exists()
@@ -101,6 +109,25 @@ def test_what_is_not_made_is_named(workspace: Path, tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == list(ASSETS)
     with pytest.raises(EvaluationError, match="no asset of seed 99"):
         export.t3bench(workspace, SUITE, tmp_path, method="ours", group="surr", seed=99)
+
+
+def test_what_an_earlier_recipe_made_is_named(made: Path, tmp_path: Path) -> None:
+    path = made / "suites" / SUITE / "suite.yaml"
+    text = path.read_text()
+    assert "overrides: {}" in text
+    path.write_text(text.replace("overrides: {}", "overrides: {mesh.max_faces: 77}"))
+    with pytest.raises(EvaluationError) as caught:
+        export.t3bench(made, SUITE, tmp_path / "T", method="ours", group="surr", seed=None)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(ASSETS)
+    assert all("found the recipe" in line and "run `dvc repro`" in line for line in lines)
+    assert not (tmp_path / "T").exists()
+
+
+def test_an_empty_suite_is_refused(made: Path, tmp_path: Path) -> None:
+    new_suite(made, "empty")
+    with pytest.raises(EvaluationError, match="suite empty: found no assets, expected some"):
+        export.t3bench(made, "empty", tmp_path, method="ours", group="surr", seed=None)
 
 
 def test_gpteval3d_finds_a_method_s_views(

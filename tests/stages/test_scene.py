@@ -68,6 +68,7 @@ def test_an_asset_is_relit(placed: Path) -> None:
         (["sunst"], r"no such light \(did you mean sunset\?\)"),
         (["absent.hdr"], "not there"),
         (["studio", "studio"], "lights of different names"),
+        (["...hdr"], "a name of dots alone"),
     ],
 )
 def test_unknown_lights_are_refused(placed: Path, lights: list[str], said: str) -> None:

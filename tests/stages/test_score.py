@@ -18,6 +18,7 @@ from dreamfusion_kit.recipe.suite import load_suite
 from dreamfusion_kit.stages import score
 from dreamfusion_kit.stages.layout import SuiteLayout
 from dreamfusion_kit.workspace import edit as suite_edit
+from dreamfusion_kit.workspace.folder import new_suite
 
 from .conftest import ASSETS, SUITE, entry_of, write
 
@@ -99,6 +100,12 @@ def test_twice_gives_the_same_bytes(evaluated: Path) -> None:
     before = [path.read_bytes() for path in paths]
     score.run(evaluated, SUITE)
     assert [path.read_bytes() for path in paths] == before
+
+
+def test_an_empty_suite_is_refused(evaluated: Path) -> None:
+    new_suite(evaluated, "empty")
+    with pytest.raises(DreamFusionKitError, match="suite empty: found no assets, expected one"):
+        score.run(evaluated, "empty")
 
 
 def test_an_asset_that_was_not_evaluated_is_named(evaluated: Path) -> None:

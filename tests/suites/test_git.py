@@ -1,5 +1,7 @@
 """Git's answers about a real repository."""
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -78,3 +80,10 @@ def test_a_machine_without_git_is_told_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SuiteError, match="expected Git to be installed"):
         git.output(tmp_path, "status")
+
+
+def test_a_folder_whose_name_is_no_text_is_cloned(repository: Path, tmp_path: Path) -> None:
+    top = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(repository, top)
+    clone = git.clone(top / "workspace", "HEAD", tmp_path / "clone")
+    assert (clone / "dvc.lock").is_file()

@@ -1,7 +1,9 @@
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.resolved import refined_assets
@@ -79,5 +81,58 @@ def test_what_was_edited_by_hand_stays(workspace: Path) -> None:
 def test_an_edited_stage_that_cannot_take_the_refinement_is_refused(workspace: Path) -> None:
     path = workspace / "dvc.yaml"
     path.write_text(path.read_text().replace("  evaluate:\n", "  evaluate:  # ours\n"))
+    before = (workspace / "params.yaml").read_text()
     with pytest.raises(RecipeError, match="found stages edited by hand where car need"):
         _add_refined(workspace)
+    assert (workspace / "params.yaml").read_text() == before
+
+
+def test_nothing_is_removed_where_the_pipeline_cannot_follow(workspace: Path) -> None:
+    _add_refined(workspace)
+    edit.add(workspace, DEFAULT, "ball", prompt="a red ball", recipe="toybox", seed=0)
+    path = workspace / "dvc.yaml"
+    path.write_text(path.read_text().replace("  evaluate:\n", "  evaluate:  # ours\n"))
+    (workspace / "out" / "mesh" / "ball").mkdir(parents=True)
+    before = (workspace / "params.yaml").read_text()
+    with pytest.raises(RecipeError, match="found stages edited by hand where car need"):
+        edit.remove(workspace, DEFAULT, "ball")
+    assert (workspace / "params.yaml").read_text() == before
+    assert (workspace / "out" / "mesh" / "ball").is_dir()
+
+
+def test_ids_that_yaml_reads_as_something_else_stay_text(workspace: Path) -> None:
+    """DVC reads dvc.yaml by ruamel.yaml: 1e3 would be out/evaluation/1000.0, null nothing."""
+    ids = ["123", "007", "1e3", "null", "true", "0x1f", "1_000", "__"]
+    recipe = workspace / "recipes" / "magic3d-toybox.yaml"
+    shutil.copyfile(recipe, recipe.with_name("1e3.yaml"))
+    plain = (workspace / "dvc.yaml").read_text()
+    for name in ids:
+        edit.add(workspace, DEFAULT, name, prompt="a pink car", recipe="1e3", seed=0)
+    stages = YAML(typ="safe").load((workspace / "dvc.yaml").read_text())["stages"]
+    assert stages["refine"]["foreach"] == {name: {"recipe": "1e3"} for name in ids}
+    assert list(stages["evaluate"]["foreach"]) == ["red_mug", *ids]
+    for name in ids:
+        edit.remove(workspace, DEFAULT, name)
+    assert (workspace / "dvc.yaml").read_text() == plain
+
+
+def test_no_stage_goes_with_the_refinement_s(workspace: Path) -> None:
+    """Without the blank line behind it, by hand or by another program, the next stage stays."""
+    path = workspace / "dvc.yaml"
+    plain = path.read_text()
+    _add_refined(workspace)
+    path.write_text(path.read_text().replace("refine.json\n\n", "refine.json\n"))
+    edit.remove(workspace, DEFAULT, "car")
+    assert yaml.safe_load(path.read_text()) == yaml.safe_load(plain)
+
+
+def test_a_stage_refine_of_the_user_s_own_stays(workspace: Path) -> None:
+    path = workspace / "dvc.yaml"
+    own = "  refine:\n    cmd: blender --background\n    deps: [out/mesh]\n\n"
+    path.write_text(path.read_text().replace("  score:\n", own + "  score:\n"))
+    edited = path.read_text()
+    edit.add(workspace, DEFAULT, "ball", prompt="a red ball", recipe="toybox", seed=0)
+    assert path.read_text() == edited
+    with pytest.raises(RecipeError, match="and no other stage refine; make these assets"):
+        _add_refined(workspace)
+    assert path.read_text() == edited

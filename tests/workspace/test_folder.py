@@ -38,9 +38,15 @@ def test_a_new_suite_is_empty_and_valid(workspace: Path) -> None:
     assert sync(workspace, "pair") == []
     with pytest.raises(RecipeError, match="suite pair: is there already"):
         new_suite(workspace, "pair")
-    for name in ("default", "../pair", "Pair", "", "a b", "$(touch x)"):
+    for name in ("default", "../pair", "Pair", "", "a b", "$(touch x)", "--help"):
         with pytest.raises(RecipeError, match="suite "):
             new_suite(workspace, name)
+
+
+@pytest.mark.parametrize("name", ["007", "1e3", "null", "true", "2026-11-28"])
+def test_a_suite_s_name_stays_text(workspace: Path, name: str) -> None:
+    new_suite(workspace, name)
+    assert load_suite(workspace, name).name == name
 
 
 def test_an_asset_is_a_folder(pair: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.identity import kit_file
@@ -36,6 +37,17 @@ def test_a_scene_is_a_stage_of_its_own(scene: Path, workspace: Path) -> None:
     assert stage["deps"] == ["out/mesh/red_mug"]
     assert stage["outs"] == ["out/scene/table"]
     assert "scenes.table" in sync.sync(workspace, "default")
+
+
+@pytest.mark.parametrize("name", ["1e3", "null", "2026-11-28"])
+def test_a_scene_s_name_stays_text(scene: Path, workspace: Path, name: str) -> None:
+    """DVC reads dvc.yaml by ruamel.yaml, which knows numbers and dates."""
+    text = scene.read_text().replace("scene: table", f'scene: "{name}"')
+    scene.unlink()
+    (workspace / "scenes" / f"{name}.yaml").write_text(text)
+    write_pipelines(workspace, load_suite(workspace, "default"))
+    stages = YAML(typ="safe").load((workspace / "scenes" / "dvc.yaml").read_text())["stages"]
+    assert list(stages) == [name]
 
 
 def test_an_edit_of_the_scene_changes_its_digest_alone(scene: Path, workspace: Path) -> None:

@@ -1,6 +1,7 @@
 """An upgrade writes what the kit wrote, keeps what a user edited, and says what reruns."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,30 @@ def test_what_happened_before_a_problem_is_said(made: Path) -> None:
     with pytest.raises(RecipeError, match=r"suite\.yaml"):
         list(lines)
     assert list(upgrade(made, ["default"])) == []
+
+
+def test_a_pipeline_that_is_gone_is_written_again(made: Path) -> None:
+    path = made / "dvc.yaml"
+    before = path.read_text()
+    path.unlink()
+    assert list(upgrade(made)) == [f"{made}/dvc.yaml: written"]
+    assert path.read_text() == before
+    assert list(upgrade(made)) == []
+
+
+@pytest.mark.parametrize("name", ["dvc.yaml", ".dvc/dreamfusion-kit.pipeline"])
+def test_what_is_no_text_is_refused_and_kept(made: Path, name: str) -> None:
+    (made / name).write_bytes(b"\n\xff")
+    with pytest.raises(RecipeError, match=rf"{name}:2: found byte 0xff, expected UTF-8 text"):
+        list(upgrade(made))
+    assert (made / name).read_bytes() == b"\n\xff"
+
+
+def test_a_recipe_that_is_gone_changes_no_pipeline(tmp_path: Path) -> None:
+    """Whether its asset is refined is not known then."""
+    init(tmp_path / "made", "magic3d-toybox")
+    before = (tmp_path / "made" / "dvc.yaml").read_text()
+    shutil.rmtree(tmp_path / "made" / "recipes")
+    with pytest.raises(RecipeError, match=r"magic3d-toybox\.yaml; that folder has none$"):
+        list(upgrade(tmp_path / "made"))
+    assert (tmp_path / "made" / "dvc.yaml").read_text() == before

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from dreamfusion_kit.errors import WeightsError
 from dreamfusion_kit.priors.config.components import read_config, refuse_quantized
 from dreamfusion_kit.priors.config.json_file import checked, read_object
+from dreamfusion_kit.priors.config.latent_side import pixels_per_latent
 from dreamfusion_kit.priors.config.schema import VaeConfig
 from dreamfusion_kit.priors.directory import load_model
 from dreamfusion_kit.priors.printable import printable
@@ -46,6 +47,12 @@ def load_other_vae(path: Path, model: Path, *, dtype: torch.dtype) -> torch.nn.M
             f"prior.vae: {folder.name} has {other.latent_channels} channels at a scale of "
             f"{scales[1]}; expected the {own.latent_channels} at {scales[0]} that the denoiser was "
             "trained on; choose a VAE of this architecture"
+        )
+    factors = [pixels_per_latent(config) for config in (own, other)]
+    if factors[0] != factors[1]:
+        raise WeightsError(
+            f"prior.vae: {folder.name} has latents of {factors[1]} pixels a side; expected the "
+            f"{factors[0]} that the denoiser was trained on; choose a VAE of this architecture"
         )
     return load_model(AutoencoderKL, folder, dtype=dtype)
 

@@ -27,6 +27,7 @@ from dreamfusion_kit.priors.config.components import (
 )
 from dreamfusion_kit.priors.config.distilled import refuse_distilled
 from dreamfusion_kit.priors.config.json_file import checked
+from dreamfusion_kit.priors.config.latent_side import check_transformer_side, check_unet_side
 from dreamfusion_kit.priors.config.pixel_patch import patch_size
 from dreamfusion_kit.priors.config.schema import (
     AuraFlowConfig,
@@ -72,7 +73,7 @@ def check_configs(section: schema.PriorSection, directory: Path) -> None:
         case schema.PixelUnetSection():
             _check_pixel_unet(section, directory)
         case schema.LatentUnetSection():
-            _check_latent_unet(directory)
+            _check_latent_unet(section, directory)
         case schema.MultiViewUnetSection():
             _check_multi_view_unet(section, directory)
         case schema.FlowTransformerSection():
@@ -106,11 +107,12 @@ def _check_pixel_unet(section: schema.PixelUnetSection, directory: Path) -> None
     _check_width(directory, "unet", unet.text_width, _width(encoder))
 
 
-def _check_latent_unet(directory: Path) -> None:
+def _check_latent_unet(section: schema.LatentUnetSection, directory: Path) -> None:
     classes = read_index(directory, components.LATENT_UNET)
     read_scheduler_config(directory)
     unet = read_unet_config(directory)
-    _check_latents(directory, "unet", unet.in_channels, unet.out_channels)
+    vae = _check_latents(directory, "unet", unet.in_channels, unet.out_channels)
+    check_unet_side(section.image_size_px, vae, directory)
     width = _width(_text_encoder(directory, "text_encoder", classes["text_encoder"]))
     is_xl = names_component(directory, "text_encoder_2")
     if is_xl:
@@ -146,7 +148,8 @@ def _check_multi_view_unet(section: schema.MultiViewUnetSection, directory: Path
         in_channels, out_channels = unet.in_channels, unet.out_channels
         text_width = unet.text_width
     if latent:
-        _check_latents(directory, "unet", in_channels, out_channels)
+        vae = _check_latents(directory, "unet", in_channels, out_channels)
+        check_unet_side(section.image_size_px, vae, directory)
     else:
         patch_size(directory, section.image_size_px)
         if out_channels != in_channels:
@@ -171,6 +174,11 @@ def _check_flow_transformer(section: schema.FlowTransformerSection, directory: P
         read_config(directory, "transformer"),
     )
     if name == components.AURA_FLOW:
+        if not section.t5_enabled:
+            raise RecipeError(
+                "prior.t5_enabled: found false, expected true: AuraFlow has no other text "
+                "encoder; change the recipe"
+            )
         config = checked(AuraFlowConfig, values, place)
         check_class(place, config.class_name, (name,))
         classes = read_index(directory, components.AURA_FLOW_ENCODERS)
@@ -182,7 +190,8 @@ def _check_flow_transformer(section: schema.FlowTransformerSection, directory: P
         check_class(place, config.class_name, (name,))
         out_channels = config.out_channels
         _check_sd3_encoders(section, directory, config)
-    _check_latents(directory, "transformer", config.in_channels, out_channels)
+    vae = _check_latents(directory, "transformer", config.in_channels, out_channels)
+    check_transformer_side(section.image_size_px, vae, config, directory)
 
 
 def _check_sd3_encoders(
@@ -206,8 +215,8 @@ def _check_sd3_encoders(
         _check_width(directory, "transformer", config.joint_attention_dim, _width(t5))
 
 
-def _check_latents(directory: Path, folder: str, in_channels: int, out_channels: int) -> None:
-    """Check the VAE's configuration, and that the denoiser reads and returns its latents."""
+def _check_latents(directory: Path, folder: str, in_channels: int, out_channels: int) -> VaeConfig:
+    """Return the VAE's configuration once the denoiser reads and returns its latents."""
     place = f"{directory.name}/vae/config.json"
     vae = checked(VaeConfig, read_config(directory, "vae"), place)
     check_class(place, vae.class_name, ("AutoencoderKL",))
@@ -223,6 +232,7 @@ def _check_latents(directory: Path, folder: str, in_channels: int, out_channels:
         raise unfit(
             f"{directory.name}/{folder}", f"returns {out_channels} channels", f"{in_channels}"
         )
+    return vae
 
 
 def _text_encoder(directory: Path, folder: str, class_name: str) -> ClipTextConfig | T5Config:

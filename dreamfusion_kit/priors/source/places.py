@@ -79,7 +79,14 @@ def dvc_cache(workspace: Path) -> Path | None:
     """Return the folder of DVC's cache, shared or not; None outside of a DVC project."""
     # DVC's Python API carries no promise; the program is asked, once, where a link leads out.
     command = [sys.executable, "-m", "dvc", "cache", "dir"]
-    asked = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        command,
+        cwd=workspace,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",  # a path need not be UTF-8
+        check=False,
+    )
     found = asked.stdout.strip()
     return (workspace / found).resolve() if asked.returncode == 0 and found else None
 

@@ -20,6 +20,7 @@ from ..source.single_file_writer import original_vae  # noqa: TID252
 from ..test_latent_unet import section  # noqa: TID252
 
 LOCAL = {"kind": "local", "path": "vae"}
+BLOCKS = ("block_out_channels", "down_block_types", "up_block_types")
 
 
 @pytest.fixture
@@ -100,3 +101,12 @@ def test_a_single_file_is_read_at_the_model_s_scale(stable_diffusion: Path, tune
     (tuned / "config.json").write_text(json.dumps(config | {"scaling_factor": 0.13025}))
     file = tuned / "diffusion_pytorch_model.safetensors"
     assert torch.equal(latents(stable_diffusion, file), at_own_scale)
+
+
+def test_latents_of_another_size_are_refused(stable_diffusion: Path, tuned: Path) -> None:
+    """Twice as deep a VAE has the channels and scale, and half as many latents."""
+    config = json.loads((tuned / "config.json").read_text())
+    deeper = {name: [config[name][0], *config[name]] for name in BLOCKS}
+    (tuned / "config.json").write_text(json.dumps(config | deeper))
+    with pytest.raises(WeightsError, match="latents of 4 pixels a side; expected the 2 that"):
+        latents(stable_diffusion, tuned)

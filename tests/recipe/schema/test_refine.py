@@ -190,6 +190,7 @@ def test_an_override_names_a_phase_by_its_number() -> None:
         ("refine.phases.2.learns", "unknown item: refine.phases has 2, numbered from 0"),
         ("refine.phases.first.learns", "unknown item: refine.phases has 2, numbered from 0"),
         ("refine.phases.-1.learns", "unknown item: refine.phases has 2, numbered from 0"),
+        ("refine.phases.00.learns", "unknown item: refine.phases has 2, numbered from 0"),
         (
             "refine.phases.1.lerns",
             "unknown key of the recipe (did you mean refine.phases.1.learns?)",
