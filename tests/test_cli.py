@@ -320,6 +320,19 @@ def test_a_suite_is_made_from_a_list(run: Cli) -> None:
     assert not Path("suites/more").exists()
 
 
+def test_a_seed_beside_the_suite_s_own_is_refused(run: Cli) -> None:
+    assert run("suite", "new", "pets", "--seeds", "0,3", "--recipe", "analytic")[0] == 0
+    Path("prompts.txt").write_text("a cat\n")
+    problem = "--seed 5: expected none, since the suite's seeds hold for every asset\n"
+    recipe = ("--recipe", "analytic")
+    add = ("suite", "add", "cat", "a cat", "--suite", "pets", *recipe)
+    imported = ("suite", "import", "pets", "prompts.txt", *recipe)
+    for command in (add, imported):
+        assert run(*command, "--seed", "5") == (2, "", problem)
+    assert run(*add)[0] == 0
+    assert set(load_suite(Path(), "pets").assets) == {"cat_s0", "cat_s3"}
+
+
 def test_a_suites_seeds_stand_in_its_file(run: Cli) -> None:
     assert run("suite", "new", "pets", "--seeds", "0, 3")[0] == 0
     assert run("suite", "add", "cat", "a cat", "--suite", "pets", "--recipe", "analytic")[0] == 0

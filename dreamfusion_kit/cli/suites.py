@@ -78,7 +78,13 @@ def suite_import(
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME", help="For prompts that name no recipe.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="For prompts that name no seed.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="For prompts that name no seed, where the suite has none: 0 by default.",
+        ),
+    ] = None,
 ) -> None:
     """Add an asset to a suite for each prompt of a list.
 
@@ -109,7 +115,13 @@ def suite_add(
             "have; for an empty suite, that all assets of params.yaml have.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all random streams.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Seed of all random streams, where the suite has none: 0 by default.",
+        ),
+    ] = None,
     suite: SuiteOption = None,
 ) -> None:
     """Add an asset to a suite. Comments and everything else in the files stay."""

@@ -31,8 +31,12 @@ _PER_ASSET = (  # folders in out/
 _LOCK_ENTRY = re.compile(r"^  (\S.*):$")
 
 
-def add(workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str, seed: int) -> Path:
+def add(
+    workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str, seed: int | None
+) -> Path:
     """Add an asset to a suite; return the file written.
+
+    `seed` None means 0, or none of its own where the suite's seeds hold for every asset.
 
     Raises:
         RecipeError: if the id is taken, the suite would become invalid, or its pipeline cannot
@@ -42,7 +46,12 @@ def add(workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str,
         raise RecipeError(f"asset {asset_id!r}: expected an id of 1 to 64 of a-z, 0-9 and _")
     if suite == DEFAULT:
         path = params.add_asset(
-            workspace, asset_id, prompt=prompt, recipe=recipe, seed=seed, check=_fits(workspace)
+            workspace,
+            asset_id,
+            prompt=prompt,
+            recipe=recipe,
+            seed=seed or 0,
+            check=_fits(workspace),
         )
         write_pipelines(workspace, load_suite(workspace, DEFAULT))
         return path
@@ -100,15 +109,19 @@ def load_recipes(workspace: Path, suite: str) -> tuple[str, ...]:
 
 
 def _add_folder(
-    workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str, seed: int
+    workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str, seed: int | None
 ) -> Path:
     loaded = load_suite(workspace, suite)
+    if seed is not None and loaded.seeds is not None:
+        raise RecipeError(
+            f"--seed {seed}: expected none, since the suite's seeds hold for every asset"
+        )
     path = suite_root(workspace, suite) / "assets" / asset_id / ASSET_FILE
     if path.parent.exists() or asset_id in loaded.assets:
         raise RecipeError(f"{path}: asset {asset_id!r} is there already, remove it first")
     text = (
         f"prompt: {scalar(prompt)}\nrecipe: {scalar(recipe)}\n"
-        f"seed: {seed if loaded.seeds is None else 'null'}\noverrides: {{}}\n"
+        f"seed: {(seed or 0) if loaded.seeds is None else 'null'}\noverrides: {{}}\n"
     )
     try:
         files.write_text(path, text)

@@ -48,7 +48,7 @@ class _New:
 
 
 def import_prompts(
-    workspace: Path, suite: str, source: Path, *, recipe: str | None, seed: int
+    workspace: Path, suite: str, source: Path, *, recipe: str | None, seed: int | None
 ) -> Imported:
     """Add an asset per prompt of the file `source` to a suite, which is created if missing.
 
@@ -60,7 +60,7 @@ def import_prompts(
         suite: A suite other than the default one.
         source: A file that `prompt_list` can read.
         recipe: For prompts without one of their own.
-        seed: For prompts without one of their own, if the suite has no seeds.
+        seed: For prompts without one of their own, if the suite has no seeds; None means 0.
 
     Raises:
         RecipeError: with every problem of the list; nothing is changed then.
@@ -85,16 +85,20 @@ def _wanted(
     entries: list[Entry],
     before: Suite | None,
     recipe: str | None,
-    seed: int,
+    seed: int | None,
 ) -> list[_New]:
     """Return the assets that the entries ask for, or raise all their problems."""
     has_seeds = before is not None and before.seeds is not None
     wanted: list[_New] = []
     problems: list[str] = []
+    if has_seeds and seed is not None:
+        raise RecipeError(
+            f"--seed {seed}: expected none, since the suite's seeds hold for every asset"
+        )
     recipes: dict[str, str] = {}
     for entry in entries:
         name = entry.recipe or recipe
-        own_seed = seed if entry.seed is None else entry.seed
+        own_seed = (seed or 0) if entry.seed is None else entry.seed
         if name is None:
             problems.append(f"{entry.place}: found no recipe, expected one; give --recipe")
             continue

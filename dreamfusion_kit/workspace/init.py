@@ -37,7 +37,12 @@ def init(directory: Path, recipe: str) -> str:
         hint = f" (did you mean {meant}?)" if meant else f"; there are {', '.join(known)}"
         raise DreamFusionKitError(f"--recipe {recipe}: no such recipe{hint}")
     _refuse_what_is_there(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # where no folder can be made, such as in /proc
+        raise DreamFusionKitError(
+            f"{directory}: {error.strerror}; expected a place where a folder can be made"
+        ) from error
     copy_shipped(directory)
     loaded = load_recipe(source / f"{recipe}.yaml")
     asset, prompt = _ANYTHING if is_pretrained(loaded) else _TOY

@@ -17,8 +17,8 @@ from dreamfusion_kit.workspace.sync import sync
 STAGES = ("embed", "optimize", "mesh", "evaluate")
 
 
-def _add(asset: str, recipe: str = "toybox", suite: str = "pair") -> Path:
-    return edit.add(Path(), suite, asset, prompt="a red ball", recipe=recipe, seed=4)
+def _add(asset: str, recipe: str = "toybox", suite: str = "pair", seed: int | None = 4) -> Path:
+    return edit.add(Path(), suite, asset, prompt="a red ball", recipe=recipe, seed=seed)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_seeds_give_each_asset_its_stages(workspace: Path) -> None:
     root = new_suite(workspace, "pair")
     path = root / "suite.yaml"
     path.write_text(path.read_text().replace("seeds: null", "seeds: [1, 2]"))
-    _add("ball")
+    _add("ball", seed=None)
     stages = yaml.safe_load((root / "assets" / "ball" / "dvc.yaml").read_text())["stages"]
     assert list(stages) == [f"{stage}_s{seed}" for seed in (1, 2) for stage in STAGES]
     assert stages["mesh_s2"]["cmd"] == "exec dreamfusion-kit mesh ball_s2"

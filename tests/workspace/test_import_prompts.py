@@ -18,7 +18,7 @@ def add(
 ) -> Imported:
     source = workspace / "list.json"
     source.write_text(content if isinstance(content, str) else json.dumps(content))
-    return import_prompts.import_prompts(workspace, suite, source, recipe=recipe, seed=0)
+    return import_prompts.import_prompts(workspace, suite, source, recipe=recipe, seed=None)
 
 
 def files_of(workspace: Path) -> dict[str, bytes]:

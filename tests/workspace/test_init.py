@@ -1,5 +1,6 @@
 """A new workspace is whole, valid and made nowhere that holds something."""
 
+import errno
 import subprocess
 from pathlib import Path
 
@@ -98,6 +99,19 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
         "what is there"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_that_takes_no_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /proc does: the parent is there, and yet the folder cannot be made."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(DreamFusionKitError, match="expected a place where a folder can be made"):
+        init(tmp_path / "new", "toybox")
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
