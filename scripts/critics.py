@@ -1,12 +1,12 @@
 """Compare guidances by what critics say of SDS: saturation, detail, diversity, views in front.
 
 python scripts/critics.py table SUITE [SUITE ...]             print the Markdown table
-python scripts/critics.py picture OUT.png SUITE [SUITE ...]   each method's assets, two sides each
+python scripts/critics.py picture OUT.png SUITE [SUITE ...]   each method's first seed
 
-A row is a recipe with what is overridden in it, over all suites, and every cell is a mean. In
-brackets stands SDS, the recipe `toybox`, on the same objects and seeds. Saturation and detail are
-ratios to those of true renders, of the mesh's views or of the field's: the prior has seen the
-field alone. It reads the assets' evaluations, so the suites have to be made.
+A row is a recipe with what is overridden in it, over all suites, and every cell is a mean. Where
+it has fewer objects or seeds than SDS, the recipe `toybox`, those of SDS stand in brackets.
+Saturation and detail are ratios to those of true renders, of the mesh's views or of the field's:
+the prior has seen the field alone. It reads the assets' evaluations, so the suites have to be made.
 """
 
 import json
@@ -37,7 +37,7 @@ BASELINE = "toybox"
 SIZE_PX = 64  # the prior's images
 COMMON = {"renderer.occupancy.density_threshold"}  # set for all methods alike, so not in a name
 VISIBLE = 0.02  # the least difference from the background that counts as drawn
-VIEWS = (0, 2)  # the front and a side, among the protocol's azimuths
+VIEW = 1  # among the protocol's azimuths: both front and side are seen
 
 Key = tuple[str, int]  # prompt and seed
 
@@ -194,10 +194,10 @@ def table(suites: Sequence[str]) -> list[str]:
     lines = [f"| {' | '.join(headings)} |", "|---|" + "---:|" * (len(headings) - 1)]
     for method, made in rows.items():
         shared = {key: one for key, one in rows[BASELINE].items() if key in made}
-        is_paired = method != BASELINE and len(shared) == len(made)
+        is_fewer = len(shared) == len(made) < len(rows[BASELINE])
         cells = [_cell(column, made.values()) for column in COLUMNS]
         cells.append(_written(_diversity(made), 3))
-        if is_paired:
+        if is_fewer:
             beside = [_cell(column, shared.values()) for column in COLUMNS]
             beside.append(_written(_diversity(shared), 3))
             cells = [f"{cell} ({other})" for cell, other in zip(cells, beside, strict=True)]
@@ -232,29 +232,25 @@ def _diversity(made: Mapping[Key, Made]) -> float | None:
 
 
 def picture(suites: Sequence[str], target: Path) -> None:
-    """Draw a row per method and seed, per prompt two views in colour and one in plaster."""
+    """Draw a row per method: each prompt's first seed in colour and in plaster."""
     rows = methods(suites, lambda own, _: own)
     prompts = list(dict.fromkeys(prompt for made in rows.values() for prompt, _ in made))
     grey = target.with_suffix(".blank.png")
     strips = []
     for method, made in rows.items():
-        for seed in sorted({seed for _, seed in made}):
-            pictures: list[Path] = []
-            for prompt in prompts:
-                own = made.get((prompt, seed))
-                pictures += [grey] * 3 if own is None else _shown(own)
-            _blank(next(path for path in pictures if path != grey), grey)
-            strips.append(strip(pictures, f"{method}, seed {seed}"))
+        first = {prompt: made[prompt, seed] for prompt, seed in sorted(made, reverse=True)}
+        pictures: list[Path] = []
+        for prompt in prompts:
+            own = first.get(prompt)
+            pictures += [grey] * 2 if own is None else _shown(own)
+        _blank(next(path for path in pictures if path != grey), grey)
+        strips.append(strip(pictures, method))
     save_sheet(strips, target)
     grey.unlink()
 
 
 def _shown(own: AssetLayout) -> list[Path]:
-    folder = own.evaluation / "views"
-    return [
-        *(folder / view_name("color", view) for view in VIEWS),
-        folder / view_name("textureless", 1),
-    ]
+    return [own.evaluation / "views" / view_name(kind, VIEW) for kind in ("color", "textureless")]
 
 
 def _blank(like: Path, target: Path) -> None:

@@ -27,8 +27,12 @@ from dreamfusion_kit.recipe.yaml_text import scalar
 Check = Callable[[Suite], object]
 
 
+def _accept(suite: Suite) -> None:
+    """Have nothing against a suite."""
+
+
 def add_asset(
-    workspace: Path, asset_id: str, *, prompt: str, recipe: str, seed: int, check: Check = id
+    workspace: Path, asset_id: str, *, prompt: str, recipe: str, seed: int, check: Check = _accept
 ) -> Path:
     """Add an asset at the end of a suite, and its recipe to the suite's recipes.
 
@@ -62,7 +66,7 @@ def add_asset(
     return path
 
 
-def remove_asset(workspace: Path, asset_id: str, *, check: Check = id) -> Path:
+def remove_asset(workspace: Path, asset_id: str, *, check: Check = _accept) -> Path:
     """Remove an asset from a suite, and its recipe if no other asset uses it.
 
     Comments inside the asset's lines go with it; those above it stay.

@@ -13,7 +13,7 @@ from dreamfusion_kit.priors.text import Texts, save_text
 from dreamfusion_kit.recipe.resolved import resolve
 from dreamfusion_kit.stages import models, origin
 from dreamfusion_kit.stages.layout import SuiteLayout
-from dreamfusion_kit.stages.notes import note_unknown_object
+from dreamfusion_kit.stages.vocabulary import note_unknown_object
 
 
 def run(workspace: Path, suite: str, asset: str, device: torch.device) -> Path:
