@@ -33,8 +33,11 @@ from dreamfusion_kit.stages.layout import SuiteLayout
 SHOWN = (0, 1, 2, 4)  # among the protocol's azimuths: front, between, side, back
 
 
-def main(suite_name: str, asset: str, target: Path) -> None:
+def main(*arguments: str) -> None:
     """Render, print and draw."""
+    if len(arguments) != 3:
+        raise SystemExit(__doc__)
+    suite_name, asset, target = arguments
     suite, layout = load_suite(Path(), suite_name), SuiteLayout(Path(), suite_name)
     resolved, folder = resolve(Path(), suite_name, asset), layout.asset(asset).field
     own = Path(FIELD)
@@ -53,7 +56,7 @@ def main(suite_name: str, asset: str, target: Path) -> None:
     for (one, other), distance in zip(pairs, distances, strict=True):
         print(f"{names[one]} and {names[other]}: {distance:.3f}")
     print(f"mean: {fmean(distances):.3f}")
-    _draw(views, target)
+    _draw(views, Path(target))
 
 
 def _renderer(folder: Path, name: str, recipe: Recipe) -> Render:
@@ -84,4 +87,4 @@ def _draw(views: list[ViewImages], target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(*sys.argv[1:])

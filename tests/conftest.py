@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -170,16 +171,22 @@ def validate_gltf() -> Callable[[Path], dict[str, Any]]:
 @pytest.fixture
 def benchmark_program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """Return what loads a program of benchmarks/ by its name, for one test."""
-    folder = Path(__file__).parents[1] / "benchmarks"
+    return partial(_program, monkeypatch, "benchmarks")
 
-    def load(name: str) -> ModuleType:
-        monkeypatch.syspath_prepend(folder)
-        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        return module
 
-    return load
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Return what loads a program of scripts/ by its name, for one test."""
+    return partial(_program, monkeypatch, "scripts")
+
+
+def _program(monkeypatch: pytest.MonkeyPatch, folder: str, name: str) -> ModuleType:
+    path = Path(__file__).parents[1] / folder / f"{name}.py"
+    monkeypatch.syspath_prepend(path.parent)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

@@ -1,8 +1,7 @@
 """The programs of scripts/ on what stages wrote, where that is not complete or not as it was."""
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,27 +13,16 @@ from dreamfusion_kit.stages.layout import SuiteLayout
 
 from .conftest import ASSETS, SUITE
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+Script = Callable[[str], ModuleType]
 
 
 def test_a_comparison_shows_the_costs_that_are_known(
-    evaluated: Path, monkeypatch: pytest.MonkeyPatch
+    evaluated: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Costs are not tracked: a clone has those of the assets that it made itself."""
     score.run(evaluated, SUITE)
     monkeypatch.chdir(evaluated)
-    compare, layout = script("compare", monkeypatch), SuiteLayout(Path(), SUITE)
+    compare, layout = script("compare"), SuiteLayout(Path(), SUITE)
     costs = json.loads(layout.cost.read_text())
     costs["assets"] = {ASSETS[1]: costs["assets"][ASSETS[1]]}
     layout.cost.write_text(json.dumps(costs))
@@ -45,10 +33,10 @@ def test_a_comparison_shows_the_costs_that_are_known(
 
 
 def test_a_planted_fault_of_the_judge_moves_its_features_and_a_row_has_the_asset_s_shape(
-    evaluated: Path, monkeypatch: pytest.MonkeyPatch
+    evaluated: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(evaluated)
-    faults = script("gate_faults", monkeypatch)
+    faults = script("gate_faults")
     judge = faults.Judge.load()
     images = torch.rand(4, 64, 64, 3, generator=torch.Generator().manual_seed(0))
     before = judge.clip.image_features(images)
@@ -60,11 +48,11 @@ def test_a_planted_fault_of_the_judge_moves_its_features_and_a_row_has_the_asset
     assert [row["metrics"][key] for key in ("iou", "chamfer", "f_score")] == [0.5] * 3
 
 
-@pytest.mark.parametrize("name", ["compare", "study", "readme_images", "prior_colours"])
-def test_arguments_that_are_missing_show_how_it_is_used(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = script(name, monkeypatch)
+@pytest.mark.parametrize(
+    "name", ["compare", "critics", "particles", "study", "readme_images", "prior_colours"]
+)
+def test_arguments_that_are_missing_show_how_it_is_used(name: str, script: Script) -> None:
+    program = script(name)
     for arguments in ((), ("guidance", "picture", "x.png", "y", "z")):
         with pytest.raises(SystemExit, match=rf"python scripts/{name}\.py"):
             program.main(*arguments)
