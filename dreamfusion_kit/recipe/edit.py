@@ -28,7 +28,7 @@ Check = Callable[[Suite], object]
 
 
 def _accept(suite: Suite) -> None:
-    """Have nothing against a suite."""
+    """Accept any suite."""
 
 
 def add_asset(
@@ -75,7 +75,7 @@ def remove_asset(workspace: Path, asset_id: str, *, check: Check = _accept) -> P
         The file that was written.
 
     Raises:
-        RecipeError: if there is no such asset, the suite would become invalid, or `check`
+        RecipeError: if the asset does not exist, the suite would become invalid, or `check`
             refuses it; the file is then unchanged.
     """
     path = suite_file(workspace, DEFAULT)

@@ -1,4 +1,4 @@
-"""Tells on stderr that a prompt is beyond what a small prior knows."""
+"""A note on stderr about prompts that the toybox priors cannot make."""
 
 import sys
 

@@ -65,8 +65,8 @@ def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
     ids=[
         "an unknown object",
         "a path outside",
-        "a level that the prior has not",
-        "a level that the latent prior has not",
+        "a level beyond the prior's",
+        "a level beyond the latent prior's",
         "two image sizes",
         "groups of views",
         "channels in no whole groups",

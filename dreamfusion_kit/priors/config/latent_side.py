@@ -1,7 +1,7 @@
 """Whether the denoiser can read the latents of the recipe's size, before a VAE makes them.
 
-A VAE of n levels halves a side n - 1 times and drops what does not divide. A U-Net reads latents
-of any side. A transformer cuts them into patches, and has positions for so many of them.
+A VAE with n levels halves the side n - 1 times, rounding down. A U-Net accepts latents of any size.
+A transformer cuts them into patches, and its position embeddings cover a limited number of patches.
 """
 
 import math
@@ -29,7 +29,7 @@ def check_unet_side(image_size_px: int, vae: VaeConfig, directory: Path) -> None
 def check_transformer_side(
     image_size_px: int, vae: VaeConfig, transformer: Sd3Config | AuraFlowConfig, directory: Path
 ) -> None:
-    """Raise RecipeError where latents are no whole patches, or more than there are positions."""
+    """Raise RecipeError unless latents divide into patches and each patch has a position."""
     patch = transformer.patch_size
     side = pixels_per_latent(vae) * patch
     latents = image_size_px // pixels_per_latent(vae)
