@@ -15,7 +15,7 @@ from dreamfusion_kit.recipe.suite import load_suite, unknown_asset
 from dreamfusion_kit.recipe.suite_schema import ASSET_FILE, ASSET_ID
 from dreamfusion_kit.recipe.workspace import DEFAULT, suite_file, suite_root
 from dreamfusion_kit.recipe.yaml_text import scalar
-from dreamfusion_kit.workspace.folder import refresh
+from dreamfusion_kit.workspace.folder import check_seed, refresh
 from dreamfusion_kit.workspace.pipeline import stale_pipelines, write_pipelines
 
 _PER_ASSET = (  # folders in out/
@@ -112,10 +112,7 @@ def _add_folder(
     workspace: Path, suite: str, asset_id: str, *, prompt: str, recipe: str, seed: int | None
 ) -> Path:
     loaded = load_suite(workspace, suite)
-    if seed is not None and loaded.seeds is not None:
-        raise RecipeError(
-            f"--seed {seed}: expected none, since the suite's seeds hold for every asset"
-        )
+    check_seed(loaded, seed)
     path = suite_root(workspace, suite) / "assets" / asset_id / ASSET_FILE
     if path.parent.exists() or asset_id in loaded.assets:
         raise RecipeError(f"{path}: asset {asset_id!r} is there already, remove it first")

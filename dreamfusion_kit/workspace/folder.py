@@ -8,7 +8,7 @@ from string import Template
 from dreamfusion_kit import files
 from dreamfusion_kit.errors import RecipeError
 from dreamfusion_kit.recipe.load import load_recipe
-from dreamfusion_kit.recipe.suite import load_protocol, load_suite
+from dreamfusion_kit.recipe.suite import Suite, load_protocol, load_suite
 from dreamfusion_kit.recipe.workspace import DEFAULT, protocol_file, recipe_file, suite_root
 from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace import shipped
@@ -88,6 +88,14 @@ def _named_protocol(workspace: Path, name: str) -> str:
             )
         copy_protocol(workspace, name)
     return f"# protocols/{name}.yaml\nevaluation: {scalar(name)}\n"
+
+
+def check_seed(suite: Suite, seed: int | None) -> None:
+    """Raise RecipeError for a seed beside those that hold for every asset of a suite."""
+    if seed is not None and suite.seeds is not None:
+        raise RecipeError(
+            f"--seed {seed}: expected none, since the suite's seeds hold for every asset"
+        )
 
 
 def refresh(workspace: Path, name: str) -> None:

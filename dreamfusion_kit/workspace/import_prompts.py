@@ -19,7 +19,7 @@ from dreamfusion_kit.recipe.suite_schema import ASSET_FILE, ASSET_ID, Asset
 from dreamfusion_kit.recipe.workspace import DEFAULT, recipe_file, suite_file, suite_root
 from dreamfusion_kit.recipe.yaml_text import scalar
 from dreamfusion_kit.workspace import prompt_list
-from dreamfusion_kit.workspace.folder import new_suite, refresh
+from dreamfusion_kit.workspace.folder import check_seed, new_suite, refresh
 from dreamfusion_kit.workspace.prompt_list import Entry
 from dreamfusion_kit.workspace.slug import slugs
 
@@ -88,13 +88,11 @@ def _wanted(
     seed: int | None,
 ) -> list[_New]:
     """Return the assets that the entries ask for, or raise all their problems."""
+    if before is not None:
+        check_seed(before, seed)
     has_seeds = before is not None and before.seeds is not None
     wanted: list[_New] = []
     problems: list[str] = []
-    if has_seeds and seed is not None:
-        raise RecipeError(
-            f"--seed {seed}: expected none, since the suite's seeds hold for every asset"
-        )
     recipes: dict[str, str] = {}
     for entry in entries:
         name = entry.recipe or recipe
